@@ -1,0 +1,1 @@
+"""Sound libraries to index: scan -> decode -> window -> features -> embed -> store."""

@@ -1,0 +1,59 @@
+"""What an index run did: counts, failures and where the time went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass
+class Report:
+    """The closing summary of a run.
+
+    n_removed: files that have vanished since the last run (marked, their embeddings kept).
+    n_pruned: recordings deleted on demand. audio_s: seconds of sound embedded. stage_s: seconds
+    spent decoding (with resampling), on features, embedding and storing.
+    """
+
+    n_new: int = 0
+    n_changed: int = 0
+    n_moved: int = 0
+    n_unchanged: int = 0
+    n_removed: int = 0
+    n_failed: int = 0
+    n_pruned: int = 0
+    n_windows: int = 0
+    audio_s: float = 0.0
+    elapsed_s: float = 0.0
+    interrupted: bool = False
+    failures: list[tuple[Path, str]] = field(default_factory=list)
+    stage_s: dict[str, float] = field(
+        default_factory=lambda: {"decode": 0.0, "features": 0.0, "embed": 0.0, "store": 0.0}
+    )
+
+
+class Progress(Protocol):
+    """What a run tells while it goes on."""
+
+    def begin(self, n_files: int) -> None:
+        """So many files have to be read."""
+
+    def heard(self, seconds: float) -> None:
+        """So much more sound has been embedded."""
+
+    def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
+        """A file is finished. problem: why it was not used, or only in part."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def begin(self, n_files: int) -> None:
+        """See `Progress`."""
+
+    def heard(self, seconds: float) -> None:
+        """See `Progress`."""
+
+    def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
+        """See `Progress`."""

@@ -1,0 +1,167 @@
+"""Folders to the audio files in them.
+
+In: a root and a part of it. Out: a `Scan`: relative paths with size and time of change, and the
+folders that could not be listed. Reads names and file facts only, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import xxhash
+
+#: Endings of files that may hold sound; what is in them decides, not the ending.
+AUDIO_SUFFIXES = frozenset(
+    [
+        ".wav",
+        ".wave",
+        ".bwf",
+        ".rf64",
+        ".w64",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".caf",
+        ".au",
+        ".snd",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".mp2",
+        ".m4a",
+        ".m4b",
+        ".aac",
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".wma",
+        ".asf",
+        ".mka",
+        ".mkv",
+        ".webm",
+        ".wv",
+        ".ac3",
+    ]
+)
+#: Folders that systems keep for themselves beside a person's files.
+SYSTEM_FOLDERS = frozenset(
+    {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
+)
+#: Bytes hashed at a time.
+HASH_BLOCK_BYTES = 1 << 20
+
+
+@dataclass
+class Scan:
+    """What a walk through one target found.
+
+    unreadable: folders (relative, with the reason) that could not be listed; nothing can be said
+    about what is in them.
+    """
+
+    files: dict[str, tuple[int, int]] = field(default_factory=dict)  # relative: (size, mtime_ns)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    def can_tell(self, relative_path: str) -> bool:
+        """Whether the absence of this file from `files` means that it is gone."""
+        return not any(
+            folder == "." or relative_path.startswith(folder + os.sep)
+            for folder, _ in self.unreadable
+        )
+
+
+def scan(root: Path, inside: str = ".", exclude: Sequence[str] = ()) -> Scan:
+    """Walk a root, a folder in it, or one file in it (`inside`, relative). Hidden files and system folders are passed over; links are followed once.
+
+    exclude: shell patterns, matched against names and against paths relative to the root.
+    """
+    found = Scan()
+    place = root / inside
+    if place.is_file():
+        stat = place.stat()
+        found.files[inside] = (stat.st_size, stat.st_mtime_ns)
+        return found
+    seen: set[tuple[int, int]] = set()
+    for folder in _folders(root, place, exclude, seen, found):
+        for entry in folder:
+            relative = os.path.relpath(entry.path, root)
+            if os.path.splitext(entry.name)[1].lower() not in AUDIO_SUFFIXES:
+                continue
+            if entry.name.startswith(".") or _excluded(entry.name, relative, exclude):
+                continue
+            try:
+                if entry.is_file():
+                    stat = entry.stat()
+                    found.files[relative] = (stat.st_size, stat.st_mtime_ns)
+                elif (
+                    entry.is_symlink() and not entry.is_dir()
+                ):  # a link to nowhere: it will fail, by name
+                    found.files[relative] = (0, 0)
+            except OSError:
+                found.files[relative] = (0, 0)  # decoding it will tell why
+    return found
+
+
+def _folders(
+    root: Path, place: Path, exclude: Sequence[str], seen: set[tuple[int, int]], found: Scan
+) -> Iterator[list[os.DirEntry[str]]]:
+    """The entries of every folder from place on, each folder once, in the order of names."""
+    waiting = [str(place)]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            stat = os.stat(folder)
+            if (stat.st_dev, stat.st_ino) in seen:
+                continue  # a link led here again
+            seen.add((stat.st_dev, stat.st_ino))
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            found.unreadable.append((os.path.relpath(folder, root), error.strerror or ""))
+            continue
+        yield entries
+        below = []
+        for entry in entries:
+            relative = os.path.relpath(entry.path, root)
+            if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS:
+                continue
+            try:
+                if (
+                    entry.is_dir()
+                    and not _excluded(entry.name, relative, exclude)
+                    and not (entry.is_symlink() and _leads_up(entry.path, root))
+                ):
+                    # Real folders go before links, so that a link never takes a folder's place.
+                    below.append((entry.is_symlink(), entry.path))
+            except OSError:
+                continue
+        links = [path for is_link, path in below if is_link]
+        waiting[:0] = reversed(links)
+        waiting += reversed([path for is_link, path in below if not is_link])
+
+
+def _leads_up(link: str, root: Path) -> bool:
+    """Whether a link points at the root or above it, so that following it would leave the library."""
+    return root.is_relative_to(os.path.realpath(link))
+
+
+def _excluded(name: str, relative: str, exclude: Sequence[str]) -> bool:
+    return any(
+        fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(relative, pattern.rstrip("/"))
+        for pattern in exclude
+    )
+
+
+def hash_of(path: Path) -> bytes:
+    """Content hash of a file, 16 bytes (XXH3-128). Raises OSError."""
+    digest = xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.digest()

@@ -1,0 +1,338 @@
+"""Files to windows: decode, downmix, resample, cut.
+
+In: a path. Out: mono windows at the encoder's sample rate, one after the other, so a recording of
+many hours needs no more memory than a short one. Two decoders stand behind it: libsndfile
+(soundfile) first, FFmpeg (PyAV) for what libsndfile cannot open or stops reading.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from soundsearch.errors import AudioError, Cause
+
+Array = NDArray[np.float32]
+
+#: Shorter recordings are refused: there is nothing in them to hear.
+SHORTEST_S = 0.010
+#: A window whose samples all lie below one step of 16-bit audio is silence and gets no embedding.
+SILENCE_PEAK = 2.0**-15
+#: Frames decoded at a time.
+BLOCK_FRAMES = 1 << 17
+#: How finely soxr resamples; HQ is its 20-bit setting.
+RESAMPLING_QUALITY = "HQ"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioConfig:
+    """How a bundle wants its windows.
+
+    sample_rate: Hz, or None for the recording's own (VIP-ANT). window_s, hop_s: seconds.
+    short: what a recording shorter than one window becomes: repeated, filled up with zeros, or
+    left as it is for the front end to pad.
+    """
+
+    sample_rate: int | None
+    window_s: float
+    hop_s: float
+    short: Literal["repeat", "zeros", "keep"] = "repeat"
+
+    def __post_init__(self) -> None:
+        if self.sample_rate is not None and self.sample_rate < 1000:
+            raise ValueError(
+                f"sample_rate must be 1000 Hz or more, or null, not {self.sample_rate}"
+            )
+        if not 0 < self.hop_s <= self.window_s:
+            raise ValueError(f"need 0 < hop_s <= window_s, not {self.hop_s} and {self.window_s}")
+        if self.short not in ("repeat", "zeros", "keep"):
+            raise ValueError(f"short must be repeat, zeros or keep, not {self.short!r}")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a recording that gets one embedding.
+
+    waveform: (time,) float32 mono at the encoder's rate; longer than end_s - start_s where a
+    short recording was filled up to a whole window.
+    """
+
+    start_s: float
+    end_s: float
+    waveform: Array
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing in it reaches one step of 16-bit audio."""
+        return bool(np.abs(self.waveform).max(initial=0.0) < SILENCE_PEAK)
+
+
+class AudioFile:
+    """An opened recording: its facts, and its sound as mono blocks.
+
+    sample_rate: Hz. n_channels: before the downmix. format: such as "WAV" or "MOV/AAC".
+    damage: after `blocks` is exhausted, one sentence if the file was only partly readable.
+    Raises AudioError if the file holds no audio that either decoder can open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.damage: str | None = None
+        self._file = _open(path)
+        try:
+            if os.fstat(self._file.fileno()).st_size == 0:
+                raise AudioError(Cause.EMPTY, "the file is empty (0 bytes)")
+            self._decoder = self._open_decoder()
+        except BaseException:
+            self._file.close()
+            raise
+        self.sample_rate = self._decoder.sample_rate
+        self.n_channels = self._decoder.n_channels
+        self.format = self._decoder.format
+
+    def _open_decoder(self) -> _SndfileDecoder | _FFmpegDecoder:
+        try:
+            return _SndfileDecoder(self._file)
+        except soundfile.LibsndfileError:
+            self._file.seek(0)
+            return _FFmpegDecoder(self._file)
+
+    def blocks(self) -> Iterator[Array]:
+        """Mono blocks in order, (time,) float32, at the file's own sample rate.
+
+        Channels are averaged. Where libsndfile gives up in the middle, FFmpeg goes on from there.
+        Raises AudioError for samples that are not finite, and when nothing at all can be decoded.
+        """
+        n_frames = 0
+        for block in self._decoded():
+            if not np.isfinite(block).all():
+                at_s = (n_frames + int(np.argmin(np.isfinite(block)))) / self.sample_rate
+                raise AudioError(
+                    Cause.NOT_FINITE,
+                    f"it holds samples that are NaN or infinite (first at {at_s:.2f} s)",
+                )
+            n_frames += block.size
+            yield block
+        if n_frames == 0:
+            raise AudioError(Cause.DAMAGED, self.damage or "the file holds no samples")
+
+    def _decoded(self) -> Iterator[Array]:
+        n_done = 0
+        try:
+            for block in self._decoder.blocks():
+                n_done += block.size
+                yield block
+            self.damage = self._decoder.damage
+        except soundfile.LibsndfileError as error:
+            reason = str(error).rstrip(".")
+        else:
+            return
+        n_found = 0
+        self._decoder.close()
+        self._file.seek(0)
+        try:
+            self._decoder = _FFmpegDecoder(self._file)
+            rate = self._decoder.sample_rate  # of an Opus file, say, libsndfile tells another one
+            for block in resample(self._decoder.blocks(), rate, self.sample_rate):
+                new = block[max(0, n_done - n_found) :]
+                n_found += block.size
+                if new.size:
+                    yield new
+            self.damage = self._decoder.damage
+        except AudioError:
+            pass
+        if n_found <= n_done:
+            self.damage = f"decoding stopped at {n_done / self.sample_rate:.1f} s ({reason})"
+
+    def close(self) -> None:
+        """Close the file; reading on is an error."""
+        self._decoder.close()
+        self._file.close()
+
+    def __enter__(self) -> AudioFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open for reading, by any name the file system allows."""
+    try:
+        return open(path, "rb")  # noqa: SIM115 - AudioFile closes it
+    except FileNotFoundError as error:
+        raise AudioError(Cause.VANISHED, "the file is not there any more") from error
+    except PermissionError as error:
+        raise AudioError(Cause.NOT_PERMITTED, "permission to read it is denied") from error
+    except OSError as error:
+        raise AudioError(Cause.UNREADABLE, f"it cannot be read ({error.strerror})") from error
+
+
+class _SndfileDecoder:
+    """libsndfile: WAV, AIFF, FLAC, Ogg, MP3, CAF, W64, RF64 and more."""
+
+    damage: str | None = None
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._sound = soundfile.SoundFile(file.fileno(), closefd=False)
+        self.sample_rate: int = self._sound.samplerate
+        self.n_channels: int = self._sound.channels
+        self.format: str = self._sound.format
+
+    def blocks(self) -> Iterator[Array]:
+        while True:
+            block = self._sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            if len(block) == 0:
+                return
+            yield _downmix(block.T)
+
+    def close(self) -> None:
+        self._sound.close()
+
+
+class _FFmpegDecoder:
+    """FFmpeg through PyAV: M4A, WMA, the sound tracks of videos, and what libsndfile refuses."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        import av
+
+        self._errors = (av.FFmpegError, OSError, ValueError, EOFError)
+        self.damage: str | None = None
+        av.logging.set_level(None)
+        try:
+            # A list of other files (a playlist, say) must not make us open them.
+            self._container = av.open(file, options={"protocol_whitelist": ""})
+        except self._errors as error:
+            raise AudioError(
+                Cause.NOT_AUDIO, "neither libsndfile nor FFmpeg knows this format"
+            ) from error
+        streams = self._container.streams.audio
+        if not streams:
+            self._container.close()
+            raise AudioError(Cause.NO_SOUND, "it has no sound track")
+        self._stream = streams[0]
+        self._stream.thread_type = "NONE"  # files are decoded side by side instead
+        self.sample_rate: int = self._stream.codec_context.sample_rate or 0
+        self.n_channels: int = self._stream.codec_context.channels
+        if self.sample_rate <= 0 or self.n_channels <= 0:
+            self._container.close()
+            raise AudioError(Cause.DAMAGED, "its header gives no sample rate or no channels")
+        container = self._container.format.name.split(",")[0]
+        self.format = f"{container}/{self._stream.codec_context.name}".upper()
+
+    def blocks(self) -> Iterator[Array]:
+        import av
+
+        to_float = av.AudioResampler(format="fltp", rate=self.sample_rate)
+        n_damaged = 0
+        held: list[Array] = []
+        n_held = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+                decoded = [
+                    _downmix(converted.to_ndarray())
+                    for frame in packet.decode()
+                    for converted in to_float.resample(frame)
+                ]
+            except StopIteration:
+                break
+            except av.EOFError:
+                break
+            except self._errors:
+                n_damaged += 1
+                if n_damaged > 1000:  # noise, not a recording with a scratch
+                    break
+                continue
+            held += decoded
+            n_held += sum(block.size for block in decoded)
+            if n_held >= BLOCK_FRAMES:
+                yield np.concatenate(held)
+                held, n_held = [], 0
+        held += [_downmix(frame.to_ndarray()) for frame in to_float.resample(None)]
+        if n_damaged:
+            self.damage = f"{n_damaged} damaged packets were left out"
+        if held:
+            yield np.concatenate(held)
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def _downmix(channels: Array) -> Array:
+    """(channel, time) to (time,): the mean, so that no channel is lost and none clips."""
+    if len(channels) == 1:
+        return np.ascontiguousarray(channels[0])
+    mono: Array = channels.mean(axis=0, dtype=np.float32)
+    return mono
+
+
+def resample(blocks: Iterable[Array], from_hz: int, to_hz: int) -> Iterator[Array]:
+    """The same sound at another rate, block by block; how it was cut into blocks leaves no trace."""
+    if from_hz == to_hz:
+        yield from blocks
+        return
+    import soxr
+
+    stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality=RESAMPLING_QUALITY)
+    for block in blocks:
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def cut_windows(blocks: Iterable[Array], sample_rate: int, config: AudioConfig) -> Iterator[Window]:
+    """Windows every config.hop_s seconds, the last one aligned to the end: no gap, no random crop.
+
+    blocks: (time,) float32 at sample_rate Hz. A recording shorter than a window gives one window.
+    Raises AudioError for a recording under SHORTEST_S.
+    """
+    size = round(config.window_s * sample_rate)
+    hop = round(config.hop_s * sample_rate)
+    held = np.zeros(0, np.float32)
+    held_from = 0  # place in the recording of held[0], in samples
+    next_start = 0
+
+    def window(start: int) -> Window:
+        waveform = held[start - held_from : start - held_from + size].copy()
+        return Window(start / sample_rate, (start + size) / sample_rate, waveform)
+
+    for block in blocks:
+        held = np.concatenate((held, block))
+        while held_from + held.size >= next_start + size:
+            yield window(next_start)
+            next_start += hop
+        # The last window cut may have to be moved to the end: keep all it could need.
+        keep_from = max(held_from, next_start - hop)
+        held = held[keep_from - held_from :]
+        held_from = keep_from
+    n_samples = held_from + held.size
+    if n_samples < SHORTEST_S * sample_rate:
+        raise AudioError(
+            Cause.TOO_SHORT,
+            f"it lasts {1000 * n_samples / sample_rate:.2g} ms, at least {1000 * SHORTEST_S:.0f} ms are needed",
+        )
+    if n_samples < size:
+        yield Window(0.0, n_samples / sample_rate, _fill(held, size, config.short))
+    elif n_samples > next_start - hop + size:
+        yield window(n_samples - size)
+
+
+def _fill(waveform: Array, size: int, rule: str) -> Array:
+    if rule == "repeat":
+        return np.resize(waveform, size)
+    if rule == "zeros":
+        return np.pad(waveform, (0, size - waveform.size))
+    return waveform
+
+
+def read_windows(file: AudioFile, config: AudioConfig) -> Iterator[Window]:
+    """The windows of an opened recording at the rate the encoder wants."""
+    sample_rate = config.sample_rate or file.sample_rate
+    return cut_windows(resample(file.blocks(), file.sample_rate, sample_rate), sample_rate, config)

@@ -1,0 +1,188 @@
+"""Encoder bundles: a folder that holds all that is needed to use an encoder rightly.
+
+    bundle.json      every fact about the encoder: this module reads, checks and writes it
+    audio.onnx       features (n, n_mels, n_frames) float32 -> embeddings (n, dim) float32
+    text.onnx        input_ids, attention_mask (n, n_tokens) int64 -> embeddings (n, dim) float32
+    tokenizer.json   a tokenizer of the `tokenizers` library
+    model_card.md    for people
+
+A new encoder is data: nothing about a particular one stands in the code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from soundsearch.audio import AudioConfig
+from soundsearch.errors import BundleError
+from soundsearch.features import FEATURE_KINDS, FeatureConfig
+
+#: Format of bundle.json that this version reads and writes.
+BUNDLE_FORMAT = 1
+MANIFEST = "bundle.json"
+AUDIO_TOWER = "audio.onnx"
+TEXT_TOWER = "text.onnx"
+TOKENIZER = "tokenizer.json"
+
+ConfigT = TypeVar("ConfigT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """How a bundle wants its texts.
+
+    max_tokens: longer texts are cut. prompt: sentence that a bare label is put into (at {});
+    free text is embedded as it was typed.
+    """
+
+    max_tokens: int
+    prompt: str = "{}"
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be 1 or more, not {self.max_tokens}")
+        if self.prompt.count("{}") != 1:
+            raise ValueError(f"prompt must hold {{}} once, for the label: {self.prompt!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderBundle:
+    """The facts of bundle.json. Frozen and complete; `folder` is where the files lie.
+
+    dim: length of an embedding. files: name -> SHA-256, for every file but bundle.json.
+    results: measured numbers, each with the command that reproduces it.
+    """
+
+    folder: Path = field(compare=False)
+    name: str
+    version: str
+    description: str
+    dim: int
+    audio: AudioConfig
+    features: FeatureConfig
+    text: TextConfig
+    licence: str
+    provenance: str
+    results: Mapping[str, Any]
+    files: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            raise ValueError(f"dim must be 1 or more, not {self.dim}")
+        missing = {AUDIO_TOWER, TEXT_TOWER, TOKENIZER} - set(self.files)
+        if missing:
+            raise ValueError(f"files lacks {', '.join(sorted(missing))}")
+
+    @classmethod
+    def read(cls, folder: Path) -> EncoderBundle:
+        """Read and check bundle.json. The files it lists are checked when they are used.
+
+        Raises BundleError naming the file, what was found and what is expected.
+        """
+        path = folder / MANIFEST
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise BundleError(f"{folder}: no encoder bundle here, {MANIFEST} is missing") from error
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise BundleError(f"{path}: not valid JSON ({error}); restore the bundle") from error
+        if not isinstance(facts, dict):
+            raise BundleError(f"{path}: expected a JSON object, found {type(facts).__name__}")
+        found = facts.pop("format", None)
+        if found != BUNDLE_FORMAT:
+            raise BundleError(
+                f"{path}: bundle format {found}, this version reads {BUNDLE_FORMAT}; "
+                "use a matching version of soundsearch"
+            )
+        try:
+            kind = facts.get("features", {}).pop("kind", None)
+            if kind not in FEATURE_KINDS:
+                raise ValueError(f"features.kind is {kind!r}, known are {', '.join(FEATURE_KINDS)}")
+            facts["audio"] = _filled(AudioConfig, facts.get("audio"), "audio")
+            facts["features"] = _filled(FEATURE_KINDS[kind], facts.get("features"), "features")
+            facts["text"] = _filled(TextConfig, facts.get("text"), "text")
+            return _filled(cls, {**facts, "folder": folder}, "bundle")
+        except (TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"{path}: {error}") from error
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides an embedding: both towers, tokenizer, front end, windows."""
+        decisive = {
+            "dim": self.dim,
+            "audio": dataclasses.asdict(self.audio),
+            "features": {"kind": self.features.kind, **dataclasses.asdict(self.features)},
+            "text": dataclasses.asdict(self.text),
+            "files": {name: self.files[name] for name in (AUDIO_TOWER, TEXT_TOWER, TOKENIZER)},
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    def file(self, name: str) -> Path:
+        """Path of one of the bundle's files, its SHA-256 checked.
+
+        Raises BundleError if it is missing or not the file that bundle.json describes.
+        """
+        path = self.folder / name
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            raise BundleError(
+                f"{path}: the encoder {self.name} lacks this file ({error.strerror}); restore the bundle"
+            ) from error
+        if found != self.files[name]:
+            raise BundleError(
+                f"{path}: damaged, its SHA-256 is {found[:12]}..., "
+                f"{MANIFEST} says {self.files[name][:12]}...; restore the bundle"
+            )
+        return path
+
+    def write(self) -> None:
+        """Write bundle.json into `folder`, aside first and then renamed."""
+        facts = {
+            "format": BUNDLE_FORMAT,
+            **{
+                f.name: getattr(self, f.name)
+                for f in dataclasses.fields(self)
+                if f.name != "folder"
+            },
+            "audio": dataclasses.asdict(self.audio),
+            "features": {"kind": self.features.kind, **dataclasses.asdict(self.features)},
+            "text": dataclasses.asdict(self.text),
+        }
+        aside = self.folder / f".{MANIFEST}"
+        aside.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        aside.replace(self.folder / MANIFEST)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _filled(cls: type[ConfigT], values: Any, where: str) -> ConfigT:
+    """A frozen dataclass from a mapping; unknown and missing keys are ValueErrors that help."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: expected an object, found {type(values).__name__}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{where}.{key}: unknown key{hint}")
+    for key, known in fields.items():
+        required = (
+            known.default is dataclasses.MISSING and known.default_factory is dataclasses.MISSING
+        )
+        if required and key not in values:
+            raise ValueError(f"{where}.{key}: missing")
+    return cls(**values)

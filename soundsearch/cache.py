@@ -1,0 +1,105 @@
+"""The FAISS file beside the database: found, brought up to date, or made again.
+
+In: a store. Out: a `VectorIndex` that holds exactly the windows a search may show. The file's name
+carries the database revision it was made from, so a stale one can never pass for a fresh one; a
+file that is stale is caught up, one that is missing or damaged is made again from the database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy.engine import Connection
+
+from soundsearch.errors import IndexBusyError, StoreError
+from soundsearch.store import Store
+from soundsearch.vectors import VectorFileError, VectorIndex
+
+log = logging.getLogger(__name__)
+
+#: Embeddings read from the database at a time while catching up.
+CATCH_UP_ROWS = 50_000
+
+
+def load_vectors(store: Store, *, save: bool = True) -> VectorIndex:
+    """The vectors of this index, in step with the database.
+
+    save: keep what had to be done for the next time, unless another process is writing the index
+    or the folder cannot be written.
+    """
+    with store.snapshot() as connection:
+        revision = store.revision(connection)
+        path = _file_of(store.folder, revision)
+        dim = store.encoder(connection).dim
+        if path.exists():
+            try:
+                return VectorIndex.load(path, dim)
+            except VectorFileError as error:
+                log.warning("%s; making it again from the database", error)
+        vectors = _stale_vectors(store.folder, dim) or VectorIndex(dim)
+        _catch_up(store, connection, vectors)
+    if save:
+        with contextlib.suppress(IndexBusyError, StoreError), store.lock():
+            save_vectors(store.folder, vectors, revision)
+    return vectors
+
+
+def refresh(store: Store) -> None:
+    """Bring the FAISS file up to date. The caller holds the writer's lock."""
+    with store.snapshot() as connection:
+        revision = store.revision(connection)
+    if not _file_of(store.folder, revision).exists():
+        save_vectors(store.folder, load_vectors(store, save=False), revision)
+
+
+def discard(folder: Path) -> None:
+    """Drop the FAISS file; the next use makes it again."""
+    for path in _files(folder):
+        path.unlink(missing_ok=True)
+
+
+def save_vectors(folder: Path, vectors: VectorIndex, revision: str) -> None:
+    """Write the file of this revision and drop those of others. Failing is a note, not an error."""
+    path = _file_of(folder, revision)
+    try:
+        vectors.save(path)
+        for other in (*_files(folder), *folder.glob(".vectors-*")):  # the latter: of killed runs
+            if other != path:
+                other.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning(
+            "%s: cannot be written (%s); it is made again at every search", path, error.strerror
+        )
+
+
+def _stale_vectors(folder: Path, dim: int) -> VectorIndex | None:
+    for path in _files(folder):
+        try:
+            return VectorIndex.load(path, dim)
+        except VectorFileError as error:
+            log.warning("%s; making it again from the database", error)
+    return None
+
+
+def _catch_up(store: Store, connection: Connection, vectors: VectorIndex) -> None:
+    """An embedding never changes under its id, so comparing the ids is enough."""
+    wanted, held = store.window_ids(connection), vectors.ids
+    vectors.remove(np.setdiff1d(held, wanted, assume_unique=True))
+    new = np.setdiff1d(wanted, held, assume_unique=True)
+    for i in range(0, len(new), CATCH_UP_ROWS):
+        some = new[i : i + CATCH_UP_ROWS]
+        try:
+            vectors.add(some, store.embeddings(connection, some, vectors.dim))
+        except ValueError as error:
+            raise StoreError(f"{store.folder}: {error}; run: soundsearch repair") from error
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("vectors-*.faiss"))
+
+
+def _file_of(folder: Path, revision: str) -> Path:
+    return folder / f"vectors-{revision}.faiss"

@@ -1,0 +1,252 @@
+"""`soundsearch index`: folders of sound into the index."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from soundsearch.cli.options import Device, DeviceChoice, IndexFolder, Json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    from indexer.plan import Plan
+    from indexer.report import Report
+    from soundsearch.store import Store
+
+
+def index(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders or files; none means all folders indexed before."),
+    ] = None,
+    index: IndexFolder = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Pass over names or relative paths like this (shell pattern; repeatable)."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be done; change nothing.")
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Also delete what is known of files that have vanished."),
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("-j", "--jobs", min=1, help="Files read at a time. [default: one per core]"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Encoder of a new index: a name from `models list`, or a folder."),
+    ] = None,
+    device: DeviceChoice = Device.auto,
+    json: Json = False,
+) -> None:
+    """Index folders of sound, or bring the index up to date with them.
+
+    What has not changed is skipped, what was moved keeps its place, what cannot be read is told
+    and tried again the next time. Stop it whenever you like: it goes on where it was.
+
+    Example: soundsearch index ~/Sounds /mnt/archive --exclude "*.asd"
+    """
+    from indexer.pipeline import run
+    from soundsearch.encoder import Encoder
+    from soundsearch.paths import index_folder
+    from soundsearch.pinned import check_same_encoder, create_index, pinned_bundle
+    from soundsearch.registry import DEFAULT_MODEL, find_bundle
+    from soundsearch.render import to_json
+    from soundsearch.store import Store
+
+    folder = index_folder(index)
+    wanted = find_bundle(model) if model else None
+    store = Store.open(folder) if Store.exists(folder) else None
+    if store and wanted:
+        check_same_encoder(store, wanted)
+    _check_paths(store, paths)
+    if dry_run:
+        _preview(store, paths, exclude or [], json)
+        return
+    if store is None:
+        store = create_index(folder, wanted or find_bundle(DEFAULT_MODEL))
+    encoder = Encoder(pinned_bundle(store), device.value)
+    with _progress(quiet=json) as progress:
+        plan, report = run(
+            store,
+            encoder,
+            paths or _known_roots(store),
+            exclude=exclude or [],
+            jobs=jobs,
+            prune=prune,
+            progress=progress,
+        )
+    if json:
+        typer.echo(to_json(_report_facts(plan, report)))
+    _tell_trouble(plan)
+    _tell_report(report, shown=not json)
+    if report.interrupted:
+        raise typer.Exit(130)
+    if plan.absent:
+        raise typer.Exit(1)
+
+
+def _known_roots(store: Store) -> list[Path]:
+    with store.snapshot() as connection:
+        return [root.path for root in store.roots(connection)]
+
+
+def _check_paths(store: Store | None, paths: list[Path] | None) -> None:
+    """Refuse impossible paths before anything is made."""
+    from indexer.plan import choose_targets
+
+    if not paths and (store is None or not _known_roots(store)):
+        raise typer.BadParameter("give at least one folder: nothing has been indexed yet")
+    roots = []
+    if store is not None:
+        with store.snapshot() as connection:
+            roots = store.roots(connection)
+    choose_targets(roots, paths or [])
+
+
+def _preview(store: Store | None, paths: list[Path] | None, exclude: list[str], json: bool) -> None:
+    from indexer.plan import choose_targets, make_plan
+    from soundsearch.render import near, to_json
+
+    roots = []
+    if store is not None:
+        with store.snapshot() as connection:
+            roots = store.roots(connection)
+    plan = make_plan(store, choose_targets(roots, paths or [root.path for root in roots]), exclude)
+    todo = {
+        "new": [plan.path_of(file) for file in plan.new],
+        "changed": [plan.path_of(file) for _, file in plan.changed],
+        "moved": [plan.path_of(file) for _, file in (*plan.moved, *plan.returned)],
+        "removed": [plan.known_path(recording) for recording in plan.missing],
+    }
+    if json:
+        typer.echo(to_json({"dry_run": True, "unchanged": plan.n_unchanged, **todo}))
+    else:
+        for what, files in todo.items():
+            for path in sorted(files):
+                typer.echo(f"{what:8}{near(path)}")
+    _tell_trouble(plan)
+    counts = ", ".join(f"{len(files)} {what}" for what, files in todo.items())
+    typer.echo(f"would be: {counts}, {plan.n_unchanged} unchanged; nothing was changed", err=True)
+
+
+def _report_facts(plan: Plan, report: Report) -> dict[str, Any]:
+    return {
+        "dry_run": False,
+        "new": report.n_new,
+        "changed": report.n_changed,
+        "moved": report.n_moved,
+        "unchanged": report.n_unchanged,
+        "removed": report.n_removed,
+        "failed": report.n_failed,
+        "pruned": report.n_pruned,
+        "windows": report.n_windows,
+        "audio_s": round(report.audio_s, 3),
+        "elapsed_s": round(report.elapsed_s, 3),
+        "stage_s": {stage: round(seconds, 3) for stage, seconds in report.stage_s.items()},
+        "interrupted": report.interrupted,
+        "failures": [{"path": path, "reason": reason} for path, reason in report.failures],
+        "absent": [{"path": path, "reason": reason} for path, reason in plan.absent],
+    }
+
+
+def _tell_trouble(plan: Plan) -> None:
+    from soundsearch.render import shown
+
+    for path, reason in plan.unreadable:
+        typer.echo(f"skipped folder {shown(path)}: {reason}; what is known of it is kept", err=True)
+    for path, reason in plan.absent:
+        typer.echo(f"error: {shown(path)}: {reason}", err=True)
+
+
+def _tell_report(report: Report, shown: bool) -> None:
+    from soundsearch.render import length
+
+    parts = [
+        f"{report.n_new} new",
+        f"{report.n_changed} changed",
+        f"{report.n_moved} moved",
+        f"{report.n_unchanged} unchanged",
+        f"{report.n_removed} removed",
+        f"{report.n_failed} failed",
+    ]
+    if report.n_pruned:
+        parts.append(f"{report.n_pruned} pruned")
+    line = ", ".join(parts)
+    if report.audio_s:
+        speed = report.audio_s / max(report.elapsed_s, 1e-3)
+        line += f"; {length(report.audio_s)} of sound in {report.elapsed_s:.1f} s ({speed:.0f} times real time)"
+    if report.interrupted:
+        line = f"stopped; what was finished is kept, run it again to go on: {line}"
+    if shown or report.interrupted:
+        typer.echo(line, err=True)
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> Iterator[_Told]:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield _Told(console, None)
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("indexing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("files  {task.fields[heard]} of sound  {task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        yield _Told(console, bar)
+
+
+class _Told:
+    """Progress on stderr: a bar on a terminal, and a line for every file with a problem."""
+
+    def __init__(self, console: Console, bar: Bar | None) -> None:
+        self._console, self._bar = console, bar
+        self._seconds = 0.0
+        self._task: Any = None
+
+    def begin(self, n_files: int) -> None:
+        if self._bar is not None:
+            self._task = self._bar.add_task("", total=n_files, heard="0 s", speed="")
+
+    def heard(self, seconds: float) -> None:
+        from soundsearch.render import length
+
+        self._seconds += seconds
+        if self._bar is not None:
+            elapsed = self._bar.tasks[0].elapsed or 0.0
+            speed = f"{self._seconds / elapsed:.0f} x" if elapsed > 1 else ""
+            self._bar.update(self._task, heard=length(self._seconds), speed=speed)
+
+    def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
+        from soundsearch.render import shown
+
+        if self._bar is not None:
+            self._bar.advance(self._task)
+        if problem is not None:
+            line = f"{'partly read' if partly else 'skipped'} {shown(path)}: {problem}"
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True, emoji=False)

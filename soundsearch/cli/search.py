@@ -1,0 +1,134 @@
+"""`soundsearch query`, `similar` and `describe`: questions to the index."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from soundsearch.cli.options import Device, DeviceChoice, IndexFolder, Json, TopK
+
+if TYPE_CHECKING:
+    from soundsearch.search import Hit, Index
+
+Paths = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line, for pipes.")]
+Null = Annotated[
+    bool, typer.Option("-0", "--null", help="Like --paths, with a zero byte after each (xargs -0).")
+]
+MinScore = Annotated[
+    float | None, typer.Option(min=-1.0, max=1.0, help="Leave out hits with a lower score.")
+]
+Below = Annotated[
+    Path | None, typer.Option("--root", help="Only recordings in this folder.", show_default=False)
+]
+
+
+def query(
+    text: Annotated[
+        list[str], typer.Argument(help="What to hear, in words; - reads it from stdin.")
+    ],
+    index: IndexFolder = None,
+    top_k: TopK = 10,
+    min_score: MinScore = None,
+    root: Below = None,
+    device: DeviceChoice = Device.auto,
+    paths: Paths = False,
+    null: Null = False,
+    json: Json = False,
+) -> None:
+    """Find recordings by words.
+
+    Prints rank, score (cosine, higher is better), the seconds to listen at, and the path.
+
+    Example: soundsearch query "dog barking in rain" -k 5
+    """
+    words = sys.stdin.read().strip() if text == ["-"] else " ".join(text)
+    with _opened(index, device) as opened:
+        hits = opened.search(text=words, top_k=top_k, min_score=min_score, below=root)
+        _print_hits(opened, {"text": words}, hits, paths, null, json)
+
+
+def similar(
+    file: Annotated[Path, typer.Argument(help="A recording, indexed or not.")],
+    index: IndexFolder = None,
+    top_k: TopK = 10,
+    min_score: MinScore = None,
+    root: Below = None,
+    device: DeviceChoice = Device.auto,
+    paths: Paths = False,
+    null: Null = False,
+    json: Json = False,
+) -> None:
+    """Find recordings that sound like this one.
+
+    Example: soundsearch similar takes/door_03.wav
+    """
+    with _opened(index, device) as opened:
+        hits = opened.search(audio=file, top_k=top_k, min_score=min_score, below=root)
+        _print_hits(opened, {"audio": str(file.absolute())}, hits, paths, null, json)
+
+
+def describe(
+    file: Annotated[Path, typer.Argument(help="A recording, indexed or not.")],
+    captions: Annotated[
+        Path | None,
+        typer.Option(help="Rank the lines of this text file instead of the built-in sound words."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Encoder: a name from `models list`, or a folder.")
+    ] = None,
+    top_k: TopK = 10,
+    device: DeviceChoice = Device.auto,
+    json: Json = False,
+) -> None:
+    """Say in words what is heard in a recording; needs no index.
+
+    Example: soundsearch describe unknown_042.wav -k 5
+    """
+    from soundsearch.encoder import Encoder
+    from soundsearch.registry import DEFAULT_MODEL, find_bundle
+    from soundsearch.render import label_lines, labels_json
+    from soundsearch.search import describe as describe_file
+    from soundsearch.store import PinnedEncoder
+    from soundsearch.vocabulary import load_vocabulary
+
+    texts = load_vocabulary(captions)
+    encoder = Encoder(find_bundle(model or DEFAULT_MODEL), device.value)
+    labels = describe_file(encoder, file, texts, top_k=top_k, as_labels=captions is None)
+    if json:
+        pinned = PinnedEncoder.of(encoder.bundle)
+        typer.echo(labels_json(str(file.absolute()), pinned, labels))
+    else:
+        for line in label_lines(labels):
+            typer.echo(line)
+
+
+def _opened(index: Path | None, device: Device) -> Index:
+    import soundsearch
+
+    return soundsearch.open_index(index, device=device.value)
+
+
+def _print_hits(
+    opened: Index, asked: dict[str, str], hits: list[Hit], paths: bool, null: bool, json: bool
+) -> None:
+    from soundsearch.render import hit_lines, hits_json, path_bytes
+
+    if json:
+        typer.echo(hits_json(asked, opened.pinned, hits))
+    elif paths or null:
+        sys.stdout.buffer.write(path_bytes(hits, b"\0" if null else b"\n"))
+        sys.stdout.buffer.flush()
+    else:
+        for line in hit_lines(hits):
+            typer.echo(line)
+    if not hits:
+        empty = len(opened.vectors) == 0
+        typer.echo(
+            "nothing is indexed yet; add a folder with: soundsearch index FOLDER"
+            if empty
+            else "no recording fits; try other words, a lower --min-score or a wider --root",
+            err=True,
+        )

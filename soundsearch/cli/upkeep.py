@@ -1,0 +1,90 @@
+"""`soundsearch status`, `verify` and `repair`: what is in an index, and whether it is sound."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from soundsearch.cli.options import IndexFolder, Json
+
+
+def status(index: IndexFolder = None, json: Json = False) -> None:
+    """Show what the index holds: recordings, hours, encoder, failures by cause.
+
+    Example: soundsearch status
+    """
+    from soundsearch.health import status as status_of
+    from soundsearch.paths import index_folder
+    from soundsearch.render import length, shown, to_json
+    from soundsearch.store import Store
+
+    found = status_of(Store.open(index_folder(index)))
+    if json:
+        roots = [{"path": r.path, "recordings": n, "present": there} for r, n, there in found.roots]
+        typer.echo(to_json({**asdict(found), "roots": roots}))
+        return
+    typer.echo(f"index       {shown(found.folder)} ({found.size_bytes / 1e6:.1f} MB)")
+    typer.echo(f"encoder     {found.encoder}")
+    typer.echo(
+        f"recordings  {found.n_indexed} ({length(found.duration_s)} of sound, "
+        f"{found.n_windows} windows), {found.n_missing} missing, {found.n_failed} failed"
+    )
+    for root, n_recordings, there in found.roots:
+        typer.echo(
+            f"root        {shown(root.path)}: {n_recordings}{'' if there else ' (not there now)'}"
+        )
+    for cause, n in found.failures.items():
+        typer.echo(f"trouble     {cause}: {n}")
+
+
+def verify(index: IndexFolder = None, json: Json = False) -> None:
+    """Check rows against vectors against files; exit code 1 if the index is not sound.
+
+    Files that changed since they were indexed are told, but are no fault of the index.
+
+    Example: soundsearch verify
+    """
+    from soundsearch.health import verify as verify_index
+    from soundsearch.paths import index_folder
+    from soundsearch.render import shown, to_json
+    from soundsearch.store import Store
+
+    problems = verify_index(Store.open(index_folder(index)))
+    faults = [problem for problem in problems if not problem.is_drift]
+    if json:
+        typer.echo(to_json({"sound": not faults, "problems": [asdict(p) for p in problems]}))
+    else:
+        for problem in problems:
+            typer.echo(f"{problem.kind:9} {shown(problem.text)}")
+    if faults:
+        typer.echo(
+            f"the index is not sound: {len(faults)} problems; run: soundsearch repair", err=True
+        )
+        raise typer.Exit(1)
+    drift = f"; {len(problems)} files differ from it, run: soundsearch index" if problems else ""
+    typer.echo(f"the index is sound{drift}", err=True)
+
+
+def repair(
+    index: IndexFolder = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Where to take a lost encoder from: a name, or a bundle's folder."),
+    ] = None,
+) -> None:
+    """Mend what `verify` finds: the FAISS file, the encoder's copy, odd rows.
+
+    Example: soundsearch repair
+    """
+    from soundsearch.health import repair as repair_index
+    from soundsearch.paths import index_folder
+    from soundsearch.registry import find_bundle
+    from soundsearch.render import shown
+    from soundsearch.store import Store
+
+    bundle = find_bundle(model) if model else None
+    done = repair_index(Store.open(index_folder(index)), bundle)
+    for line in done or ["nothing to mend"]:
+        typer.echo(shown(line), err=True)

@@ -1,0 +1,152 @@
+"""The two towers on onnxruntime: windows and texts to unit embeddings in one space.
+
+An `Encoder` is an `EncoderBundle` at work. Towers load when first needed, so a text query never
+opens the audio tower. Nothing here is random: the same window gives the same embedding.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.audio import AudioFile, Window, read_windows
+from soundsearch.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle
+from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
+from soundsearch.features import compute_features
+
+if TYPE_CHECKING:
+    import onnxruntime
+    import tokenizers
+
+Array = NDArray[np.float32]
+Device = Literal["auto", "cpu", "cuda"]
+
+#: Windows that go through the audio tower together.
+BATCH_SIZE = 32
+
+
+class Encoder:
+    """Embeds audio and text with one bundle.
+
+    device: "auto" takes the GPU if this onnxruntime has one, else the CPU.
+    n_threads: threads of onnxruntime; 0 means one per core.
+    """
+
+    def __init__(self, bundle: EncoderBundle, device: Device = "auto", n_threads: int = 0) -> None:
+        self.bundle = bundle
+        self.device = device
+        self._n_threads = n_threads
+
+    def embed_features(self, features: Array) -> Array:
+        """(n, n_mels, n_frames) float32 to unit embeddings (n, dim) float32."""
+        expected = (self.bundle.features.n_mels, self.bundle.features.n_frames)
+        if features.ndim != 3 or features.shape[1:] != expected:
+            raise ValueError(
+                f"features must be (n, {expected[0]}, {expected[1]}), not {features.shape}"
+            )
+        (embeddings,) = self._audio_tower.run(["embeddings"], {"features": features})
+        return self._unit(embeddings, len(features))
+
+    def features_of(self, windows: Sequence[Window], sample_rate: int) -> Array:
+        """Features of windows at sample_rate Hz, (n, n_mels, n_frames) float32."""
+        config = self.bundle.features
+        return np.stack([compute_features(w.waveform, sample_rate, config) for w in windows])
+
+    def embed_file(self, path: Path) -> tuple[list[tuple[float, float]], Array]:
+        """All windows of a recording that are not silent: their (start_s, end_s) and embeddings.
+
+        Returns n spans and (n, dim) float32 with n >= 1. Raises AudioError.
+        """
+        spans: list[tuple[float, float]] = []
+        embeddings: list[Array] = []
+        with AudioFile(path) as file:
+            rate = self.bundle.audio.sample_rate or file.sample_rate
+            heard = (w for w in read_windows(file, self.bundle.audio) if not w.is_silent)
+            while batch := [w for w, _ in zip(heard, range(BATCH_SIZE), strict=False)]:
+                spans += [(w.start_s, w.end_s) for w in batch]
+                embeddings.append(self.embed_features(self.features_of(batch, rate)))
+        if not spans:
+            raise AudioError(Cause.SILENT, "it is silent from beginning to end")
+        return spans, np.concatenate(embeddings)
+
+    def embed_text(self, texts: Sequence[str]) -> Array:
+        """Texts to unit embeddings (n, dim) float32, one after the other as given."""
+        if not texts:
+            return np.empty((0, self.bundle.dim), np.float32)
+        rows = []
+        for i in range(0, len(texts), BATCH_SIZE):
+            encodings = self._tokenizer.encode_batch(list(texts[i : i + BATCH_SIZE]))
+            inputs = {
+                "input_ids": np.array([e.ids for e in encodings], np.int64),
+                "attention_mask": np.array([e.attention_mask for e in encodings], np.int64),
+            }
+            wanted = {node.name for node in self._text_tower.get_inputs()}
+            (embeddings,) = self._text_tower.run(
+                ["embeddings"], {name: value for name, value in inputs.items() if name in wanted}
+            )
+            rows.append(self._unit(embeddings, len(encodings)))
+        return np.concatenate(rows)
+
+    def _unit(self, embeddings: Array, n: int) -> Array:
+        if embeddings.shape != (n, self.bundle.dim) or not np.isfinite(embeddings).all():
+            raise BundleError(
+                f"encoder {self.bundle.name}: expected {n} finite embeddings of {self.bundle.dim} numbers, "
+                f"found shape {embeddings.shape}; the bundle does not fit its {self.bundle.folder}"
+            )
+        norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        unit: Array = (embeddings / np.maximum(norms, np.float32(1e-12))).astype(np.float32)
+        return unit
+
+    @functools.cached_property
+    def _audio_tower(self) -> onnxruntime.InferenceSession:
+        return self._session(AUDIO_TOWER)
+
+    @functools.cached_property
+    def _text_tower(self) -> onnxruntime.InferenceSession:
+        return self._session(TEXT_TOWER)
+
+    @functools.cached_property
+    def _tokenizer(self) -> tokenizers.Tokenizer:
+        import tokenizers
+
+        path = self.bundle.file(TOKENIZER)
+        try:
+            tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exceptions
+            raise BundleError(f"{path}: not a tokenizer ({error})") from error
+        tokenizer.enable_truncation(self.bundle.text.max_tokens)
+        if tokenizer.padding is None:
+            tokenizer.enable_padding()
+        return tokenizer
+
+    def _session(self, name: str) -> onnxruntime.InferenceSession:
+        import onnxruntime
+
+        path = self.bundle.file(name)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = self._n_threads
+        try:
+            return onnxruntime.InferenceSession(path, options, providers=_providers(self.device))
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            if isinstance(error, SoundsearchError):
+                raise
+            raise BundleError(f"{path}: onnxruntime cannot load it ({error})") from error
+
+
+def _providers(device: Device) -> list[str]:
+    import onnxruntime
+
+    cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
+    has_cuda = cuda in onnxruntime.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise SoundsearchError(
+            "--device cuda: this onnxruntime has no CUDA provider; "
+            "install onnxruntime-gpu instead of onnxruntime, or use --device cpu"
+        )
+    return [cuda, cpu] if has_cuda and device != "cpu" else [cpu]

@@ -1,0 +1,67 @@
+"""Everything soundsearch raises on purpose.
+
+    SoundsearchError            one clear line for the person at the terminal
+    ├── AudioError              a recording that cannot be used, with its cause
+    ├── BundleError             an encoder bundle that is missing, damaged or unfit
+    ├── StoreError              an index folder or database that cannot be used
+    │   ├── IndexBusyError      another process is writing the index
+    │   └── IndexMismatchError  the index was built with another encoder
+    └── QueryError              a question that cannot be asked
+
+A message names the thing, the value found, the value expected and the way out.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class SoundsearchError(Exception):
+    """Root of the tree; its text is fit to be shown as it is."""
+
+
+class Cause(StrEnum):
+    """Why a recording cannot be used: the groups in which `soundsearch status` counts failures."""
+
+    EMPTY = "empty file"
+    NOT_AUDIO = "not audio"
+    DAMAGED = "damaged"
+    NO_SOUND = "no sound track"
+    TOO_SHORT = "too short"
+    NOT_FINITE = "not finite"
+    SILENT = "silent"
+    NOT_PERMITTED = "not permitted"
+    VANISHED = "vanished"
+    UNREADABLE = "unreadable"
+
+
+class AudioError(SoundsearchError):
+    """A recording that cannot be decoded or holds nothing to embed.
+
+    Only the reason is in the text; whoever reports it knows the file.
+    """
+
+    def __init__(self, cause: Cause, reason: str) -> None:
+        super().__init__(reason)
+        self.cause = cause
+        self.reason = reason
+
+
+class BundleError(SoundsearchError):
+    """An encoder bundle that is missing, damaged, or of a format this version does not know."""
+
+
+class StoreError(SoundsearchError):
+    """An index folder or database that cannot be opened, read or written."""
+
+
+class IndexBusyError(StoreError):
+    """Another process holds the writer's lock of this index."""
+
+
+class IndexMismatchError(StoreError):
+    """The index pins one encoder and was asked to work with another."""
+
+
+class QueryError(SoundsearchError):
+    """A query that cannot be answered, such as an empty text."""

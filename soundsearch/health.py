@@ -1,0 +1,270 @@
+"""Is an index sound? What is in it, what is wrong with it, and mending it.
+
+In: a store. Out: a `Status`, or the `Problem`s found when rows, vectors, files and encoder are held
+against each other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from soundsearch.bundle import EncoderBundle
+from soundsearch.cache import discard, load_vectors, refresh
+from soundsearch.errors import SoundsearchError, StoreError
+from soundsearch.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
+from soundsearch.store import (
+    PinnedEncoder,
+    Root,
+    State,
+    Store,
+    recordings_table,
+    windows_table,
+)
+from soundsearch.vectors import NORM_TOLERANCE
+
+#: Windows compared at a time.
+BATCH_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Status:
+    """What an index holds. failures: per cause, recordings that could not (or only partly) be read."""
+
+    folder: Path
+    encoder: PinnedEncoder
+    roots: list[tuple[Root, int, bool]]  # root, its recordings, whether it is there now
+    n_indexed: int
+    n_failed: int
+    n_missing: int
+    n_windows: int
+    duration_s: float
+    failures: dict[str, int]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something `verify` found.
+
+    kind: where. recording_id: the recording it is about, if it is about one.
+    """
+
+    kind: Literal["database", "rows", "vectors", "encoder", "files"]
+    text: str
+    recording_id: int | None = None
+
+    @property
+    def is_drift(self) -> bool:
+        """A file that changed since it was indexed: no fault of the index, the next run sees to it."""
+        return self.kind == "files"
+
+
+def status(store: Store) -> Status:
+    """Count what is there."""
+    columns = recordings_table.c
+    with store.snapshot() as connection:
+        states: dict[str, int] = dict(
+            connection.execute(sa.select(columns.state, sa.func.count()).group_by(columns.state))
+            .tuples()
+            .all()
+        )
+        per_root: dict[int, int] = dict(
+            connection.execute(
+                sa.select(columns.root_id, sa.func.count())
+                .where(columns.state == State.INDEXED)
+                .group_by(columns.root_id)
+            )
+            .tuples()
+            .all()
+        )
+        causes = connection.execute(
+            sa.select(columns.cause, sa.func.count())
+            .where(columns.cause.is_not(None), columns.state != State.MISSING)
+            .group_by(columns.cause)
+        ).tuples()
+        duration_s = connection.execute(
+            sa.select(sa.func.coalesce(sa.func.sum(columns.duration_s), 0.0)).where(
+                columns.state == State.INDEXED
+            )
+        ).scalar_one()
+        n_windows = connection.execute(
+            sa.select(sa.func.count())
+            .select_from(
+                windows_table.join(recordings_table, columns.id == windows_table.c.recording_id)
+            )
+            .where(columns.state == State.INDEXED)
+        ).scalar_one()
+        return Status(
+            folder=store.folder,
+            encoder=store.encoder(connection),
+            roots=[(r, per_root.get(r.id, 0), r.path.is_dir()) for r in store.roots(connection)],
+            n_indexed=states.get(State.INDEXED, 0),
+            n_failed=states.get(State.FAILED, 0),
+            n_missing=states.get(State.MISSING, 0),
+            n_windows=n_windows,
+            duration_s=duration_s,
+            failures=dict(Counter(dict(causes.all())).most_common()),
+            size_bytes=sum(
+                f.stat().st_size
+                for f in store.folder.rglob("*")
+                if f.is_file() and not f.is_symlink()
+            ),
+        )
+
+
+def verify(store: Store) -> list[Problem]:
+    """Hold rows, vectors, encoder and files against each other. Changes nothing."""
+    with store.snapshot() as connection:
+        problems = [*_database_problems(connection)]
+        if problems:  # the rest would only repeat it
+            return problems
+        problems += _row_problems(store, connection)
+        problems += _file_problems(store, connection)
+    try:
+        bundle = pinned_bundle(store)
+        for name in bundle.files:
+            bundle.file(name)
+    except SoundsearchError as error:
+        problems.append(Problem("encoder", str(error)))
+    if not any(problem.kind == "rows" for problem in problems):
+        problems += _vector_problems(store)
+    return problems
+
+
+def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
+    """Mend what `verify` finds, and say what was done.
+
+    bundle: where to take a lost encoder from. The FAISS file is made again; recordings whose
+    windows are odd are dropped, so that the next index run embeds them anew.
+    Raises StoreError if the database itself is damaged, IndexMismatchError for a wrong bundle.
+    """
+    done = []
+    with store.lock():
+        problems = verify(store)
+        for problem in problems:
+            if problem.kind == "database":
+                raise StoreError(
+                    f"{store.folder}: {problem.text}; restore soundsearch.db from a backup, "
+                    "or move it away and index again"
+                )
+        if bundle is not None:
+            check_same_encoder(store, bundle)
+        if any(problem.kind == "encoder" for problem in problems):
+            copy_bundle(bundle or _twin_of_pinned(store), store.folder)
+            done.append("put back the encoder")
+        odd = {p.recording_id for p in problems if p.kind == "rows" and p.recording_id is not None}
+        if odd:
+            with store.transaction() as connection:
+                store.forget(connection, sorted(odd))
+            done.append(
+                f"dropped {len(odd)} odd recordings; run `soundsearch index` to embed them anew"
+            )
+        if odd or any(problem.kind == "vectors" for problem in problems):
+            discard(store.folder)
+            refresh(store)
+            done.append("made the FAISS file again")
+    return done
+
+
+def _twin_of_pinned(store: Store) -> EncoderBundle:
+    """A bundle of the pinned fingerprint that is not the index's own, damaged copy."""
+    own = store.folder / COPY
+    aside = store.folder / f".{COPY}-damaged"
+    if own.exists():
+        own.rename(aside)
+    try:
+        return pinned_bundle(store)
+    finally:
+        if aside.exists():
+            aside.rename(own)
+
+
+def _database_problems(connection: Connection) -> Iterator[Problem]:
+    for (text,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+        if text != "ok":
+            yield Problem("database", f"SQLite says: {text}")
+    for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield Problem(
+            "database", f"row {row[1]} of {row[0]} points at a row of {row[2]} that is not there"
+        )
+
+
+def _row_problems(store: Store, connection: Connection) -> Iterator[Problem]:
+    dim = store.encoder(connection).dim
+    columns = recordings_table.c
+    without = connection.execute(
+        sa.select(columns.id, columns.relative_path).where(
+            columns.state != State.FAILED,
+            ~sa.exists().where(windows_table.c.recording_id == columns.id),
+        )
+    )
+    for row in without:
+        yield Problem("rows", f"{row.relative_path}: has no windows", row.id)
+    windows = connection.execute(
+        sa.select(windows_table, columns.relative_path, columns.duration_s)
+        .join(recordings_table, columns.id == windows_table.c.recording_id)
+        .execution_options(yield_per=BATCH_ROWS)
+    )
+    for row in windows:
+        name = f"{row.relative_path}, window {row.id}"
+        if len(row.embedding) != 4 * dim:
+            text = f"{name}: {len(row.embedding)} bytes of embedding, expected {4 * dim}"
+            yield Problem("rows", text, row.recording_id)
+            continue
+        norm = float(np.linalg.norm(np.frombuffer(row.embedding, "<f4")))
+        if not abs(norm - 1) <= NORM_TOLERANCE:
+            yield Problem(
+                "rows", f"{name}: its embedding has length {norm:.3g}, not 1", row.recording_id
+            )
+        if not 0 <= row.start_s < row.end_s <= row.duration_s + 1e-6:
+            text = f"{name}: lies at {row.start_s} to {row.end_s} of {row.duration_s} s"
+            yield Problem("rows", text, row.recording_id)
+
+
+def _vector_problems(store: Store) -> Iterator[Problem]:
+    try:
+        vectors = load_vectors(store, save=False)
+    except SoundsearchError as error:
+        yield Problem("vectors", str(error))
+        return
+    with store.snapshot() as connection:
+        wanted = store.window_ids(connection)
+        if not np.array_equal(np.sort(vectors.ids), wanted):
+            text = f"the FAISS file holds {len(vectors)} windows, the database {len(wanted)}"
+            yield Problem("vectors", text)
+            return
+        for i in range(0, len(wanted), BATCH_ROWS):
+            some = wanted[i : i + BATCH_ROWS]
+            differ = vectors.embeddings(some) != store.embeddings(connection, some, vectors.dim)
+            n_differ = int(differ.any(axis=1).sum())
+            if n_differ:
+                text = f"{n_differ} vectors of the FAISS file differ from the database"
+                yield Problem("vectors", text)
+
+
+def _file_problems(store: Store, connection: Connection) -> Iterator[Problem]:
+    roots = {root.id: root.path for root in store.roots(connection)}
+    for root in sorted(roots.values()):
+        if not root.is_dir():
+            yield Problem("files", f"{root}: not there now (its recordings are kept)")
+    for recording in store.recordings(connection):
+        root = roots[recording.root_id]
+        if recording.state is not State.INDEXED or not root.is_dir():
+            continue
+        path = root / recording.relative_path
+        try:
+            stat = os.stat(path)
+        except OSError as error:
+            yield Problem("files", f"{path}: {error.strerror}", recording.id)
+            continue
+        if (stat.st_size, stat.st_mtime_ns) != (recording.size_bytes, recording.mtime_ns):
+            yield Problem("files", f"{path}: changed since it was indexed", recording.id)

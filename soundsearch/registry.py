@@ -1,0 +1,39 @@
+"""Names to encoder bundles: where bundles live and how one is found.
+
+Looked up in this order: a path to a folder, the person's own bundles, those that ship with the
+package.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from soundsearch.bundle import MANIFEST, EncoderBundle
+from soundsearch.errors import BundleError
+from soundsearch.paths import own_bundles_folder
+
+#: The encoder of a new index unless another is asked for.
+DEFAULT_MODEL = "starter"
+SHIPPED = Path(__file__).parent / "bundles"
+
+
+def find_bundle(name: str) -> EncoderBundle:
+    """The bundle of this name, or in this folder. Raises BundleError naming what there is."""
+    if os.sep in name or (os.altsep and os.altsep in name):
+        return EncoderBundle.read(Path(name))
+    for folder in (own_bundles_folder() / name, SHIPPED / name):
+        if (folder / MANIFEST).exists():
+            return EncoderBundle.read(folder)
+    known = ", ".join(sorted({folder.name for folder in bundle_folders()})) or "none"
+    raise BundleError(
+        f"no encoder named {name!r}; there is: {known} (a folder is given as ./{name})"
+    )
+
+
+def bundle_folders() -> Iterator[Path]:
+    """Folders of all bundles that can be named, the person's own first."""
+    for place in (own_bundles_folder(), SHIPPED):
+        if place.is_dir():
+            yield from sorted(folder for folder in place.iterdir() if (folder / MANIFEST).exists())

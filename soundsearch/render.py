@@ -1,0 +1,108 @@
+"""Results to text: lines for people, paths for pipes, JSON for programs.
+
+The JSON is a stable schema, described in docs/json.md; `SCHEMA` changes when a field changes its
+meaning or goes away, not when one is added.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from soundsearch.search import Hit, Label
+from soundsearch.store import PinnedEncoder
+
+SCHEMA = 1
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path fit for a terminal: control characters and odd bytes are escaped."""
+    text = os.fspath(path).encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def near(path: Path) -> str:
+    """A path as it is named from here: relative if it lies below the current folder."""
+    try:
+        return shown(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return shown(path)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a player shows them: 0:03.5, 1:02:03.0."""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours}:{minutes:02d}" if hours else str(minutes)
+    return f"{head}:{rest // 10:02d}.{rest % 10}"
+
+
+def length(seconds: float) -> str:
+    """A length of sound in words: 45 s, 12 min, 3.4 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def hit_lines(hits: Sequence[Hit]) -> list[str]:
+    """One line per hit: rank, score, where to listen, path."""
+    return _columns(
+        [(h.rank, h.score, f"{clock(h.start_s)}-{clock(h.end_s)}", near(h.path)) for h in hits]
+    )
+
+
+def label_lines(labels: Sequence[Label]) -> list[str]:
+    """One line per label: rank, score, where it fits best, the text."""
+    return _columns(
+        [(x.rank, x.score, f"{clock(x.start_s)}-{clock(x.end_s)}", x.text) for x in labels]
+    )
+
+
+def _columns(rows: Sequence[tuple[int, float, str, str]]) -> list[str]:
+    rank_width = max((len(str(rank)) for rank, *_ in rows), default=0)
+    span_width = max((len(span) for _, _, span, _ in rows), default=0)
+    return [
+        f"{rank:>{rank_width}}  {score:6.3f}  {span:>{span_width}}  {text}"
+        for rank, score, span, text in rows
+    ]
+
+
+def path_bytes(hits: Iterable[Hit], end: bytes) -> bytes:
+    """The paths alone, byte for byte as the file system has them, each followed by `end`."""
+    return b"".join(os.fsencode(hit.path) + end for hit in hits)
+
+
+def hits_json(query: Mapping[str, str], encoder: PinnedEncoder, hits: Sequence[Hit]) -> str:
+    """Hits with the question they answer."""
+    return to_json(
+        {"query": query, "encoder": asdict(encoder), "hits": [asdict(hit) for hit in hits]}
+    )
+
+
+def labels_json(audio: str, encoder: PinnedEncoder, labels: Sequence[Label]) -> str:
+    """What was heard in a recording."""
+    return to_json(
+        {
+            "query": {"audio": audio},
+            "encoder": asdict(encoder),
+            "labels": [asdict(label) for label in labels],
+        }
+    )
+
+
+def to_json(facts: Mapping[str, Any]) -> str:
+    """JSON in ASCII: bytes of a path that are no UTF-8 come as lone surrogates, as Python has them."""
+    return json.dumps({"schema": SCHEMA, **facts}, indent=2, default=_plain)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")

@@ -1,0 +1,243 @@
+"""Questions to an index: text or a recording in, hits out.
+
+The path out: text or audio -> embed -> search -> join -> hits. Text and audio meet at `Index.search`
+and share the rest. Windows are searched, recordings are answered: each with its best window.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.cache import load_vectors
+from soundsearch.encoder import Device, Encoder
+from soundsearch.errors import AudioError, QueryError
+from soundsearch.pinned import pinned_bundle
+from soundsearch.store import State, Store
+from soundsearch.vectors import VectorIndex
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Row
+
+Array = NDArray[np.float32]
+
+#: Windows fetched per wanted recording in the first go; more follow where recordings are long.
+OVER_FETCH = 8
+#: Scores are told (and compared) to this many decimals: float32 sums differ beyond.
+SCORE_DECIMALS = 5
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One recording found, with the window that fits best.
+
+    rank: 1 is best. path: absolute. start_s, end_s: where to listen, in seconds.
+    score: cosine of query and window, in [-1, 1]; higher is better.
+    """
+
+    rank: int
+    path: Path
+    start_s: float
+    end_s: float
+    score: float
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Label:
+    """One text that `describe` found fitting, with the window it fits best."""
+
+    rank: int
+    text: str
+    start_s: float
+    end_s: float
+    score: float
+
+
+class Index:
+    """An opened index, for searching. Make one with `soundsearch.open_index`.
+
+    It sees the state of the database at its first search; open it anew to see later writes.
+    """
+
+    def __init__(self, store: Store, device: Device = "auto") -> None:
+        self.store = store
+        self.device = device
+        with store.snapshot() as connection:
+            self.pinned = store.encoder(connection)
+
+    @functools.cached_property
+    def encoder(self) -> Encoder:
+        """The encoder this index is pinned to. Raises IndexMismatchError if it is not at hand."""
+        return Encoder(pinned_bundle(self.store), self.device)
+
+    @functools.cached_property
+    def vectors(self) -> VectorIndex:
+        """The embeddings of all windows that may be shown."""
+        return load_vectors(self.store)
+
+    def search(
+        self,
+        *,
+        text: str | None = None,
+        audio: str | Path | None = None,
+        top_k: int = 10,
+        min_score: float | None = None,
+        below: str | Path | None = None,
+    ) -> list[Hit]:
+        """The recordings that fit a text or sound like a recording, best first.
+
+        text: what to hear, in plain words. audio: a file, indexed or not; it is not among its own
+        hits. Exactly one of the two. top_k: at most so many hits, 1 or more. min_score: leave out
+        lower ones. below: only recordings in this folder.
+        Ties stand in the order in which the recordings were indexed.
+        Raises QueryError for a query that cannot be asked, AudioError for unusable audio.
+        """
+        if top_k < 1:
+            raise QueryError(f"top_k is {top_k}, it must be 1 or more")
+        if (text is None) == (audio is None):
+            raise QueryError("a search needs either a text or a recording")
+        with self.store.snapshot() as connection:
+            itself = None
+            if text is not None:
+                query = self._embed_text(text)
+            else:
+                assert audio is not None
+                itself, query = self._embed_audio(connection, Path(audio))
+            among = None
+            if below is not None:
+                among = self.store.window_ids(connection, Path(below).resolve())
+            return self._hits(connection, query, top_k, min_score, among, itself)
+
+    def describe(
+        self, audio: str | Path, texts: Sequence[str], *, top_k: int = 10, as_labels: bool = False
+    ) -> list[Label]:
+        """The texts that fit a recording best; see the function `describe`."""
+        return describe(self.encoder, Path(audio), texts, top_k=top_k, as_labels=as_labels)
+
+    def _embed_text(self, text: str) -> Array:
+        if not text.strip():
+            raise QueryError("the query is empty; say in words what you want to hear")
+        query: Array = self.encoder.embed_text([text])[0]
+        return query
+
+    def _embed_audio(self, connection: Connection, audio: Path) -> tuple[int | None, Array]:
+        """The recording's id if it is indexed, and its query: the mean of its windows, made unit."""
+        itself = self.store.recording_at(connection, audio.resolve())
+        if itself is not None and itself.state is State.INDEXED and not _has_changed(audio, itself):
+            embeddings = self.store.embeddings_of(connection, itself.id, self.pinned.dim)
+        else:
+            _, embeddings = embed_query_file(self.encoder, audio)
+        mean = embeddings.mean(axis=0)
+        norm = np.linalg.norm(mean)
+        query: Array = mean / norm if norm > 0 else embeddings[0]
+        return (itself.id if itself else None), query
+
+    def _hits(
+        self,
+        connection: Connection,
+        query: Array,
+        top_k: int,
+        min_score: float | None,
+        among: NDArray[np.int64] | None,
+        itself: int | None,
+    ) -> list[Hit]:
+        """Fetch windows until no unseen one could change the answer; keep the best per recording."""
+        n_all = len(self.vectors) if among is None else len(among)
+        n_windows = OVER_FETCH * (top_k + 1)
+        while True:
+            ids, cosines = self.vectors.search(query, min(n_windows, n_all), among)
+            scores = cosines.astype(np.float64).round(SCORE_DECIMALS)
+            rows = self.store.describe_windows(connection, ids)
+            best: dict[int, tuple[float, Row[Any]]] = {}
+            for window_id, score in sorted(
+                zip(ids, scores, strict=True), key=lambda x: (-x[1], x[0])
+            ):
+                row = rows.get(int(window_id))  # None: deleted since the vectors were loaded
+                if row is not None and row.recording_id != itself:
+                    best.setdefault(row.recording_id, (float(score), row))
+            ranked = sorted(best.values(), key=lambda hit: (-hit[0], hit[1].recording_id))[:top_k]
+            enough = len(ranked) == top_k and (ranked[-1][0] > scores[-1])
+            too_low = min_score is not None and len(scores) > 0 and scores[-1] < min_score
+            if enough or too_low or n_windows >= n_all:
+                break
+            n_windows *= 4
+        return [
+            Hit(
+                rank,
+                Path(row.root, row.relative_path),
+                row.start_s,
+                row.end_s,
+                score,
+                row.duration_s,
+            )
+            for rank, (score, row) in enumerate(ranked, start=1)
+            if min_score is None or score >= min_score
+        ]
+
+    def close(self) -> None:
+        """Close the database."""
+        self.store.close()
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def describe(
+    encoder: Encoder,
+    audio: Path,
+    texts: Sequence[str],
+    *,
+    top_k: int = 10,
+    as_labels: bool = False,
+) -> list[Label]:
+    """The texts that fit a recording best, each with the window it fits best.
+
+    as_labels: the texts are bare labels, to be put into the encoder's prompt first.
+    Raises AudioError for unusable audio.
+    """
+    if top_k < 1:
+        raise QueryError(f"top_k is {top_k}, it must be 1 or more")
+    spans, embeddings = embed_query_file(encoder, audio)
+    prompt = encoder.bundle.text.prompt if as_labels else "{}"
+    text_embeddings = encoder.embed_text([prompt.format(text) for text in texts])
+    cosines = (embeddings @ text_embeddings.T).astype(np.float64)  # (n_windows, n_texts)
+    scores = cosines.round(SCORE_DECIMALS)
+    best_windows = scores.argmax(axis=0)
+    best_scores = scores.max(axis=0)
+    order = np.argsort(-best_scores, kind="stable")[:top_k]
+    return [
+        Label(
+            rank=rank,
+            text=texts[i],
+            start_s=spans[best_windows[i]][0],
+            end_s=spans[best_windows[i]][1],
+            score=float(best_scores[i]),
+        )
+        for rank, i in enumerate(order, start=1)
+    ]
+
+
+def embed_query_file(encoder: Encoder, audio: Path) -> tuple[list[tuple[float, float]], Array]:
+    """Windows of a recording handed in as a question; an AudioError names the file."""
+    try:
+        return encoder.embed_file(audio)
+    except AudioError as error:
+        raise AudioError(error.cause, f"{audio}: {error.reason}") from error
+
+
+def _has_changed(path: Path, known: Any) -> bool:
+    try:
+        stat = path.stat()
+    except OSError:
+        return False  # an unmounted disk: what was stored still answers
+    return bool(stat.st_size != known.size_bytes or stat.st_mtime_ns != known.mtime_ns)

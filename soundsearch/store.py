@@ -1,0 +1,706 @@
+"""The truth: one SQLite database per index, holding recordings, windows and their embeddings.
+
+In: rows, written a batch at a time, each batch one transaction. Out: rows, read from one
+consistent snapshot. Embeddings are blobs of little-endian float32. Everything else about an index
+(the FAISS file) can be made again from here.
+
+Only the process that holds the writer's lock may write; readers need no lock (WAL mode).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection, Engine
+
+from soundsearch.bundle import EncoderBundle
+from soundsearch.errors import IndexBusyError, StoreError
+
+Array = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+DATABASE = "soundsearch.db"
+LOCK = "writer.lock"
+#: How long a statement waits for another process to finish its transaction.
+BUSY_TIMEOUT_MS = 30_000
+
+
+class State(StrEnum):
+    """What the last look at a recording found."""
+
+    INDEXED = "indexed"
+    FAILED = "failed"
+    MISSING = "missing"
+
+
+class FilePath(sa.types.TypeDecorator[str]):
+    """A path as text; bytes that are no UTF-8 are kept as they are, as a blob."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[str | None], str | bytes | None]:
+        return lambda path: None if path is None else _stored_path(path)
+
+    def result_processor(
+        self, dialect: sa.Dialect, coltype: object
+    ) -> Callable[[str | bytes | None], str | None]:
+        return lambda path: os.fsdecode(path) if isinstance(path, bytes) else path
+
+
+def _stored_path(path: str) -> str | bytes:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+metadata = sa.MetaData()
+index_table = sa.Table(  # one row
+    "index_info",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("encoder_name", sa.Text, nullable=False),
+    sa.Column("encoder_version", sa.Text, nullable=False),
+    sa.Column("encoder_fingerprint", sa.Text, nullable=False),
+    sa.Column("dim", sa.Integer, nullable=False),
+    sa.Column("revision", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+)
+roots_table = sa.Table(
+    "roots",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("path", FilePath, nullable=False),
+    sa.Column("added_at", sa.Text, nullable=False),
+)
+recordings_table = sa.Table(
+    "recordings",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("root_id", sa.Integer, nullable=False),
+    sa.Column("relative_path", FilePath, nullable=False),
+    sa.Column("size_bytes", sa.Integer, nullable=False),
+    sa.Column("mtime_ns", sa.Integer, nullable=False),
+    sa.Column("content_hash", sa.LargeBinary),
+    sa.Column("duration_s", sa.Float),
+    sa.Column("sample_rate", sa.Integer),
+    sa.Column("n_channels", sa.Integer),
+    sa.Column("format", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("cause", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Column("indexed_at", sa.Text, nullable=False),
+)
+windows_table = sa.Table(
+    "windows",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("recording_id", sa.Integer, nullable=False),
+    sa.Column("start_s", sa.Float, nullable=False),
+    sa.Column("end_s", sa.Float, nullable=False),
+    sa.Column("embedding", sa.LargeBinary, nullable=False),
+)
+
+
+def _create_schema(connection: Connection) -> None:
+    """Schema 1."""
+    for statement in (
+        "CREATE TABLE index_info (id INTEGER PRIMARY KEY CHECK (id = 1), "
+        "encoder_name TEXT NOT NULL, encoder_version TEXT NOT NULL, encoder_fingerprint TEXT NOT NULL, "
+        "dim INTEGER NOT NULL, revision TEXT NOT NULL, created_at TEXT NOT NULL)",
+        "CREATE TABLE roots (id INTEGER PRIMARY KEY AUTOINCREMENT, path NOT NULL UNIQUE, added_at TEXT NOT NULL)",
+        "CREATE TABLE recordings (id INTEGER PRIMARY KEY AUTOINCREMENT, "
+        "root_id INTEGER NOT NULL REFERENCES roots(id), relative_path NOT NULL, "
+        "size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, content_hash BLOB, duration_s REAL, "
+        "sample_rate INTEGER, n_channels INTEGER, format TEXT, "
+        "state TEXT NOT NULL CHECK (state IN ('indexed', 'failed', 'missing')), "
+        "cause TEXT, error TEXT, indexed_at TEXT NOT NULL, UNIQUE (root_id, relative_path))",
+        "CREATE INDEX recordings_by_state ON recordings (state)",
+        # AUTOINCREMENT: the id is also the FAISS id, so it must never be handed out twice.
+        "CREATE TABLE windows (id INTEGER PRIMARY KEY AUTOINCREMENT, "
+        "recording_id INTEGER NOT NULL REFERENCES recordings(id) ON DELETE CASCADE, "
+        "start_s REAL NOT NULL, end_s REAL NOT NULL, embedding BLOB NOT NULL)",
+        "CREATE INDEX windows_by_recording ON windows (recording_id)",
+    ):
+        connection.exec_driver_sql(statement)
+
+
+#: Step i takes the database from schema i to i + 1. Steps are never changed once released.
+MIGRATIONS: list[Callable[[Connection], None]] = [_create_schema]
+
+
+@dataclass(frozen=True)
+class PinnedEncoder:
+    """The one encoder whose embeddings an index holds."""
+
+    name: str
+    version: str
+    fingerprint: str
+    dim: int
+
+    @classmethod
+    def of(cls, bundle: EncoderBundle) -> PinnedEncoder:
+        """What of a bundle an index remembers."""
+        return cls(bundle.name, bundle.version, bundle.fingerprint, bundle.dim)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} ({self.dim}-d, {self.fingerprint[:12]})"
+
+
+@dataclass(frozen=True)
+class Root:
+    """A folder that was indexed; path is absolute."""
+
+    id: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One audio file known to the database."""
+
+    id: int
+    root_id: int
+    relative_path: str
+    size_bytes: int
+    mtime_ns: int
+    content_hash: bytes | None
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What the file system says of a file: enough to see that it has not changed."""
+
+    root_id: int
+    relative_path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A recording with its windows, ready to be stored.
+
+    spans: (start_s, end_s) of n windows; embeddings: (n, dim) float32, unit norm.
+    damage: one sentence if only part of the file could be read.
+    """
+
+    file: FileFacts
+    content_hash: bytes
+    duration_s: float
+    sample_rate: int
+    n_channels: int
+    format: str
+    spans: Sequence[tuple[float, float]]
+    embeddings: Array
+    damage: str | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A file that could not be used, and why. keep: its earlier embeddings still hold."""
+
+    file: FileFacts
+    cause: str
+    error: str
+    keep: bool = False
+
+
+class Store:
+    """An opened index folder. Use `Store.open` or `Store.create`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.engine = _engine(folder / DATABASE)
+
+    # ---- opening
+
+    @classmethod
+    def exists(cls, folder: Path) -> bool:
+        """Whether there is an index in this folder."""
+        return (folder / DATABASE).exists()
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Open an existing index, bringing an older schema up to date.
+
+        Raises StoreError if there is none, or if it cannot be used.
+        """
+        if not cls.exists(folder):
+            raise StoreError(f"no index at {folder}; make one with: soundsearch index FOLDER")
+        store = cls(folder)
+        store._migrate()
+        return store
+
+    @classmethod
+    def create(cls, folder: Path, encoder: PinnedEncoder) -> Store:
+        """Open the index in this folder, making it first if there is none."""
+        if cls.exists(folder):
+            return cls.open(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(_cannot_write(folder, error.strerror)) from error
+        store = cls(folder)
+        with store.lock(), store.transaction() as connection:
+            if _schema_of(connection) == 0:  # nobody was faster
+                for migrate in MIGRATIONS:
+                    migrate(connection)
+                connection.exec_driver_sql(f"PRAGMA user_version = {len(MIGRATIONS)}")
+                connection.execute(
+                    index_table.insert().values(
+                        id=1,
+                        encoder_name=encoder.name,
+                        encoder_version=encoder.version,
+                        encoder_fingerprint=encoder.fingerprint,
+                        dim=encoder.dim,
+                        revision="",
+                        created_at=_now(),
+                    )
+                )
+        return store
+
+    def _migrate(self) -> None:
+        with self.snapshot() as connection:
+            found = _schema_of(connection)
+        if found == len(MIGRATIONS):
+            return
+        if found > len(MIGRATIONS):
+            raise StoreError(
+                f"{self.folder}: written by a newer soundsearch (schema {found}, this one knows "
+                f"{len(MIGRATIONS)}); upgrade soundsearch"
+            )
+        if found == 0:
+            raise StoreError(
+                f"{self.folder / DATABASE}: not an index of soundsearch (no schema in it); "
+                "move the file away or choose another --index"
+            )
+        with self.lock():
+            backup = self.folder / f"soundsearch-schema{found}.db"
+            if not backup.exists():
+                with self.engine.connect() as connection:
+                    autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
+                    autocommit.exec_driver_sql("VACUUM INTO ?", (str(backup),))
+            with self.transaction() as connection:
+                for migrate in MIGRATIONS[_schema_of(connection) :]:
+                    migrate(connection)
+                connection.exec_driver_sql(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    # ---- transactions
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one writer. Raises IndexBusyError at once if another process is.
+
+        The operating system drops the lock with the process, also when it is killed.
+        """
+        import filelock
+
+        lock = filelock.FileLock(self.folder / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise IndexBusyError(
+                f"{self.folder}: another soundsearch is writing this index; "
+                "wait until it has finished (searching works meanwhile)"
+            ) from error
+        except OSError as error:
+            raise StoreError(_cannot_write(self.folder, error.strerror)) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """All or nothing: commits at the end, rolls back on any error, and gives a new revision."""
+        with _translated(self.folder), self.engine.begin() as connection:
+            yield connection
+            connection.execute(index_table.update().values(revision=secrets.token_hex(8)))
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Read one consistent state, whatever a writer does meanwhile."""
+        with _translated(self.folder), self.engine.begin() as connection:
+            yield connection
+
+    # ---- writing (with the lock held)
+
+    def add_root(self, connection: Connection, path: Path) -> Root:
+        """The root of this absolute path, added if it is new."""
+        row = connection.execute(
+            sa.select(roots_table.c.id).where(roots_table.c.path == str(path))
+        ).first()
+        if row is None:
+            added = connection.execute(roots_table.insert().values(path=str(path), added_at=_now()))
+            return Root(_new_id(added), path)
+        return Root(row.id, path)
+
+    def rehome(self, connection: Connection, old: Root, new: Root) -> None:
+        """Let a root absorb another one that lies inside it; recordings keep their embeddings."""
+        prefix = old.path.relative_to(new.path)
+        rows = connection.execute(
+            sa.select(recordings_table.c.id, recordings_table.c.relative_path).where(
+                recordings_table.c.root_id == old.id
+            )
+        ).all()
+        for row in rows:
+            connection.execute(
+                recordings_table.update()
+                .where(recordings_table.c.id == row.id)
+                .values(root_id=new.id, relative_path=str(prefix / row.relative_path))
+            )
+        connection.execute(roots_table.delete().where(roots_table.c.id == old.id))
+
+    def put(self, connection: Connection, recording: Indexed) -> int:
+        """Store a recording and its windows, in place of what was known of that path. Returns its id."""
+        recording_id = self._put_row(
+            connection,
+            recording.file,
+            content_hash=recording.content_hash,
+            duration_s=recording.duration_s,
+            sample_rate=recording.sample_rate,
+            n_channels=recording.n_channels,
+            format=recording.format,
+            state=State.INDEXED,
+            cause="damaged" if recording.damage else None,
+            error=recording.damage,
+        )
+        connection.execute(
+            windows_table.delete().where(windows_table.c.recording_id == recording_id)
+        )
+        connection.execute(
+            windows_table.insert(),
+            [
+                {"recording_id": recording_id, "start_s": start, "end_s": end, "embedding": blob}
+                for (start, end), blob in zip(
+                    recording.spans, _blobs(recording.embeddings), strict=True
+                )
+            ],
+        )
+        return recording_id
+
+    def put_failed(self, connection: Connection, failed: Failed) -> None:
+        """Store that a file failed. Its earlier windows go, unless failed.keep."""
+        known = self._find(connection, failed.file)
+        if failed.keep and known is not None and known.state is not State.FAILED:
+            connection.execute(
+                recordings_table.update()
+                .where(recordings_table.c.id == known.id)
+                .values(cause=failed.cause, error=failed.error)
+            )
+            return
+        recording_id = self._put_row(
+            connection, failed.file, state=State.FAILED, cause=failed.cause, error=failed.error
+        )
+        connection.execute(
+            windows_table.delete().where(windows_table.c.recording_id == recording_id)
+        )
+
+    def _put_row(self, connection: Connection, file: FileFacts, **values: object) -> int:
+        values = {
+            "content_hash": None,
+            "duration_s": None,
+            "sample_rate": None,
+            "n_channels": None,
+            "format": None,
+            **values,
+            "size_bytes": file.size_bytes,
+            "mtime_ns": file.mtime_ns,
+            "indexed_at": _now(),
+        }
+        known = self._find(connection, file)
+        if known is None:
+            added = connection.execute(
+                recordings_table.insert().values(
+                    root_id=file.root_id, relative_path=file.relative_path, **values
+                )
+            )
+            return _new_id(added)
+        connection.execute(
+            recordings_table.update().where(recordings_table.c.id == known.id).values(**values)
+        )
+        return known.id
+
+    def _find(self, connection: Connection, file: FileFacts) -> Recording | None:
+        row = connection.execute(
+            _select_recordings().where(
+                recordings_table.c.root_id == file.root_id,
+                recordings_table.c.relative_path == file.relative_path,
+            )
+        ).first()
+        return None if row is None else _recording(row)
+
+    def move(self, connection: Connection, recording_id: int, file: FileFacts) -> None:
+        """The same sound under a new path (or the same path again): nothing is embedded anew."""
+        connection.execute(  # a failed row may stand at the new path
+            recordings_table.delete().where(
+                recordings_table.c.root_id == file.root_id,
+                recordings_table.c.relative_path == file.relative_path,
+                recordings_table.c.id != recording_id,
+            )
+        )
+        connection.execute(
+            recordings_table.update()
+            .where(recordings_table.c.id == recording_id)
+            .values(
+                root_id=file.root_id,
+                relative_path=file.relative_path,
+                size_bytes=file.size_bytes,
+                mtime_ns=file.mtime_ns,
+                state=State.INDEXED,
+            )
+        )
+
+    def mark_missing(self, connection: Connection, recording_ids: Iterable[int]) -> None:
+        """These files have vanished: keep their embeddings, do not show them. Failed rows go."""
+        for some in _chunks(recording_ids):
+            chosen = recordings_table.c.id.in_(some)
+            connection.execute(
+                recordings_table.delete().where(chosen, recordings_table.c.state == State.FAILED)
+            )
+            connection.execute(recordings_table.update().where(chosen).values(state=State.MISSING))
+
+    def forget(self, connection: Connection, recording_ids: Iterable[int]) -> None:
+        """Delete recordings with their windows."""
+        for some in _chunks(recording_ids):
+            connection.execute(recordings_table.delete().where(recordings_table.c.id.in_(some)))
+
+    # ---- reading
+
+    def encoder(self, connection: Connection) -> PinnedEncoder:
+        """The encoder this index is pinned to."""
+        row = connection.execute(sa.select(index_table)).one()
+        return PinnedEncoder(
+            row.encoder_name, row.encoder_version, row.encoder_fingerprint, row.dim
+        )
+
+    def revision(self, connection: Connection) -> str:
+        """A token that every write changes: what was derived under another one may be stale."""
+        return str(connection.execute(sa.select(index_table.c.revision)).scalar_one())
+
+    def roots(self, connection: Connection) -> list[Root]:
+        """All roots, by path."""
+        rows = connection.execute(sa.select(roots_table.c.id, roots_table.c.path)).all()
+        return sorted((Root(row.id, Path(row.path)) for row in rows), key=lambda root: root.path)
+
+    def recordings(self, connection: Connection, root_id: int | None = None) -> Iterator[Recording]:
+        """Every recording known, in whatever state."""
+        query = _select_recordings()
+        if root_id is not None:
+            query = query.where(recordings_table.c.root_id == root_id)
+        for row in connection.execute(query):
+            yield _recording(row)
+
+    def recording_at(self, connection: Connection, path: Path) -> Recording | None:
+        """The recording known at this absolute path, if any."""
+        for root in self.roots(connection):
+            if path.is_relative_to(root.path):
+                inside = FileFacts(root.id, str(path.relative_to(root.path)), 0, 0)
+                found = self._find(connection, inside)
+                if found is not None:
+                    return found
+        return None
+
+    def window_ids(self, connection: Connection, below: Path | None = None) -> Ids:
+        """Ids of all windows a search may show, ascending; `below`: only of files in that folder."""
+        query = (
+            sa.select(windows_table.c.id)
+            .join(recordings_table, recordings_table.c.id == windows_table.c.recording_id)
+            .where(recordings_table.c.state == State.INDEXED)
+            .order_by(windows_table.c.id)
+        )
+        if below is not None:
+            query = query.where(self._lies_below(connection, below))
+        return np.array(connection.execute(query).scalars().all(), np.int64)
+
+    def _lies_below(self, connection: Connection, folder: Path) -> sa.ColumnElement[bool]:
+        choices: list[sa.ColumnElement[bool]] = []
+        for root in self.roots(connection):
+            here = recordings_table.c.root_id == root.id
+            if root.path.is_relative_to(folder):
+                choices.append(here)
+            elif folder.is_relative_to(root.path):
+                inside = _stored_path(str(folder.relative_to(root.path)))
+                choices.append(here & (recordings_table.c.relative_path == os.fsdecode(inside)))
+                # '0' follows '/': all that lies between them starts with "inside/".
+                as_bytes = os.fsencode(inside) if isinstance(inside, str) else inside
+                for low, high in (
+                    (inside + "/", inside + "0") if isinstance(inside, str) else (b"", b""),
+                    (as_bytes + b"/", as_bytes + b"0"),
+                ):
+                    raw = sa.type_coerce(recordings_table.c.relative_path, sa.types.NullType)
+                    choices.append(here & (raw >= sa.literal(low)) & (raw < sa.literal(high)))
+        return sa.or_(sa.false(), *choices)
+
+    def embeddings(self, connection: Connection, window_ids: Ids, dim: int) -> Array:
+        """(n, dim) float32 in the order of window_ids. Raises StoreError if one is missing or odd."""
+        found = np.empty((len(window_ids), dim), np.float32)
+        place = 0
+        for some in _chunks(window_ids.tolist()):
+            rows = connection.execute(
+                sa.select(windows_table.c.id, windows_table.c.embedding).where(
+                    windows_table.c.id.in_(some)
+                )
+            )
+            blobs = {row.id: row.embedding for row in rows}
+            for window_id in some:
+                blob = blobs.get(window_id, b"")
+                if len(blob) != 4 * dim:
+                    raise StoreError(
+                        f"{self.folder}: window {window_id} holds {len(blob)} bytes of embedding, "
+                        f"expected {4 * dim}; run: soundsearch repair"
+                    )
+                found[place] = np.frombuffer(blob, "<f4")
+                place += 1
+        return found
+
+    def embeddings_of(self, connection: Connection, recording_id: int, dim: int) -> Array:
+        """(n, dim) float32: the embeddings of one recording's windows in order."""
+        ids = connection.execute(
+            sa.select(windows_table.c.id)
+            .where(windows_table.c.recording_id == recording_id)
+            .order_by(windows_table.c.id)
+        ).scalars()
+        return self.embeddings(connection, np.array(ids.all(), np.int64), dim)
+
+    def describe_windows(self, connection: Connection, window_ids: Ids) -> dict[int, sa.Row[Any]]:
+        """Per window id: recording_id, start_s, end_s, duration_s, root (path), relative_path."""
+        found: dict[int, sa.Row[Any]] = {}
+        for some in _chunks(window_ids.tolist()):
+            rows = connection.execute(
+                sa.select(
+                    windows_table.c.id,
+                    windows_table.c.recording_id,
+                    windows_table.c.start_s,
+                    windows_table.c.end_s,
+                    recordings_table.c.duration_s,
+                    recordings_table.c.relative_path,
+                    roots_table.c.path.label("root"),
+                )
+                .join(recordings_table, recordings_table.c.id == windows_table.c.recording_id)
+                .join(roots_table, roots_table.c.id == recordings_table.c.root_id)
+                .where(windows_table.c.id.in_(some))
+            )
+            found.update({row.id: row for row in rows})
+        return found
+
+
+def _engine(database: Path) -> Engine:
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(database)), connect_args={"check_same_thread": False}
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # transactions begin where we say so, below
+        for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+@contextlib.contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    """SQLite's errors as StoreErrors that say what to do."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        said = str(error.orig)
+        if "full" in said:
+            way_out = (
+                "the disk is full; make room and run the command again, what was committed is kept"
+            )
+        elif "readonly" in said or "unable to open" in said:
+            way_out = (
+                "the folder cannot be written; check its permissions or choose another --index"
+            )
+        elif "malformed" in said or "not a database" in said:
+            way_out = (
+                "the database is damaged; restore it from a backup, or move it away and index again"
+            )
+        elif "locked" in said:
+            way_out = "another process holds the database; try again when it has finished"
+        else:
+            way_out = "run: soundsearch verify"
+        raise StoreError(f"{folder}: {said}: {way_out}") from error
+
+
+def _cannot_write(folder: Path, reason: str | None) -> str:
+    return f"{folder}: the index folder cannot be written ({reason}); choose another with --index"
+
+
+def _schema_of(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+def _select_recordings() -> sa.Select[Any]:
+    columns = recordings_table.c
+    return sa.select(
+        columns.id,
+        columns.root_id,
+        columns.relative_path,
+        columns.size_bytes,
+        columns.mtime_ns,
+        columns.content_hash,
+        columns.state,
+    )
+
+
+def _recording(row: sa.Row[Any]) -> Recording:
+    return Recording(
+        row.id,
+        row.root_id,
+        row.relative_path,
+        row.size_bytes,
+        row.mtime_ns,
+        row.content_hash,
+        State(row.state),
+    )
+
+
+def _blobs(embeddings: Array) -> Iterator[bytes]:
+    for row in embeddings.astype("<f4"):
+        yield row.tobytes()
+
+
+def _chunks(ids: Iterable[int], size: int = 500) -> Iterator[list[int]]:
+    listed = list(ids)
+    for i in range(0, len(listed), size):
+        yield listed[i : i + size]
+
+
+def _new_id(result: sa.CursorResult[Any]) -> int:
+    return int(result.inserted_primary_key[0])  # type: ignore[index]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

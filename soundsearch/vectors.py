@@ -1,0 +1,118 @@
+"""Nearest embeddings: the only file that imports FAISS.
+
+In: embeddings with the ids of their windows. Out: for a query, window ids and cosine scores.
+Exact search over unit vectors; ids are the database's, never row positions.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.errors import SoundsearchError
+
+Array = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+#: How far from 1 the norm of an embedding may be.
+NORM_TOLERANCE = 1e-3
+
+
+class VectorFileError(SoundsearchError):
+    """A FAISS file that cannot be read; it can always be made again from the database."""
+
+
+class VectorIndex:
+    """Unit embeddings by window id. Score is the inner product, so the cosine."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def ids(self) -> Ids:
+        """All window ids, in no particular order."""
+        return faiss.vector_to_array(self._index.id_map).astype(np.int64)
+
+    def add(self, ids: Ids, embeddings: Array) -> None:
+        """Add (n, dim) float32 unit embeddings under n ids that are not there yet."""
+        if embeddings.ndim != 2 or embeddings.shape != (len(ids), self.dim):
+            raise ValueError(
+                f"embeddings must be ({len(ids)}, {self.dim}) float32, not {embeddings.shape}"
+            )
+        if len(ids) == 0:
+            return
+        check_unit(embeddings)
+        known = self.ids
+        if len(np.unique(ids)) != len(ids) or np.isin(ids, known, assume_unique=True).any():
+            raise ValueError("a window id is there twice")
+        self._index.add_with_ids(np.ascontiguousarray(embeddings, np.float32), ids.astype(np.int64))
+
+    def remove(self, ids: Ids) -> None:
+        """Remove these ids; those that are not there are passed over."""
+        if len(ids):
+            self._index.remove_ids(faiss.IDSelectorBatch(ids.astype(np.int64)))
+
+    def embeddings(self, ids: Ids) -> Array:
+        """(n, dim) float32 as they were added. Raises KeyError for an unknown id."""
+        try:
+            found = [self._index.reconstruct(int(i)) for i in ids]
+        except RuntimeError as error:
+            raise KeyError(str(error)) from error
+        return np.stack(found) if found else np.empty((0, self.dim), np.float32)
+
+    def search(self, query: Array, top_k: int, among: Ids | None = None) -> tuple[Ids, Array]:
+        """The top_k nearest windows of one query, best first; fewer if there are fewer.
+
+        query: (dim,) float32. among: search these ids only. Returns ids (n,), scores (n,).
+        """
+        if query.shape != (self.dim,):
+            raise ValueError(f"query must be ({self.dim},), not {query.shape}")
+        if len(self) == 0 or top_k < 1 or (among is not None and len(among) == 0):
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        selector = faiss.IDSelectorBatch(among.astype(np.int64)) if among is not None else None
+        params = faiss.SearchParameters(sel=selector) if selector else None  # type: ignore[call-arg]
+        scores, ids = self._index.search(
+            np.ascontiguousarray(query[None], np.float32), min(top_k, len(self)), params=params
+        )
+        found = ids[0] >= 0
+        return ids[0][found], scores[0][found]
+
+    def save(self, path: Path) -> None:
+        """Write aside, flush to the disk, then rename. Raises OSError."""
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with open(aside, "wb") as file:
+                file.write(faiss.serialize_index(self._index).data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path, dim: int) -> VectorIndex:
+        """Read what `save` wrote. Raises VectorFileError for anything else."""
+        try:
+            index = faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise VectorFileError(f"{path}: not a readable FAISS file") from error
+        if not isinstance(index, faiss.IndexIDMap2) or index.d != dim:
+            raise VectorFileError(f"{path}: a FAISS file of another kind or dimension")
+        loaded = cls(dim)
+        loaded._index = index
+        return loaded
+
+
+def check_unit(embeddings: Array) -> None:
+    """Raise ValueError unless every row is finite and of length 1."""
+    norms = np.linalg.norm(embeddings, axis=1)
+    if not np.isfinite(norms).all() or np.abs(norms - 1).max(initial=0) > NORM_TOLERANCE:
+        raise ValueError("an embedding is not a finite unit vector")

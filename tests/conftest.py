@@ -1,0 +1,78 @@
+"""What many tests need: a tiny encoder, an index folder, the command, the real recordings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from typer.testing import CliRunner, Result
+
+from soundsearch.bundle import EncoderBundle
+from tests.tiny_encoder import write_tiny_bundle
+
+settings.register_profile("default", deadline=None, max_examples=50)
+settings.load_profile("default")
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(os.environ.get("SOUNDSEARCH_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("data") and not (DATA / "sounds.csv").exists():
+            item.add_marker(pytest.mark.skip(reason=f"no recordings at {DATA}"))
+        if item.get_closest_marker("slow") and not os.environ.get("SOUNDSEARCH_SLOW"):
+            item.add_marker(pytest.mark.skip(reason="set SOUNDSEARCH_SLOW=1 to run it"))
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def _tiny(tmp_path_factory: pytest.TempPathFactory) -> EncoderBundle:
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, _tiny: EncoderBundle) -> EncoderBundle:
+    """A tiny encoder bundle of this test's own."""
+    folder = tmp_path / "models" / "tiny"
+    shutil.copytree(_tiny.folder, folder)
+    return EncoderBundle.read(folder)
+
+
+@pytest.fixture(autouse=True)
+def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the person's own index or encoders, and relative paths lie in tmp_path."""
+    monkeypatch.setenv("SOUNDSEARCH_INDEX", str(tmp_path / "index"))
+    monkeypatch.setenv("SOUNDSEARCH_MODELS", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def soundsearch(tiny: EncoderBundle) -> Iterator[Run]:
+    """The command line, in this process: `soundsearch("query", "hiss")`."""
+    from soundsearch.cli import app
+
+    runner = CliRunner()
+
+    def run(*arguments: object, code: int = 0, stdin: str | None = None) -> Result:
+        texts: Sequence[str] = [str(argument) for argument in arguments]
+        if texts[0] == "index" and "--model" not in texts:
+            texts = [*texts, "--model", "tiny"]
+        result = runner.invoke(app, texts, input=stdin)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, f"{texts}: {result.exit_code}\n{result.output}"
+        return result
+
+    yield run

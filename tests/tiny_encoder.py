@@ -1,0 +1,100 @@
+"""An encoder whose answers a person can predict, as a real bundle with real ONNX files.
+
+Eight words name eight mel bands from low to high; the embedding of a tone points at the word of
+its band. So "hiss" finds high tones and "rumble" low ones, through every real part of the program.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from soundsearch.audio import AudioConfig
+from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
+from soundsearch.features import KaldiFbank
+
+WORDS = ("rumble", "hum", "drone", "note", "beep", "whine", "squeak", "hiss")
+#: Middle of each word's band, in Hz, at the encoder's 8000 Hz.
+BAND_HZ = (100.0, 270.0, 480.0, 750.0, 1150.0, 1650.0, 2350.0, 3200.0)
+
+
+def write_tiny_bundle(folder: Path, *, name: str = "tiny", shift: int = 0) -> EncoderBundle:
+    """Make the bundle. Another shift gives another encoder: each word means another band."""
+    folder.mkdir(parents=True)
+    dim = len(WORDS)
+    audio = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["features", "frames"], ["level"], keepdims=0),
+            helper.make_node("Softmax", ["level"], ["embeddings"], axis=1),
+        ],
+        "audio",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", dim, 98])],
+        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", dim])],
+        [helper.make_tensor("frames", TensorProto.INT64, [1], [2])],
+    )
+    _save(audio, folder / "audio.onnx")
+    table = np.full((dim + 2, dim), 0.01, np.float32)
+    for i in range(dim):
+        table[i + 2, (i + shift) % dim] = 1.0
+    text = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["words"]),
+            helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["mask", "last"], ["column"]),
+            helper.make_node("Mul", ["words", "column"], ["heard"]),
+            helper.make_node("ReduceSum", ["heard", "tokens"], ["embeddings"], keepdims=0),
+        ],
+        "text",
+        [
+            helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["n", "t"]),
+            helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["n", "t"]),
+        ],
+        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", dim])],
+        [
+            helper.make_tensor("table", TensorProto.FLOAT, table.shape, table.ravel()),
+            helper.make_tensor("last", TensorProto.INT64, [1], [2]),
+            helper.make_tensor("tokens", TensorProto.INT64, [1], [1]),
+        ],
+    )
+    _save(text, folder / "text.onnx")
+    vocabulary = {"[PAD]": 0, "[UNK]": 1} | {word: i + 2 for i, word in enumerate(WORDS)}
+    tokenizer = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": None,
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    bundle = EncoderBundle(
+        folder=folder,
+        name=name,
+        version="1",
+        description="eight words for eight bands",
+        dim=dim,
+        audio=AudioConfig(sample_rate=8000, window_s=1.0, hop_s=0.5),
+        features=KaldiFbank(n_mels=dim, n_frames=98, f_min=20.0),
+        text=TextConfig(max_tokens=16),
+        licence="Apache-2.0",
+        provenance="made by the tests",
+        results={},
+        files={
+            file: sha256_of(folder / file) for file in ("audio.onnx", "text.onnx", "tokenizer.json")
+        },
+    )
+    bundle.write()
+    return bundle
+
+
+def _save(graph: onnx.GraphProto, path: Path) -> None:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
