@@ -6,6 +6,7 @@ folders that could not be listed. Reads names and file facts only, and changes n
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 from collections.abc import Iterator, Sequence
@@ -83,8 +84,8 @@ def scan(root: Path, inside: str = ".", exclude: Sequence[str] = ()) -> Scan:
     """
     found = Scan()
     place = root / inside
-    if place.is_file():
-        stat = place.stat()
+    if os.path.isfile(place):
+        stat = os.stat(place)
         found.files[inside] = (stat.st_size, stat.st_mtime_ns)
         return found
     seen: set[tuple[int, int]] = set()
@@ -139,8 +140,9 @@ def _folders(
                 ):
                     # Real folders go before links, so that a link never takes a folder's place.
                     below.append((entry.is_symlink(), entry.path))
-            except OSError:
-                continue
+            except OSError as error:  # a link into a closed folder, say
+                if error.errno != errno.ELOOP:
+                    found.unreadable.append((relative, error.strerror or ""))
         links = [path for is_link, path in below if is_link]
         waiting[:0] = reversed(links)
         waiting += reversed([path for is_link, path in below if not is_link])

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from soundsearch.errors import AudioError, Cause
@@ -99,7 +98,7 @@ class AudioFile:
     def _open_decoder(self) -> _SndfileDecoder | _FFmpegDecoder:
         try:
             return _SndfileDecoder(self._file)
-        except soundfile.LibsndfileError:
+        except _GaveUpError:
             self._file.seek(0)
             return _FFmpegDecoder(self._file)
 
@@ -129,7 +128,7 @@ class AudioFile:
                 n_done += block.size
                 yield block
             self.damage = self._decoder.damage
-        except soundfile.LibsndfileError as error:
+        except _GaveUpError as error:
             reason = str(error).rstrip(".")
         else:
             return
@@ -165,7 +164,7 @@ class AudioFile:
 def _open(path: Path) -> BinaryIO:
     """Open for reading, by any name the file system allows."""
     try:
-        return open(path, "rb")  # noqa: SIM115 - AudioFile closes it
+        return open(path, "rb")
     except FileNotFoundError as error:
         raise AudioError(Cause.VANISHED, "the file is not there any more") from error
     except PermissionError as error:
@@ -174,20 +173,33 @@ def _open(path: Path) -> BinaryIO:
         raise AudioError(Cause.UNREADABLE, f"it cannot be read ({error.strerror})") from error
 
 
+class _GaveUpError(Exception):
+    """libsndfile cannot go on with this file; FFmpeg may."""
+
+
 class _SndfileDecoder:
     """libsndfile: WAV, AIFF, FLAC, Ogg, MP3, CAF, W64, RF64 and more."""
 
     damage: str | None = None
 
     def __init__(self, file: BinaryIO) -> None:
-        self._sound = soundfile.SoundFile(file.fileno(), closefd=False)
+        import soundfile
+
+        self._error = soundfile.LibsndfileError
+        try:
+            self._sound = soundfile.SoundFile(file.fileno(), closefd=False)
+        except self._error as error:
+            raise _GaveUpError(str(error)) from error
         self.sample_rate: int = self._sound.samplerate
         self.n_channels: int = self._sound.channels
         self.format: str = self._sound.format
 
     def blocks(self) -> Iterator[Array]:
         while True:
-            block = self._sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            try:
+                block = self._sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            except self._error as error:
+                raise _GaveUpError(str(error)) from error
             if len(block) == 0:
                 return
             yield _downmix(block.T)
@@ -268,9 +280,10 @@ class _FFmpegDecoder:
 
 def _downmix(channels: Array) -> Array:
     """(channel, time) to (time,): the mean, so that no channel is lost and none clips."""
-    if len(channels) == 1:
+    n_channels = len(channels)
+    if n_channels == 1:
         return np.ascontiguousarray(channels[0])
-    mono: Array = channels.mean(axis=0, dtype=np.float32)
+    mono: Array = np.full(n_channels, 1 / n_channels, np.float32) @ channels
     return mono
 
 

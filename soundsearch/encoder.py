@@ -131,6 +131,8 @@ class Encoder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = self._n_threads
+        # Waiting threads sleep: while indexing, the readers need the cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             return onnxruntime.InferenceSession(path, options, providers=_providers(self.device))
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
