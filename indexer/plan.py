@@ -83,12 +83,11 @@ def choose_targets(roots: Sequence[Root], paths: Sequence[Path]) -> list[Target]
     standing = list(roots)
     places = []
     for path in paths:
-        place = path.expanduser().resolve()
+        place = _place_of(path)
         places.append(place)
         if any(place.is_relative_to(root.path) for root in standing):
             continue
-        if not place.exists():
-            raise StoreError(f"{path}: no such file or folder; give one that exists")
+        _check_there(path, place)
         root = Root(-1 - len(places), place if place.is_dir() else place.parent)
         standing = [old for old in standing if not old.path.is_relative_to(root.path)] + [root]
     chosen: list[Target] = []
@@ -99,6 +98,25 @@ def choose_targets(roots: Sequence[Root], paths: Sequence[Path]) -> list[Target]
             chosen = [o for o in chosen if not (o.root == root and target.covers(o.inside))]
             chosen.append(target)
     return chosen
+
+
+def _place_of(path: Path) -> Path:
+    """Where a path that somebody typed leads, absolute and without links."""
+    try:
+        return path.expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle, a home that nobody has
+        raise StoreError(f"{path}: leads nowhere ({error}); give one that exists") from error
+
+
+def _check_there(path: Path, place: Path) -> None:
+    try:
+        place.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreError(f"{path}: no such file or folder; give one that exists") from error
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be opened ({error.strerror}); give one that you may read"
+        ) from error
 
 
 def settle(store: Store, targets: Sequence[Target]) -> list[Target]:
@@ -132,7 +150,7 @@ def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[
         alive = [r for r in known.values() if r.state is State.INDEXED]
         kept = f"its {len(alive)} recordings are kept"
         is_there = os.path.lexists(target.path)
-        if not is_there and (target.inside == "." or not known or not target.root.path.exists()):
+        if not is_there and (target.inside == "." or not known or not os.path.exists(target.root.path)):
             plan.absent.append((target.path, f"not there; {kept}"))
             continue
         found = scan(target.root.path, target.inside, exclude) if is_there else Scan()

@@ -2,21 +2,25 @@
 
 In: a path. Out: mono windows at the encoder's sample rate, one after the other, so a recording of
 many hours needs no more memory than a short one. Two decoders stand behind it: libsndfile
-(soundfile) first, FFmpeg (PyAV) for what libsndfile cannot open or stops reading.
+(soundfile) first, FFmpeg (PyAV) for what libsndfile cannot open, cannot measure or stops reading.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.errors import AudioError, Cause
+
+if TYPE_CHECKING:
+    import av
 
 Array = NDArray[np.float32]
 
@@ -24,8 +28,25 @@ Array = NDArray[np.float32]
 SHORTEST_S = 0.010
 #: A window whose samples all lie below one step of 16-bit audio is silence and gets no embedding.
 SILENCE_PEAK = 2.0**-15
+#: A sample beyond this is no sound: its power would overflow in the features.
+LARGEST_SAMPLE = 1e12
+#: Slower recordings are refused by an encoder that listens at the recording's own rate.
+LOWEST_RATE_HZ = 1000
+#: How the files begin that libsndfile is asked to read. Anything else it takes for MP3, and its
+#: MP3 decoder prints notes of its own to stderr.
+SNDFILE_MAGIC = frozenset(
+    [b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"dns."]
+)
 #: Frames decoded at a time.
 BLOCK_FRAMES = 1 << 17
+#: As many frames are told by libsndfile of a file that it cannot measure.
+UNKNOWN_FRAMES = 1 << 62
+#: So much less sound than the header tells is damage; codecs round by less.
+LOST_S = 0.1
+#: How libsndfile notes that a file ends before its sound should.
+CUT_SHORT = re.compile(r"^(?:data|SSND) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+#: Sizes from here on are written by programs that do not know yet how long the sound will be.
+OPEN_END_BYTES = 0x7FFFF000
 #: How finely soxr resamples; HQ is its 20-bit setting.
 RESAMPLING_QUALITY = "HQ"
 
@@ -45,9 +66,9 @@ class AudioConfig:
     short: Literal["repeat", "zeros", "keep"] = "repeat"
 
     def __post_init__(self) -> None:
-        if self.sample_rate is not None and self.sample_rate < 1000:
+        if self.sample_rate is not None and self.sample_rate < LOWEST_RATE_HZ:
             raise ValueError(
-                f"sample_rate must be 1000 Hz or more, or null, not {self.sample_rate}"
+                f"sample_rate must be {LOWEST_RATE_HZ} Hz or more, or null, not {self.sample_rate}"
             )
         if not 0 < self.hop_s <= self.window_s:
             raise ValueError(f"need 0 < hop_s <= window_s, not {self.hop_s} and {self.window_s}")
@@ -96,11 +117,14 @@ class AudioFile:
         self.format = self._decoder.format
 
     def _open_decoder(self) -> _SndfileDecoder | _FFmpegDecoder:
-        try:
-            return _SndfileDecoder(self._file)
-        except _GaveUpError:
-            self._file.seek(0)
-            return _FFmpegDecoder(self._file)
+        begins = self._file.read(4)
+        self._file.seek(0)
+        if begins in SNDFILE_MAGIC:
+            try:
+                return _SndfileDecoder(self._file)
+            except _GaveUpError:
+                self._file.seek(0)
+        return _FFmpegDecoder(self._file)
 
     def blocks(self) -> Iterator[Array]:
         """Mono blocks in order, (time,) float32, at the file's own sample rate.
@@ -110,11 +134,13 @@ class AudioFile:
         """
         n_frames = 0
         for block in self._decoded():
-            if not np.isfinite(block).all():
-                at_s = (n_frames + int(np.argmin(np.isfinite(block)))) / self.sample_rate
+            sound = np.abs(block) <= LARGEST_SAMPLE
+            if not sound.all():
+                first = int(np.argmin(sound))
+                at_s = (n_frames + first) / self.sample_rate
+                what = "too large to be sound" if np.isfinite(block[first]) else "NaN or infinite"
                 raise AudioError(
-                    Cause.NOT_FINITE,
-                    f"it holds samples that are NaN or infinite (first at {at_s:.2f} s)",
+                    Cause.NOT_FINITE, f"it holds samples that are {what} (first at {at_s:.2f} s)"
                 )
             n_frames += block.size
             yield block
@@ -162,9 +188,9 @@ class AudioFile:
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open for reading, by any name the file system allows."""
+    """Open for reading, by any name the file system allows; unbuffered, as libsndfile reads too."""
     try:
-        return open(path, "rb")
+        return open(path, "rb", buffering=0)
     except FileNotFoundError as error:
         raise AudioError(Cause.VANISHED, "the file is not there any more") from error
     except PermissionError as error:
@@ -178,13 +204,12 @@ class _GaveUpError(Exception):
 
 
 class _SndfileDecoder:
-    """libsndfile: WAV, AIFF, FLAC, Ogg, MP3, CAF, W64, RF64 and more."""
-
-    damage: str | None = None
+    """libsndfile: WAV, AIFF, FLAC, Ogg, CAF, W64, RF64 and more."""
 
     def __init__(self, file: BinaryIO) -> None:
         import soundfile
 
+        self.damage: str | None = None
         self._error = soundfile.LibsndfileError
         try:
             self._sound = soundfile.SoundFile(file.fileno(), closefd=False)
@@ -193,23 +218,41 @@ class _SndfileDecoder:
         self.sample_rate: int = self._sound.samplerate
         self.n_channels: int = self._sound.channels
         self.format: str = self._sound.format
+        if self.format == "MP3" or self._sound.frames >= UNKNOWN_FRAMES:
+            self._sound.close()  # it would read no more frames than it guessed there are
+            raise _GaveUpError("libsndfile does not know how long it is")
 
     def blocks(self) -> Iterator[Array]:
+        n_frames = 0
         while True:
             try:
                 block = self._sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
             except self._error as error:
                 raise _GaveUpError(str(error)) from error
             if len(block) == 0:
-                return
+                break
+            n_frames += len(block)
             yield _downmix(block.T)
+        found_s, told_s = n_frames / self.sample_rate, self._told_frames() / self.sample_rate
+        if told_s - found_s > LOST_S:
+            self.damage = f"only {found_s:.1f} s of {told_s:.1f} s could be decoded"
+
+    def _told_frames(self) -> float:
+        """Frames by the header, also of a file that was cut short."""
+        n_frames: int = self._sound.frames
+        cut = CUT_SHORT.search(self._sound.extra_info)
+        if cut is None:
+            return n_frames
+        told_bytes, found_bytes = int(cut[1]), int(cut[2])
+        is_open = told_bytes >= OPEN_END_BYTES or found_bytes <= 0
+        return n_frames if is_open else n_frames * told_bytes / found_bytes
 
     def close(self) -> None:
         self._sound.close()
 
 
 class _FFmpegDecoder:
-    """FFmpeg through PyAV: M4A, WMA, the sound tracks of videos, and what libsndfile refuses."""
+    """FFmpeg through PyAV: MP3, M4A, WMA, the sound tracks of videos, and what libsndfile refuses."""
 
     def __init__(self, file: BinaryIO) -> None:
         import av
@@ -241,7 +284,8 @@ class _FFmpegDecoder:
     def blocks(self) -> Iterator[Array]:
         import av
 
-        to_float = av.AudioResampler(format="fltp", rate=self.sample_rate)
+        # Interleaved: PyAV reads past the end of a frame with eight planes or more.
+        to_float = av.AudioResampler(format="flt", rate=self.sample_rate)
         n_damaged = 0
         held: list[Array] = []
         n_held = 0
@@ -250,7 +294,7 @@ class _FFmpegDecoder:
             try:
                 packet = next(packets)
                 decoded = [
-                    _downmix(converted.to_ndarray())
+                    self._mono(converted)
                     for frame in packet.decode()
                     for converted in to_float.resample(frame)
                 ]
@@ -268,11 +312,14 @@ class _FFmpegDecoder:
             if n_held >= BLOCK_FRAMES:
                 yield np.concatenate(held)
                 held, n_held = [], 0
-        held += [_downmix(frame.to_ndarray()) for frame in to_float.resample(None)]
+        held += [self._mono(frame) for frame in to_float.resample(None)]
         if n_damaged:
             self.damage = f"{n_damaged} damaged packets were left out"
         if held:
             yield np.concatenate(held)
+
+    def _mono(self, frame: av.AudioFrame) -> Array:
+        return _downmix(frame.to_ndarray().reshape(-1, len(frame.layout.channels)).T)
 
     def close(self) -> None:
         self._container.close()
@@ -280,10 +327,11 @@ class _FFmpegDecoder:
 
 def _downmix(channels: Array) -> Array:
     """(channel, time) to (time,): the mean, so that no channel is lost and none clips."""
-    n_channels = len(channels)
-    if n_channels == 1:
-        return np.ascontiguousarray(channels[0])
-    mono: Array = np.full(n_channels, 1 / n_channels, np.float32) @ channels
+    mono = np.array(channels[0])
+    for channel in channels[1:]:  # four times as fast as mean(axis=0) on interleaved samples
+        mono += channel
+    if len(channels) > 1:
+        mono /= np.float32(len(channels))
     return mono
 
 
@@ -346,6 +394,11 @@ def _fill(waveform: Array, size: int, rule: str) -> Array:
 
 
 def read_windows(file: AudioFile, config: AudioConfig) -> Iterator[Window]:
-    """The windows of an opened recording at the rate the encoder wants."""
+    """The windows of an opened recording at the rate the encoder wants. Raises AudioError."""
     sample_rate = config.sample_rate or file.sample_rate
+    if sample_rate < LOWEST_RATE_HZ:
+        raise AudioError(
+            Cause.TOO_SLOW,
+            f"its sample rate is {sample_rate} Hz, this encoder needs at least {LOWEST_RATE_HZ} Hz",
+        )
     return cut_windows(resample(file.blocks(), file.sample_rate, sample_rate), sample_rate, config)

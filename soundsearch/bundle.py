@@ -79,6 +79,9 @@ class EncoderBundle:
         missing = {AUDIO_TOWER, TEXT_TOWER, TOKENIZER} - set(self.files)
         if missing:
             raise ValueError(f"files lacks {', '.join(sorted(missing))}")
+        for name in self.files:
+            if Path(name).name != name:
+                raise ValueError(f"files may only name files of the bundle's folder, not {name!r}")
 
     @classmethod
     def read(cls, folder: Path) -> EncoderBundle:

@@ -7,6 +7,7 @@ opens the audio tower. Nothing here is random: the same window gives the same em
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -67,7 +68,7 @@ class Encoder:
         with AudioFile(path) as file:
             rate = self.bundle.audio.sample_rate or file.sample_rate
             heard = (w for w in read_windows(file, self.bundle.audio) if not w.is_silent)
-            while batch := [w for w, _ in zip(heard, range(BATCH_SIZE), strict=False)]:
+            while batch := list(itertools.islice(heard, BATCH_SIZE)):
                 spans += [(w.start_s, w.end_s) for w in batch]
                 embeddings.append(self.embed_features(self.features_of(batch, rate)))
         if not spans:

@@ -28,6 +28,7 @@ class Cause(StrEnum):
     DAMAGED = "damaged"
     NO_SOUND = "no sound track"
     TOO_SHORT = "too short"
+    TOO_SLOW = "sample rate too low"
     NOT_FINITE = "not finite"
     SILENT = "silent"
     NOT_PERMITTED = "not permitted"

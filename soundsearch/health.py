@@ -6,12 +6,13 @@ against each other.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from sqlalchemy.engine import Connection
 
 from soundsearch.bundle import EncoderBundle
 from soundsearch.cache import discard, load_vectors, refresh
-from soundsearch.errors import SoundsearchError, StoreError
+from soundsearch.errors import BundleError, SoundsearchError, StoreError
 from soundsearch.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
 from soundsearch.store import (
     PinnedEncoder,
@@ -72,25 +73,13 @@ def status(store: Store) -> Status:
     """Count what is there."""
     columns = recordings_table.c
     with store.snapshot() as connection:
-        states: dict[str, int] = dict(
-            connection.execute(sa.select(columns.state, sa.func.count()).group_by(columns.state))
-            .tuples()
-            .all()
+        states = _counts(connection, columns.state, sa.true())
+        per_root = _counts(connection, columns.root_id, columns.state == State.INDEXED)
+        causes = _counts(
+            connection,
+            columns.cause,
+            sa.and_(columns.cause.is_not(None), columns.state != State.MISSING),
         )
-        per_root: dict[int, int] = dict(
-            connection.execute(
-                sa.select(columns.root_id, sa.func.count())
-                .where(columns.state == State.INDEXED)
-                .group_by(columns.root_id)
-            )
-            .tuples()
-            .all()
-        )
-        causes = connection.execute(
-            sa.select(columns.cause, sa.func.count())
-            .where(columns.cause.is_not(None), columns.state != State.MISSING)
-            .group_by(columns.cause)
-        ).tuples()
         duration_s = connection.execute(
             sa.select(sa.func.coalesce(sa.func.sum(columns.duration_s), 0.0)).where(
                 columns.state == State.INDEXED
@@ -106,19 +95,35 @@ def status(store: Store) -> Status:
         return Status(
             folder=store.folder,
             encoder=store.encoder(connection),
-            roots=[(r, per_root.get(r.id, 0), r.path.is_dir()) for r in store.roots(connection)],
+            roots=[
+                (r, per_root.get(r.id, 0), os.path.isdir(r.path)) for r in store.roots(connection)
+            ],
             n_indexed=states.get(State.INDEXED, 0),
             n_failed=states.get(State.FAILED, 0),
             n_missing=states.get(State.MISSING, 0),
             n_windows=n_windows,
             duration_s=duration_s,
-            failures=dict(Counter(dict(causes.all())).most_common()),
-            size_bytes=sum(
-                f.stat().st_size
-                for f in store.folder.rglob("*")
-                if f.is_file() and not f.is_symlink()
-            ),
+            failures=dict(Counter(causes).most_common()),
+            size_bytes=_size_of(store.folder),
         )
+
+
+def _counts(
+    connection: Connection, column: sa.Column[Any], condition: sa.ColumnElement[bool]
+) -> dict[Any, int]:
+    """How many recordings there are of each value of a column."""
+    rows = connection.execute(sa.select(column, sa.func.count()).where(condition).group_by(column))
+    return {row[0]: row[1] for row in rows}
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes of all files in a folder; those that a running index run takes away do not count."""
+    n_bytes = 0
+    for inside, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                n_bytes += os.lstat(os.path.join(inside, name)).st_size
+    return n_bytes
 
 
 def verify(store: Store) -> list[Problem]:
@@ -129,12 +134,7 @@ def verify(store: Store) -> list[Problem]:
             return problems
         problems += _row_problems(store, connection)
         problems += _file_problems(store, connection)
-    try:
-        bundle = pinned_bundle(store)
-        for name in bundle.files:
-            bundle.file(name)
-    except SoundsearchError as error:
-        problems.append(Problem("encoder", str(error)))
+        problems += _encoder_problems(store, connection)
     if not any(problem.kind == "rows" for problem in problems):
         problems += _vector_problems(store)
     return problems
@@ -186,6 +186,21 @@ def _twin_of_pinned(store: Store) -> EncoderBundle:
     finally:
         if aside.exists():
             aside.rename(own)
+
+
+def _encoder_problems(store: Store, connection: Connection) -> Iterator[Problem]:
+    """Of the index's own copy: that a twin is at hand today does not help it tomorrow."""
+    pinned, copy = store.encoder(connection), store.folder / COPY
+    try:
+        bundle = EncoderBundle.read(copy)
+        for name in bundle.files:
+            bundle.file(name)
+    except BundleError as error:
+        yield Problem("encoder", str(error))
+        return
+    if bundle.fingerprint != pinned.fingerprint:
+        found = PinnedEncoder.of(bundle)
+        yield Problem("encoder", f"{copy}: holds {found}, this index was built with {pinned}")
 
 
 def _database_problems(connection: Connection) -> Iterator[Problem]:
@@ -254,11 +269,11 @@ def _vector_problems(store: Store) -> Iterator[Problem]:
 def _file_problems(store: Store, connection: Connection) -> Iterator[Problem]:
     roots = {root.id: root.path for root in store.roots(connection)}
     for root in sorted(roots.values()):
-        if not root.is_dir():
+        if not os.path.isdir(root):
             yield Problem("files", f"{root}: not there now (its recordings are kept)")
     for recording in store.recordings(connection):
         root = roots[recording.root_id]
-        if recording.state is not State.INDEXED or not root.is_dir():
+        if recording.state is not State.INDEXED or not os.path.isdir(root):
             continue
         path = root / recording.relative_path
         try:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from soundsearch.cache import load_vectors
 from soundsearch.encoder import Device, Encoder
-from soundsearch.errors import AudioError, QueryError
+from soundsearch.errors import AudioError, Cause, QueryError
 from soundsearch.pinned import pinned_bundle
 from soundsearch.store import State, Store
 from soundsearch.vectors import VectorIndex
@@ -124,7 +124,9 @@ class Index:
     def _embed_text(self, text: str) -> Array:
         if not text.strip():
             raise QueryError("the query is empty; say in words what you want to hear")
-        query: Array = self.encoder.embed_text([text])[0]
+        # Bytes that are no UTF-8 reach us as lone surrogates, which no tokenizer takes.
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        query: Array = self.encoder.embed_text([clean])[0]
         return query
 
     def _embed_audio(self, connection: Connection, audio: Path) -> tuple[int | None, Array]:
@@ -232,7 +234,8 @@ def embed_query_file(encoder: Encoder, audio: Path) -> tuple[list[tuple[float, f
     try:
         return encoder.embed_file(audio)
     except AudioError as error:
-        raise AudioError(error.cause, f"{audio}: {error.reason}") from error
+        reason = "no such file" if error.cause is Cause.VANISHED else error.reason
+        raise AudioError(error.cause, f"{audio}: {reason}") from error
 
 
 def _has_changed(path: Path, known: Any) -> bool:

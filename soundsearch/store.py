@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection, Engine
 
 from soundsearch.bundle import EncoderBundle
-from soundsearch.errors import IndexBusyError, StoreError
+from soundsearch.errors import Cause, IndexBusyError, StoreError
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -52,11 +52,13 @@ class FilePath(sa.types.TypeDecorator[str]):
     cache_ok = True
 
     def bind_processor(self, dialect: sa.Dialect) -> Callable[[str | None], str | bytes | None]:
+        """From Python to SQLite."""
         return lambda path: None if path is None else _stored_path(path)
 
     def result_processor(
         self, dialect: sa.Dialect, coltype: object
     ) -> Callable[[str | bytes | None], str | None]:
+        """From SQLite to Python."""
         return lambda path: os.fsdecode(path) if isinstance(path, bytes) else path
 
 
@@ -232,8 +234,13 @@ class Store:
 
     @classmethod
     def exists(cls, folder: Path) -> bool:
-        """Whether there is an index in this folder."""
-        return (folder / DATABASE).exists()
+        """Whether there is an index in this folder; one killed while being made is none yet."""
+        if not (folder / DATABASE).exists():
+            return False
+        store = cls(folder)
+        with contextlib.closing(store), store.snapshot() as connection:
+            tables = connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first()
+        return tables is not None
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -293,13 +300,23 @@ class Store:
         with self.lock():
             backup = self.folder / f"soundsearch-schema{found}.db"
             if not backup.exists():
-                with self.engine.connect() as connection:
-                    autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
-                    autocommit.exec_driver_sql("VACUUM INTO ?", (str(backup),))
+                self._back_up(backup)
             with self.transaction() as connection:
                 for migrate in MIGRATIONS[_schema_of(connection) :]:
                     migrate(connection)
                 connection.exec_driver_sql(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def _back_up(self, backup: Path) -> None:
+        """A copy of the database, written aside and then renamed."""
+        aside = backup.with_name(f".{backup.name}")
+        aside.unlink(missing_ok=True)
+        with (
+            _translated(self.folder),
+            contextlib.closing(sqlite3.connect(aside)) as copy,
+            contextlib.closing(sqlite3.connect(self.folder / DATABASE)) as original,
+        ):
+            original.backup(copy)
+        aside.replace(backup)
 
     def close(self) -> None:
         """Close all connections."""
@@ -382,7 +399,7 @@ class Store:
             n_channels=recording.n_channels,
             format=recording.format,
             state=State.INDEXED,
-            cause="damaged" if recording.damage else None,
+            cause=Cause.DAMAGED if recording.damage else None,
             error=recording.damage,
         )
         connection.execute(
@@ -452,6 +469,7 @@ class Store:
 
     def move(self, connection: Connection, recording_id: int, file: FileFacts) -> None:
         """The same sound under a new path (or the same path again): nothing is embedded anew."""
+        columns = recordings_table.c
         connection.execute(  # a failed row may stand at the new path
             recordings_table.delete().where(
                 recordings_table.c.root_id == file.root_id,
@@ -468,6 +486,11 @@ class Store:
                 size_bytes=file.size_bytes,
                 mtime_ns=file.mtime_ns,
                 state=State.INDEXED,
+                # Damage stays with the sound; that it could not be reached for a time does not.
+                **{
+                    name: sa.case((columns.cause == Cause.DAMAGED, columns[name]))
+                    for name in ("cause", "error")
+                },
             )
         )
 
@@ -504,8 +527,8 @@ class Store:
         return sorted((Root(row.id, Path(row.path)) for row in rows), key=lambda root: root.path)
 
     def recordings(self, connection: Connection, root_id: int | None = None) -> Iterator[Recording]:
-        """Every recording known, in whatever state."""
-        query = _select_recordings()
+        """Every recording known, in whatever state, by id."""
+        query = _select_recordings().order_by(recordings_table.c.id)
         if root_id is not None:
             query = query.where(recordings_table.c.root_id == root_id)
         for row in connection.execute(query):
@@ -633,8 +656,8 @@ def _translated(folder: Path) -> Iterator[None]:
     """SQLite's errors as StoreErrors that say what to do."""
     try:
         yield
-    except sa.exc.DBAPIError as error:
-        said = str(error.orig)
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        said = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
         if "full" in said:
             way_out = (
                 "the disk is full; make room and run the command again, what was committed is kept"

@@ -101,10 +101,13 @@ class VectorIndex:
     def load(cls, path: Path, dim: int) -> VectorIndex:
         """Read what `save` wrote. Raises VectorFileError for anything else."""
         try:
-            index = faiss.read_index(str(path))
-        except RuntimeError as error:
+            with open(path, "rb") as file:  # FAISS itself opens no name that is not UTF-8
+                index = faiss.read_index(faiss.PyCallbackIOReader(file.read))
+        except (OSError, RuntimeError, MemoryError) as error:
             raise VectorFileError(f"{path}: not a readable FAISS file") from error
         if not isinstance(index, faiss.IndexIDMap2) or index.d != dim:
+            raise VectorFileError(f"{path}: a FAISS file of another kind or dimension")
+        if not isinstance(faiss.downcast_index(index.index), faiss.IndexFlatIP):
             raise VectorFileError(f"{path}: a FAISS file of another kind or dimension")
         loaded = cls(dim)
         loaded._index = index

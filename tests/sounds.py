@@ -37,6 +37,7 @@ def encode(path: Path, waveform: Array, sample_rate: int, codec: str, container:
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", format=container) as output:
         stream = output.add_stream(codec, rate=sample_rate, layout="mono")
+        stream.bit_rate = 96_000  # WMA has no default
         frame = av.AudioFrame.from_ndarray(waveform[None, :], format="fltp", layout="mono")
         frame.sample_rate = sample_rate
         fifo = av.AudioFifo()

@@ -19,7 +19,7 @@ from soundsearch.features import KaldiFbank
 
 WORDS = ("rumble", "hum", "drone", "note", "beep", "whine", "squeak", "hiss")
 #: Middle of each word's band, in Hz, at the encoder's 8000 Hz.
-BAND_HZ = (100.0, 270.0, 480.0, 750.0, 1150.0, 1650.0, 2350.0, 3200.0)
+BAND_HZ = (187.0, 392.0, 646.0, 957.0, 1342.0, 1815.0, 2398.0, 3116.0)
 
 
 def write_tiny_bundle(folder: Path, *, name: str = "tiny", shift: int = 0) -> EncoderBundle:

@@ -39,6 +39,7 @@ app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search libraries of sound by words and by example.",
     epilog='Example: soundsearch index ~/Sounds && soundsearch query "dog barking in rain"',

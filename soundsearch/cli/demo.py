@@ -12,7 +12,9 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to write the recordings into.")],
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other takes.")] = 0,
 ) -> None:
-    """Write a small library of synthesised everyday sounds, as WAV files with plain names.
+    """Write a library of synthesised sounds.
+
+    Everyday sounds to try things on, made by calculation, as WAV files with plain names.
 
     Example: soundsearch demo ./demo-library && soundsearch index ./demo-library
     """

@@ -8,7 +8,7 @@ import typer
 
 from soundsearch.cli.options import Json
 
-app = typer.Typer(no_args_is_help=True, help="List and show encoders.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and show encoders.")
 
 
 @app.command("list")

@@ -44,7 +44,9 @@ def query(
 
     Example: soundsearch query "dog barking in rain" -k 5
     """
-    words = sys.stdin.read().strip() if text == ["-"] else " ".join(text)
+    words = " ".join(text)
+    if words == "-":
+        words = sys.stdin.buffer.read().decode("utf-8", "replace").strip()
     with _opened(index, device) as opened:
         hits = opened.search(text=words, top_k=top_k, min_score=min_score, below=root)
         _print_hits(opened, {"text": words}, hits, paths, null, json)
@@ -83,7 +85,9 @@ def describe(
     device: DeviceChoice = Device.auto,
     json: Json = False,
 ) -> None:
-    """Say in words what is heard in a recording; needs no index.
+    """Say in words what is heard in a recording.
+
+    Needs no index. Prints rank, score, the seconds where it fits best, and the words.
 
     Example: soundsearch describe unknown_042.wav -k 5
     """

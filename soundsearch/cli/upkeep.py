@@ -11,7 +11,9 @@ from soundsearch.cli.options import IndexFolder, Json
 
 
 def status(index: IndexFolder = None, json: Json = False) -> None:
-    """Show what the index holds: recordings, hours, encoder, failures by cause.
+    """Show what the index holds.
+
+    Recordings, hours of sound, folders, encoder, and failures by cause.
 
     Example: soundsearch status
     """
@@ -40,9 +42,9 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
 
 
 def verify(index: IndexFolder = None, json: Json = False) -> None:
-    """Check rows against vectors against files; exit code 1 if the index is not sound.
+    """Check whether the index is sound.
 
-    Files that changed since they were indexed are told, but are no fault of the index.
+    Rows are held against vectors, files and encoder; the exit code is 1 if they disagree. Files that changed since they were indexed are told, but are no fault of the index.
 
     Example: soundsearch verify
     """
@@ -74,7 +76,10 @@ def repair(
         typer.Option(help="Where to take a lost encoder from: a name, or a bundle's folder."),
     ] = None,
 ) -> None:
-    """Mend what `verify` finds: the FAISS file, the encoder's copy, odd rows.
+    """Mend what `verify` finds.
+
+    Makes the FAISS file again, puts back the encoder, drops odd rows (the next index run embeds
+    those recordings anew).
 
     Example: soundsearch repair
     """

@@ -1,0 +1,70 @@
+"""Seconds of sound indexed a second, end to end, and where the time goes.
+
+Writes 44.1 kHz stereo 16-bit WAV files, indexes them as the command line does, several times, each
+into a new index in a new process, and prints the median speed, the shares of the stages
+(processor time of the readers, wall time of embedding and storing) and the peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from soundsearch.demo import DEMO_SOUNDS, synthesise
+from soundsearch.registry import DEFAULT_MODEL
+
+SAMPLE_RATE = 44_100
+
+
+def write_library(folder: Path, n_files: int, seconds: float) -> float:
+    """Write the files; returns the seconds of sound in them."""
+    folder.mkdir()
+    sounds = [synthesise(sound).mean(axis=0) for sound in DEMO_SOUNDS]
+    for i in range(n_files):
+        left = np.resize(sounds[i % len(sounds)], round(seconds * SAMPLE_RATE))
+        right = np.roll(left, 400)
+        soundfile.write(folder / f"{i:05d}.wav", np.stack([left, right], 1), SAMPLE_RATE)
+    return n_files * seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--files", type=int, default=120)
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of each file")
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        library = Path(scratch, "library")
+        audio_s = write_library(library, options.files, options.seconds)
+        speeds, peaks, shares = [], [], []
+        for run in range(options.runs):
+            command = [sys.executable, "-m", "soundsearch", "index", str(library), "--json"]
+            command += ["--index", str(Path(scratch, f"index{run}")), "--model", options.model]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE)
+            assert process.stdout is not None
+            report = json.loads(process.stdout.read())
+            _, _, usage = os.wait4(process.pid, 0)
+            speeds.append(audio_s / report["elapsed_s"])
+            peaks.append(usage.ru_maxrss / 1024)
+            shares.append(report["stage_s"])
+        print(f"{audio_s:.0f} s of sound in {options.files} files, {os.cpu_count()} cores")
+        print(f"{statistics.median(speeds):.0f} seconds of sound a second (median of {speeds})")
+        total = sum(sum(stages.values()) for stages in shares)
+        for stage in shares[0]:
+            share = sum(stages[stage] for stages in shares) / total
+            print(f"  {stage:9} {100 * share:5.1f} %")
+        print(f"peak memory {max(peaks):.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

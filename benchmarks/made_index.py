@@ -1,0 +1,34 @@
+"""An index of any size with made-up embeddings, for measuring searches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from soundsearch.bundle import EncoderBundle
+from soundsearch.cache import refresh
+from soundsearch.pinned import create_index
+from soundsearch.store import FileFacts, Indexed
+
+WINDOWS_PER_RECORDING = 10
+
+
+def make_index(folder: Path, bundle: EncoderBundle, n_windows: int) -> None:
+    """Fill a new index with random unit embeddings, ten windows a recording."""
+    random = np.random.default_rng(0)
+    store = create_index(folder, bundle)
+    spans = [(3.0 * i, 3.0 * i + 3.0) for i in range(WINDOWS_PER_RECORDING)]
+    with store.lock():
+        with store.transaction() as connection:
+            root = store.add_root(connection, Path("/made/up"))
+            for i in range(n_windows // WINDOWS_PER_RECORDING):
+                embeddings = random.standard_normal((len(spans), bundle.dim)).astype(np.float32)
+                embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+                file = FileFacts(root.id, f"{i // 1000:04d}/recording {i:06d}.wav", 1_000_000, i)
+                store.put(
+                    connection,
+                    Indexed(file, i.to_bytes(16, "big"), 30.0, 48_000, 2, "WAV", spans, embeddings),
+                )
+        refresh(store)
+    store.close()
