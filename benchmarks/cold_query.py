@@ -7,32 +7,21 @@ importing torch, and the peak memory.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from made_index import make_index
+from processes import apart, measured
 
-from soundsearch.registry import DEFAULT_MODEL, find_bundle
+from soundsearch.registry import DEFAULT_MODEL
 
 
 def measure(command: list[str], runs: int) -> tuple[float, float]:
     """Median seconds and highest peak memory (MB) of a command's processes, after one warm-up."""
-    seconds, peaks = [], []
-    for i in range(runs + 1):
-        started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        if status != 0:
-            sys.exit(f"failed: {' '.join(command)}")
-        if i > 0:
-            seconds.append(time.perf_counter() - started)
-            peaks.append(usage.ru_maxrss / 1024)
-    return statistics.median(seconds), max(peaks)
+    results = [measured(command)[:2] for _ in range(runs + 1)][1:]
+    return statistics.median(seconds for seconds, _ in results), max(peak for _, peak in results)
 
 
 def main() -> None:
@@ -46,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for n_windows in options.windows:
             index = Path(scratch, str(n_windows))
-            make_index(index, find_bundle(options.model), n_windows)
+            apart(make_index, index, options.model, n_windows)
             query = [sys.executable, "-m", "soundsearch", "query", "--index", str(index)]
             seconds, peak = measure([*query, "dog barking in rain"], options.runs)
             print(

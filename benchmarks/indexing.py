@@ -11,13 +11,13 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from processes import apart, measured
 
 from soundsearch.demo import DEMO_SOUNDS, synthesise
 from soundsearch.registry import DEFAULT_MODEL
@@ -45,20 +45,20 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         library = Path(scratch, "library")
-        audio_s = write_library(library, options.files, options.seconds)
+        audio_s = apart(write_library, library, options.files, options.seconds)
         speeds, peaks, shares = [], [], []
         for run in range(options.runs):
             command = [sys.executable, "-m", "soundsearch", "index", str(library), "--json"]
             command += ["--index", str(Path(scratch, f"index{run}")), "--model", options.model]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE)
-            assert process.stdout is not None
-            report = json.loads(process.stdout.read())
-            _, _, usage = os.wait4(process.pid, 0)
+            _, peak, printed = measured(command)
+            report = json.loads(printed)
             speeds.append(audio_s / report["elapsed_s"])
-            peaks.append(usage.ru_maxrss / 1024)
+            peaks.append(peak)
             shares.append(report["stage_s"])
         print(f"{audio_s:.0f} s of sound in {options.files} files, {os.cpu_count()} cores")
-        print(f"{statistics.median(speeds):.0f} seconds of sound a second (median of {speeds})")
+        print(
+            f"{statistics.median(speeds):.0f} seconds of sound a second (median of {', '.join(f'{s:.0f}' for s in speeds)})"
+        )
         total = sum(sum(stages.values()) for stages in shares)
         for stage in shares[0]:
             share = sum(stages[stage] for stages in shares) / total

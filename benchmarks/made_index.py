@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from soundsearch.bundle import EncoderBundle
 from soundsearch.cache import refresh
 from soundsearch.pinned import create_index
+from soundsearch.registry import find_bundle
 from soundsearch.store import FileFacts, Indexed
 
 WINDOWS_PER_RECORDING = 10
 
 
-def make_index(folder: Path, bundle: EncoderBundle, n_windows: int) -> None:
+def make_index(folder: Path, model: str, n_windows: int) -> None:
     """Fill a new index with random unit embeddings, ten windows a recording."""
+    bundle = find_bundle(model)
     random = np.random.default_rng(0)
     store = create_index(folder, bundle)
     spans = [(3.0 * i, 3.0 * i + 3.0) for i in range(WINDOWS_PER_RECORDING)]

@@ -150,7 +150,9 @@ def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[
         alive = [r for r in known.values() if r.state is State.INDEXED]
         kept = f"its {len(alive)} recordings are kept"
         is_there = os.path.lexists(target.path)
-        if not is_there and (target.inside == "." or not known or not os.path.exists(target.root.path)):
+        if not is_there and (
+            target.inside == "." or not known or not os.path.exists(target.root.path)
+        ):
             plan.absent.append((target.path, f"not there; {kept}"))
             continue
         found = scan(target.root.path, target.inside, exclude) if is_there else Scan()

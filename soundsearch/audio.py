@@ -218,8 +218,8 @@ class _SndfileDecoder:
         self.sample_rate: int = self._sound.samplerate
         self.n_channels: int = self._sound.channels
         self.format: str = self._sound.format
-        if self.format == "MP3" or self._sound.frames >= UNKNOWN_FRAMES:
-            self._sound.close()  # it would read no more frames than it guessed there are
+        if self._sound.frames >= UNKNOWN_FRAMES:
+            self._sound.close()
             raise _GaveUpError("libsndfile does not know how long it is")
 
     def blocks(self) -> Iterator[Array]:
@@ -328,8 +328,9 @@ class _FFmpegDecoder:
 def _downmix(channels: Array) -> Array:
     """(channel, time) to (time,): the mean, so that no channel is lost and none clips."""
     mono = np.array(channels[0])
-    for channel in channels[1:]:  # four times as fast as mean(axis=0) on interleaved samples
-        mono += channel
+    with np.errstate(over="ignore", invalid="ignore"):  # `blocks` tells of infinite samples
+        for channel in channels[1:]:  # four times as fast as mean(axis=0) on interleaved samples
+            mono += channel
     if len(channels) > 1:
         mono /= np.float32(len(channels))
     return mono

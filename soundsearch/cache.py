@@ -32,19 +32,32 @@ def load_vectors(store: Store, *, save: bool = True) -> VectorIndex:
     """
     with store.snapshot() as connection:
         revision = store.revision(connection)
-        path = _file_of(store.folder, revision)
-        dim = store.encoder(connection).dim
-        if path.exists():
-            try:
-                return VectorIndex.load(path, dim)
-            except VectorFileError as error:
-                log.warning("%s; making it again from the database", error)
-        vectors = _stale_vectors(store.folder, dim) or VectorIndex(dim)
-        _catch_up(store, connection, vectors)
-    if save:
-        with contextlib.suppress(IndexBusyError, StoreError), store.lock():
-            save_vectors(store.folder, vectors, revision)
+        vectors, is_saved = vectors_at(store, connection)
+    if save and not is_saved:
+        try:
+            with store.lock():
+                with store.snapshot() as connection:
+                    is_current = store.revision(connection) == revision
+                if is_current:  # else a writer was here meanwhile, and has saved its own
+                    save_vectors(store.folder, vectors, revision)
+        except IndexBusyError:
+            pass  # the writer will save its own
+        except StoreError as error:
+            log.warning("%s: its FAISS file is made again at every search", error)
     return vectors
+
+
+def vectors_at(store: Store, connection: Connection) -> tuple[VectorIndex, bool]:
+    """The vectors of the state that a snapshot sees, and whether they lie in a file like that."""
+    path = _file_of(store.folder, store.revision(connection))
+    dim = store.encoder(connection).dim
+    vectors = _loaded(path, dim)
+    if vectors is not None:
+        return vectors, True
+    stale = (_loaded(other, dim) for other in _files(store.folder) if other != path)
+    vectors = next((found for found in stale if found is not None), VectorIndex(dim))
+    _catch_up(store, connection, vectors)
+    return vectors, False
 
 
 def refresh(store: Store) -> None:
@@ -75,13 +88,13 @@ def save_vectors(folder: Path, vectors: VectorIndex, revision: str) -> None:
         )
 
 
-def _stale_vectors(folder: Path, dim: int) -> VectorIndex | None:
-    for path in _files(folder):
-        try:
-            return VectorIndex.load(path, dim)
-        except VectorFileError as error:
+def _loaded(path: Path, dim: int) -> VectorIndex | None:
+    try:
+        return VectorIndex.load(path, dim)
+    except VectorFileError as error:
+        if path.exists():  # else there is none, or a writer has just put another in its place
             log.warning("%s; making it again from the database", error)
-    return None
+        return None
 
 
 def _catch_up(store: Store, connection: Connection, vectors: VectorIndex) -> None:

@@ -81,7 +81,9 @@ class Encoder:
             return np.empty((0, self.bundle.dim), np.float32)
         rows = []
         for i in range(0, len(texts), BATCH_SIZE):
-            encodings = self._tokenizer.encode_batch(list(texts[i : i + BATCH_SIZE]))
+            # Bytes that are no UTF-8 reach us as lone surrogates, which no tokenizer takes.
+            clean = [t.encode("utf-8", "replace").decode() for t in texts[i : i + BATCH_SIZE]]
+            encodings = self._tokenizer.encode_batch(clean)
             inputs = {
                 "input_ids": np.array([e.ids for e in encodings], np.int64),
                 "attention_mask": np.array([e.attention_mask for e in encodings], np.int64),

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from soundsearch.bundle import EncoderBundle
-from soundsearch.cache import discard, load_vectors, refresh
+from soundsearch.cache import discard, refresh, vectors_at
 from soundsearch.errors import BundleError, SoundsearchError, StoreError
 from soundsearch.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
 from soundsearch.store import (
@@ -128,10 +128,10 @@ def _size_of(folder: Path) -> int:
 
 def verify(store: Store) -> list[Problem]:
     """Hold rows, vectors, encoder and files against each other. Changes nothing."""
+    problems = _database_problems(store)
+    if problems:  # the rest would only repeat it
+        return problems
     with store.snapshot() as connection:
-        problems = [*_database_problems(connection)]
-        if problems:  # the rest would only repeat it
-            return problems
         problems += _row_problems(store, connection)
         problems += _file_problems(store, connection)
         problems += _encoder_problems(store, connection)
@@ -203,14 +203,19 @@ def _encoder_problems(store: Store, connection: Connection) -> Iterator[Problem]
         yield Problem("encoder", f"{copy}: holds {found}, this index was built with {pinned}")
 
 
-def _database_problems(connection: Connection) -> Iterator[Problem]:
-    for (text,) in connection.exec_driver_sql("PRAGMA integrity_check"):
-        if text != "ok":
-            yield Problem("database", f"SQLite says: {text}")
-    for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
-        yield Problem(
-            "database", f"row {row[1]} of {row[0]} points at a row of {row[2]} that is not there"
-        )
+def _database_problems(store: Store) -> list[Problem]:
+    found = []
+    try:
+        with store.snapshot() as connection:
+            for (text,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+                if text != "ok":
+                    found.append(Problem("database", f"SQLite says: {text}"))
+            for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+                text = f"row {row[1]} of {row[0]} points at a row of {row[2]} that is not there"
+                found.append(Problem("database", text))
+    except StoreError as error:  # too damaged to be looked through
+        return found or [Problem("database", str(error))]
+    return found
 
 
 def _row_problems(store: Store, connection: Connection) -> Iterator[Problem]:
@@ -246,12 +251,12 @@ def _row_problems(store: Store, connection: Connection) -> Iterator[Problem]:
 
 
 def _vector_problems(store: Store) -> Iterator[Problem]:
-    try:
-        vectors = load_vectors(store, save=False)
-    except SoundsearchError as error:
-        yield Problem("vectors", str(error))
-        return
     with store.snapshot() as connection:
+        try:
+            vectors, _ = vectors_at(store, connection)
+        except SoundsearchError as error:
+            yield Problem("vectors", str(error))
+            return
         wanted = store.window_ids(connection)
         if not np.array_equal(np.sort(vectors.ids), wanted):
             text = f"the FAISS file holds {len(vectors)} windows, the database {len(wanted)}"

@@ -6,6 +6,7 @@ package.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ def find_bundle(name: str) -> EncoderBundle:
     if os.sep in name or (os.altsep and os.altsep in name):
         return EncoderBundle.read(Path(name))
     for folder in (own_bundles_folder() / name, SHIPPED / name):
-        if (folder / MANIFEST).exists():
+        if _holds_bundle(folder):
             return EncoderBundle.read(folder)
     known = ", ".join(sorted({folder.name for folder in bundle_folders()})) or "none"
     raise BundleError(
@@ -35,5 +36,9 @@ def find_bundle(name: str) -> EncoderBundle:
 def bundle_folders() -> Iterator[Path]:
     """Folders of all bundles that can be named, the person's own first."""
     for place in (own_bundles_folder(), SHIPPED):
-        if place.is_dir():
-            yield from sorted(folder for folder in place.iterdir() if (folder / MANIFEST).exists())
+        with contextlib.suppress(OSError):  # a folder that is not there, or not for us
+            yield from sorted(folder for folder in place.iterdir() if _holds_bundle(folder))
+
+
+def _holds_bundle(folder: Path) -> bool:
+    return os.path.isfile(folder / MANIFEST)

@@ -124,9 +124,7 @@ class Index:
     def _embed_text(self, text: str) -> Array:
         if not text.strip():
             raise QueryError("the query is empty; say in words what you want to hear")
-        # Bytes that are no UTF-8 reach us as lone surrogates, which no tokenizer takes.
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        query: Array = self.encoder.embed_text([clean])[0]
+        query: Array = self.encoder.embed_text([text])[0]
         return query
 
     def _embed_audio(self, connection: Connection, audio: Path) -> tuple[int | None, Array]:
@@ -161,7 +159,7 @@ class Index:
             for window_id, score in sorted(
                 zip(ids, scores, strict=True), key=lambda x: (-x[1], x[0])
             ):
-                row = rows.get(int(window_id))  # None: deleted since the vectors were loaded
+                row = rows.get(int(window_id))  # None: gone since the vectors were loaded
                 if row is not None and row.recording_id != itself:
                     best.setdefault(row.recording_id, (float(score), row))
             ranked = sorted(best.values(), key=lambda hit: (-hit[0], hit[1].recording_id))[:top_k]
@@ -211,7 +209,7 @@ def describe(
         raise QueryError(f"top_k is {top_k}, it must be 1 or more")
     spans, embeddings = embed_query_file(encoder, audio)
     prompt = encoder.bundle.text.prompt if as_labels else "{}"
-    text_embeddings = encoder.embed_text([prompt.format(text) for text in texts])
+    text_embeddings = encoder.embed_text([prompt.replace("{}", text) for text in texts])
     cosines = (embeddings @ text_embeddings.T).astype(np.float64)  # (n_windows, n_texts)
     scores = cosines.round(SCORE_DECIMALS)
     best_windows = scores.argmax(axis=0)

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import sqlalchemy as sa
@@ -131,7 +132,6 @@ def _create_schema(connection: Connection) -> None:
         "sample_rate INTEGER, n_channels INTEGER, format TEXT, "
         "state TEXT NOT NULL CHECK (state IN ('indexed', 'failed', 'missing')), "
         "cause TEXT, error TEXT, indexed_at TEXT NOT NULL, UNIQUE (root_id, relative_path))",
-        "CREATE INDEX recordings_by_state ON recordings (state)",
         # AUTOINCREMENT: the id is also the FAISS id, so it must never be handed out twice.
         "CREATE TABLE windows (id INTEGER PRIMARY KEY AUTOINCREMENT, "
         "recording_id INTEGER NOT NULL REFERENCES recordings(id) ON DELETE CASCADE, "
@@ -235,8 +235,15 @@ class Store:
     @classmethod
     def exists(cls, folder: Path) -> bool:
         """Whether there is an index in this folder; one killed while being made is none yet."""
-        if not (folder / DATABASE).exists():
+        try:
+            (folder / DATABASE).stat()
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError as error:
+            raise StoreError(
+                f"{folder}: the index folder cannot be read ({error.strerror}); "
+                "check its permissions or choose another with --index"
+            ) from error
         store = cls(folder)
         with contextlib.closing(store), store.snapshot() as connection:
             tables = connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first()
@@ -607,7 +614,10 @@ class Store:
         return self.embeddings(connection, np.array(ids.all(), np.int64), dim)
 
     def describe_windows(self, connection: Connection, window_ids: Ids) -> dict[int, sa.Row[Any]]:
-        """Per window id: recording_id, start_s, end_s, duration_s, root (path), relative_path."""
+        """Per window id: recording_id, start_s, end_s, duration_s, root (path), relative_path.
+
+        Windows that a search may not show (any more) are left out.
+        """
         found: dict[int, sa.Row[Any]] = {}
         for some in _chunks(window_ids.tolist()):
             rows = connection.execute(
@@ -622,33 +632,50 @@ class Store:
                 )
                 .join(recordings_table, recordings_table.c.id == windows_table.c.recording_id)
                 .join(roots_table, roots_table.c.id == recordings_table.c.root_id)
-                .where(windows_table.c.id.in_(some))
+                .where(windows_table.c.id.in_(some), recordings_table.c.state == State.INDEXED)
             )
             found.update({row.id: row for row in rows})
         return found
 
 
 def _engine(database: Path) -> Engine:
+    sealed = _is_sealed(database)
+    uri = f"file:{quote(os.fsencode(database.absolute()))}"
+    if sealed:
+        uri += "?mode=ro&immutable=1"
     engine = sa.create_engine(
-        sa.URL.create("sqlite", database=str(database)), connect_args={"check_same_thread": False}
+        "sqlite://",
+        creator=lambda: sqlite3.connect(uri, uri=True, check_same_thread=False),
+        poolclass=sa.QueuePool,
     )
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin where we say so, below
-        for pragma in (
-            f"busy_timeout = {BUSY_TIMEOUT_MS}",
-            "journal_mode = WAL",
-            "synchronous = NORMAL",
-            "foreign_keys = ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if not sealed:
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _is_sealed(database: Path) -> bool:
+    """Whether the index lies where nothing can be written and nobody is writing: a read-only disk.
+
+    Readers of a database in WAL mode write beside it, and so would fail there.
+    """
+    effective = os.access in os.supports_effective_ids
+    return (
+        os.access(database, os.R_OK, effective_ids=effective)
+        and not os.access(database.parent, os.W_OK, effective_ids=effective)
+        and not database.with_name(f"{database.name}-wal").exists()
+    )
 
 
 @contextlib.contextmanager

@@ -102,7 +102,8 @@ class VectorIndex:
         """Read what `save` wrote. Raises VectorFileError for anything else."""
         try:
             with open(path, "rb") as file:  # FAISS itself opens no name that is not UTF-8
-                index = faiss.read_index(faiss.PyCallbackIOReader(file.read))
+                reader = faiss.PyCallbackIOReader(file.read)  # type: ignore[attr-defined]
+                index = faiss.read_index(reader)
         except (OSError, RuntimeError, MemoryError) as error:
             raise VectorFileError(f"{path}: not a readable FAISS file") from error
         if not isinstance(index, faiss.IndexIDMap2) or index.d != dim:

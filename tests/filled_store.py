@@ -1,0 +1,71 @@
+"""Indexes filled by hand, without any sound: rows with embeddings a person can predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sqlalchemy.engine import Connection
+
+from soundsearch.store import FileFacts, Indexed, PinnedEncoder, Recording, Store
+
+Array = NDArray[np.float32]
+
+FLAT = PinnedEncoder("flat", "1", "f" * 64, 2)
+
+
+def unit(vectors: ArrayLike) -> Array:
+    """Rows made unit, (n, dim) float32."""
+    rows = np.atleast_2d(np.asarray(vectors, np.float32))
+    made: Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return made
+
+
+def recording(
+    root_id: int,
+    relative_path: str,
+    vectors: ArrayLike = ((1, 0),),
+    *,
+    duration_s: float | None = None,
+    damage: str | None = None,
+) -> Indexed:
+    """A recording with one window a second, one per vector (made unit)."""
+    embeddings = unit(vectors)
+    n = len(embeddings)
+    return Indexed(
+        file=FileFacts(root_id, relative_path, 1000, 2000),
+        content_hash=relative_path.encode("utf-8", "surrogateescape")[:16],
+        duration_s=float(n) if duration_s is None else duration_s,
+        sample_rate=8000,
+        n_channels=1,
+        format="WAV",
+        spans=[(float(i), i + 1.0) for i in range(n)],
+        embeddings=embeddings,
+        damage=damage,
+    )
+
+
+def put(store: Store, root: Path, relative_path: str, vectors: ArrayLike = ((1, 0),)) -> int:
+    """Store one recording in a transaction of its own; returns its id."""
+    with store.transaction() as connection:
+        root_id = store.add_root(connection, root).id
+        return store.put(connection, recording(root_id, relative_path, vectors))
+
+
+def find(store: Store, connection: Connection, path: Path) -> Recording:
+    """The recording at this path, which must be known."""
+    found = store.recording_at(connection, path)
+    assert found is not None, path
+    return found
+
+
+def windows_of(store: Store, recording_ids: Sequence[int] | None = None) -> dict[int, list[int]]:
+    """Ids of windows by recording, read from the tables, whatever the state."""
+    with store.snapshot() as connection:
+        rows = connection.exec_driver_sql("SELECT recording_id, id FROM windows ORDER BY id").all()
+    found: dict[int, list[int]] = {i: [] for i in recording_ids or ()}
+    for recording_id, window_id in rows:
+        found.setdefault(recording_id, []).append(window_id)
+    return found

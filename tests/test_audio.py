@@ -1,0 +1,560 @@
+from __future__ import annotations
+
+import os
+import tracemalloc
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from soundsearch.audio import (
+    BLOCK_FRAMES,
+    LARGEST_SAMPLE,
+    AudioConfig,
+    AudioFile,
+    Window,
+    cut_windows,
+    read_windows,
+    resample,
+)
+from soundsearch.errors import AudioError, Cause
+from tests import sounds
+
+Array = NDArray[np.float32]
+
+
+def _decode(path: Path) -> tuple[Array, AudioFile]:
+    with AudioFile(path) as file:
+        return np.concatenate(list(file.blocks())), file
+
+
+def _level_at(waveform: Array, hz: float, sample_rate: int) -> float:
+    """Amplitude of one frequency in the waveform."""
+    time = np.arange(waveform.size) / sample_rate
+    return float(2 * np.abs(np.mean(waveform * np.exp(-2j * np.pi * hz * time))))
+
+
+# ---- formats
+
+
+@pytest.mark.parametrize(
+    ("ending", "subtype"),
+    [
+        ("wav", "PCM_U8"),
+        ("wav", "PCM_16"),
+        ("wav", "PCM_24"),
+        ("wav", "PCM_32"),
+        ("wav", "FLOAT"),
+        ("wav", "DOUBLE"),
+        ("aiff", "PCM_16"),
+        ("flac", "PCM_24"),
+        ("caf", "PCM_16"),
+        ("rf64", "PCM_16"),
+        ("w64", "PCM_16"),
+    ],
+)
+def test_lossless_formats_give_the_samples_back(tmp_path: Path, ending: str, subtype: str) -> None:
+    waveform = sounds.noise(1.5, 22050)
+    path = sounds.write(tmp_path / f"a.{ending}", waveform, 22050, subtype)
+
+    found, file = _decode(path)
+
+    assert (file.format, file.sample_rate, file.n_channels) == (ending.upper(), 22050, 1)
+    assert file.damage is None and found.dtype == np.float32
+    np.testing.assert_allclose(found, waveform, atol=1 / 127 if subtype == "PCM_U8" else 1e-4)
+
+
+def _write_vorbis(path: Path, waveform: Array, sample_rate: int) -> Path:
+    soundfile.write(path, waveform, sample_rate, format="OGG", subtype="VORBIS")
+    return path
+
+
+def _write_opus(path: Path, waveform: Array, sample_rate: int) -> Path:
+    soundfile.write(path, waveform, sample_rate, format="OGG", subtype="OPUS")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "writer", "form"),
+    [
+        ("a.ogg", _write_vorbis, "OGG"),
+        ("a.opus", _write_opus, "OGG"),
+        ("a.mp3", sounds.write, "MP3/MP3FLOAT"),
+        ("a.m4a", ("aac", "ipod"), "MOV/AAC"),
+        ("a.wma", ("wmav2", "asf"), "ASF/WMAV2"),
+        ("a.mkv", ("libopus", "matroska"), "MATROSKA/OPUS"),
+        ("a.webm", ("libopus", "webm"), "MATROSKA/OPUS"),
+    ],
+)
+def test_lossy_formats_sound_the_same(tmp_path: Path, name: str, writer: object, form: str) -> None:
+    sample_rate = 48000
+    waveform = sounds.tone(1000.0, 2.0, sample_rate)
+    if isinstance(writer, tuple):
+        path = sounds.encode(tmp_path / name, waveform, sample_rate, *writer)
+    else:
+        path = writer(tmp_path / name, waveform, sample_rate)  # type: ignore[operator]
+
+    found, file = _decode(path)
+
+    assert (file.format, file.sample_rate, file.n_channels) == (form, sample_rate, 1)
+    assert file.damage is None
+    assert found.size / sample_rate == pytest.approx(2.0, abs=0.06)
+    middle = found[sample_rate // 2 : sample_rate * 3 // 2]
+    assert _level_at(middle, 1000.0, sample_rate) == pytest.approx(0.5, abs=0.03)
+    assert _level_at(middle, 1300.0, sample_rate) < 0.01
+
+
+def test_the_sound_track_of_a_video_is_heard(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    waveform = sounds.tone(1000.0, 1.0, 44100)
+    with av.open(str(path), "w") as output:
+        pictures = output.add_stream("mpeg4", rate=10)
+        pictures.width = pictures.height = 64
+        track = output.add_stream("aac", rate=44100, layout="mono")
+        for _ in range(10):
+            picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            output.mux(pictures.encode(picture))
+        output.mux(pictures.encode(None))
+        for start in range(0, waveform.size, 1024):
+            part = waveform[None, start : start + 1024]
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+            frame.sample_rate = 44100
+            output.mux(track.encode(frame))
+        output.mux(track.encode(None))
+
+    found, file = _decode(path)
+
+    assert file.format == "MOV/AAC"
+    assert found.size / 44100 == pytest.approx(1.0, abs=0.06)
+    assert _level_at(found[4410:39690], 1000.0, 44100) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_video_without_sound(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as output:
+        pictures = output.add_stream("mpeg4", rate=10)
+        pictures.width = pictures.height = 64
+        picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+        output.mux(pictures.encode(picture))
+        output.mux(pictures.encode(None))
+    with pytest.raises(AudioError, match="no sound track") as caught:
+        AudioFile(path)
+    assert caught.value.cause is Cause.NO_SOUND
+
+
+def test_eight_channels_at_192_khz(tmp_path: Path) -> None:
+    channels = np.stack([sounds.noise(0.25, 192000, seed) for seed in range(8)], axis=1)
+    path = sounds.write(tmp_path / "a.wav", channels, 192000, "PCM_24")
+
+    found, file = _decode(path)
+
+    assert (file.sample_rate, file.n_channels) == (192000, 8)
+    np.testing.assert_allclose(found, channels.mean(axis=1), atol=1e-6)
+
+
+def test_the_ending_decides_nothing(tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.flac", sounds.noise(1.0)).rename(tmp_path / "a.mp3")
+    assert _decode(path)[1].format == "FLAC"
+
+
+@pytest.mark.parametrize("name", [b"\xff.wav", b"new\nline.wav", "Gewitter é.wav".encode(), b"a'b"])
+def test_any_name_can_be_opened(tmp_path: Path, name: bytes) -> None:
+    plain = sounds.write(tmp_path / "plain.wav", sounds.noise(0.5))
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    plain.rename(path)
+    assert _decode(path)[0].size == 4000
+
+
+def test_mp3_without_a_count_of_its_frames_is_read_to_the_end(tmp_path: Path) -> None:
+    """libsndfile guesses the length from the first frames, and stops there."""
+    loud_then_silent = np.concatenate((sounds.noise(10.0, 44100), np.zeros(441_000, np.float32)))
+    path = tmp_path / "a.mp3"
+    no_count = {"write_xing": "0", "id3v2_version": "0"}
+    with av.open(str(path), "w", format="mp3", options=no_count) as output:
+        stream = output.add_stream("libmp3lame", rate=44100, layout="mono")
+        stream.codec_context.qscale = True  # a variable bit rate
+        stream.codec_context.global_quality = 4 * 118
+        for start in range(0, loud_then_silent.size, 1152):
+            part = loud_then_silent[None, start : start + 1152]
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+            frame.sample_rate = 44100
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    assert soundfile.info(path).duration < 15  # the trap is set
+
+    assert _decode(path)[0].size / 44100 == pytest.approx(20.0, abs=0.1)
+
+
+def test_a_stream_that_does_not_tell_its_length_is_read_to_the_end(tmp_path: Path) -> None:
+    waveform = sounds.noise(3.0, 44100)
+    path = sounds.write(tmp_path / "a.flac", waveform, 44100)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the number of samples in STREAMINFO, 36 bits
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+
+    found, file = _decode(path)
+
+    assert file.damage is None
+    np.testing.assert_allclose(found, waveform, atol=1e-4)
+
+
+def test_mp3_files_put_one_after_the_other_are_read_to_the_end(tmp_path: Path) -> None:
+    parts = [
+        sounds.write(tmp_path / f"{i}.mp3", sounds.noise(2.0, 44100, i), 44100) for i in (1, 2)
+    ]
+    both = tmp_path / "both.mp3"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert _decode(both)[0].size / 44100 == pytest.approx(4.0, abs=0.1)
+
+
+# ---- downmix
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    waveform = sounds.tone(440.0)
+    left_only = np.stack([waveform, np.zeros_like(waveform)], axis=1)
+    path = sounds.write(tmp_path / "left.wav", left_only, subtype="FLOAT")
+    np.testing.assert_allclose(_decode(path)[0], waveform / 2, atol=1e-7)
+
+
+def test_opposite_channels_cancel(tmp_path: Path) -> None:
+    waveform = sounds.tone(440.0)
+    path = sounds.write(
+        tmp_path / "a.wav", np.stack([waveform, -waveform], axis=1), subtype="FLOAT"
+    )
+    np.testing.assert_array_equal(_decode(path)[0], 0.0)
+
+
+def test_ffmpeg_averages_channels_too(tmp_path: Path) -> None:
+    waveform = sounds.tone(1000.0, 1.0, 44100)
+    path = sounds.write(
+        tmp_path / "a.mp3", np.stack([waveform, np.zeros_like(waveform)], axis=1), 44100
+    )
+    found, file = _decode(path)
+    assert file.n_channels == 2
+    assert _level_at(found[4410:39690], 1000.0, 44100) == pytest.approx(0.25, abs=0.02)
+
+
+# ---- files that cannot be used, or only partly
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"", Cause.EMPTY),
+        (b"just some text, no sound at all\n" * 100, Cause.NOT_AUDIO),
+        (bytes(5000), Cause.NOT_AUDIO),
+        (b"#EXTM3U\nother.wav\n", Cause.NOT_AUDIO),
+    ],
+)
+def test_what_is_no_audio_is_refused(tmp_path: Path, content: bytes, cause: Cause) -> None:
+    sounds.write(tmp_path / "other.wav", sounds.noise())
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    with pytest.raises(AudioError) as caught:
+        _decode(path)
+    assert caught.value.cause is cause
+
+
+def test_a_header_without_samples(tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.wav", np.zeros(0, np.float32))
+    with pytest.raises(AudioError, match="no samples") as caught:
+        _decode(path)
+    assert caught.value.cause is Cause.DAMAGED
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(AudioError) as caught:
+        AudioFile(tmp_path / "a.wav")
+    assert caught.value.cause is Cause.VANISHED
+
+
+def test_a_folder_is_no_recording(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="directory") as caught:
+        AudioFile(tmp_path)
+    assert caught.value.cause is Cause.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (np.nan, "NaN or infinite"),
+        (np.inf, "NaN or infinite"),
+        (-np.inf, "NaN or infinite"),
+        (2 * LARGEST_SAMPLE, "too large to be sound"),
+    ],
+)
+def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, wrong: float, words: str) -> None:
+    waveform = sounds.noise(20.0)
+    at = BLOCK_FRAMES + 8000  # in the second block
+    waveform[at:] = wrong
+    path = sounds.write(tmp_path / "a.wav", waveform, subtype="FLOAT")
+
+    with pytest.raises(AudioError, match=rf"{words} \(first at {at / 8000:.2f} s\)") as caught:
+        _decode(path)
+    assert caught.value.cause is Cause.NOT_FINITE
+
+
+@pytest.mark.parametrize("pair", [(np.inf, -np.inf), (3e38, 3e38)])
+def test_channels_that_have_no_mean_are_refused(tmp_path: Path, pair: tuple[float, float]) -> None:
+    channels = np.zeros((8000, 2), np.float32)
+    channels[800] = pair
+    path = sounds.write(tmp_path / "a.wav", channels, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"NaN or infinite \(first at 0\.10 s\)"):
+        _decode(path)
+
+
+def _cut(path: Path, keep: float) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: round(keep * len(content))])
+    return path
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+def test_what_is_left_of_a_truncated_file_is_read(tmp_path: Path, ending: str) -> None:
+    waveform = sounds.noise(10.0, 44100)
+    path = _cut(sounds.write(tmp_path / f"a.{ending}", waveform, 44100), 0.6)
+
+    found, file = _decode(path)
+
+    assert 3.0 < found.size / 44100 < 6.5
+    if ending == "flac":  # the others cannot know how long they were
+        assert file.damage is not None and "damaged" in file.damage
+    if ending in ("wav", "flac"):
+        np.testing.assert_allclose(found, waveform[: found.size], atol=1e-4)
+
+
+def test_a_hole_in_an_ogg_file_is_noted(tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.ogg", sounds.tone(440.0, 20.0, 44100), 44100)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = bytes(3000)
+    path.write_bytes(content)
+
+    found, file = _decode(path)
+
+    assert found.size / 44100 < 19.9
+    assert file.damage == f"only {found.size / 44100:.1f} s of 20.0 s could be decoded"
+
+
+def test_where_libsndfile_stops_ffmpeg_goes_on(tmp_path: Path) -> None:
+    waveform = sounds.noise(20.0, 44100)
+    path = sounds.write(tmp_path / "a.flac", waveform, 44100)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = np.random.default_rng(0).bytes(3000)
+    path.write_bytes(content)
+    with soundfile.SoundFile(path) as sound, pytest.raises(soundfile.LibsndfileError):
+        sound.read()  # the trap is set
+
+    found, _ = _decode(path)
+
+    assert 19.0 < found.size / 44100 < 20.0
+    np.testing.assert_allclose(found[: 9 * 44100], waveform[: 9 * 44100], atol=1e-4)
+    np.testing.assert_allclose(found[-9 * 44100 :], waveform[-9 * 44100 :], atol=1e-4)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "name", ["sounds/endless_sky_data/zapper.opus", "sounds/moodist/rain_thunder_w1.opus"]
+)
+def test_recordings_that_libsndfile_refuses(data_folder: Path, name: str) -> None:
+    path = data_folder / name
+    with pytest.raises(soundfile.LibsndfileError), soundfile.SoundFile(path) as sound:
+        sound.read()  # the trap is set
+    with av.open(str(path)) as container:
+        expected_s = sum(f.samples / f.sample_rate for f in container.decode(audio=0))
+
+    found, file = _decode(path)
+
+    assert found.size / file.sample_rate == pytest.approx(expected_s, abs=0.01)
+    assert np.abs(found).max() > 0.01
+
+
+# ---- resampling
+
+
+@st.composite
+def _cut_anywhere(draw: st.DrawFn) -> list[int]:
+    return sorted(draw(st.lists(st.integers(0, 3000), max_size=6)))
+
+
+def _blocks(waveform: Array, cuts: list[int]) -> Iterator[Array]:
+    yield from np.split(waveform, cuts)
+
+
+@given(
+    cuts=_cut_anywhere(),
+    rates=st.sampled_from([(44100, 8000), (8000, 48000), (22050, 32000), (8000, 8000)]),
+)
+def test_resampling_does_not_depend_on_the_blocks(cuts: list[int], rates: tuple[int, int]) -> None:
+    waveform = sounds.noise(3000 / 8000)
+    whole = np.concatenate(list(resample([waveform], *rates)))
+
+    found = np.concatenate(list(resample(_blocks(waveform, cuts), *rates)))
+
+    np.testing.assert_array_equal(found, whole)
+
+
+@pytest.mark.parametrize("rates", [(44100, 8000), (48000, 44100), (8000, 48000), (192000, 22050)])
+def test_a_resampled_sine_is_that_sine(rates: tuple[int, int]) -> None:
+    from_hz, to_hz = rates
+    found = np.concatenate(list(resample([sounds.tone(440.0, 1.0, from_hz)], from_hz, to_hz)))
+
+    expected = sounds.tone(440.0, 1.0, to_hz)
+    assert found.size == expected.size
+    inner = slice(to_hz // 20, -to_hz // 20)
+    np.testing.assert_allclose(found[inner], expected[inner], atol=1e-4)
+
+
+def test_what_the_new_rate_cannot_hold_is_gone() -> None:
+    found = np.concatenate(list(resample([sounds.tone(6000.0, 1.0, 44100)], 44100, 8000)))
+    assert np.abs(found[400:-400]).max() < 1e-4
+
+
+# ---- windows, at 8 samples a second
+
+
+def _windows(n_samples: int, size: int, hop: int, cuts: list[int], short: str) -> list[Window]:
+    config = AudioConfig(
+        sample_rate=None,
+        window_s=size / 8,
+        hop_s=hop / 8,
+        short=short,  # type: ignore[arg-type]
+    )
+    recording = np.arange(1, n_samples + 1, dtype=np.float32)  # a sample tells its place
+    return list(cut_windows(_blocks(recording, cuts), 8, config))
+
+
+@given(
+    n_samples=st.integers(1, 60),
+    size=st.integers(1, 9),
+    hop=st.integers(1, 9),
+    cuts=_cut_anywhere().map(lambda cuts: [cut % 61 for cut in cuts]).map(sorted),
+)
+def test_windows_leave_no_gap(n_samples: int, size: int, hop: int, cuts: list[int]) -> None:
+    hop = min(hop, size)
+
+    windows = _windows(n_samples, size, hop, cuts, "keep")
+
+    starts = [round(8 * w.start_s) for w in windows]
+    ends = [round(8 * w.end_s) for w in windows]
+    assert starts[0] == 0 and ends[-1] == n_samples
+    assert all(begin <= end for end, begin in zip(ends, starts[1:], strict=False))  # no gap
+    assert all(a < b for a, b in pairwise(starts))  # and none twice
+    assert all(start % hop == 0 for start in starts[:-1])
+    for start, end, window in zip(starts, ends, windows, strict=True):
+        assert end - start == min(size, n_samples)
+        np.testing.assert_array_equal(window.waveform, np.arange(start + 1, end + 1))
+
+
+def test_the_last_window_ends_at_the_end() -> None:
+    windows = _windows(11, 4, 2, [], "keep")
+    assert [8 * w.start_s for w in windows] == [0, 2, 4, 6, 7]
+
+
+def test_no_window_is_added_where_the_last_fits() -> None:
+    windows = _windows(10, 4, 2, [], "keep")
+    assert [8 * w.start_s for w in windows] == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("short", "expected"),
+    [
+        ("repeat", [1, 2, 3, 1, 2, 3, 1, 2]),
+        ("zeros", [1, 2, 3, 0, 0, 0, 0, 0]),
+        ("keep", [1, 2, 3]),
+    ],
+)
+def test_a_short_recording(short: str, expected: list[int]) -> None:
+    (window,) = _windows(3, 8, 4, [1], short)
+    np.testing.assert_array_equal(window.waveform, expected)
+    assert (window.start_s, window.end_s) == (0.0, 3 / 8)  # where there is something to hear
+
+
+def test_windows_do_not_share_their_samples() -> None:
+    first, second, *_ = _windows(12, 4, 2, [], "keep")
+    first.waveform[:] = 0
+    np.testing.assert_array_equal(second.waveform, [3, 4, 5, 6])
+
+
+def test_less_than_ten_milliseconds_are_refused() -> None:
+    config = AudioConfig(sample_rate=8000, window_s=1.0, hop_s=0.5)
+    with pytest.raises(AudioError, match=r"9\.9 ms, at least 10 ms") as caught:
+        list(cut_windows([np.ones(79, np.float32)], 8000, config))
+    assert caught.value.cause is Cause.TOO_SHORT
+    (window,) = cut_windows([np.ones(80, np.float32)], 8000, config)
+    assert window.waveform.size == 8000
+
+
+def test_silence_is_less_than_one_step_of_16_bits() -> None:
+    step = np.float32(2.0**-15)
+    assert Window(0.0, 1.0, np.zeros(8, np.float32)).is_silent
+    assert Window(0.0, 1.0, np.full(8, 0.9 * step)).is_silent
+    assert not Window(0.0, 1.0, np.full(8, -step)).is_silent
+
+
+def test_windows_of_a_file_come_at_the_encoders_rate(tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.wav", sounds.tone(440.0, 2.25, 44100), 44100)
+    with AudioFile(path) as file:
+        config = AudioConfig(sample_rate=8000, window_s=1.0, hop_s=0.5)
+        windows = list(read_windows(file, config))
+    assert [w.start_s for w in windows] == [0.0, 0.5, 1.0, 1.25]
+    assert {w.waveform.size for w in windows} == {8000}
+    expected = sounds.tone(440.0, 2.25)[4000:12000]
+    np.testing.assert_allclose(windows[1].waveform, expected, atol=1e-3)
+
+
+def test_windows_at_the_recordings_own_rate(tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.wav", sounds.noise(2.0, 44100), 44100)
+    with AudioFile(path) as file:
+        config = AudioConfig(sample_rate=None, window_s=1.0, hop_s=1.0)
+        assert [w.waveform.size for w in read_windows(file, config)] == [44100, 44100]
+
+
+def test_an_encoder_at_the_recordings_own_rate_refuses_a_very_low_one(tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.wav", sounds.noise(1.0), 1)  # 8000 s at 1 Hz
+    with AudioFile(path) as file, pytest.raises(AudioError, match="1 Hz") as caught:
+        list(read_windows(file, AudioConfig(sample_rate=None, window_s=1.0, hop_s=0.5)))
+    assert caught.value.cause is Cause.TOO_SLOW
+
+
+def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
+    path = tmp_path / "long.flac"
+    minute = sounds.noise(60.0)
+    with soundfile.SoundFile(path, "w", 8000, 1) as output:
+        for _ in range(20):
+            output.write(minute)
+    config = AudioConfig(sample_rate=16000, window_s=1.0, hop_s=0.5)
+    tracemalloc.start()
+    try:
+        with AudioFile(path) as file:
+            n_windows = sum(1 for _ in read_windows(file, config))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert n_windows == 2399
+    assert peak_bytes < 8e6  # the whole recording at 16 kHz: 77 MB
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"sample_rate": 999}, "1000 Hz"),
+        ({"hop_s": 0.0}, "hop_s"),
+        ({"hop_s": 1.5}, "hop_s"),
+        ({"window_s": float("nan")}, "window_s"),
+        ({"short": "loop"}, "loop"),
+    ],
+)
+def test_audio_settings_that_cannot_be(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AudioConfig(**{"sample_rate": 8000, "window_s": 1.0, "hop_s": 0.5, **wrong})  # type: ignore[arg-type]

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from soundsearch import registry
+from soundsearch.audio import AudioConfig
+from soundsearch.bundle import EncoderBundle, TextConfig
+from soundsearch.errors import BundleError
+from soundsearch.features import KaldiFbank, StftLogMel
+from tests.tiny_encoder import write_tiny_bundle
+
+Facts = dict[str, Any]
+
+
+def _edit(bundle: EncoderBundle, change: Callable[[Facts], Any]) -> None:
+    path = bundle.folder / "bundle.json"
+    facts = json.loads(path.read_text())
+    change(facts)
+    path.write_text(json.dumps(facts))
+
+
+# ---- reading and writing
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        KaldiFbank(n_mels=128, n_frames=1000, f_min=20.0, mean=-4.9, std=5.7, window="povey"),
+        StftLogMel(n_mels=64, n_frames=1001, f_min=50.0, f_max=14000.0, norm="none"),
+    ],
+)
+def test_what_is_written_is_read(tiny: EncoderBundle, features: KaldiFbank | StftLogMel) -> None:
+    written = dataclasses.replace(
+        tiny,
+        features=features,
+        audio=AudioConfig(sample_rate=None, window_s=10.0, hop_s=2.5, short="keep"),
+        text=TextConfig(max_tokens=77, prompt="the sound of {}"),
+        description="Geräusche, 音",
+        results={"R@1": {"value": 0.25, "command": "soundsearch train evaluate"}},
+    )
+
+    written.write()
+
+    read = EncoderBundle.read(tiny.folder)
+    assert read == written
+    assert read.fingerprint == written.fingerprint
+    assert sorted(path.name for path in tiny.folder.iterdir()) == [
+        "audio.onnx",
+        "bundle.json",
+        "text.onnx",
+        "tokenizer.json",
+    ]
+
+
+def test_a_folder_without_a_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=re.escape(f"{tmp_path}: no encoder bundle here")):
+        EncoderBundle.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not valid JSON"),
+        (b"", "not valid JSON"),
+        (b'"\xff"', "not valid JSON"),
+        (b"[]", "expected a JSON object, found list"),
+        (b"{}", "bundle format None, this version reads 1"),
+        (b'{"format": 2}', "bundle format 2, this version reads 1"),
+    ],
+)
+def test_a_file_that_is_no_bundle(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "bundle.json").write_bytes(content)
+    with pytest.raises(BundleError, match=message) as caught:
+        EncoderBundle.read(tmp_path)
+    assert str(tmp_path / "bundle.json") in str(caught.value)
+
+
+def test_a_bundle_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").mkdir()
+    with pytest.raises(BundleError, match="cannot be read"):
+        EncoderBundle.read(tmp_path)
+
+
+def _set(*keys: str, to: object) -> Callable[[Facts], Any]:
+    def change(facts: Facts) -> None:
+        for key in keys[:-1]:
+            facts = facts[key]
+        facts[keys[-1]] = to
+
+    return change
+
+
+def _drop(*keys: str) -> Callable[[Facts], Any]:
+    def change(facts: Facts) -> None:
+        for key in keys[:-1]:
+            facts = facts[key]
+        del facts[keys[-1]]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_set("licenze", to="MIT"), "bundle.licenze: unknown key, did you mean licence?"),
+        (_set("audio", "windows_s", to=1), "audio.windows_s: unknown key, did you mean window_s?"),
+        (_set("features", "nmels", to=1), "features.nmels: unknown key, did you mean n_mels?"),
+        (_set("text", "xyzzy", to=1), "text.xyzzy: unknown key"),
+        (_drop("dim"), "bundle.dim: missing"),
+        (_drop("audio", "hop_s"), "audio.hop_s: missing"),
+        (_drop("text"), "text: expected an object, found NoneType"),
+        (_drop("features"), "features.kind is None"),
+        (_drop("features", "kind"), "features.kind is None"),
+        (_set("features", "kind", to="mfcc"), "features.kind is 'mfcc', known are kaldi-fbank"),
+        (_set("features", to=None), "bundle.json"),
+        (_set("features", to=[]), "bundle.json"),
+        (_set("audio", to=8000), "audio: expected an object, found int"),
+        (_set("audio", "sample_rate", to=10), "sample_rate must be 1000 Hz or more"),
+        (_set("audio", "window_s", to="long"), "bundle.json"),
+        (_set("features", "std", to=0), "std must be above 0"),
+        (_set("text", "max_tokens", to=0), "max_tokens must be 1 or more"),
+        (_set("text", "prompt", to="a sound"), "prompt must hold {} once"),
+        (_set("dim", to=0), "dim must be 1 or more"),
+        (_set("dim", to="8"), "bundle.json"),
+        (_drop("files", "text.onnx"), "files lacks text.onnx"),
+        (_set("files", to=None), "bundle.json"),
+        (
+            _set("files", "../audio.onnx", to="0" * 64),
+            "files may only name files of the bundle's folder",
+        ),
+    ],
+)
+def test_a_bundle_with_a_fault(
+    tiny: EncoderBundle, change: Callable[[Facts], Any], message: str
+) -> None:
+    _edit(tiny, change)
+    with pytest.raises(BundleError, match=re.escape(message)) as caught:
+        EncoderBundle.read(tiny.folder)
+    assert str(tiny.folder / "bundle.json") in str(caught.value)
+
+
+# ---- the fingerprint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set("dim", to=16),
+        _set("audio", "sample_rate", to=16000),
+        _set("audio", "hop_s", to=0.25),
+        _set("audio", "short", to="zeros"),
+        _set("features", "n_frames", to=97),
+        _set("features", "mean", to=0.1),
+        _set("features", "window", to="povey"),
+        _set("text", "max_tokens", to=8),
+        _set("files", "audio.onnx", to="0" * 64),
+        _set("files", "text.onnx", to="0" * 64),
+        _set("files", "tokenizer.json", to="0" * 64),
+    ],
+)
+def test_what_decides_an_embedding_changes_the_fingerprint(
+    tiny: EncoderBundle, change: Callable[[Facts], Any]
+) -> None:
+    _edit(tiny, change)
+    assert EncoderBundle.read(tiny.folder).fingerprint != tiny.fingerprint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set("name", to="other"),
+        _set("version", to="2"),
+        _set("description", to="other"),
+        _set("licence", to="MIT"),
+        _set("provenance", to="other"),
+        _set("results", to={"R@1": 1.0}),
+        _set("files", "model_card.md", to="0" * 64),
+        lambda facts: facts.update(dict(reversed(facts.items()))),
+    ],
+)
+def test_what_only_describes_leaves_the_fingerprint(
+    tiny: EncoderBundle, change: Callable[[Facts], Any]
+) -> None:
+    _edit(tiny, change)
+    assert EncoderBundle.read(tiny.folder).fingerprint == tiny.fingerprint
+
+
+# ---- the files
+
+
+def test_a_sound_file_is_found(tiny: EncoderBundle) -> None:
+    assert tiny.file("audio.onnx") == tiny.folder / "audio.onnx"
+
+
+@pytest.mark.parametrize("name", ["audio.onnx", "text.onnx", "tokenizer.json"])
+def test_one_changed_byte_is_damage(tiny: EncoderBundle, name: str) -> None:
+    path = tiny.folder / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name}: damaged"):
+        tiny.file(name)
+
+
+def test_a_lost_file_is_named(tiny: EncoderBundle) -> None:
+    (tiny.folder / "text.onnx").unlink()
+    with pytest.raises(BundleError, match=r"text\.onnx: the encoder tiny lacks this file"):
+        tiny.file("text.onnx")
+
+
+# ---- names
+
+
+def test_a_persons_own_bundle_goes_before_a_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "SHIPPED", tmp_path / "shipped")
+    shipped = write_tiny_bundle(tmp_path / "shipped" / "tiny")
+    assert registry.find_bundle("tiny").folder == shipped.folder
+
+    own = write_tiny_bundle(tmp_path / "models" / "tiny", shift=1)
+
+    assert registry.find_bundle("tiny").folder == own.folder
+    assert list(registry.bundle_folders()) == [own.folder, shipped.folder]
+
+
+def test_a_path_is_a_folder_and_not_a_name(tmp_path: Path, tiny: EncoderBundle) -> None:
+    beside = write_tiny_bundle(tmp_path / "tiny", shift=1)  # the working folder is tmp_path
+    assert registry.find_bundle("tiny") == tiny
+    assert registry.find_bundle("./tiny") == beside
+    assert registry.find_bundle(str(beside.folder)) == beside
+
+
+def test_an_unknown_name_lists_the_known_ones(
+    tmp_path: Path, tiny: EncoderBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "SHIPPED", tmp_path / "shipped")
+    (tmp_path / "models" / "empty").mkdir()
+    with pytest.raises(BundleError, match=r"no encoder named 'tony'; there is: tiny \("):
+        registry.find_bundle("tony")
+
+
+def test_without_any_bundle_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "SHIPPED", tmp_path / "shipped")
+    with pytest.raises(BundleError, match="there is: none"):
+        registry.find_bundle("tiny")

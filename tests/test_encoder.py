@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from soundsearch import encoder as encoder_module
+from soundsearch.audio import Window
+from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
+from soundsearch.encoder import Encoder
+from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
+from tests import sounds
+from tests.tiny_encoder import BAND_HZ, WORDS, write_tiny_bundle
+
+Array = NDArray[np.float32]
+
+
+@pytest.fixture
+def encoder(tiny: EncoderBundle) -> Encoder:
+    return Encoder(tiny, "cpu", n_threads=1)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    """For Hypothesis, which runs many examples in one test."""
+    folder = tmp_path_factory.mktemp("bundles") / "tiny"
+    return Encoder(write_tiny_bundle(folder), "cpu", n_threads=1)
+
+
+def _assert_unit(embeddings: Array, n: int) -> None:
+    assert embeddings.shape == (n, len(WORDS)) and embeddings.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, atol=1e-6)
+
+
+def _windows(n: int) -> list[Window]:
+    return [Window(float(i), i + 1.0, sounds.noise(1.0, seed=i)) for i in range(n)]
+
+
+# ---- text
+
+
+def test_a_text_points_at_its_words(encoder: Encoder) -> None:
+    embeddings = encoder.embed_text(WORDS)
+    _assert_unit(embeddings, len(WORDS))
+    assert embeddings.argmax(axis=1).tolist() == list(range(len(WORDS)))
+
+
+texts = st.lists(
+    st.lists(st.sampled_from([*WORDS, "unheard", "of"]), min_size=1, max_size=6).map(" ".join),
+    max_size=5,
+)
+
+
+@given(texts=texts)
+def test_texts_do_not_see_each_other(shared: Encoder, texts: list[str]) -> None:
+    together = shared.embed_text(texts)
+    assert together.shape == (len(texts), 8)
+    for text, embedding in zip(texts, together, strict=True):
+        np.testing.assert_allclose(shared.embed_text([text])[0], embedding, atol=1e-6)
+
+
+def test_many_texts_come_back_in_their_order(encoder: Encoder) -> None:
+    many = [WORDS[i % 8] for i in range(75)]  # more than two batches
+    embeddings = encoder.embed_text(many)
+    _assert_unit(embeddings, 75)
+    assert embeddings.argmax(axis=1).tolist() == [i % 8 for i in range(75)]
+
+
+def test_a_text_is_cut_at_max_tokens(encoder: Encoder) -> None:
+    sixteen = " ".join(["hum"] * 16)
+    cut, whole = encoder.embed_text([sixteen + " hiss hiss hiss", sixteen])
+    np.testing.assert_array_equal(cut, whole)
+    seen = encoder.embed_text([" ".join(["hum"] * 15) + " hiss"])[0]
+    assert seen[7] > whole[7] + 0.01
+
+
+def test_a_shorter_limit_cuts_earlier(tiny: EncoderBundle) -> None:
+    short = Encoder(dataclasses.replace(tiny, text=TextConfig(max_tokens=1)), "cpu")
+    np.testing.assert_array_equal(short.embed_text(["hum hiss"]), short.embed_text(["hum"]))
+
+
+# ---- audio
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_tone_points_at_its_word(encoder: Encoder, tmp_path: Path, word: str) -> None:
+    path = sounds.write(tmp_path / "a.wav", sounds.tone(BAND_HZ[WORDS.index(word)], 1.75))
+
+    spans, embeddings = encoder.embed_file(path)
+
+    assert spans == [(0.0, 1.0), (0.5, 1.5), (0.75, 1.75)]
+    _assert_unit(embeddings, 3)
+    scores = embeddings @ encoder.embed_text(WORDS).T
+    assert {WORDS[i] for i in scores.argmax(axis=1)} == {word}
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=15)
+@given(cuts=st.lists(st.integers(0, 20), max_size=4).map(sorted), seed=st.integers(0, 3))
+def test_batches_change_nothing(shared: Encoder, cuts: list[int], seed: int) -> None:
+    features = shared.features_of(_windows(20), 8000)
+    order = np.random.default_rng(seed).permutation(20)
+    whole = shared.embed_features(features)
+
+    parts = [shared.embed_features(part) for part in np.split(features[order], cuts) if len(part)]
+
+    np.testing.assert_allclose(np.concatenate(parts), whole[order], atol=1e-6)
+
+
+def test_the_same_file_gives_the_same_bits(encoder: Encoder, tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.ogg", sounds.noise(40.0, 44100), 44100)
+    spans, embeddings = encoder.embed_file(path)
+    again, embeddings_again = Encoder(encoder.bundle, "cpu").embed_file(path)
+    assert len(spans) == 79 and spans == again  # three batches
+    np.testing.assert_array_equal(embeddings, embeddings_again)
+
+
+def test_the_number_of_windows_at_a_time_changes_nothing(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sounds.write(tmp_path / "a.wav", sounds.noise(6.0))
+    spans, embeddings = encoder.embed_file(path)
+    monkeypatch.setattr(encoder_module, "BATCH_SIZE", 3)
+
+    again, embeddings_again = encoder.embed_file(path)
+
+    assert spans == again and len(spans) == 11
+    np.testing.assert_allclose(embeddings_again, embeddings, atol=1e-6)
+
+
+def test_silent_windows_are_left_out(encoder: Encoder, tmp_path: Path) -> None:
+    pause = np.zeros(3 * 8000, np.float32)
+    recording = np.concatenate([sounds.noise(1.0), pause, sounds.noise(1.0)])
+    path = sounds.write(tmp_path / "a.wav", recording)
+    spans, embeddings = encoder.embed_file(path)
+    assert spans == [(0.0, 1.0), (0.5, 1.5), (3.5, 4.5), (4.0, 5.0)]
+    _assert_unit(embeddings, 4)
+
+
+def test_a_silent_recording_has_nothing_to_embed(encoder: Encoder, tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.wav", np.zeros(16_000, np.float32))
+    with pytest.raises(AudioError, match="silent") as caught:
+        encoder.embed_file(path)
+    assert caught.value.cause is Cause.SILENT
+
+
+def test_very_loud_samples_still_embed(encoder: Encoder, tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.wav", sounds.noise(1.0) * np.float32(1e12), subtype="FLOAT")
+    _assert_unit(encoder.embed_file(path)[1], 1)
+
+
+@pytest.mark.parametrize("shape", [(8, 98), (1, 8, 97), (1, 9, 98), (1, 1, 8, 98)])
+def test_features_of_another_shape_are_refused(encoder: Encoder, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"\(n, 8, 98\)"):
+        encoder.embed_features(np.zeros(shape, np.float32))
+
+
+# ---- bundles that do not fit
+
+
+def _replace_file(bundle: EncoderBundle, name: str, content: bytes) -> EncoderBundle:
+    (bundle.folder / name).write_bytes(content)
+    return dataclasses.replace(
+        bundle, files={**bundle.files, name: sha256_of(bundle.folder / name)}
+    )
+
+
+def test_a_tower_that_is_no_onnx_file(tiny: EncoderBundle) -> None:
+    other = Encoder(_replace_file(tiny, "text.onnx", b"no network at all"), "cpu")
+    with pytest.raises(BundleError, match=r"text\.onnx: onnxruntime cannot load it"):
+        other.embed_text(["hum"])
+
+
+def test_a_tokenizer_that_is_none(tiny: EncoderBundle) -> None:
+    other = Encoder(_replace_file(tiny, "tokenizer.json", b"{}"), "cpu")
+    with pytest.raises(BundleError, match=r"tokenizer\.json: not a tokenizer"):
+        other.embed_text(["hum"])
+
+
+def test_a_damaged_tower_is_not_loaded(tiny: EncoderBundle) -> None:
+    (tiny.folder / "audio.onnx").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match=r"audio\.onnx: damaged"):
+        Encoder(tiny, "cpu").embed_features(np.zeros((1, 8, 98), np.float32))
+
+
+def test_a_text_query_never_opens_the_audio_tower(tiny: EncoderBundle) -> None:
+    (tiny.folder / "audio.onnx").unlink()
+    assert Encoder(tiny, "cpu").embed_text(["hum"]).shape == (1, 8)
+
+
+def test_another_dimension_than_promised(tiny: EncoderBundle) -> None:
+    other = Encoder(dataclasses.replace(tiny, dim=9), "cpu")
+    with pytest.raises(BundleError, match=r"expected 1 finite embeddings of 9 numbers.*\(1, 8\)"):
+        other.embed_text(["hum"])
+
+
+def test_embeddings_that_are_no_numbers(encoder: Encoder) -> None:
+    with pytest.raises(BundleError, match="finite"):
+        encoder.embed_features(np.full((1, 8, 98), np.nan, np.float32))
+
+
+def test_cuda_without_cuda_is_one_clear_error(
+    tiny: EncoderBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(SoundsearchError, match=r"--device cuda.*--device cpu") as caught:
+        Encoder(tiny, "cuda").embed_text(["hum"])
+    assert type(caught.value) is SoundsearchError
+    assert Encoder(tiny, "auto").embed_text(["hum"]).shape == (1, 8)

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from soundsearch.features import KaldiFbank, StftLogMel, compute_features
+from tests import sounds
+from tests.tiny_encoder import BAND_HZ
+
+with warnings.catch_warnings():  # the oracles are other people's code
+    warnings.simplefilter("ignore")
+    import torch
+    import torchaudio.compliance.kaldi as kaldi
+    from transformers import ClapFeatureExtractor
+
+Array = NDArray[np.float32]
+
+VIP_ANT = KaldiFbank(n_mels=128, n_frames=1000, f_min=20.0, mean=-4.93839311, std=5.75751113)
+CLAP = StftLogMel(n_mels=64, n_frames=1001, f_min=50.0, f_max=14000.0)
+
+
+def _signal(kind: str, sample_rate: int, seconds: float = 0.5) -> Array:
+    if kind == "tone":
+        return sounds.tone(440.0, seconds, sample_rate)
+    if kind == "noise":
+        return sounds.noise(seconds, sample_rate)
+    if kind == "offset":  # a constant is removed from every frame
+        return sounds.noise(seconds, sample_rate) + np.float32(0.3)
+    if kind == "tone in noise":  # beside a pure tone float32 has only rounding errors to compare
+        return sounds.tone(440.0, seconds, sample_rate) + sounds.noise(seconds, sample_rate)
+    return np.zeros(round(seconds * sample_rate), np.float32)
+
+
+def _kaldi(waveform: Array, sample_rate: int, config: KaldiFbank) -> Array:
+    found = kaldi.fbank(
+        torch.from_numpy(waveform)[None],
+        sample_frequency=sample_rate,
+        num_mel_bins=config.n_mels,
+        window_type={"hann": "hanning", "povey": "povey"}[config.window],
+        frame_length=config.frame_length_ms,
+        frame_shift=config.frame_shift_ms,
+        low_freq=config.f_min,
+        high_freq=config.f_max,
+        preemphasis_coefficient=config.preemphasis,
+        dither=0.0,
+        use_energy=False,
+        htk_compat=True,
+    )
+    mels: Array = found.numpy().T
+    return mels
+
+
+# ---- Kaldi filter banks, against torchaudio
+
+
+@pytest.mark.parametrize("signal", ["tone", "noise", "offset", "silence"])
+@pytest.mark.parametrize("sample_rate", [8000, 16000, 22050, 32000, 44100, 48000])
+def test_kaldi_fbank_is_torchaudios_at_every_sample_rate(sample_rate: int, signal: str) -> None:
+    waveform = _signal(signal, sample_rate)
+    config = KaldiFbank(n_mels=64, n_frames=1, f_min=20.0)
+
+    found = config.log_mel(waveform, sample_rate)
+
+    expected = _kaldi(waveform, sample_rate, config)
+    assert found.shape == expected.shape and found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        KaldiFbank(n_mels=8, n_frames=1, f_min=20.0),
+        KaldiFbank(n_mels=40, n_frames=1, f_min=0.0, f_max=7600.0),
+        KaldiFbank(n_mels=128, n_frames=1, f_min=20.0, window="povey"),
+        KaldiFbank(n_mels=128, n_frames=1, f_min=20.0, f_max=7000.0, preemphasis=0.0),
+        KaldiFbank(n_mels=23, n_frames=1, f_min=60.0, frame_length_ms=32.0, frame_shift_ms=16.0),
+    ],
+    ids=lambda config: f"{config.n_mels} bands, {config.window}, to {config.f_max:.0f} Hz",
+)
+def test_kaldi_fbank_is_torchaudios_in_every_setting(config: KaldiFbank) -> None:
+    waveform = _signal("noise", 16000) + _signal("tone", 16000)
+
+    found = config.log_mel(waveform, 16000)
+
+    np.testing.assert_allclose(found, _kaldi(waveform, 16000, config), atol=1e-3)
+
+
+def test_a_tone_lies_in_its_band() -> None:
+    config = KaldiFbank(n_mels=8, n_frames=98, f_min=20.0)
+    loudest = [config.log_mel(sounds.tone(hz), 8000).mean(axis=1).argmax() for hz in BAND_HZ]
+    assert loudest == list(range(8))
+
+
+@pytest.mark.parametrize(("n_samples", "n_frames"), [(1, 0), (199, 0), (200, 1), (280, 2)])
+def test_kaldi_frames_are_whole_frames_only(n_samples: int, n_frames: int) -> None:
+    config = KaldiFbank(n_mels=8, n_frames=4, f_min=20.0)
+    waveform = sounds.noise(1.0)[:n_samples]
+
+    assert config.log_mel(waveform, 8000).shape == (8, n_frames)
+
+
+def test_a_window_shorter_than_a_frame_is_all_padding() -> None:
+    config = KaldiFbank(n_mels=8, n_frames=4, f_min=20.0, mean=1.0, std=2.0)
+    features = compute_features(sounds.noise(0.001), 8000, config)
+    np.testing.assert_array_equal(features, np.full((8, 4), -0.5, np.float32))
+
+
+# ---- VIP-ANT
+
+
+def test_ten_seconds_at_44100_hz_are_998_frames() -> None:
+    waveform = sounds.noise(10.0, 44100)
+    assert VIP_ANT.log_mel(waveform, 44100).shape == (128, 998)
+
+
+def test_vip_ant_pads_before_it_normalises() -> None:
+    waveform = sounds.noise(10.0, 44100)
+
+    features = compute_features(waveform, 44100, VIP_ANT)
+
+    assert features.shape == (128, 1000) and features.dtype == np.float32
+    expected = (_kaldi(waveform, 44100, VIP_ANT) + 4.93839311) / 5.75751113
+    np.testing.assert_allclose(features[:, :998], expected, atol=1e-3)
+    np.testing.assert_allclose(features[:, 998:], 0.857731, atol=1e-6)
+
+
+def test_padding_after_normalisation_stays_zero() -> None:
+    config = dataclasses.replace(VIP_ANT, pad="after-normalisation")
+
+    features = compute_features(sounds.noise(10.0, 44100), 44100, config)
+
+    np.testing.assert_array_equal(features[:, 998:], 0.0)
+    before = compute_features(sounds.noise(10.0, 44100), 44100, VIP_ANT)
+    np.testing.assert_array_equal(features[:, :998], before[:, :998])
+
+
+def test_frames_beyond_n_frames_are_cut_off() -> None:
+    config = KaldiFbank(n_mels=8, n_frames=10, f_min=20.0)
+    waveform = sounds.noise(1.0)
+
+    features = compute_features(waveform, 8000, config)
+
+    np.testing.assert_array_equal(features, config.log_mel(waveform, 8000)[:, :10])
+
+
+# ---- CLAP, against transformers
+
+
+@pytest.mark.parametrize(
+    ("truncation", "config"),
+    [
+        ("rand_trunc", CLAP),
+        ("fusion", dataclasses.replace(CLAP, mel_scale="htk", norm="none")),
+    ],
+)
+@pytest.mark.parametrize("signal", ["tone in noise", "noise", "silence"])
+def test_stft_log_mel_is_that_of_transformers(
+    truncation: str, config: StftLogMel, signal: str
+) -> None:
+    waveform = _signal(signal, 48000, seconds=10.0)
+    extractor = ClapFeatureExtractor(truncation=truncation, frequency_min=50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = extractor(
+            waveform.astype(np.float64), sampling_rate=48000, return_tensors="np"
+        ).input_features[0, 0]
+
+    found = compute_features(waveform, 48000, config)
+
+    np.testing.assert_allclose(found, expected.T, atol=1e-3)
+
+
+def test_stft_frames_are_centred() -> None:
+    config = StftLogMel(n_mels=8, n_frames=101, f_min=0.0, n_fft=256, hop_length=80)
+    waveform = np.zeros(8000, np.float32)
+    waveform[4000] = 1.0  # a click: loudest in the frame centred on it
+
+    features = compute_features(waveform, 8000, config)
+
+    assert features[4].argmax() == 50
+    assert config.log_mel(waveform, 8000).shape == (8, 1 + 8000 // 80)
+
+
+def test_stft_of_one_sample_is_finite() -> None:
+    features = compute_features(np.ones(1, np.float32), 48000, CLAP)
+    assert features.shape == (64, 1001) and np.isfinite(features).all()
+
+
+# ---- both
+
+BOTH = pytest.mark.parametrize(
+    "config",
+    [
+        KaldiFbank(n_mels=8, n_frames=98, f_min=20.0, mean=-4.0, std=5.0),
+        StftLogMel(n_mels=8, n_frames=101, f_min=20.0, n_fft=256, hop_length=80),
+    ],
+    ids=["kaldi", "stft"],
+)
+
+
+@BOTH
+def test_the_waveform_is_not_modified(config: KaldiFbank | StftLogMel) -> None:
+    waveform = sounds.noise(1.0) + np.float32(0.25)
+    before = waveform.copy()
+    waveform.flags.writeable = False
+
+    compute_features(waveform, 8000, config)
+
+    np.testing.assert_array_equal(waveform, before)
+
+
+@BOTH
+@given(start=st.integers(0, 12_000), loud=st.sampled_from([0.0, 0.9]))
+def test_the_same_window_gives_the_same_features_wherever_it_lies(
+    config: KaldiFbank | StftLogMel, start: int, loud: float
+) -> None:
+    window = sounds.noise(1.0, seed=1)
+    recording = np.full(20_000, loud, np.float32)
+    recording[start : start + 8000] = window
+
+    found = compute_features(recording[start : start + 8000], 8000, config)
+
+    np.testing.assert_array_equal(found, compute_features(window, 8000, config))
+
+
+@BOTH
+def test_steps_in_memory_change_nothing(config: KaldiFbank | StftLogMel) -> None:
+    waveform = sounds.noise(1.0)
+    interleaved = np.stack([waveform, sounds.noise(1.0, seed=2)], axis=1)
+    np.testing.assert_array_equal(
+        compute_features(interleaved[:, 0], 8000, config), compute_features(waveform, 8000, config)
+    )
+
+
+@BOTH
+@pytest.mark.parametrize("shape", [(0,), (2, 8000), ()])
+def test_only_mono_waveforms_have_features(
+    config: KaldiFbank | StftLogMel, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match="mono"):
+        compute_features(np.zeros(shape, np.float32), 8000, config)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"n_mels": 0}, "n_mels and n_frames"),
+        ({"n_frames": 0}, "n_mels and n_frames"),
+        ({"f_min": -1.0}, "f_min"),
+        ({"f_min": 100.0, "f_max": 100.0}, "f_min < f_max"),
+        ({"std": 0.0}, "std"),
+        ({"std": float("nan")}, "std"),
+        ({"pad": "never"}, "never"),
+        ({"frame_shift_ms": 0.0}, "frame_shift_ms"),
+        ({"frame_shift_ms": 26.0}, "frame_shift_ms"),
+        ({"window": "hamming"}, "hamming"),
+    ],
+)
+def test_kaldi_settings_that_cannot_be(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        KaldiFbank(**{"n_mels": 8, "n_frames": 98, "f_min": 20.0, **wrong})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"n_fft": 1}, "n_fft"),
+        ({"hop_length": 0}, "hop_length"),
+        ({"mel_scale": "bark"}, "bark"),
+        ({"norm": "l2"}, "l2"),
+    ],
+)
+def test_stft_settings_that_cannot_be(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        StftLogMel(**{"n_mels": 8, "n_frames": 98, "f_min": 20.0, **wrong})  # type: ignore[arg-type]

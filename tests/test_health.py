@@ -1,0 +1,478 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soundsearch.bundle import EncoderBundle
+from soundsearch.cache import load_vectors
+from soundsearch.errors import BundleError, IndexBusyError, IndexMismatchError, StoreError
+from soundsearch.health import Problem, repair, status, verify
+from soundsearch.pinned import check_same_encoder, create_index, pinned_bundle
+from soundsearch.store import Failed, FileFacts, Indexed, State, Store
+from soundsearch.vectors import VectorIndex
+from tests.filled_store import unit
+from tests.tiny_encoder import write_tiny_bundle
+
+NAMES = ("a.wav", "b.wav", "deep/c.wav", os.fsdecode(b"\xff.wav"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = (tmp_path / "library").resolve()
+    for name in NAMES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"some sound")
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path, tiny: EncoderBundle, root: Path) -> Iterator[Store]:
+    """A sound index of four recordings with three windows each, and its FAISS file."""
+    with contextlib.closing(create_index(tmp_path / "index", tiny)) as made:
+        with made.transaction() as connection:
+            root_id = made.add_root(connection, root).id
+            for i, name in enumerate(NAMES):
+                stat = (root / name).stat()
+                made.put(
+                    connection,
+                    Indexed(
+                        FileFacts(root_id, name, stat.st_size, stat.st_mtime_ns),
+                        bytes([i]),
+                        2.0,
+                        8000,
+                        1,
+                        "WAV",
+                        [(0.0, 1.0), (0.5, 1.5), (1.0, 2.0)],
+                        unit(np.random.default_rng(i).standard_normal((3, 8))),
+                    ),
+                )
+        load_vectors(made)
+        yield made
+
+
+def _change(store: Store, statement: str, *values: object) -> None:
+    """Behind the program's back; the revision stays, so the FAISS file passes for fresh."""
+    database = store.folder / "soundsearch.db"
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute(statement, values)
+
+
+def _texts(problems: Sequence[Problem]) -> list[str]:
+    return [problem.text for problem in problems]
+
+
+def _vector_file(store: Store) -> Path:
+    (path,) = store.folder.glob("vectors-*.faiss")
+    return path
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# ---- status
+
+
+def test_status_counts_what_is_there(store: Store, root: Path) -> None:
+    with store.transaction() as connection:
+        (root_id,) = (known.id for known in store.roots(connection))
+        for i, cause in enumerate(["not audio", "empty file", "not audio"]):
+            file = FileFacts(root_id, f"bad{i}.wav", 1, 1)
+            store.put_failed(connection, Failed(file, cause, "why"))
+        missing = [r.id for r in store.recordings(connection) if r.relative_path == "a.wav"]
+        store.mark_missing(connection, missing)
+        store.add_root(connection, root.parent / "gone")
+
+    found = status(store)
+
+    assert (found.n_indexed, found.n_failed, found.n_missing) == (3, 3, 1)
+    assert found.n_windows == 9 and found.duration_s == 6.0
+    assert list(found.failures.items()) == [("not audio", 2), ("empty file", 1)]
+    assert [(r.path.name, n, there) for r, n, there in found.roots] == [
+        ("gone", 0, False),
+        ("library", 3, True),
+    ]
+    assert found.encoder.name == "tiny" and found.folder == store.folder
+    assert found.size_bytes == sum(len(content) for content in _files(store.folder).values())
+
+
+def test_status_of_an_empty_index(tmp_path: Path, tiny: EncoderBundle) -> None:
+    with contextlib.closing(create_index(tmp_path / "index", tiny)) as store:
+        found = status(store)
+    assert (found.n_indexed, found.n_windows, found.duration_s) == (0, 0, 0.0)
+    assert found.roots == [] and found.failures == {}
+
+
+# ---- a sound index
+
+
+def test_a_sound_index_has_no_problems(store: Store) -> None:
+    assert verify(store) == []
+
+
+def test_verifying_changes_nothing(store: Store) -> None:
+    _vector_file(store).unlink()
+    before = _files(store.folder)
+    assert verify(store) == []  # it is only a cache: made again when needed
+    assert _files(store.folder) == before
+
+
+def test_repairing_a_sound_index_does_nothing(store: Store) -> None:
+    before = _files(store.folder)
+    assert repair(store) == []
+    assert _files(store.folder) == before
+
+
+# ---- rows
+
+ROWS: list[tuple[str, tuple[object, ...], str]] = [
+    (
+        "UPDATE windows SET embedding = ? WHERE id = 4",
+        (b"123",),
+        "b.wav, window 4: 3 bytes of embedding, expected 32",
+    ),
+    (
+        "UPDATE windows SET embedding = ? WHERE id = 4",
+        ((2 * np.eye(8, dtype="<f4")[0]).tobytes(),),
+        "b.wav, window 4: its embedding has length 2, not 1",
+    ),
+    (
+        "UPDATE windows SET embedding = ? WHERE id = 4",
+        (np.full(8, np.nan, "<f4").tobytes(),),
+        "b.wav, window 4: its embedding has length nan, not 1",
+    ),
+    (
+        "UPDATE windows SET end_s = 2.5 WHERE id = 4",
+        (),
+        "b.wav, window 4: lies at 0.0 to 2.5 of 2.0 s",
+    ),
+    (
+        "UPDATE windows SET start_s = -1 WHERE id = 4",
+        (),
+        "b.wav, window 4: lies at -1.0 to 1.0 of 2.0 s",
+    ),
+    (
+        "UPDATE windows SET start_s = 1.0 WHERE id = 4",
+        (),
+        "b.wav, window 4: lies at 1.0 to 1.0 of 2.0 s",
+    ),
+    ("DELETE FROM windows WHERE recording_id = 2", (), "b.wav: has no windows"),
+]
+
+
+@pytest.mark.parametrize(("statement", "values", "text"), ROWS)
+def test_an_odd_row_is_found_and_dropped(
+    store: Store, statement: str, values: tuple[object, ...], text: str
+) -> None:
+    _change(store, statement, *values)
+
+    assert verify(store) == [Problem("rows", text, 2)]
+
+    done = repair(store)
+    assert done[0].startswith("dropped 1 odd recordings; run `soundsearch index`")
+    assert verify(store) == []
+    with store.snapshot() as connection:
+        assert sorted(r.id for r in store.recordings(connection)) == [1, 3, 4]
+    assert load_vectors(store, save=False).ids.tolist() == [1, 2, 3, 7, 8, 9, 10, 11, 12]
+
+
+def test_several_faults_of_one_recording_drop_it_once(store: Store) -> None:
+    _change(store, "UPDATE windows SET end_s = 9 WHERE recording_id IN (1, 2)")
+    assert len(verify(store)) == 6
+    assert repair(store)[0].startswith("dropped 2 odd recordings")
+    assert verify(store) == []
+
+
+def test_a_missing_recording_is_checked_too(store: Store) -> None:
+    with store.transaction() as connection:
+        store.mark_missing(connection, [2])
+    _change(store, "UPDATE windows SET embedding = x'00' WHERE id = 4")
+    assert [p.recording_id for p in verify(store)] == [2]
+
+
+# ---- the database
+
+
+def test_a_damaged_database_is_told_and_not_repaired(store: Store) -> None:
+    _change(store, "DROP INDEX windows_by_recording")
+    _change(store, "PRAGMA user_version = 1")
+    with contextlib.closing(
+        sqlite3.connect(store.folder / "soundsearch.db", isolation_level=None)
+    ) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("DELETE FROM recordings WHERE id = 2")
+
+    (*problems,) = verify(store)
+
+    assert len(problems) == 3 and {p.kind for p in problems} == {"database"}
+    assert problems[0].text == "row 4 of windows points at a row of recordings that is not there"
+    before = _files(store.folder)
+    with pytest.raises(StoreError, match=r"restore soundsearch\.db from a backup"):
+        repair(store)
+    assert _files(store.folder) == before
+
+
+def test_a_damaged_page_is_told(store: Store) -> None:
+    with store.transaction() as connection:
+        for i in range(400):
+            store.put(
+                connection,
+                Indexed(
+                    FileFacts(1, f"{i}.wav", 1, 1),
+                    b"",
+                    1.0,
+                    8000,
+                    1,
+                    "WAV",
+                    [(0.0, 1.0)],
+                    unit(np.ones((1, 8))),
+                ),
+            )
+    store.close()
+    path = store.folder / "soundsearch.db"
+    content = bytearray(path.read_bytes())
+    content[-8192:-4096] = bytes([0xA5]) * 4096
+    path.write_bytes(content)
+    opened = Store.open(store.folder)
+    with contextlib.closing(opened):
+        problems = verify(opened)
+        assert {problem.kind for problem in problems} == {"database"}
+        assert "malformed" in " ".join(_texts(problems)) or "SQLite says" in problems[0].text
+        with pytest.raises(StoreError, match="from a backup"):
+            repair(opened)
+
+
+# ---- vectors
+
+
+def _replaced(store: Store, ids: Sequence[int], embeddings: np.ndarray) -> None:
+    vectors = VectorIndex(8)
+    vectors.add(np.array(ids, np.int64), embeddings)
+    vectors.save(_vector_file(store))
+
+
+def _own(store: Store, ids: Sequence[int]) -> np.ndarray:
+    with store.snapshot() as connection:
+        return store.embeddings(connection, np.array(ids), 8)
+
+
+@pytest.mark.parametrize(
+    ("harm", "text"),
+    [
+        (
+            lambda store: _replaced(store, range(1, 12), _own(store, range(1, 12))),
+            "the FAISS file holds 11 windows, the database 12",
+        ),
+        (
+            lambda store: _replaced(store, range(2, 14), _own(store, range(1, 13))),
+            "the FAISS file holds 12 windows, the database 12",
+        ),
+        (
+            lambda store: _replaced(store, range(12, 0, -1), _own(store, range(1, 13))),
+            "12 vectors of the FAISS file differ from the database",
+        ),
+    ],
+)
+def test_a_faiss_file_that_is_not_of_this_database(
+    store: Store, harm: Callable[[Store], None], text: str
+) -> None:
+    harm(store)
+
+    assert verify(store) == [Problem("vectors", text)]
+
+    assert repair(store) == ["made the FAISS file again"]
+    assert verify(store) == []
+    assert VectorIndex.load(_vector_file(store), 8).ids.tolist() == list(range(1, 13))
+
+
+def test_a_flipped_bit_in_the_faiss_file(store: Store) -> None:
+    path = _vector_file(store)
+    content = bytearray(path.read_bytes())
+    at = content.index(_own(store, [5]).tobytes())
+    content[at + 2] ^= 1
+    path.write_bytes(content)
+    assert _texts(verify(store)) == ["1 vectors of the FAISS file differ from the database"]
+    repair(store)
+    assert verify(store) == []
+
+
+# ---- the encoder
+
+
+def _lose(copy: Path) -> None:
+    shutil.rmtree(copy)
+
+
+def _lose_a_file(copy: Path) -> None:
+    (copy / "text.onnx").unlink()
+
+
+def _damage_a_file(copy: Path) -> None:
+    (copy / "audio.onnx").write_bytes(b"damaged")
+
+
+def _damage_the_manifest(copy: Path) -> None:
+    (copy / "bundle.json").write_text("{")
+
+
+def _exchange(copy: Path) -> None:
+    shutil.rmtree(copy)
+    write_tiny_bundle(copy, name="other", shift=1)
+
+
+HARMS = pytest.mark.parametrize(
+    ("harm", "text"),
+    [
+        (_lose, "encoder: no encoder bundle here"),
+        (_lose_a_file, "text.onnx: the encoder tiny lacks this file"),
+        (_damage_a_file, "audio.onnx: damaged"),
+        (_damage_the_manifest, "bundle.json: not valid JSON"),
+        (_exchange, "holds other 1 (8-d, "),
+    ],
+)
+
+
+@HARMS
+def test_a_lost_encoder_comes_back_from_a_twin(
+    store: Store, tiny: EncoderBundle, harm: Callable[[Path], None], text: str
+) -> None:
+    harm(store.folder / "encoder")
+
+    (problem,) = verify(store)
+
+    assert problem.kind == "encoder" and text in problem.text
+    assert repair(store) == ["put back the encoder"]  # the same bundle is among the person's own
+    assert verify(store) == []
+    copy = EncoderBundle.read(store.folder / "encoder")
+    assert copy == tiny and pinned_bundle(store).folder == copy.folder
+    assert not [p.name for p in store.folder.iterdir() if p.name.startswith(".encoder")]
+
+
+@HARMS
+def test_a_lost_encoder_without_a_twin(
+    store: Store,
+    tiny: EncoderBundle,
+    tmp_path: Path,
+    harm: Callable[[Path], None],
+    text: str,
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    tiny.folder.rename(elsewhere)
+    write_tiny_bundle(tmp_path / "models" / "other", name="other", shift=1)
+    harm(store.folder / "encoder")
+    before = _files(store.folder)
+
+    (problem,) = verify(store)
+    assert problem.kind == "encoder" and text in problem.text
+    with pytest.raises(IndexMismatchError, match=r"built with tiny 1.*other 1.*repair --model"):
+        repair(store)
+    assert _files(store.folder) == before
+
+    assert repair(store, EncoderBundle.read(elsewhere)) == ["put back the encoder"]
+    assert verify(store) == []
+
+
+def test_a_wrong_encoder_is_refused(store: Store, tmp_path: Path) -> None:
+    other = write_tiny_bundle(tmp_path / "models" / "other", name="other", shift=1)
+    for lost in (False, True):
+        if lost:
+            shutil.rmtree(store.folder / "encoder")
+        before = _files(store.folder)
+        with pytest.raises(IndexMismatchError, match=r"built with tiny 1 .*you asked for other 1 "):
+            repair(store, other)
+        assert _files(store.folder) == before
+
+
+def test_a_damaged_bundle_does_not_replace_the_copy(
+    store: Store, tiny: EncoderBundle, tmp_path: Path
+) -> None:
+    (store.folder / "encoder" / "text.onnx").unlink()
+    (tiny.folder / "audio.onnx").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match=r"audio\.onnx: damaged"):
+        repair(store, tiny)
+    assert sorted(p.name for p in (store.folder / "encoder").iterdir()) == [
+        "audio.onnx",
+        "bundle.json",
+        "tokenizer.json",
+    ]
+
+
+def test_the_index_answers_from_a_twin_meanwhile(store: Store, tiny: EncoderBundle) -> None:
+    shutil.rmtree(store.folder / "encoder")
+    assert pinned_bundle(store).folder == tiny.folder
+
+
+def test_another_encoder_is_another_index(store: Store, tmp_path: Path) -> None:
+    check_same_encoder(store, pinned_bundle(store))
+    other = write_tiny_bundle(tmp_path / "other", name="tiny", shift=1)  # of the same name
+    with pytest.raises(IndexMismatchError, match="make a second index with --index"):
+        check_same_encoder(store, other)
+
+
+# ---- files
+
+
+def _grow(path: Path) -> None:
+    path.write_bytes(b"some other sound")
+
+
+def _touch(path: Path) -> None:
+    os.utime(path, ns=(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("harm", "text"),
+    [
+        (Path.unlink, "No such file or directory"),
+        (_grow, "changed since it was indexed"),
+        (_touch, "changed since it was indexed"),
+    ],
+)
+def test_files_that_differ_are_drift_and_no_fault(
+    store: Store, root: Path, harm: Callable[[Path], None], text: str
+) -> None:
+    harm(root / "deep/c.wav")
+
+    (problem,) = verify(store)
+
+    assert problem == Problem("files", f"{root / 'deep/c.wav'}: {text}", 3) and problem.is_drift
+    assert repair(store) == []
+    with store.snapshot() as connection:
+        assert {r.state for r in store.recordings(connection)} == {State.INDEXED}
+
+
+def test_an_unmounted_root_is_one_line(store: Store, root: Path) -> None:
+    root.rename(root.parent / "unmounted")
+    assert verify(store) == [
+        Problem("files", f"{root}: not there now (its recordings are kept)", None)
+    ]
+    assert repair(store) == []
+
+
+# ---- several at once
+
+
+def test_everything_at_once(store: Store, root: Path) -> None:
+    _change(store, "UPDATE windows SET embedding = x'00' WHERE id = 4")
+    _vector_file(store).write_bytes(b"damaged")
+    _damage_a_file(store.folder / "encoder")
+    (root / "a.wav").unlink()
+    assert {problem.kind for problem in verify(store)} == {"rows", "encoder", "files"}
+    assert repair(store) == [
+        "put back the encoder",
+        "dropped 1 odd recordings; run `soundsearch index` to embed them anew",
+        "made the FAISS file again",
+    ]
+    assert [problem.kind for problem in verify(store)] == ["files"]
+
+
+def test_no_repair_while_another_writes(store: Store) -> None:
+    with Store.open(store.folder).lock(), pytest.raises(IndexBusyError):
+        repair(store)

@@ -1,0 +1,56 @@
+"""What is loaded when: checked in fresh interpreters."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from soundsearch.bundle import EncoderBundle
+from tests import sounds
+from tests.tiny_encoder import BAND_HZ, WORDS
+
+HEAVY = {"torch", "faiss", "onnxruntime", "sqlalchemy", "av", "soundfile", "soxr", "tokenizers"}
+TRAINING = {"torch", "torchaudio", "torchvision", "transformers", "open_clip", "onnx", "trainer"}
+
+
+def _loaded(*command: str) -> tuple[set[str], str]:
+    """Top-level modules that a fresh interpreter loads, and what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    modules = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines}
+    assert "os" in modules or "site" in modules  # the lines are understood
+    return modules, done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    modules, printed = _loaded("-m", "soundsearch", *arguments)
+    assert "soundsearch" in modules and "soundsearch" in printed
+    assert modules & (HEAVY | TRAINING) == set()
+
+
+@pytest.mark.parametrize("statement", ["import soundsearch", "import soundsearch.cli"])
+def test_importing_loads_nothing_heavy(statement: str) -> None:
+    modules, _ = _loaded("-c", statement)
+    assert "soundsearch" in modules
+    assert modules & (HEAVY | TRAINING | {"numpy"}) == set()
+
+
+def test_indexing_and_searching_never_load_torch(tmp_path: Path, tiny: EncoderBundle) -> None:
+    for word, hz in zip(WORDS, BAND_HZ, strict=True):
+        sounds.write(tmp_path / "sounds" / f"{word}.wav", sounds.tone(hz, 1.5))
+    assert os.environ["SOUNDSEARCH_INDEX"] == str(tmp_path / "index")
+
+    indexing, _ = _loaded("-m", "soundsearch", "index", "sounds", "--model", "tiny")
+    searching, printed = _loaded("-m", "soundsearch", "query", "hiss", "--json")
+
+    assert {"faiss", "onnxruntime", "sqlalchemy"} <= indexing & searching
+    assert (indexing | searching) & TRAINING == set()
+    assert json.loads(printed)["hits"][0]["path"].endswith("hiss.wav")
