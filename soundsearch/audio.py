@@ -314,7 +314,7 @@ class _FFmpegDecoder:
                 held, n_held = [], 0
         held += [self._mono(frame) for frame in to_float.resample(None)]
         if n_damaged:
-            self.damage = f"{n_damaged} damaged packets were left out"
+            self.damage = f"damaged packets were left out: {n_damaged}"
         if held:
             yield np.concatenate(held)
 

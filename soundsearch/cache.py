@@ -7,7 +7,6 @@ file that is stale is caught up, one that is missing or damaged is made again fr
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from pathlib import Path
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -59,7 +59,7 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def soundsearch(tiny: EncoderBundle) -> Iterator[Run]:
+def soundsearch(tiny: EncoderBundle) -> Run:
     """The command line, in this process: `soundsearch("query", "hiss")`."""
     from soundsearch.cli import app
 
@@ -75,4 +75,4 @@ def soundsearch(tiny: EncoderBundle) -> Iterator[Run]:
         assert result.exit_code == code, f"{texts}: {result.exit_code}\n{result.output}"
         return result
 
-    yield run
+    return run

@@ -25,8 +25,7 @@ def test_command_reference_is_up_to_date() -> None:
 @pytest.mark.parametrize("names", [names for names in commands() if names], ids=" ".join)
 def test_every_command_is_described_with_an_example(names: tuple[str, ...]) -> None:
     page = render()
-    start = page.index(f"## soundsearch {' '.join(names)}\n")
-    section = page[start : page.index("\n```\n", start)]
+    section = page.split(f"## soundsearch {' '.join(names)}\n", 1)[1].split("\n## ", 1)[0]
     is_group = any(other[: len(names)] == names and other != names for other in commands())
     assert is_group or f"Example: soundsearch {' '.join(names)}" in section
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def index(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders or files; none means all folders indexed before."),
+        typer.Argument(
+            readable=False, help="Folders or files; none means all folders indexed before."
+        ),
     ] = None,
     index: IndexFolder = None,
     exclude: Annotated[

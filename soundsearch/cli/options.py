@@ -21,6 +21,7 @@ IndexFolder = Annotated[
     Path | None,
     typer.Option(
         "--index",
+        readable=False,  # we say it ourselves, in one line
         envvar="SOUNDSEARCH_INDEX",
         show_envvar=True,
         help="Folder of the index. [default: in your data folder]",

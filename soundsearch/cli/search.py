@@ -21,7 +21,10 @@ MinScore = Annotated[
     float | None, typer.Option(min=-1.0, max=1.0, help="Leave out hits with a lower score.")
 ]
 Below = Annotated[
-    Path | None, typer.Option("--root", help="Only recordings in this folder.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--root", readable=False, help="Only recordings in this folder.", show_default=False
+    ),
 ]
 
 
@@ -53,7 +56,7 @@ def query(
 
 
 def similar(
-    file: Annotated[Path, typer.Argument(help="A recording, indexed or not.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="A recording, indexed or not.")],
     index: IndexFolder = None,
     top_k: TopK = 10,
     min_score: MinScore = None,
@@ -73,10 +76,13 @@ def similar(
 
 
 def describe(
-    file: Annotated[Path, typer.Argument(help="A recording, indexed or not.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="A recording, indexed or not.")],
     captions: Annotated[
         Path | None,
-        typer.Option(help="Rank the lines of this text file instead of the built-in sound words."),
+        typer.Option(
+            readable=False,
+            help="Rank the lines of this text file instead of the built-in sound words.",
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Encoder: a name from `models list`, or a folder.")

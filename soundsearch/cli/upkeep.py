@@ -62,7 +62,7 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
             typer.echo(f"{problem.kind:9} {shown(problem.text)}")
     if faults:
         typer.echo(
-            f"the index is not sound: {len(faults)} problems; run: soundsearch repair", err=True
+            f"the index is not sound (problems: {len(faults)}); run: soundsearch repair", err=True
         )
         raise typer.Exit(1)
     drift = f"; {len(problems)} files differ from it, run: soundsearch index" if problems else ""

@@ -1,0 +1,78 @@
+"""A library of sound and an index of it, driven below the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from indexer.pipeline import run
+from indexer.plan import Plan, choose_targets, make_plan
+from indexer.report import Report
+from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder import Encoder
+from soundsearch.pinned import create_index
+from tests.index_contents import Row, rows_of, searchable
+
+
+class Indexer:
+    """An index in `folder` of the library in `library`; every method says what an index run does."""
+
+    def __init__(self, folder: Path, library: Path, bundle: EncoderBundle) -> None:
+        self.folder, self.library = folder, library
+        self.store = create_index(folder, bundle)
+        self.encoder = Encoder(bundle, "cpu", 1)
+
+    def run(self, *paths: Path, **options: Any) -> Report:
+        """Index the library, or these paths."""
+        return self.run_with_plan(*paths, **options)[1]
+
+    def run_with_plan(self, *paths: Path, **options: Any) -> tuple[Plan, Report]:
+        """The same, with the plan it followed."""
+        return run(
+            self.store, self.encoder, list(paths) or [self.library], **{"jobs": 1, **options}
+        )
+
+    def plan(self, *paths: Path, exclude: tuple[str, ...] = ()) -> Plan:
+        """What a run would do; changes nothing."""
+        with self.store.snapshot() as connection:
+            roots = self.store.roots(connection)
+        targets = choose_targets(roots, list(paths) or [self.library])
+        return make_plan(self.store, targets, exclude)
+
+    def roots(self) -> list[Path]:
+        """The roots known."""
+        with self.store.snapshot() as connection:
+            return [root.path for root in self.store.roots(connection)]
+
+    def rows(self) -> dict[str, Row]:
+        """All that is known, by path relative to the library."""
+        return {str(path.relative_to(self.library)): row for path, row in self.all_rows().items()}
+
+    def all_rows(self) -> dict[Path, Row]:
+        """All that is known, by absolute path."""
+        return rows_of(self.folder)
+
+    def searchable(self) -> set[str]:
+        """What a search can find, by path relative to the library."""
+        return {str(path.relative_to(self.library)) for path in searchable(self.folder)}
+
+    def window_ids(self, name: str) -> tuple[int, ...]:
+        """Ids of the windows of one recording of the library."""
+        return self.rows()[name].window_ids
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def indexer(tmp_path: Path, library: Path, tiny: EncoderBundle) -> Iterator[Indexer]:
+    made = Indexer(tmp_path / "index", library, tiny)
+    yield made
+    made.store.close()

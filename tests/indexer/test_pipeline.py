@@ -1,0 +1,467 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer import pipeline
+from indexer.report import Silent
+from soundsearch.audio import AudioFile
+from soundsearch.cache import load_vectors
+from soundsearch.encoder import BATCH_SIZE, Encoder
+from soundsearch.errors import BundleError, IndexBusyError
+from soundsearch.health import verify
+from soundsearch.store import State
+from tests import program
+from tests.index_contents import sounds_of, vectors_of
+from tests.indexer.conftest import Indexer
+from tests.sounds import noise, tone, write
+
+
+class Told(Silent):
+    """Progress that remembers what it was told, and may do something at each file."""
+
+    def __init__(self, at_file: Callable[[Path], None] = lambda path: None) -> None:
+        self.n_files = 0
+        self.seconds = 0.0
+        self.done: list[tuple[str, str | None, bool]] = []
+        self._at_file = at_file
+
+    def begin(self, n_files: int) -> None:
+        self.n_files += n_files
+
+    def heard(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
+        self.done.append((path.name, problem, partly))
+        self._at_file(path)
+
+
+@pytest.fixture
+def commit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every recording gets a transaction of its own."""
+    monkeypatch.setattr(pipeline, "COMMIT_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 5
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not set(threading.enumerate()) - before
+
+
+def fill(library: Path, n_files: int = 6) -> None:
+    """Noises of 0.5 to 3 s, in two folders."""
+    for i in range(n_files):
+        write(library / f"{'ab'[i % 2]}" / f"{i:02d}.wav", noise(0.5 + i % 6 / 2, seed=i))
+
+
+# ---- a run from end to end
+
+
+def test_files_become_windows_with_the_embeddings_of_the_encoder(
+    indexer: Indexer, library: Path
+) -> None:
+    fill(library)
+    indexer.run()
+    rows = indexer.all_rows()
+    assert set(rows) == set(library.rglob("*.wav"))
+    for path, row in rows.items():
+        spans, embeddings = indexer.encoder.embed_file(path)
+        assert row.spans == tuple(spans)
+        np.testing.assert_array_equal(vectors_of(row), embeddings)
+    assert verify(indexer.store) == []
+
+
+def test_the_summary_counts_what_was_done(indexer: Indexer, library: Path) -> None:
+    write(library / "one.wav", tone(100, 1))  # one window
+    write(library / "two.wav", tone(100, 1.5))  # two
+    write(library / "three.wav", np.concatenate([tone(100, 1), np.zeros(16000, np.float32)]))
+    (library / "bad.wav").write_text("no sound")
+    told = Told()
+    plan, report = indexer.run_with_plan(progress=told)
+    assert (report.n_new, report.n_failed) == (3, 1)
+    assert (report.n_changed, report.n_moved, report.n_unchanged, report.n_removed) == (0, 0, 0, 0)
+    assert report.n_windows == 1 + 2 + 2  # the last two of three.wav are silent
+    assert report.audio_s == 1 + 1.5 + 3
+    assert [path.name for path, _ in report.failures] == ["bad.wav"]
+    assert not report.interrupted
+    assert sum(report.stage_s.values()) > 0
+    assert set(report.stage_s) == {"decode", "features", "embed", "store"}
+    assert report.elapsed_s > 0
+    assert told.n_files == len(plan.to_read) == 4
+    assert sorted(name for name, _, _ in told.done) == [
+        "bad.wav",
+        "one.wav",
+        "three.wav",
+        "two.wav",
+    ]
+    assert [name for name, problem, _ in told.done if problem] == ["bad.wav"]
+    assert told.seconds == 1 + 1.5 + 1.5
+
+
+def test_a_second_run_does_nothing_at_all(indexer: Indexer, library: Path) -> None:
+    fill(library)
+    indexer.run()
+    before = {path: path.read_bytes() for path in indexer.folder.glob("*.faiss")}
+    database = (indexer.folder / "soundsearch.db").stat().st_mtime_ns
+    told = Told()
+    report = indexer.run(progress=told)
+    assert (report.n_unchanged, report.n_windows, report.audio_s) == (6, 0, 0.0)
+    assert told.done == []
+    assert {path: path.read_bytes() for path in indexer.folder.glob("*.faiss")} == before
+    assert (indexer.folder / "soundsearch.db").stat().st_mtime_ns == database
+
+
+def test_no_sound_is_read_where_nothing_changed(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(library)
+    indexer.run()
+    monkeypatch.setattr(pipeline, "AudioFile", None)
+    monkeypatch.setattr(pipeline, "hash_of", None)
+    (library / "a" / "00.wav").rename(library / "moved.wav")
+    assert indexer.run().n_moved == 1
+
+
+def test_the_vectors_follow_every_run(indexer: Indexer, library: Path) -> None:
+    fill(library)
+    for change in (
+        lambda: None,
+        lambda: (library / "a" / "00.wav").unlink(),
+        lambda: write(library / "a" / "02.wav", tone(100)),
+        lambda: (library / "a" / "04.wav").rename(library / "new.wav"),
+    ):
+        change()
+        indexer.run()
+        (file,) = indexer.folder.glob("vectors-*.faiss")
+        loaded = load_vectors(indexer.store, save=False)
+        shown = [r for r in indexer.all_rows().values() if r.state is State.INDEXED]
+        assert sorted(loaded.ids) == sorted(i for row in shown for i in row.window_ids)
+        assert file.exists()
+        assert verify(indexer.store) == []
+
+
+def test_prune_forgets_what_has_vanished(indexer: Indexer, library: Path) -> None:
+    fill(library)
+    indexer.run()
+    (library / "a" / "00.wav").unlink()
+    indexer.run()
+    (library / "a" / "02.wav").unlink()
+    report = indexer.run(prune=True)
+    assert (report.n_removed, report.n_pruned) == (1, 2)
+    assert sorted(indexer.rows()) == ["a/04.wav", "b/01.wav", "b/03.wav", "b/05.wav"]
+    assert verify(indexer.store) == []
+
+
+def test_prune_stays_in_the_part_that_was_looked_through(indexer: Indexer, library: Path) -> None:
+    fill(library)
+    indexer.run()
+    (library / "a" / "00.wav").unlink()
+    (library / "b" / "01.wav").unlink()
+    assert indexer.run(library / "a", prune=True).n_pruned == 1
+    assert indexer.rows()["b/01.wav"].state is State.INDEXED
+
+
+def test_window_ids_are_never_handed_out_twice(indexer: Indexer, library: Path) -> None:
+    fill(library)
+    indexer.run()
+    used = {i for row in indexer.rows().values() for i in row.window_ids}
+    for path in library.rglob("0[1-5].wav"):
+        path.unlink()
+    indexer.run(prune=True)
+    write(library / "new.wav", tone(100))
+    indexer.run()
+    assert not used & set(indexer.window_ids("new.wav"))
+
+
+@pytest.mark.parametrize("folders", [["a", "."], [".", "a"], ["a", "b", "."]])
+def test_roots_around_roots_embed_nothing_twice(
+    indexer: Indexer, library: Path, folders: list[str]
+) -> None:
+    fill(library)
+    heard = [indexer.run(library / folder).n_windows for folder in folders]
+    rows = indexer.rows()
+    assert len(rows) == 6
+    assert sum(heard) == sum(len(row.window_ids) for row in rows.values())
+    assert indexer.roots() == [library]
+
+
+@pytest.mark.parametrize("jobs", [2, 4])
+def test_the_number_of_jobs_changes_nothing(
+    indexer: Indexer, library: Path, tmp_path: Path, jobs: int
+) -> None:
+    fill(library, 30)
+    indexer.run(jobs=1)
+    other = Indexer(tmp_path / "other", library, indexer.encoder.bundle)
+    other.run(jobs=jobs)
+    assert sounds_of(other.folder) == sounds_of(indexer.folder)
+    other.store.close()
+
+
+@pytest.mark.parametrize("extra_s", [0.0, 0.25])
+def test_a_long_recording_in_pieces_equals_the_whole(
+    indexer: Indexer, library: Path, extra_s: float
+) -> None:
+    n_windows = 3 * BATCH_SIZE
+    path = write(library / "long.wav", noise(1 + (n_windows - 1) * 0.5 + extra_s))
+    write(library / "short.wav", noise(0.2))
+    report = indexer.run(jobs=2)
+    spans, embeddings = indexer.encoder.embed_file(path)
+    row = indexer.rows()["long.wav"]
+    assert len(spans) == n_windows + (extra_s > 0)
+    assert report.n_windows == len(spans) + 1
+    assert row.spans == tuple(spans)
+    np.testing.assert_array_equal(vectors_of(row), embeddings)
+
+
+def test_reading_waits_for_embedding(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the encoder is, only so many windows are held."""
+    write(library / "long.wav", noise(60 * BATCH_SIZE * 0.5))
+    made = embedded = most = 0
+    features_of, embed_features = Encoder.features_of, Encoder.embed_features
+
+    def count_made(self: Encoder, windows: list[object], rate: int) -> object:
+        nonlocal made, most
+        made += len(windows)
+        most = max(most, made - embedded)
+        return features_of(self, windows, rate)  # type: ignore[arg-type]
+
+    def count_embedded(self: Encoder, features: np.ndarray) -> object:
+        nonlocal embedded
+        time.sleep(0.005)
+        embedded += len(features)
+        return embed_features(self, features)
+
+    monkeypatch.setattr(Encoder, "features_of", count_made)
+    monkeypatch.setattr(Encoder, "embed_features", count_embedded)
+    assert indexer.run(jobs=1).n_windows > 50 * BATCH_SIZE
+    assert embedded == made
+    assert 2 * BATCH_SIZE <= most <= 8 * BATCH_SIZE
+
+
+# ---- files that go wrong while the run goes on
+
+
+def meddle(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Path], None]) -> None:
+    """Do something to a file when its turn comes, after it was hashed."""
+
+    class Meddled(AudioFile):
+        def __init__(self, path: Path) -> None:
+            if path.name == name:
+                act(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(pipeline, "AudioFile", Meddled)
+
+
+def test_a_file_that_vanishes_is_told_and_the_others_are_indexed(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(library)
+    meddle(monkeypatch, "02.wav", Path.unlink)
+    report = indexer.run()
+    assert (report.n_new, report.n_failed) == (5, 1)
+    assert report.failures == [(library / "a" / "02.wav", "the file is not there any more")]
+    assert indexer.rows()["a/02.wav"].cause == "vanished"
+    indexer.run()
+    assert "a/02.wav" not in indexer.rows()
+
+
+def test_a_known_file_that_vanishes_is_not_lost_until_a_run_misses_it(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(library)
+    indexer.run()
+    before = indexer.rows()["a/02.wav"]
+    write(library / "a" / "02.wav", tone(100))
+    meddle(monkeypatch, "02.wav", Path.unlink)
+    assert indexer.run().n_failed == 1
+    after = indexer.rows()["a/02.wav"]
+    assert (after.state, after.window_ids) == (State.INDEXED, before.window_ids)
+    assert indexer.run().n_removed == 1
+    assert indexer.rows()["a/02.wav"].state is State.MISSING
+
+
+def test_a_file_that_is_cut_short_is_used_as_far_as_it_goes(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(library)
+    meddle(monkeypatch, "05.wav", lambda path: os.truncate(path, 44 + 2 * 8000))
+    report = indexer.run()
+    assert report.n_failed == 0
+    assert indexer.rows()["b/05.wav"].spans == ((0.0, 1.0),)
+    report = indexer.run()  # its size is another one now
+    assert report.n_changed + report.n_unchanged == 6
+
+
+def test_a_file_that_turns_into_garbage_loses_its_place(indexer: Indexer, library: Path) -> None:
+    fill(library)
+    indexer.run()
+    (library / "a" / "02.wav").write_bytes(os.urandom(5000))
+    told = Told()
+    report = indexer.run(progress=told)
+    assert (report.n_failed, report.n_unchanged) == (1, 5)
+    row = indexer.rows()["a/02.wav"]
+    assert (row.state, row.window_ids) == (State.FAILED, ())
+    assert row.error == told.done[0][1]
+    assert "a/02.wav" not in indexer.searchable()
+    assert verify(indexer.store) == []
+
+
+def test_a_known_file_that_may_not_be_read_keeps_its_place_and_loses_the_note_later(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(library)
+    indexer.run()
+    before = indexer.rows()["a/02.wav"]
+    os.utime(library / "a" / "02.wav")
+    with monkeypatch.context() as patched:
+
+        def denied(path: Path) -> bytes:
+            raise PermissionError(13, "Permission denied")
+
+        patched.setattr(pipeline, "hash_of", denied)
+        assert indexer.run().n_failed == 1
+    row = indexer.rows()["a/02.wav"]
+    assert (row.state, row.cause, row.window_ids) == (
+        State.INDEXED,
+        "not permitted",
+        before.window_ids,
+    )
+    assert indexer.run().n_unchanged == 6
+    assert indexer.rows()["a/02.wav"] == before
+
+
+# ---- stopping in the middle
+
+
+def stop(path: Path) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("commit_at_once")
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_ctrl_c_keeps_what_was_finished_and_the_next_run_completes(
+    indexer: Indexer, library: Path, tmp_path: Path, jobs: int
+) -> None:
+    for i in range(3 * BATCH_SIZE):
+        write(library / f"{i:03d}.wav", noise(0.3, seed=i))
+    report = indexer.run(jobs=jobs, progress=Told(stop))
+    assert report.interrupted
+    kept = indexer.rows()
+    assert 1 <= len(kept) <= 2 * BATCH_SIZE
+    assert indexer.searchable() == set(kept)
+    assert verify(indexer.store) == []
+    report = indexer.run(jobs=jobs)
+    assert (report.interrupted, report.n_unchanged) == (False, len(kept))
+    whole = Indexer(tmp_path / "whole", library, indexer.encoder.bundle)
+    whole.run()
+    assert sounds_of(indexer.folder) == sounds_of(whole.folder)
+    whole.store.close()
+    rows = indexer.rows()
+    assert all(rows[name] == row for name, row in kept.items())
+
+
+@pytest.mark.parametrize("at", ["begin", "heard"])
+def test_ctrl_c_at_other_moments(indexer: Indexer, library: Path, at: str) -> None:
+    fill(library)
+    told = Told()
+    setattr(told, at, stop)
+    assert indexer.run(progress=told).interrupted
+    assert verify(indexer.store) == []
+    assert indexer.run().n_new + len(indexer.rows()) >= 6
+    assert len(indexer.rows()) == 6
+
+
+def test_sigint_stops_a_process_quietly_and_keeps_what_was_finished(
+    indexer: Indexer, library: Path, tmp_path: Path
+) -> None:
+    first = write(library / "00.wav", noise(240))
+    for i in range(1, 40):
+        os.link(first, library / f"{i:02d}.wav")
+    process = program.start(
+        *("index", library, "--json", "-j", 1, "--index", indexer.folder),
+        command=program.COMMITTING_AT_ONCE,
+    )
+    deadline = time.monotonic() + 60
+    while not indexer.rows() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, told = process.communicate(timeout=60)
+    errors = told.decode()
+    assert process.returncode == 130, errors
+    assert errors.startswith("stopped; what was finished is kept, run it again to go on: ")
+    assert errors.count("\n") == 1
+    facts = json.loads(out)
+    kept = indexer.rows()
+    assert facts["interrupted"] is True
+    assert 1 <= facts["new"] == len(kept) < 40
+    assert verify(indexer.store) == []
+    for path in library.glob("*.wav"):
+        if path.name not in kept:
+            path.unlink()  # a whole run would take long
+    assert indexer.run().n_unchanged == len(kept)
+
+
+# ---- bugs are not swallowed
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_a_bug_in_a_reader_is_raised(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    fill(library, 40)
+
+    def bug(path: Path) -> None:
+        raise ZeroDivisionError("a bug")
+
+    meddle(monkeypatch, "07.wav", bug)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        indexer.run(jobs=jobs)
+    monkeypatch.undo()
+    assert verify(indexer.store) == []
+    indexer.run()  # the lock is free
+    assert len(indexer.rows()) == 40
+
+
+def test_a_bug_while_embedding_is_raised(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(library / "long.wav", noise(60 * BATCH_SIZE * 0.5))  # its reader waits at a full queue
+    fill(library)
+
+    def bug(self: Encoder, features: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Encoder, "embed_features", bug)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        indexer.run(jobs=2)
+
+
+def test_a_lost_tower_is_one_error_and_nothing_is_stored(indexer: Indexer, library: Path) -> None:
+    fill(library)
+    (indexer.encoder.bundle.folder / "audio.onnx").write_bytes(b"garbage")
+    with pytest.raises(BundleError, match=r"audio\.onnx: damaged"):
+        indexer.run()
+    assert indexer.rows() == {}
+
+
+def test_only_one_writes(indexer: Indexer, library: Path) -> None:
+    fill(library)
+    with indexer.store.lock(), pytest.raises(IndexBusyError):
+        Indexer(indexer.folder, library, indexer.encoder.bundle).run()
+    assert indexer.rows() == {}

@@ -1,0 +1,538 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from indexer.plan import Target, choose_targets
+from soundsearch.errors import StoreError
+from soundsearch.store import Root, State
+from tests.indexer.conftest import Indexer
+from tests.ordinary_user import open_folder, ordinary_user
+from tests.sounds import noise, tone, write
+
+# ---- choose_targets: which parts of which roots a person means
+
+
+def test_a_folder_nobody_knows_becomes_a_root(tmp_path: Path, library: Path) -> None:
+    (target,) = choose_targets([], [library])
+    assert target == Target(Root(target.root.id, library), ".")
+    assert target.root.id < 0  # not stored yet
+    assert target.path == library
+
+
+def test_a_known_root_and_what_lies_in_it(library: Path) -> None:
+    (library / "x").mkdir()
+    write(library / "x" / "a.wav", tone(100))
+    root = Root(7, library)
+    assert choose_targets([root], [library]) == [Target(root, ".")]
+    assert choose_targets([root], [library / "x"]) == [Target(root, "x")]
+    assert choose_targets([root], [library / "x" / "a.wav"]) == [Target(root, "x/a.wav")]
+
+
+def test_a_folder_around_a_root_becomes_the_root(library: Path) -> None:
+    (target,) = choose_targets([Root(7, library)], [library.parent])
+    assert target.root.path == library.parent
+    assert target.root.id < 0
+
+
+def test_a_neighbour_with_a_longer_name_is_another_root(library: Path) -> None:
+    neighbour = library.with_name("library2")
+    neighbour.mkdir()
+    (target,) = choose_targets([Root(7, library)], [neighbour])
+    assert target.root.path == neighbour
+
+
+def test_a_file_stands_in_the_root_of_its_folder(library: Path) -> None:
+    path = write(library / "a.wav", tone(100))
+    (target,) = choose_targets([], [path])
+    assert (target.root.path, target.inside) == (library, "a.wav")
+
+
+def test_two_files_of_a_folder_share_its_root(library: Path) -> None:
+    one, two = write(library / "a.wav", tone(100)), write(library / "b.wav", tone(200))
+    first, second = choose_targets([], [one, two])
+    assert first.root == second.root
+    assert [first.inside, second.inside] == ["a.wav", "b.wav"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_is_named_twice_or_lies_in_another_is_looked_through_once(
+    library: Path, order: int
+) -> None:
+    (library / "x" / "y").mkdir(parents=True)
+    paths = [library, library / "x", library / "x" / "y", library][::order]
+    (target,) = choose_targets([], paths)
+    assert (target.root.path, target.inside) == (library, ".")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_overlapping_parts_of_a_known_root(library: Path, order: int) -> None:
+    (library / "x" / "y").mkdir(parents=True)
+    (library / "xx").mkdir()
+    root = Root(7, library)
+    paths = [library / "x" / "y", library / "x", library / "xx"][::order]
+    assert {t.inside for t in choose_targets([root], paths)} == {"x", "xx"}
+
+
+def test_relative_paths_dots_links_and_home(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "link").symlink_to(library)
+    names = ["library", "./library/", "library/../library", "link", "~/library"]
+    for name in names:
+        (target,) = choose_targets([], [Path(name)])
+        assert target.path == library, name
+
+
+def test_a_path_that_is_nowhere_is_refused_by_the_name_it_was_given() -> None:
+    with pytest.raises(
+        StoreError, match=r"^nowhere/at/all: no such file or folder; give one that exists$"
+    ):
+        choose_targets([], [Path("nowhere/at/all")])
+
+
+def test_a_path_that_is_gone_but_lies_in_a_root_is_no_error(library: Path) -> None:
+    root = Root(7, library)
+    assert choose_targets([root], [library / "gone.wav"]) == [Target(root, "gone.wav")]
+
+
+def test_no_such_home_a_circle_and_a_closed_folder_are_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(StoreError, match=r"^~nobody-of-this-name/x: leads nowhere \("):
+        choose_targets([], [Path("~nobody-of-this-name/x")])
+    with pytest.raises(StoreError, match=r"loop: leads nowhere \("):
+        choose_targets([], [tmp_path / "loop"])
+    with pytest.raises(StoreError, match=r"x{300}: cannot be opened \("):
+        choose_targets([], [Path("x" * 300)])
+    with open_folder() as folder:
+        (folder / "closed" / "lib").mkdir(parents=True)
+        (folder / "closed").chmod(0)
+        with ordinary_user(), pytest.raises(StoreError, match=r"closed/lib: cannot be opened \("):
+            choose_targets([], [folder / "closed" / "lib"])
+
+
+# ---- every way in which a file can have changed since the last run
+
+
+@pytest.fixture
+def two(indexer: Indexer, library: Path) -> Indexer:
+    """An index of low.wav (three windows) and x/high.wav (one)."""
+    write(library / "low.wav", tone(100, 2))
+    write(library / "x" / "high.wav", tone(3200))
+    assert indexer.run().n_new == 2
+    return indexer
+
+
+def test_new(indexer: Indexer, library: Path) -> None:
+    write(library / "a.wav", tone(100))
+    plan = indexer.plan()
+    assert [file.relative_path for file in plan.new] == ["a.wav"]
+    assert [plan.path_of(file) for file in plan.new] == [library / "a.wav"]
+    assert indexer.roots() == []  # a plan writes nothing
+
+
+def test_unchanged(two: Indexer) -> None:
+    plan = two.plan()
+    assert plan.n_unchanged == 2
+    assert plan.to_read == [] and plan.moved == [] and plan.missing == []
+
+
+def test_changed(two: Indexer, library: Path) -> None:
+    before = two.rows()
+    write(library / "low.wav", tone(750, 1))
+    plan = two.plan()
+    assert [(old.id, new.relative_path) for old, new in plan.changed] == [
+        (before["low.wav"].id, "low.wav")
+    ]
+    assert two.run().n_changed == 1
+    after = two.rows()
+    assert after["low.wav"].id == before["low.wav"].id
+    assert after["low.wav"].embeddings != before["low.wav"].embeddings
+    assert not set(after["low.wav"].window_ids) & set(before["low.wav"].window_ids)
+    assert after["x/high.wav"] == before["x/high.wav"]
+
+
+def test_touched_is_read_but_not_embedded_again(two: Indexer, library: Path) -> None:
+    before = two.rows()
+    os.utime(library / "low.wav")
+    assert len(two.plan().changed) == 1
+    report = two.run()
+    assert (report.n_unchanged, report.n_changed, report.n_windows) == (2, 0, 0)
+    assert two.rows() == before
+    assert two.plan().n_unchanged == 2
+
+
+def test_vanished_keeps_its_embeddings_but_is_not_found(two: Indexer, library: Path) -> None:
+    before = two.rows()["low.wav"]
+    (library / "low.wav").unlink()
+    assert [recording.relative_path for recording in two.plan().missing] == ["low.wav"]
+    assert two.run().n_removed == 1
+    after = two.rows()["low.wav"]
+    assert after.state is State.MISSING
+    assert after.window_ids == before.window_ids
+    assert two.searchable() == {"x/high.wav"}
+    assert [recording.relative_path for recording in two.plan().missing_before] == ["low.wav"]
+    assert two.run().n_removed == 0  # it is told once
+
+
+def test_back_again_needs_no_reading(two: Indexer, library: Path, tmp_path: Path) -> None:
+    before = two.rows()
+    shutil.move(library / "low.wav", tmp_path / "away.wav")
+    two.run()
+    shutil.move(tmp_path / "away.wav", library / "low.wav")
+    plan = two.plan()
+    assert [recording.relative_path for recording, _ in plan.returned] == ["low.wav"]
+    assert plan.to_read == []
+    report = two.run()
+    assert (report.n_moved, report.n_windows) == (1, 0)
+    assert two.rows() == before
+
+
+def test_back_again_with_other_sound(two: Indexer, library: Path) -> None:
+    before = two.rows()["low.wav"]
+    (library / "low.wav").unlink()
+    two.run()
+    write(library / "low.wav", tone(3200, 1))
+    assert two.run().n_changed == 1
+    after = two.rows()["low.wav"]
+    assert after.state is State.INDEXED
+    assert after.embeddings != before.embeddings
+    assert two.searchable() == {"low.wav", "x/high.wav"}
+
+
+def test_moved_keeps_its_windows(two: Indexer, library: Path) -> None:
+    ids = two.window_ids("low.wav")
+    (library / "y").mkdir()
+    (library / "low.wav").rename(library / "y" / "renamed.wav")
+    plan = two.plan()
+    assert [(r.relative_path, f.relative_path) for r, f in plan.moved] == [
+        ("low.wav", "y/renamed.wav")
+    ]
+    assert plan.to_read == [] and plan.missing == []
+    report = two.run()
+    assert (report.n_moved, report.n_removed, report.n_windows) == (1, 0, 0)
+    assert two.window_ids("y/renamed.wav") == ids
+    assert two.searchable() == {"y/renamed.wav", "x/high.wav"}
+
+
+def test_moved_while_nobody_looked_and_found_later(
+    two: Indexer, library: Path, tmp_path: Path
+) -> None:
+    ids = two.window_ids("low.wav")
+    shutil.move(library / "low.wav", tmp_path / "away.wav")
+    two.run()
+    shutil.move(tmp_path / "away.wav", library / "elsewhere.wav")
+    assert two.run().n_moved == 1
+    assert two.window_ids("elsewhere.wav") == ids
+
+
+def test_renamed_by_case_only(two: Indexer, library: Path) -> None:
+    ids = two.window_ids("low.wav")
+    (library / "low.wav").rename(library / "Low.WAV")
+    assert two.run().n_moved == 1
+    assert two.window_ids("Low.WAV") == ids
+    assert two.searchable() == {"Low.WAV", "x/high.wav"}
+
+
+def test_moved_twice(two: Indexer, library: Path) -> None:
+    ids = two.window_ids("low.wav")
+    for old, new in (("low.wav", "x/a.wav"), ("x/a.wav", "b.wav"), ("b.wav", "low.wav")):
+        (library / old).rename(library / new)
+        assert two.run().n_moved == 1
+        assert two.window_ids(new) == ids
+    assert two.searchable() == {"low.wav", "x/high.wav"}
+
+
+def test_a_whole_folder_renamed(two: Indexer, library: Path) -> None:
+    ids = two.window_ids("x/high.wav")
+    (library / "x").rename(library / "new name")
+    report = two.run()
+    assert (report.n_moved, report.n_removed) == (1, 0)
+    assert two.window_ids("new name/high.wav") == ids
+
+
+def test_moved_between_roots(two: Indexer, library: Path, tmp_path: Path) -> None:
+    ids = two.window_ids("low.wav")
+    other = tmp_path / "other"
+    write(other / "o.wav", tone(750))
+    two.run(other)
+    shutil.move(library / "low.wav", other / "low.wav")
+    report = two.run(library, other)
+    assert (report.n_moved, report.n_removed, report.n_new) == (1, 0, 0)
+    rows = two.all_rows()
+    assert rows[other / "low.wav"].window_ids == ids
+    assert library / "low.wav" not in rows
+
+
+def test_moved_to_a_root_that_is_indexed_alone_is_found_at_both_ends(
+    two: Indexer, library: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.move(library / "low.wav", other / "low.wav")
+    two.run(other)  # nobody has looked into the library: it may still be there
+    assert two.run(library).n_removed == 1
+    rows = two.all_rows()
+    assert rows[other / "low.wav"].state is State.INDEXED
+    assert rows[library / "low.wav"].state is State.MISSING
+
+
+def test_swapped_names(two: Indexer, library: Path) -> None:
+    before = two.rows()
+    (library / "low.wav").rename(library / "aside")
+    (library / "x" / "high.wav").rename(library / "low.wav")
+    (library / "aside").rename(library / "x" / "high.wav")
+    two.run()
+    after = two.rows()
+    assert after["low.wav"].embeddings == before["x/high.wav"].embeddings
+    assert after["x/high.wav"].embeddings == before["low.wav"].embeddings
+    assert two.searchable() == {"low.wav", "x/high.wav"}
+
+
+def test_moved_over_another(two: Indexer, library: Path) -> None:
+    before = two.rows()
+    (library / "low.wav").rename(library / "x" / "high.wav")
+    two.run()
+    assert two.rows()["x/high.wav"].embeddings == before["low.wav"].embeddings
+    assert two.searchable() == {"x/high.wav"}
+
+
+def test_a_chain_of_renames(two: Indexer, library: Path) -> None:
+    before = two.rows()
+    (library / "x" / "high.wav").rename(library / "last.wav")
+    (library / "low.wav").rename(library / "x" / "high.wav")
+    two.run()
+    after = two.rows()
+    assert after["last.wav"].embeddings == before["x/high.wav"].embeddings
+    assert after["x/high.wav"].embeddings == before["low.wav"].embeddings
+    assert two.searchable() == {"last.wav", "x/high.wav"}
+
+
+def test_a_copy_is_new_while_the_original_is_there(two: Indexer, library: Path) -> None:
+    before = two.rows()
+    shutil.copy2(library / "low.wav", library / "copy.wav")
+    report = two.run()
+    assert (report.n_new, report.n_moved) == (1, 0)
+    after = two.rows()
+    assert after["low.wav"] == before["low.wav"]
+    assert after["copy.wav"].embeddings == before["low.wav"].embeddings
+    assert not set(after["copy.wav"].window_ids) & set(before["low.wav"].window_ids)
+
+
+def test_one_of_two_copies_takes_the_place_of_the_original(two: Indexer, library: Path) -> None:
+    ids = two.window_ids("low.wav")
+    for name in ("copy1.wav", "copy2.wav"):
+        shutil.copy2(library / "low.wav", library / name)
+    (library / "low.wav").unlink()
+    report = two.run()
+    assert (report.n_moved, report.n_new, report.n_removed) == (1, 1, 0)
+    rows = two.rows()
+    assert sorted(rows) == ["copy1.wav", "copy2.wav", "x/high.wav"]
+    assert rows["copy1.wav"].window_ids == ids
+    assert rows["copy2.wav"].embeddings == rows["copy1.wav"].embeddings
+
+
+@pytest.mark.parametrize("is_touched", [False, True])
+def test_back_again_together_with_a_copy(
+    two: Indexer, library: Path, tmp_path: Path, is_touched: bool
+) -> None:
+    """What is back at its own place is not taken for the source of a copy."""
+    ids = two.window_ids("low.wav")
+    shutil.move(library / "low.wav", tmp_path / "away.wav")
+    two.run()
+    shutil.copy2(tmp_path / "away.wav", library / "low.wav")
+    shutil.copy2(tmp_path / "away.wav", library / "copy.wav")
+    if is_touched:
+        os.utime(library / "low.wav")
+    two.run()
+    assert two.window_ids("low.wav") == ids
+    assert two.searchable() == {"copy.wav", "low.wav", "x/high.wav"}
+
+
+def test_two_twins_both_moved_keep_their_own_windows(indexer: Indexer, library: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        write(library / name, tone(100))
+    indexer.run()
+    ids = {indexer.window_ids("a.wav"), indexer.window_ids("b.wav")}
+    for name in ("a.wav", "b.wav"):
+        (library / name).rename(library / f"new {name}")
+    assert indexer.run().n_moved == 2
+    assert {indexer.window_ids("new a.wav"), indexer.window_ids("new b.wav")} == ids
+
+
+def test_the_same_size_is_not_the_same_sound(two: Indexer, library: Path) -> None:
+    (library / "low.wav").unlink()
+    write(library / "other.wav", tone(3200, 2))  # as many bytes
+    report = two.run()
+    assert (report.n_moved, report.n_new, report.n_removed) == (0, 1, 1)
+
+
+def test_a_file_that_failed_is_tried_again(indexer: Indexer, library: Path) -> None:
+    (library / "a.wav").write_text("this is no sound")
+    for _ in range(2):
+        assert indexer.run().n_failed == 1
+    assert indexer.rows()["a.wav"].state is State.FAILED
+    write(library / "a.wav", tone(100))
+    report = indexer.run()
+    assert (report.n_failed, report.n_new) == (0, 1)
+    row = indexer.rows()["a.wav"]
+    assert (row.state, row.cause, row.error) == (State.INDEXED, None, None)
+
+
+def test_a_file_that_failed_and_is_gone_is_forgotten(indexer: Indexer, library: Path) -> None:
+    (library / "a.wav").write_text("this is no sound")
+    write(library / "b.wav", tone(100))
+    indexer.run()
+    (library / "a.wav").unlink()
+    indexer.run()
+    assert set(indexer.rows()) == {"b.wav"}
+
+
+def test_a_good_file_moved_onto_one_that_failed(two: Indexer, library: Path) -> None:
+    ids = two.window_ids("low.wav")
+    (library / "bad.wav").write_text("this is no sound")
+    two.run()
+    (library / "low.wav").replace(library / "bad.wav")
+    report = two.run()
+    assert (report.n_moved, report.n_removed, report.n_failed) == (1, 0, 0)
+    row = two.rows()["bad.wav"]
+    assert (row.state, row.cause, row.window_ids) == (State.INDEXED, None, ids)
+    assert set(two.rows()) == {"bad.wav", "x/high.wav"}
+
+
+# ---- when nothing can be said, nothing is removed
+
+
+def test_a_root_that_is_not_there_keeps_everything(two: Indexer, library: Path) -> None:
+    before = two.rows()
+    library.rename(library.with_name("unplugged"))
+    plan, report = two.run_with_plan(prune=True)
+    assert plan.absent == [(library, "not there; its 2 recordings are kept")]
+    assert (report.n_removed, report.n_pruned) == (0, 0)
+    assert two.rows() == before
+    library.with_name("unplugged").rename(library)
+    assert two.run().n_unchanged == 2
+
+
+def test_a_part_of_a_root_that_is_not_there_keeps_everything(two: Indexer, library: Path) -> None:
+    library.rename(library.with_name("unplugged"))
+    plan, report = two.run_with_plan(library / "x")
+    assert [path for path, _ in plan.absent] == [library / "x"]
+    assert report.n_removed == 0
+    assert two.searchable() == {"low.wav", "x/high.wav"}
+
+
+def test_an_empty_root_is_an_unmounted_disk(two: Indexer, library: Path) -> None:
+    before = two.rows()
+    shutil.rmtree(library)
+    library.mkdir()
+    plan, report = two.run_with_plan(prune=True)
+    assert plan.absent == [(library, "no audio in it any more; its 2 recordings are kept")]
+    assert (report.n_removed, report.n_pruned) == (0, 0)
+    assert two.rows() == before
+
+
+def test_an_empty_root_that_never_held_anything_is_fine(indexer: Indexer, library: Path) -> None:
+    plan, report = indexer.run_with_plan()
+    assert plan.absent == []
+    assert report.n_new == 0
+    write(library / "a.wav", tone(100))
+    assert indexer.run().n_new == 1
+
+
+def test_a_folder_inside_a_root_may_go(two: Indexer, library: Path) -> None:
+    shutil.rmtree(library / "x")
+    assert two.run(library / "x").n_removed == 1
+    assert two.searchable() == {"low.wav"}
+
+
+def test_a_named_file_that_is_gone_is_gone(two: Indexer, library: Path) -> None:
+    (library / "low.wav").unlink()
+    assert two.run(library / "low.wav").n_removed == 1
+    assert two.searchable() == {"x/high.wav"}
+
+
+def test_only_what_is_looked_through_can_go(two: Indexer, library: Path) -> None:
+    (library / "low.wav").unlink()
+    assert two.run(library / "x").n_removed == 0
+    assert two.searchable() == {"low.wav", "x/high.wav"}
+
+
+def test_a_closed_folder_keeps_everything_in_it(tiny: object) -> None:
+    with open_folder() as folder:
+        library = folder / "library"
+        write(library / "a.wav", tone(100))
+        write(library / "closed" / "b.wav", tone(200))
+        indexer = Indexer(folder / "index", library, tiny)  # type: ignore[arg-type]
+        indexer.run()
+        (library / "closed").chmod(0)
+        with ordinary_user():
+            plan = indexer.plan()
+        assert plan.unreadable == [(library / "closed", "Permission denied")]
+        assert plan.missing == []
+        assert plan.n_unchanged == 1
+        library.chmod(0)
+        with ordinary_user():
+            plan = indexer.plan()
+        assert plan.absent == [(library, "Permission denied; its 2 recordings are kept")]
+        assert plan.missing == []
+        library.chmod(0o755)
+        indexer.store.close()
+
+
+# ---- roots inside and around others
+
+
+def test_a_root_around_another_takes_its_recordings_over(
+    two: Indexer, library: Path, tmp_path: Path
+) -> None:
+    before = two.all_rows()
+    write(library.parent / "extra" / "more.wav", tone(750))
+    plan = two.plan(library.parent)
+    assert plan.n_unchanged == 2
+    assert [f.relative_path for f in plan.new] == ["extra/more.wav"]
+    report = two.run(library.parent)
+    assert (report.n_unchanged, report.n_new, report.n_removed) == (2, 1, 0)
+    assert two.roots() == [library.parent]
+    after = two.all_rows()
+    assert {path: row for path, row in after.items() if path in before} == before
+
+
+def test_a_folder_in_a_root_adds_no_root(two: Indexer, library: Path) -> None:
+    assert two.run(library / "x").n_unchanged == 1
+    assert two.roots() == [library]
+
+
+def test_a_move_seen_while_one_root_absorbs_another(two: Indexer, library: Path) -> None:
+    ids = two.window_ids("low.wav")
+    target = library.parent / "beside.wav"
+    (library / "low.wav").rename(target)
+    report = two.run(library.parent, exclude=["index", "models"])
+    assert (report.n_moved, report.n_new, report.n_removed) == (1, 0, 0)
+    assert two.all_rows()[target].window_ids == ids
+
+
+# ---- what is passed over
+
+
+def test_what_is_passed_over_from_now_on_is_not_found_any_more(two: Indexer, library: Path) -> None:
+    assert two.run(exclude=["x"]).n_removed == 1
+    assert two.searchable() == {"low.wav"}
+    assert two.run().n_moved == 1  # back again
+    assert two.searchable() == {"low.wav", "x/high.wav"}
+
+
+def test_files_are_read_in_the_order_of_their_paths(indexer: Indexer, library: Path) -> None:
+    names = ["b.wav", "a/z.wav", "a.wav", "C.wav"]
+    for i, name in enumerate(names):
+        write(library / name, noise(seed=i))
+    assert [file.relative_path for file, _ in indexer.plan().to_read] == [
+        "C.wav",
+        "a.wav",
+        "a/z.wav",
+        "b.wav",
+    ]

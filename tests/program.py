@@ -1,0 +1,47 @@
+"""The command line as a process of its own, for what only a process can show."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+COMMAND = [sys.executable, "-m", "soundsearch"]
+#: The same, but every recording is committed as soon as it is finished.
+COMMITTING_AT_ONCE = [
+    sys.executable,
+    "-c",
+    "from indexer import pipeline; pipeline.COMMIT_S = 0.0; "
+    "from soundsearch.cli import app; app(prog_name='soundsearch')",
+]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment, with the packages under test found from any folder."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+def soundsearch(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end; stdout and stderr come as bytes."""
+    return subprocess.run(
+        [*COMMAND, *(os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments)],
+        capture_output=True,
+        timeout=60,
+        **{"env": environment(), "check": False, **options},
+    )
+
+
+def start(
+    *arguments: object, command: list[str] = COMMAND, **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start a command in a process group of its own."""
+    return subprocess.Popen(
+        [*command, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        **{"env": environment(), **options},
+    )

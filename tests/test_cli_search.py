@@ -1,0 +1,412 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soundsearch.bundle import EncoderBundle
+from soundsearch.vocabulary import load_vocabulary
+from tests import program
+from tests.conftest import Run
+from tests.sounds import tone, write
+from tests.tiny_encoder import BAND_HZ, WORDS
+
+
+@pytest.fixture
+def library(tmp_path: Path, soundsearch: Run) -> Path:
+    """One second of each of the eight words' bands, in low/ and high/, indexed."""
+    folder = tmp_path / "library"
+    for i, (word, hz) in enumerate(zip(WORDS, BAND_HZ, strict=True)):
+        write(folder / ("low" if i < 4 else "high") / f"{word}.wav", tone(hz))
+    soundsearch("index", folder)
+    return folder
+
+
+def names(text: str) -> list[str]:
+    return [Path(line).name for line in text.splitlines()]
+
+
+# ---- query
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("word", WORDS)
+def test_each_word_finds_its_band_first(soundsearch: Run, word: str) -> None:
+    result = soundsearch("query", word, "-k", 1)
+    rank, score, span, path = result.stdout.split()
+    assert (rank, span, Path(path).stem) == ("1", "0:00.0-0:01.0", word)
+    assert 0.9 < float(score) <= 1
+    assert result.stderr == ""
+
+
+@pytest.mark.usefixtures("library")
+def test_all_hits_best_first_with_paths_as_seen_from_here(soundsearch: Run) -> None:
+    lines = soundsearch("query", "hiss").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [str(rank) for rank in range(1, 9)]
+    scores = [float(line.split()[1]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    assert {line.split()[3] for line in lines} == {
+        f"library/{'low' if i < 4 else 'high'}/{word}.wav" for i, word in enumerate(WORDS)
+    }
+
+
+@pytest.mark.usefixtures("library")
+def test_words_need_no_quotes(soundsearch: Run) -> None:
+    assert soundsearch("query", "hum", "hiss").stdout == soundsearch("query", "hum hiss").stdout
+
+
+@pytest.mark.usefixtures("library")
+def test_a_dash_reads_the_words_from_stdin(soundsearch: Run) -> None:
+    result = soundsearch("query", "-", "-k", 1, "--json", stdin="squeak\n")
+    facts = json.loads(result.stdout)
+    assert facts["query"] == {"text": "squeak"}
+    assert facts["hits"][0]["path"].endswith("squeak.wav")
+
+
+def test_the_json_of_a_query(soundsearch: Run, library: Path, tiny: EncoderBundle) -> None:
+    result = soundsearch("query", "beep", "-k", 1, "--json")
+    facts = json.loads(result.stdout)
+    (hit,) = facts.pop("hits")
+    assert facts == {
+        "schema": 1,
+        "query": {"text": "beep"},
+        "encoder": {
+            "name": "tiny",
+            "version": "1",
+            "fingerprint": tiny.fingerprint,
+            "dim": 8,
+        },
+    }
+    assert 0.9 < hit.pop("score") <= 1
+    assert hit == {
+        "rank": 1,
+        "path": str(library / "high" / "beep.wav"),
+        "start_s": 0.0,
+        "end_s": 1.0,
+        "duration_s": 1.0,
+    }
+    assert result.stderr == ""
+
+
+@pytest.mark.usefixtures("library")
+def test_the_number_of_hits(soundsearch: Run) -> None:
+    for option in (["-k", 3], ["--top-k", 3]):
+        assert len(soundsearch("query", "hum", *option).stdout.splitlines()) == 3
+    assert len(soundsearch("query", "hum", "-k", 10_000).stdout.splitlines()) == 8
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("k", ["0", "-1", "many", "1.5"])
+@pytest.mark.parametrize("command", ["query", "similar", "describe"])
+def test_an_impossible_number_of_hits_is_a_usage_error(
+    soundsearch: Run, command: str, k: str
+) -> None:
+    result = soundsearch(command, "library/low/hum.wav", "-k", k, code=2)
+    assert result.stdout == ""
+    assert "-k" in result.stderr
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("text", ["", "   ", "\n\t"])
+def test_an_empty_query_is_one_error(soundsearch: Run, text: str) -> None:
+    expected = "error: the query is empty; say in words what you want to hear\n"
+    for result in (
+        soundsearch("query", text, code=1),
+        soundsearch("query", "-", code=1, stdin=text),
+    ):
+        assert (result.stdout, result.stderr) == ("", expected)
+
+
+@pytest.mark.usefixtures("library")
+def test_a_word_the_encoder_never_heard_is_no_error(soundsearch: Run) -> None:
+    assert len(soundsearch("query", "дождь 雨 🌧").stdout.splitlines()) == 8
+
+
+@pytest.mark.usefixtures("library")
+def test_text_that_is_no_utf8_is_no_bug() -> None:
+    for result in (
+        program.soundsearch("query", "-", input=b"hiss \xff"),
+        program.soundsearch("query", os.fsdecode(b"hiss \xff")),
+    ):
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines()[0].endswith(b"hiss.wav")
+
+
+@pytest.mark.usefixtures("library")
+def test_min_score(soundsearch: Run) -> None:
+    assert names(soundsearch("query", "hum", "--min-score", 0.5, "--paths").stdout) == ["hum.wav"]
+    result = soundsearch("query", "hum", "--min-score", 1, "--root", "library/high")
+    assert result.stdout == ""
+    assert result.stderr == (
+        "no recording fits; try other words, a lower --min-score or a wider --root\n"
+    )
+    assert soundsearch("query", "hum", "--min-score", 2, code=2).stdout == ""
+
+
+def test_root(soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    high = {f"{word}.wav" for word in WORDS[4:]}
+    assert set(
+        names(soundsearch("query", "hum", "--root", library / "high", "--paths").stdout)
+    ) == (high)
+    monkeypatch.chdir(library)
+    assert set(names(soundsearch("query", "hum", "--root", "high", "--paths").stdout)) == high
+    assert len(soundsearch("query", "hum", "--root", ".").stdout.splitlines()) == 8
+    assert len(soundsearch("query", "hum", "--root", library.parent).stdout.splitlines()) == 8
+    assert names(soundsearch("query", "hum", "--root", "low/drone.wav", "--paths").stdout) == [
+        "drone.wav"
+    ]
+    assert soundsearch("query", "hum", "--root", "hi").stdout == ""
+    assert soundsearch("query", "hum", "--root", "nowhere").stdout == ""
+
+
+def test_the_json_without_hits_is_still_json(soundsearch: Run, library: Path) -> None:
+    result = soundsearch("query", "hum", "--root", "nowhere", "--json")
+    assert json.loads(result.stdout)["hits"] == []
+    assert "no recording fits" in result.stderr
+
+
+def test_an_empty_index_says_what_to_do(soundsearch: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    soundsearch("index", tmp_path / "empty")
+    result = soundsearch("query", "hum")
+    assert result.stdout == ""
+    assert result.stderr == "nothing is indexed yet; add a folder with: soundsearch index FOLDER\n"
+
+
+@pytest.mark.parametrize("command", [["query", "hum"], ["similar", "x.wav"]])
+def test_without_an_index_it_says_how_to_make_one(
+    soundsearch: Run, tmp_path: Path, command: list[str]
+) -> None:
+    result = soundsearch(*command, code=1)
+    assert result.stderr == (
+        f"error: no index at {tmp_path}/index; make one with: soundsearch index FOLDER\n"
+    )
+    assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.usefixtures("library")
+def test_index_option_and_environment(
+    soundsearch: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "index").rename(tmp_path / "other")
+    assert soundsearch("query", "hum", "--index", "other", "-k", 1).stdout
+    soundsearch("query", "hum", code=1)
+    monkeypatch.setenv("SOUNDSEARCH_INDEX", str(tmp_path / "other"))
+    assert soundsearch("query", "hum", "-k", 1).stdout
+    assert soundsearch("query", "hum", "--index", tmp_path / "index", code=1).stdout == ""
+
+
+# ---- paths for pipes
+
+
+@pytest.fixture
+def odd_names(tmp_path: Path, soundsearch: Run) -> list[Path]:
+    """Names with a newline, bytes that are no UTF-8, blanks, quotes; indexed in this order."""
+    raw = [b"two\nlines.wav", b"latin-\xe9.wav", b" blank \"quote' .wav", "雨 ä.wav".encode()]
+    paths = sorted(tmp_path / "library" / os.fsdecode(name) for name in raw)
+    for path in paths:  # all alike, so that they stand in the order in which they were indexed
+        write(tmp_path / "aside.wav", tone(3200))
+        path.parent.mkdir(exist_ok=True)
+        (tmp_path / "aside.wav").rename(path)
+    soundsearch("index", tmp_path / "library", "-j", 1)
+    return paths
+
+
+def test_paths_are_byte_for_byte(soundsearch: Run, odd_names: list[Path]) -> None:
+    result = soundsearch("query", "hiss", "--paths")
+    assert result.stdout_bytes == b"".join(os.fsencode(path) + b"\n" for path in odd_names)
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("option", ["--null", "-0"])
+def test_null_ends_each_path_with_a_zero_byte(
+    soundsearch: Run, odd_names: list[Path], option: str
+) -> None:
+    result = soundsearch("query", "hiss", option)
+    assert result.stdout_bytes == b"".join(os.fsencode(path) + b"\0" for path in odd_names)
+
+
+def test_xargs_opens_every_path(odd_names: list[Path]) -> None:
+    command = f"{sys.executable} -m soundsearch query hiss -0 | xargs -0 cat | wc -c"
+    result = subprocess.run(
+        command, shell=True, capture_output=True, env=program.environment(), check=True
+    )
+    assert int(result.stdout) == sum(path.stat().st_size for path in odd_names)
+    assert result.stderr == b""
+
+
+@pytest.mark.usefixtures("odd_names")
+def test_lines_for_people_hold_no_control_characters(soundsearch: Run) -> None:
+    lines = soundsearch("query", "hiss").stdout.splitlines()
+    assert [line.split("  ")[-1] for line in lines] == [
+        "library/ blank \"quote' .wav",
+        "library/latin-\\udce9.wav",
+        "library/two\\nlines.wav",
+        "library/雨 ä.wav",
+    ]
+
+
+def test_json_holds_any_path(soundsearch: Run, odd_names: list[Path]) -> None:
+    result = soundsearch("query", "hiss", "--json")
+    assert result.stdout.isascii()
+    assert [Path(hit["path"]) for hit in json.loads(result.stdout)["hits"]] == odd_names
+
+
+@pytest.mark.usefixtures("library")
+def test_no_hits_are_no_bytes(soundsearch: Run) -> None:
+    assert soundsearch("query", "hum", "--root", "nowhere", "--null").stdout_bytes == b""
+
+
+# ---- pipes that close early
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("options", ["", "--json", "--paths", "--null"])
+def test_a_pipe_that_closes_early_is_quiet(options: str) -> None:
+    command = f"{sys.executable} -m soundsearch query hum {options} | head -c 1"
+    result = subprocess.run(
+        command, shell=True, capture_output=True, env=program.environment(), check=False
+    )
+    assert len(result.stdout) == 1
+    assert result.stderr == b""
+    closed = subprocess.run(
+        f"{sys.executable} -m soundsearch query hum {options} | true",
+        shell=True,
+        capture_output=True,
+        env=program.environment(),
+        check=False,
+    )
+    assert closed.stderr == b""
+
+
+# ---- similar
+
+
+def test_similar_to_an_indexed_recording_leaves_itself_out(soundsearch: Run, library: Path) -> None:
+    result = soundsearch("similar", library / "low" / "hum.wav", "--json")
+    facts = json.loads(result.stdout)
+    assert facts["query"] == {"audio": str(library / "low" / "hum.wav")}
+    assert set(facts) == {"schema", "query", "encoder", "hits"}
+    assert len(facts["hits"]) == 7
+    assert str(library / "low" / "hum.wav") not in {hit["path"] for hit in facts["hits"]}
+
+
+@pytest.mark.usefixtures("library")
+def test_similar_to_any_other_recording(soundsearch: Run, tmp_path: Path) -> None:
+    write(tmp_path / "mine.wav", tone(3200, 3))
+    result = soundsearch("similar", "mine.wav", "-k", 1, "--paths")
+    assert names(result.stdout) == ["hiss.wav"]
+    assert len(soundsearch("similar", "mine.wav").stdout.splitlines()) == 8
+
+
+def test_similar_with_root_and_min_score(soundsearch: Run, library: Path) -> None:
+    path = library / "low" / "hum.wav"
+    low = names(soundsearch("similar", path, "--root", library / "low", "--paths").stdout)
+    assert sorted(low) == ["drone.wav", "note.wav", "rumble.wav"]
+    assert "no recording fits" in soundsearch("similar", path, "--min-score", 1).stderr
+    assert soundsearch("similar", path, "-0").stdout_bytes.count(b"\0") == 7
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("command", ["similar", "describe"])
+def test_a_recording_that_cannot_be_used_is_one_line(
+    soundsearch: Run, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "text.wav").write_text("this is no sound")
+    write(tmp_path / "silent.wav", tone(100, level=0))
+    more = ["--model", "tiny"] if command == "describe" else []
+    for name, reason in (
+        ("nowhere.wav", "no such file"),
+        ("library", "it cannot be read (Is a directory)"),
+        ("text.wav", "neither libsndfile nor FFmpeg knows this format"),
+        ("silent.wav", "it is silent from beginning to end"),
+    ):
+        result = soundsearch(command, name, *more, code=1)
+        assert (result.stdout, result.stderr) == ("", f"error: {name}: {reason}\n")
+
+
+# ---- describe
+
+
+@pytest.mark.usefixtures("library")
+def test_describe_with_captions_of_ones_own(soundsearch: Run, tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("\n".join(WORDS) + "\n\n")
+    result = soundsearch(
+        "describe",
+        "library/high/whine.wav",
+        "--captions",
+        "captions.txt",
+        "--model",
+        "tiny",
+        "-k",
+        2,
+    )
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["1", "2"]
+    assert result.stdout.splitlines()[0].split()[2:] == ["0:00.0-0:01.0", "whine"]
+    assert result.stderr == ""
+
+
+def test_describe_tells_where(soundsearch: Run, tmp_path: Path) -> None:
+    write(tmp_path / "two.wav", np.concatenate([tone(100, 2), tone(3200, 2)]))
+    (tmp_path / "captions.txt").write_text("hiss\nrumble\n")
+    result = soundsearch(
+        "describe", "two.wav", "--captions", "captions.txt", "--model", "tiny", "--json"
+    )
+    facts = json.loads(result.stdout)
+    labels = {label["text"]: label for label in facts["labels"]}
+    assert set(facts) == {"schema", "query", "encoder", "labels"}
+    assert facts["schema"] == 1
+    assert facts["query"] == {"audio": str(tmp_path / "two.wav")}
+    assert set(facts["encoder"]) == {"name", "version", "fingerprint", "dim"}
+    assert set(labels["hiss"]) == {"rank", "text", "start_s", "end_s", "score"}
+    assert labels["rumble"]["start_s"] < 1.5 <= labels["hiss"]["start_s"]
+
+
+def test_describe_needs_no_index_and_has_words_of_its_own(soundsearch: Run, tmp_path: Path) -> None:
+    write(tmp_path / "a.wav", tone(100))
+    result = soundsearch("describe", "a.wav", "--model", "tiny", "-k", 5, "--json")
+    labels = json.loads(result.stdout)["labels"]
+    assert len(labels) == 5
+    assert {label["text"] for label in labels} <= set(load_vocabulary())
+    assert not (tmp_path / "index").exists()
+
+
+def test_describe_without_captions_in_the_file(soundsearch: Run, tmp_path: Path) -> None:
+    write(tmp_path / "a.wav", tone(100))
+    (tmp_path / "none.txt").write_text("\n \n")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    for name, reason in (
+        ("none.txt", "the vocabulary has no lines"),
+        ("nowhere.txt", "no such vocabulary file"),
+        ("latin.txt", "is not UTF-8 text"),
+    ):
+        result = soundsearch("describe", "a.wav", "--model", "tiny", "--captions", name, code=1)
+        assert result.stdout == ""
+        assert result.stderr.startswith(f"error: {name}: ") and reason in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_describe_with_an_unknown_encoder(soundsearch: Run, tmp_path: Path) -> None:
+    write(tmp_path / "a.wav", tone(100))
+    result = soundsearch("describe", "a.wav", "--model", "larger", code=1)
+    assert result.stderr.startswith("error: no encoder named 'larger'; there is: ")
+
+
+# ---- devices
+
+
+@pytest.mark.usefixtures("library")
+def test_devices(soundsearch: Run) -> None:
+    import onnxruntime
+
+    assert soundsearch("query", "hum", "--device", "cpu", "-k", 1).stdout
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        result = soundsearch("query", "hum", "--device", "cuda", code=1)
+        assert result.stderr.startswith("error: --device cuda: this onnxruntime has no CUDA")
+        assert result.stderr.count("\n") == 1
+    assert "abacus" in soundsearch("query", "hum", "--device", "abacus", code=2).stderr
