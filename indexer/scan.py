@@ -63,23 +63,25 @@ class Scan:
     """What a walk through one target found.
 
     unreadable: folders (relative, with the reason) that could not be listed; nothing can be said
-    about what is in them.
+    about what is in them, nor about what lies behind lost_links, which lead nowhere now.
     """
 
     files: dict[str, tuple[int, int]] = field(default_factory=dict)  # relative: (size, mtime_ns)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    lost_links: list[str] = field(default_factory=list)
 
     def can_tell(self, relative_path: str) -> bool:
         """Whether the absence of this file from `files` means that it is gone."""
+        unknown = [folder for folder, _ in self.unreadable] + self.lost_links
         return not any(
-            folder == "." or relative_path.startswith(folder + os.sep)
-            for folder, _ in self.unreadable
+            folder == "." or relative_path.startswith(folder + os.sep) for folder in unknown
         )
 
 
 def scan(root: Path, inside: str = ".", exclude: Sequence[str] = ()) -> Scan:
-    """Walk a root, a folder in it, or one file in it (`inside`, relative). Hidden files and system folders are passed over; links are followed once.
+    """Walk a root, a folder in it, or one file in it (`inside`, relative).
 
+    Hidden files and system folders are passed over; links are followed once.
     exclude: shell patterns, matched against names and against paths relative to the root.
     """
     found = Scan()
@@ -100,10 +102,8 @@ def scan(root: Path, inside: str = ".", exclude: Sequence[str] = ()) -> Scan:
                 if entry.is_file():
                     stat = entry.stat()
                     found.files[relative] = (stat.st_size, stat.st_mtime_ns)
-                elif (
-                    entry.is_symlink() and not entry.is_dir()
-                ):  # a link to nowhere: it will fail, by name
-                    found.files[relative] = (0, 0)
+                elif entry.is_symlink() and not entry.is_dir():
+                    found.files[relative] = (0, 0)  # it leads nowhere: it will fail, by name
             except OSError:
                 found.files[relative] = (0, 0)  # decoding it will tell why
     return found
@@ -140,6 +140,8 @@ def _folders(
                 ):
                     # Real folders go before links, so that a link never takes a folder's place.
                     below.append((entry.is_symlink(), entry.path))
+                elif entry.is_symlink() and not entry.is_dir() and not entry.is_file():
+                    found.lost_links.append(relative)  # to an unmounted disk, say
             except OSError as error:  # a link into a closed folder, say
                 if error.errno != errno.ELOOP:
                     found.unreadable.append((relative, error.strerror or ""))

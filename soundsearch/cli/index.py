@@ -24,7 +24,9 @@ def index(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            readable=False, help="Folders or files; none means all folders indexed before."
+            readable=False,
+            help="Folders or files; none means all folders indexed before (a file makes its "
+            "folder one of them).",
         ),
     ] = None,
     index: IndexFolder = None,

@@ -536,3 +536,18 @@ def test_files_are_read_in_the_order_of_their_paths(indexer: Indexer, library: P
         "a/z.wav",
         "b.wav",
     ]
+
+
+def test_what_lies_behind_a_link_to_an_unmounted_disk_is_kept(
+    indexer: Indexer, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    write(disk / "a.wav", tone(100))
+    write(indexer.library / "b.wav", tone(400))
+    (indexer.library / "archive").symlink_to(disk)
+    assert indexer.run().n_new == 2
+    disk.rename(tmp_path / "unplugged")
+    assert indexer.run(prune=True).n_removed == 0
+    assert indexer.searchable() == {"archive/a.wav", "b.wav"}
+    (indexer.library / "archive").unlink()
+    assert indexer.run().n_removed == 1
