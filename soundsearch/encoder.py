@@ -35,7 +35,7 @@ class Encoder:
     """Embeds audio and text with one bundle.
 
     device: "auto" takes the GPU if this onnxruntime has one, else the CPU.
-    n_threads: threads of onnxruntime; 0 means one per core.
+    n_threads: threads of onnxruntime for audio; 0 means one per core.
     """
 
     def __init__(self, bundle: EncoderBundle, device: Device = "auto", n_threads: int = 0) -> None:
@@ -107,11 +107,11 @@ class Encoder:
 
     @functools.cached_property
     def _audio_tower(self) -> onnxruntime.InferenceSession:
-        return self._session(AUDIO_TOWER)
+        return self._session(AUDIO_TOWER, self._n_threads)
 
     @functools.cached_property
     def _text_tower(self) -> onnxruntime.InferenceSession:
-        return self._session(TEXT_TOWER)
+        return self._session(TEXT_TOWER, 1)  # starting threads takes longer than a text does
 
     @functools.cached_property
     def _tokenizer(self) -> tokenizers.Tokenizer:
@@ -127,13 +127,13 @@ class Encoder:
             tokenizer.enable_padding()
         return tokenizer
 
-    def _session(self, name: str) -> onnxruntime.InferenceSession:
+    def _session(self, name: str, n_threads: int) -> onnxruntime.InferenceSession:
         import onnxruntime
 
         path = self.bundle.file(name)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = self._n_threads
+        options.intra_op_num_threads = n_threads
         # Waiting threads sleep: while indexing, the readers need the cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

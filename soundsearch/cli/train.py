@@ -1,0 +1,59 @@
+"""`soundsearch train ...`: make an encoder bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soundsearch.errors import SoundsearchError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Train an encoder and write it as a bundle.",
+)
+
+
+@app.callback()
+def train() -> None:
+    """Train an encoder and write it as a bundle."""
+
+
+@app.command()
+def starter(
+    data: Annotated[Path, typer.Argument(help="Folder with sounds.csv, esc10.csv and captions/.")],
+    run: Annotated[
+        Path,
+        typer.Option(help="Folder for intermediate results; an interrupted run goes on there."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder the finished bundle is written to.")],
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
+    text_steps: Annotated[
+        int | None,
+        typer.Option(help="Training steps of the text tower; default: the recipe's.", min=1),
+    ] = None,
+    audio_steps: Annotated[
+        int | None,
+        typer.Option(help="Training steps of the audio tower; default: the recipe's.", min=1),
+    ] = None,
+) -> None:
+    """Train the encoder that ships with soundsearch.
+
+    Example: soundsearch train starter ../shared/data --run runs/starter --out my-bundle
+    """
+    try:
+        import logging
+
+        from trainer.data.manifests import find_data
+        from trainer.starter import StarterConfig, make_starter
+    except ImportError as error:
+        raise SoundsearchError(
+            f"training needs packages that search does not ({error.name} is missing); "
+            "install them with: pip install 'soundsearch[train]'"
+        ) from error
+    logging.getLogger("trainer").setLevel(logging.INFO)  # progress, on stderr
+    config = StarterConfig().seeded(seed).with_steps(text_steps, audio_steps)
+    bundle = make_starter(find_data(data), run, out, config)
+    typer.echo(str(bundle.folder))

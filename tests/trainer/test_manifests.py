@@ -1,0 +1,75 @@
+"""Manifests to clips, and what a bad one says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainer.data.manifests import ManifestError, find_data, of_split, read_esc10, read_sounds
+
+SOUNDS = "file,caption,tags,split,source,licence\n"
+
+
+def test_rows_become_clips(made_data: Path) -> None:
+    clip = of_split(read_sounds(made_data), "valid")[0]
+    assert clip.path == made_data / "sounds/low tone valid.wav"
+    assert (clip.caption, clip.tags, clip.source, clip.licence) == (
+        "low tone",
+        ("tone",),
+        "made",
+        "CC0",
+    )
+    labelled = read_esc10(made_data)[0]
+    assert (labelled.label, labelled.caption, labelled.licence) == (
+        "low tone",
+        "a low tone",
+        "not stated",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "sounds.csv: cannot be read"),
+        ("", "lacks the column caption, file"),
+        ("file,caption\n", "lacks the column licence, source, split, tags"),
+        (SOUNDS, "holds no rows"),
+        (SOUNDS + "a.wav,,,train,x,CC0\n", "line 2: caption is empty"),
+        (
+            SOUNDS + "a.wav,rain,,train,x,CC0\nb.wav,wind,,test,x,CC0\n",
+            "line 3: split must be train or valid",
+        ),
+        (SOUNDS + "a.wav,rain\n", "line 2: split is empty"),
+        (b"\xff\xfe\x00", "not a UTF-8 CSV file"),
+    ],
+)
+def test_a_bad_manifest_gives_one_clear_line(
+    tmp_path: Path, text: str | bytes | None, said: str
+) -> None:
+    if text is not None:
+        (tmp_path / "sounds.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ManifestError) as caught:
+        read_sounds(tmp_path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_data_folder_is_given_or_named_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.setenv("SOUNDSEARCH_DATA", str(tmp_path / "here"))
+    assert find_data() == tmp_path / "here"
+    assert find_data(tmp_path) == tmp_path
+    monkeypatch.setenv("SOUNDSEARCH_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(ManifestError, match="no data folder here"):
+        find_data()
+
+
+@pytest.mark.data
+def test_the_real_manifests_are_read(data_folder: Path) -> None:
+    sounds = read_sounds(data_folder)
+    assert len(of_split(sounds, "valid")) == 850
+    assert all(clip.path.exists() for clip in sounds[::100])
+    assert {clip.label for clip in read_esc10(data_folder)} >= {"dog bark", "rain"}

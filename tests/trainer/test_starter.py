@@ -1,0 +1,124 @@
+"""The whole recipe on made sounds, and the bundle that ships."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder import Encoder
+from soundsearch.registry import SHIPPED
+from trainer.evaluate import evaluate
+from trainer.starter import StarterConfig, fingerprint_of, make_starter
+
+#: What the shipped encoder must reach on the validation split.
+FLOOR = {"text_to_audio_recall_at_10": 0.30, "esc10_zero_shot_top_1": 0.60}
+
+
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory,
+    made_data: Path,
+    tiny_teacher: Path,
+    tiny_config: StarterConfig,
+) -> Path:
+    """The folder of a run of the recipe, with the bundle in `out`."""
+    folder = tmp_path_factory.mktemp("made")
+    make_starter(made_data, folder / "run", folder / "out", tiny_config, tiny_teacher)
+    return folder
+
+
+def test_the_recipe_leaves_a_bundle_that_searches(made: Path, made_data: Path) -> None:
+    bundle = EncoderBundle.read(made / "out")
+    assert sorted(path.name for path in (made / "out").iterdir()) == sorted(
+        [*bundle.files, "bundle.json"]
+    )
+    for name in bundle.files:
+        bundle.file(name)
+    encoder = Encoder(bundle)
+    _, audio = encoder.embed_file(made_data / "sounds" / "hiss valid.wav")
+    text = encoder.embed_text(["hiss"])
+    assert audio.shape == (5, 6) and text.shape == (1, 6)
+    np.testing.assert_allclose(np.linalg.norm(audio, axis=1), 1.0, atol=1e-5)
+
+
+def test_results_stand_in_the_bundle_with_their_command(made: Path, made_data: Path) -> None:
+    bundle = EncoderBundle.read(made / "out")
+    results = bundle.results["captions and labels"]
+    again = evaluate(Encoder(bundle), made_data)
+    assert {name: results[name] for name in again} == {
+        name: round(value, 4) for name, value in again.items()
+    }
+    assert results["command"].startswith("python -m trainer.evaluate")
+
+
+def test_the_card_names_sources_licences_and_numbers(made: Path) -> None:
+    card = (made / "out" / "model_card.md").read_text(encoding="utf-8")
+    recall = EncoderBundle.read(made / "out").results["captions and labels"][
+        "text_to_audio_recall_at_10"
+    ]
+    for part in (
+        "| made | CC0 | 4 |",
+        "| esc | not stated | 2 |",
+        f"| {recall} |",
+        "AudioCaps",
+        "CC-BY-SA 4.0",
+        "## Limits",
+    ):
+        assert part in card
+
+
+def test_a_second_run_skips_what_is_done_and_a_changed_constant_what_is_not(
+    made: Path, made_data: Path, tiny_teacher: Path, tiny_config: StarterConfig
+) -> None:
+    run = made / "run"
+
+    def stamps() -> dict[str, int]:
+        return {path.parent.name: path.stat().st_mtime_ns for path in run.glob("*/done.json")}
+
+    before = stamps()
+    assert set(before) == {"decode", "teach", "distil", "align"}
+    make_starter(made_data, run, made / "again", tiny_config, tiny_teacher)
+    assert stamps() == before
+    assert (
+        EncoderBundle.read(made / "again").fingerprint
+        == EncoderBundle.read(made / "out").fingerprint
+    )
+    longer = tiny_config.with_steps(None, 5)
+    make_starter(made_data, run, made / "longer", longer, tiny_teacher)
+    assert {name for name, stamp in stamps().items() if stamp != before[name]} == {"align"}
+    assert (
+        EncoderBundle.read(made / "longer").fingerprint
+        != EncoderBundle.read(made / "out").fingerprint
+    )
+
+
+def test_every_constant_enters_the_fingerprint(tiny_config: StarterConfig) -> None:
+    changed = dataclasses.replace(tiny_config, tower=dataclasses.replace(tiny_config.tower, dim=7))
+    prints = {fingerprint_of(config) for config in (tiny_config, changed, tiny_config.seeded(1))}
+    assert len(prints) == 3
+    assert fingerprint_of(tiny_config) == fingerprint_of(dataclasses.replace(tiny_config))
+
+
+def test_the_shipped_bundle_is_whole_and_small() -> None:
+    bundle = EncoderBundle.read(SHIPPED / "starter")
+    for name in bundle.files:
+        bundle.file(name)
+    assert {path.name for path in bundle.folder.iterdir()} == {*bundle.files, "bundle.json"}
+    assert sum(path.stat().st_size for path in bundle.folder.iterdir()) <= 30e6
+    assert bundle.dim == StarterConfig().tower.dim
+    facts = json.loads((bundle.folder / "bundle.json").read_text(encoding="utf-8"))
+    assert facts["licence"] == "Apache-2.0"
+
+
+@pytest.mark.data
+def test_the_shipped_bundle_reaches_its_floor_and_says_what_it_reaches(data_folder: Path) -> None:
+    bundle = EncoderBundle.read(SHIPPED / "starter")
+    found = evaluate(Encoder(bundle), data_folder)
+    for name, least in FLOOR.items():
+        assert found[name] >= least, f"{name}: {found[name]:.3f} is under {least}"
+        assert found[name] == pytest.approx(bundle.results["captions and labels"][name], abs=0.01)

@@ -1,0 +1,1 @@
+"""Recordings for training: what there is (`manifests`) and how it sounds (`cache`)."""

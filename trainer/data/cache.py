@@ -1,0 +1,145 @@
+"""The log-mel cache: every recording decoded once, through the product's own front end.
+
+Kaldi frames are cut without padding, so frame i of a whole recording equals frame 0 of a window
+that starts i hops later, and any window's features are a slice of the recording's frames:
+`compute_features` of that window gives the same numbers (a test holds the two together).
+Augmentation (`augment.py`) works on these frames, and no step of training decodes anything.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.audio import SHORTEST_S, AudioConfig, AudioFile, resample
+from soundsearch.errors import AudioError, Cause
+from soundsearch.features import KaldiFbank
+from trainer.data.manifests import Clip, ManifestError
+
+logger = logging.getLogger(__name__)
+
+FRAMES = "frames.f16"
+OFFSETS = "offsets.npy"
+FACTS = "cache.json"
+
+
+class LogMelCache:
+    """Log-mel frames of many recordings in one float16 file, mapped into memory.
+
+    Recording i owns rows offsets[i] to offsets[i + 1] of `frames` (n_frames, n_mels); natural
+    logarithm of the energies, before mean and standard deviation. A recording that could not be
+    used owns none and is named in `failed` (path -> reason).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        self.failed: dict[str, str] = facts["failed"]
+        self.n_mels: int = facts["n_mels"]
+        self.offsets: NDArray[np.int64] = np.load(folder / OFFSETS, allow_pickle=False)
+        self._frames: NDArray[np.float16] = np.memmap(
+            folder / FRAMES, np.float16, "r", shape=(int(self.offsets[-1]), self.n_mels)
+        )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def n_frames(self, i: int) -> int:
+        """Frames of recording i; 0 if it could not be used."""
+        return int(self.offsets[i + 1] - self.offsets[i])
+
+    def window(self, i: int, start: int, n_frames: int) -> NDArray[np.float16]:
+        """Frames start to start + n_frames of recording i, (n_frames, n_mels), a view."""
+        first = int(self.offsets[i]) + start
+        return self._frames[first : first + n_frames]
+
+    def mean_and_std(self, recordings: Iterable[int]) -> tuple[float, float]:
+        """Mean and standard deviation of all values of these recordings, for normalisation."""
+        n, total, squares = 0, 0.0, 0.0
+        for i in recordings:
+            block = self.window(i, 0, self.n_frames(i)).astype(np.float64)
+            n, total, squares = (
+                n + block.size,
+                total + block.sum(),
+                squares + np.square(block).sum(),
+            )
+        mean = total / n
+        return mean, math.sqrt(squares / n - mean**2)
+
+
+def build_cache(
+    clips: Sequence[Clip],
+    folder: Path,
+    audio: AudioConfig,
+    features: KaldiFbank,
+    *,
+    longest_s: float,
+    n_workers: int = 2,
+) -> LogMelCache:
+    """Decode every clip into `folder` and return the cache.
+
+    A recording shorter than one window is repeated, as at search time, to its own length more
+    than a window, so that a window can start at any point of it. Only the first longest_s
+    seconds of a long recording are taken. Raises ManifestError if nothing could be decoded.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    offsets = [0]
+    failed: dict[str, str] = {}
+    with open(folder / FRAMES, "wb") as file, ThreadPoolExecutor(n_workers) as pool:
+        jobs = pool.map(lambda clip: _try_frames(clip.path, audio, features, longest_s), clips)
+        for n_done, (clip, found) in enumerate(zip(clips, jobs, strict=True), start=1):
+            n_new = 0
+            if isinstance(found, AudioError):
+                failed[str(clip.path)] = found.reason
+            else:
+                file.write(found.astype("<f2").tobytes())
+                n_new = len(found)
+            offsets.append(offsets[-1] + n_new)
+            if n_done % 1000 == 0:
+                logger.info("decoded %d of %d recordings", n_done, len(clips))
+    if offsets[-1] == 0:
+        reason = next(iter(failed.values()), "the manifest is empty")
+        raise ManifestError(f"none of {len(clips)} recordings could be decoded ({reason})")
+    np.save(folder / OFFSETS, np.array(offsets, np.int64), allow_pickle=False)
+    facts = {"n_mels": features.n_mels, "failed": failed}
+    (folder / FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
+    return LogMelCache(folder)
+
+
+def _try_frames(
+    path: Path, audio: AudioConfig, features: KaldiFbank, longest_s: float
+) -> NDArray[np.float32] | AudioError:
+    try:
+        return recording_frames(path, audio, features, longest_s)
+    except AudioError as error:
+        return error
+
+
+def recording_frames(
+    path: Path, audio: AudioConfig, features: KaldiFbank, longest_s: float
+) -> NDArray[np.float32]:
+    """Log-mel frames of one recording, (n_frames, n_mels), at least one window. Raises AudioError."""
+    rate = audio.sample_rate
+    if rate is None or audio.short != "repeat":
+        raise ValueError("the cache needs a fixed sample rate and short recordings repeated")
+    longest = round(longest_s * rate)
+    blocks, n_samples = [], 0
+    with AudioFile(path) as file:
+        for block in resample(file.blocks(), file.sample_rate, rate):
+            blocks.append(block)
+            n_samples += block.size
+            if n_samples >= longest:
+                break
+    waveform = np.concatenate(blocks)[:longest]
+    if waveform.size < SHORTEST_S * rate:
+        raise AudioError(Cause.TOO_SHORT, "shorter than a window can be cut from")
+    size = round(audio.window_s * rate)
+    if waveform.size < size:
+        waveform = np.resize(waveform, size + waveform.size)
+    return np.ascontiguousarray(features.log_mel(waveform, rate).T)

@@ -1,0 +1,153 @@
+"""CSV manifests to frozen `Clip`s: the only place that knows the columns.
+
+Data is looked for in the folder given, else in SOUNDSEARCH_DATA, else in `../shared/data`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from soundsearch.errors import SoundsearchError
+
+Split = Literal["train", "valid"]
+
+SOUNDS = "sounds.csv"
+ESC10 = "esc10.csv"
+#: Columns that a row may leave empty, and what an empty licence is shown as.
+MAY_BE_EMPTY = ("tags", "licence")
+NOT_STATED = "not stated"
+#: Tags that say where a file is from or what may be done with it, not how it sounds.
+SILENT_TAGS = frozenset(
+    {
+        "foley",
+        "game sound effect",
+        "no-standalone-redistribution",
+        "olpc berklee sampling archive",
+        "sample",
+        "sound effect",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One recording of a manifest.
+
+    path: the file. caption: what it sounds like. tags: lower-case words about it, possibly none.
+    source, licence: where it is from and on what terms. label: its class where the manifest has
+    classes (ESC-10), else None.
+    """
+
+    path: Path
+    caption: str
+    tags: tuple[str, ...]
+    split: Split
+    source: str
+    licence: str
+    label: str | None = None
+
+
+class ManifestError(SoundsearchError):
+    """A manifest that is missing or does not hold what it should."""
+
+
+def find_data(folder: Path | None = None) -> Path:
+    """The data folder: the one given, else SOUNDSEARCH_DATA, else ../shared/data."""
+    chosen = folder or Path(os.environ.get("SOUNDSEARCH_DATA") or Path("..", "shared", "data"))
+    if not chosen.is_dir():
+        raise ManifestError(
+            f"{chosen}: no data folder here; give one, or set SOUNDSEARCH_DATA to it"
+        )
+    return chosen
+
+
+def read_sounds(data: Path) -> list[Clip]:
+    """The clips of sounds.csv. Raises ManifestError naming file and line."""
+    return [
+        Clip(
+            path=data / row["file"],
+            caption=row["caption"].strip(),
+            tags=_tags(row["tags"]),
+            split=_split(row["split"], where),
+            source=row["source"],
+            licence=row["licence"].strip() or NOT_STATED,
+        )
+        for row, where in _rows(
+            data / SOUNDS, ("file", "caption", "tags", "split", "source", "licence")
+        )
+    ]
+
+
+def read_esc10(data: Path) -> list[Clip]:
+    """The clips of esc10.csv; the label is also the only tag. Raises ManifestError."""
+    return [
+        Clip(
+            path=data / row["file"],
+            caption=row["caption"].strip(),
+            tags=(row["label"].replace("_", " "),),
+            split=_split(row["split"], where),
+            source=row["source"],
+            licence=row["licence"].strip() or NOT_STATED,
+            label=row["label"].replace("_", " "),
+        )
+        for row, where in _rows(
+            data / ESC10, ("file", "label", "caption", "split", "licence", "source")
+        )
+    ]
+
+
+def of_split(clips: Sequence[Clip], split: Split) -> list[Clip]:
+    """The clips of one split, in the manifest's order."""
+    return [clip for clip in clips if clip.split == split]
+
+
+def digest(data: Path, names: Sequence[str]) -> str:
+    """SHA-256 over the named files of the data folder: what a training run depended on."""
+    total = hashlib.sha256()
+    for name in names:
+        try:
+            total.update((data / name).read_bytes())
+        except OSError as error:
+            raise ManifestError(f"{data / name}: cannot be read ({error.strerror})") from error
+    return total.hexdigest()
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[dict[str, str], str]]:
+    """Rows with these columns filled but for MAY_BE_EMPTY, each with "file, line n"."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = set(columns) - set(reader.fieldnames or ())
+            if missing:
+                raise ManifestError(f"{path}: lacks the column {', '.join(sorted(missing))}")
+            n_rows = 0
+            for n_rows, row in enumerate(reader, start=1):  # noqa: B007 - counts
+                where = f"{path}, line {reader.line_num}"
+                empty = [c for c in columns if c not in MAY_BE_EMPTY and not (row[c] or "").strip()]
+                if empty:
+                    raise ManifestError(f"{where}: {empty[0]} is empty")
+                yield row, where
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{path}: not a UTF-8 CSV file ({error})") from error
+    if n_rows == 0:
+        raise ManifestError(f"{path}: holds no rows")
+
+
+def _tags(text: str | None) -> tuple[str, ...]:
+    tags = (tag.strip().lower() for tag in re.split("[,;]", text or ""))
+    return tuple(dict.fromkeys(tag for tag in tags if tag and tag not in SILENT_TAGS))
+
+
+def _split(text: str, where: str) -> Split:
+    if text not in ("train", "valid"):
+        raise ManifestError(f"{where}: split must be train or valid, not {text!r}")
+    return cast(Split, text)

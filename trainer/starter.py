@@ -1,0 +1,464 @@
+"""The recipe of the shipped `starter` bundle: all constants, and the stages in order.
+
+    decode -> teach -> distil -> embed -> align -> export -> evaluate -> card
+
+Each stage writes one folder under the run folder and, when it is complete, `done.json` with the
+fingerprint of everything that went in. A stage whose fingerprint is there already is skipped, so
+an interrupted run goes on where it was, and a changed constant repeats only what depends on it.
+Constants and data are in the fingerprint, the code is not: after changing that, begin a new folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from soundsearch.audio import AudioConfig
+from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
+from soundsearch.encoder import Encoder
+from soundsearch.features import KaldiFbank
+from soundsearch.metrics import best_ranks, recall_at_k
+from trainer import evaluate, model_card
+from trainer.captions import Aligner, Batches, CaptionsConfig, ClipTexts, align, head_from, texts_of
+from trainer.data.cache import LogMelCache, build_cache
+from trainer.data.manifests import ESC10, SOUNDS, Clip, digest, of_split, read_esc10, read_sounds
+from trainer.distil import (
+    DistilConfig,
+    TokenIds,
+    agreement,
+    distil,
+    embed_texts,
+    find_teacher,
+    read_tokenizer,
+    teach,
+)
+from trainer.export import export_bundle
+from trainer.text_corpus import (
+    AUDIOCAPS_TRAIN,
+    AUDIOCAPS_VALID,
+    ONTOLOGY,
+    CorpusConfig,
+    Lesson,
+    build_corpus,
+    read_audiocaps,
+    whole_words,
+)
+from trainer.towers import AudioTower, AudioTowerConfig, TextTower, embed_unit, read_bert
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[np.float32]
+
+WEIGHTS = "weights.safetensors"
+DONE = "done.json"
+EXAM = "exam.json"
+TEACHER = "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StarterConfig:
+    """Everything that decides the bundle. features.mean and .std are measured, not chosen.
+
+    longest_s: seconds of a recording that training sees at most. n_held_out: captions on which
+    the text tower is compared with its teacher.
+    """
+
+    name: str = "starter"
+    version: str = "1"
+    description: str = "Small general encoder for sound effects, nature, machines, music and voices"
+    licence: str = "Apache-2.0"
+    audio: AudioConfig = field(
+        default_factory=lambda: AudioConfig(
+            sample_rate=32000, window_s=3.0, hop_s=1.5, short="repeat"
+        )
+    )
+    features: KaldiFbank = field(
+        default_factory=lambda: KaldiFbank(n_mels=64, n_frames=298, f_min=50.0, f_max=14000.0)
+    )
+    text: TextConfig = field(
+        default_factory=lambda: TextConfig(max_tokens=64, prompt="the sound of {}")
+    )
+    longest_s: float = 30.0
+    n_held_out: int = 500
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    distil: DistilConfig = field(default_factory=DistilConfig)
+    tower: AudioTowerConfig = field(default_factory=AudioTowerConfig)
+    captions: CaptionsConfig = field(default_factory=CaptionsConfig)
+
+    def seeded(self, seed: int) -> StarterConfig:
+        """The same recipe with every random choice made from another seed."""
+        return dataclasses.replace(
+            self,
+            corpus=dataclasses.replace(self.corpus, seed=seed),
+            distil=dataclasses.replace(self.distil, seed=seed),
+            captions=dataclasses.replace(self.captions, seed=seed),
+        )
+
+    def with_steps(self, distil: int | None, captions: int | None) -> StarterConfig:
+        """The same recipe, cut short or drawn out."""
+
+        def stretched(loop: Any, steps: int | None) -> Any:
+            if steps is None:
+                return loop
+            return dataclasses.replace(
+                loop, steps=steps, warmup_steps=min(loop.warmup_steps, steps)
+            )
+
+        return dataclasses.replace(
+            self,
+            distil=dataclasses.replace(self.distil, loop=stretched(self.distil.loop, distil)),
+            captions=dataclasses.replace(
+                self.captions, loop=stretched(self.captions.loop, captions)
+            ),
+        )
+
+
+class Run:
+    """The run folder: knows which stages are done."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def stage(self, name: str, facts: object, work: Callable[[Path], object]) -> tuple[Path, str]:
+        """Do `work(folder of the stage)` unless it was done with the same facts.
+
+        Returns the folder and the fingerprint, which the stages that build on it put in theirs.
+        An unfinished stage keeps what it wrote, if it was for the same facts.
+        """
+        fingerprint = fingerprint_of([name, facts])
+        folder = self.folder / name
+        begun, done = folder / "begun", folder / DONE
+        if (
+            done.exists()
+            and json.loads(done.read_text(encoding="utf-8"))["fingerprint"] == fingerprint
+        ):
+            logger.info("%s: done before", name)
+            return folder, fingerprint
+        if not begun.exists() or begun.read_text(encoding="utf-8") != fingerprint:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            begun.write_text(fingerprint, encoding="utf-8")
+        logger.info("%s: begins", name)
+        started = time.monotonic()
+        work(folder)
+        seconds = round(time.monotonic() - started, 1)
+        done.write_text(
+            json.dumps({"fingerprint": fingerprint, "seconds": seconds}), encoding="utf-8"
+        )
+        logger.info("%s: took %.0f s", name, seconds)
+        return folder, fingerprint
+
+
+def fingerprint_of(facts: object) -> str:
+    """SHA-256 of nested dataclasses, mappings and plain values."""
+
+    def plain(value: object) -> object:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return dataclasses.asdict(value)
+        return str(value)
+
+    return hashlib.sha256(json.dumps(facts, default=plain, sort_keys=True).encode()).hexdigest()
+
+
+def make_starter(
+    data: Path,
+    run_folder: Path,
+    out: Path,
+    config: StarterConfig | None = None,
+    teacher: Path | None = None,
+) -> EncoderBundle:
+    """Run the recipe and leave the bundle in `out`.
+
+    data: folder with sounds.csv, esc10.csv and captions/. run_folder: intermediate results.
+    teacher: folder of a published BERT sentence encoder, if not all-MiniLM-L6-v2.
+    """
+    config = config or StarterConfig()
+    teacher = teacher or find_teacher()
+    run = Run(run_folder)
+    clips = read_sounds(data) + read_esc10(data)
+    train_clips = of_split(clips, "train")
+    manifests = digest(data, (SOUNDS, ESC10))
+    texts_digest = digest(data, (AUDIOCAPS_TRAIN, ONTOLOGY))
+
+    # decode: every recording to log-mel frames
+    decoded, decoded_key = run.stage(
+        "decode",
+        [manifests, config.audio, config.features, config.longest_s],
+        lambda folder: build_cache(
+            clips, folder, config.audio, config.features, longest_s=config.longest_s
+        ),
+    )
+    cache = LogMelCache(decoded)
+
+    # teach: the teacher embeds the corpus
+    tokenizer = read_tokenizer(teacher, config.text.max_tokens)
+    lessons = build_corpus(data, train_clips, whole_words(tokenizer.get_vocab()), config.corpus)
+    held_out = read_audiocaps(data / AUDIOCAPS_VALID)[: config.n_held_out]
+    exam = [Lesson(text, text) for text in held_out]
+    taught, taught_key = run.stage(
+        "teach",
+        [
+            manifests,
+            texts_digest,
+            sha256_of(teacher / TEACHER),
+            config.corpus,
+            config.text.max_tokens,
+            held_out,
+        ],
+        lambda folder: _save(
+            folder / WEIGHTS,
+            lessons=teach(teacher, tokenizer, lessons, config.text.max_tokens).astype(np.float16),
+            exam=teach(teacher, tokenizer, exam, config.text.max_tokens).astype(np.float16),
+        ),
+    )
+
+    # distil: the text tower
+    distilled, distilled_key = run.stage(
+        "distil",
+        [taught_key, config.distil],
+        lambda folder: _distil(
+            folder, load_file(taught / WEIGHTS), lessons, exam, tokenizer, teacher, config
+        ),
+    )
+    text_tower = _student(teacher, config)
+    text_tower.load_state_dict(load_file(distilled / WEIGHTS))
+    text_tower.eval()
+
+    # align: the audio tower and the head
+    aligned, _ = run.stage(
+        "align",
+        [decoded_key, distilled_key, config.tower, config.captions],
+        lambda folder: _align(folder, clips, cache, text_tower, tokenizer, config),
+    )
+    weights = load_file(aligned / WEIGHTS)
+    mean, std = (round(float(x), 4) for x in weights.pop("mean_and_std"))
+    aligner = _aligner(config, mean, std, text_tower.config.width)
+    aligner.load_state_dict(weights)
+    aligner.eval()
+
+    bundle = _export(run_folder / "bundle", cache, text_tower, aligner, tokenizer, config)
+    results = {
+        "captions and labels": {
+            "command": evaluate.COMMAND,
+            "split": "valid",
+            **_rounded(evaluate.evaluate(Encoder(bundle), data)),
+        },
+        "text tower against its teacher": {
+            "command": model_card.COMMAND,
+            "texts": f"first {len(held_out)} captions of AudioCaps val",
+            **_rounded(json.loads((distilled / EXAM).read_text(encoding="utf-8"))),
+        },
+    }
+    card = model_card.render(bundle, results, config, clips, cache.failed, run_folder)
+    (bundle.folder / model_card.NAME).write_text(card, encoding="utf-8")
+    model_card.finish(bundle, results).write()
+    return install(bundle.folder, out)
+
+
+def install(made: Path, out: Path) -> EncoderBundle:
+    """Copy a finished bundle to `out`, file by file, each renamed into place, bundle.json last."""
+    out.mkdir(parents=True, exist_ok=True)
+    files = sorted(made.iterdir(), key=lambda path: path.name == "bundle.json")
+    for path in files:
+        aside = out / f".{path.name}.part"
+        shutil.copyfile(path, aside)
+    for path in files:
+        (out / f".{path.name}.part").replace(out / path.name)
+    return EncoderBundle.read(out)
+
+
+def _student(teacher: Path, config: StarterConfig) -> TextTower:
+    torch.manual_seed(config.distil.seed)
+    distil = config.distil
+    return read_bert(
+        teacher, layers=distil.layers, rank=distil.rank, max_tokens=config.text.max_tokens
+    )
+
+
+def _distil(
+    folder: Path,
+    taught: Mapping[str, torch.Tensor],
+    lessons: Sequence[Lesson],
+    exam: Sequence[Lesson],
+    tokenizer: tokenizers.Tokenizer,
+    teacher: Path,
+    config: StarterConfig,
+) -> None:
+    ids = TokenIds(tokenizer, [lesson.text for lesson in lessons])
+    exam_ids = TokenIds(tokenizer, [lesson.text for lesson in exam])
+    wanted = taught["exam"].float().numpy()
+
+    def check(tower: nn.Module) -> dict[str, float]:
+        assert isinstance(tower, TextTower)
+        found = agreement(embed_texts(tower, exam_ids), wanted)
+        return {f"held_out_{name}": value for name, value in found.items()}
+
+    student = distil(
+        _student(teacher, config),
+        ids,
+        taught["lessons"].float().numpy(),
+        config.distil,
+        folder,
+        check,
+    )
+    (folder / EXAM).write_text(json.dumps(check(student)), encoding="utf-8")
+    save_file(student.state_dict(), folder / WEIGHTS)
+
+
+def _aligner(config: StarterConfig, mean: float, std: float, width: int) -> Aligner:
+    torch.manual_seed(config.captions.seed)
+    tower = AudioTower(config.tower, config.features.n_mels, mean, std)
+    head = nn.Linear(width, config.tower.dim, bias=False)
+    return Aligner(tower, head, config.captions.logit_scale)
+
+
+def _align(
+    folder: Path,
+    clips: Sequence[Clip],
+    cache: LogMelCache,
+    text_tower: TextTower,
+    tokenizer: tokenizers.Tokenizer,
+    config: StarterConfig,
+) -> None:
+    """Train on the training split; the validation split is measured on the way."""
+
+    def embed(texts: Sequence[str]) -> Array:
+        return embed_texts(text_tower, TokenIds(tokenizer, texts))
+
+    places = [i for i, clip in enumerate(clips) if clip.split == "train"]
+    mean, std = (round(x, 4) for x in cache.mean_and_std(places))
+    train_clips = [clips[i] for i in places]
+    texts: ClipTexts = texts_of(train_clips, config.captions)
+    vectors = embed(texts.texts)
+    batches = Batches(
+        train_clips, cache, places, texts, vectors, config.features.n_frames, config.captions
+    )
+    aligner = _aligner(config, mean, std, text_tower.config.width)
+    aligner.head = head_from(vectors, config.tower.dim)
+    check = _Check(clips, cache, embed, config)
+    align(aligner, batches, config.captions, folder, check)
+    state = aligner.state_dict() | {"mean_and_std": torch.tensor([mean, std])}
+    save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
+
+
+def _export(
+    folder: Path,
+    cache: LogMelCache,
+    text_tower: TextTower,
+    aligner: Aligner,
+    tokenizer: tokenizers.Tokenizer,
+    config: StarterConfig,
+) -> EncoderBundle:
+    """The bundle without results and card; torch and onnxruntime compared on real windows."""
+    shutil.rmtree(folder, ignore_errors=True)
+    n = config.features.n_frames
+    mean, std = aligner.tower.mean, aligner.tower.std
+    usable = [i for i in range(len(cache)) if cache.n_frames(i) >= n][:8]
+    windows = np.stack([cache.window(i, 0, n) for i in usable]).astype(np.float32)
+    return export_bundle(
+        folder,
+        aligner.tower,
+        text_tower,
+        aligner.head,
+        tokenizer,
+        audio=config.audio,
+        features=dataclasses.replace(config.features, mean=mean, std=std),
+        text=config.text,
+        example=np.ascontiguousarray(((windows - mean) / std).transpose(0, 2, 1)),
+        facts={
+            "name": config.name,
+            "version": config.version,
+            "description": config.description,
+            "licence": config.licence,
+            "provenance": model_card.PROVENANCE,
+        },
+    )
+
+
+class _Check:
+    """Validation on the way, on the cached frames: close to the protocol of `evaluate`, and quick."""
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        cache: LogMelCache,
+        embed: Callable[[Sequence[str]], Array],
+        config: StarterConfig,
+    ) -> None:
+        n = config.features.n_frames
+        hop = round(config.audio.hop_s * 1000 / config.features.frame_shift_ms)
+        here = [
+            i for i, clip in enumerate(clips) if clip.split == "valid" and cache.n_frames(i) >= n
+        ]
+        windows, owners = [], []
+        for row, i in enumerate(here):
+            last = cache.n_frames(i) - n
+            short = last < n  # the cache repeats short recordings: their one window is the first
+            for start in [0] if short else [*range(0, last, hop), last]:
+                windows.append(cache.window(i, start, n).T)
+                owners.append(row)
+        self._windows, self._owners = windows, np.array(owners)
+        self._clips = [clips[i] for i in here]
+        sounds = np.array([clip.label is None for clip in self._clips], bool)
+        self._sounds, self._labelled = np.flatnonzero(sounds), np.flatnonzero(~sounds)
+        self._captions = evaluate.captions_of([self._clips[i] for i in self._sounds])
+        self._labels = evaluate.labels_of(self._clips)
+        self._caption_vectors = torch.from_numpy(embed(self._captions)) if self._captions else None
+        prompts = [config.text.prompt.format(label) for label in self._labels]
+        self._label_vectors = torch.from_numpy(embed(prompts)) if prompts else None
+
+    @torch.no_grad()
+    def __call__(self, aligner: nn.Module) -> dict[str, float]:
+        assert isinstance(aligner, Aligner)
+        tower, found = aligner.tower, []
+        for start in range(0, len(self._windows), 256):
+            batch = np.stack(self._windows[start : start + 256]).astype(np.float32)
+            features = (torch.from_numpy(batch) - tower.mean) / tower.std
+            with torch.autocast("cpu", torch.bfloat16):
+                found.append(embed_unit(tower(features)).numpy())
+        embeddings = np.concatenate(found) if found else np.zeros((0, tower.config.dim), np.float32)
+        numbers: dict[str, float] = {}
+        if self._caption_vectors is not None:
+            scores = self._scores(aligner, self._caption_vectors, embeddings)[:, self._sounds]
+            captions = np.array([self._clips[i].caption for i in self._sounds])
+            ranks = best_ranks(scores, np.array(self._captions)[:, None] == captions)
+            numbers["valid_recall_at_10"] = recall_at_k(ranks, 10)
+        if self._label_vectors is not None:
+            scores = self._scores(aligner, self._label_vectors, embeddings)[:, self._labelled]
+            labels = [self._clips[i].label for i in self._labelled]
+            right = [
+                self._labels[best] == label
+                for best, label in zip(scores.argmax(0), labels, strict=True)
+            ]
+            numbers["valid_esc10"] = float(np.mean(right))
+        return numbers
+
+    def _scores(self, aligner: Aligner, vectors: torch.Tensor, embeddings: Array) -> Array:
+        """(n_texts, n_clips): each clip's best window."""
+        by_window = embed_unit(aligner.head(vectors)).numpy() @ embeddings.T
+        scores = np.full((len(vectors), len(self._clips)), -1.0, np.float32)
+        np.maximum.at(scores.T, self._owners, by_window.T)
+        return scores
+
+
+def _save(path: Path, **arrays: NDArray[Any]) -> None:
+    save_file({name: torch.from_numpy(array).contiguous() for name, array in arrays.items()}, path)
+
+
+def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in numbers.items()}

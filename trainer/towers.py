@@ -1,0 +1,268 @@
+"""The two towers in torch: log-mel features to embeddings, token ids to embeddings.
+
+Both are built from a frozen config and hold nothing but their weights. They return vectors of any
+length; `embed_unit` makes them embeddings. Everything in here exports to ONNX.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+#: Smallest standard deviation or norm that is divided by.
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioTowerConfig:
+    """A small residual network over log-mel features.
+
+    widths, depths: channels and blocks of each stage; every stage but the first halves both axes.
+    patch: (bands, frames) that the stem makes one position of. pooled: channels that are averaged
+    and maximised over time. dim: length of the vector. dynamic_range: how far below the window's
+    level a band may lie, in natural-log units of energy (4.34 dB each); lower is cut off.
+    """
+
+    widths: tuple[int, ...] = (48, 96, 192, 384)
+    depths: tuple[int, ...] = (1, 1, 1, 1)
+    patch: tuple[int, int] = (4, 8)
+    pooled: int = 512
+    dim: int = 256
+    dynamic_range: float = 14.0
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.depths) or not self.widths:
+            raise ValueError(f"need as many widths as depths, not {self.widths} and {self.depths}")
+
+
+class AudioTower(nn.Module):
+    """Features (n, n_mels, n_frames) to vectors (n, dim).
+
+    The window's own level is taken out first, inside the tower, so that a recording 15 dB louder
+    or softer gets the same vector. mean, std: the normalisation the features went through, undone
+    for that purpose. Batch normalisation folds into the convolutions on export.
+    """
+
+    def __init__(self, config: AudioTowerConfig, n_mels: int, mean: float, std: float) -> None:
+        super().__init__()
+        self.config = config
+        self.mean, self.std = mean, std
+        first, last = config.widths[0], config.widths[-1]
+        n_rows = n_mels // config.patch[0]
+        self.stem: nn.Module = nn.Conv2d(1, first, config.patch, config.patch)
+        #: What a position's place on the frequency axis adds; convolutions alone cannot tell it.
+        self.height = nn.Parameter(torch.zeros(first, n_rows, 1))
+        self.norm: nn.Module = nn.BatchNorm2d(first)
+        blocks: list[nn.Module] = []
+        n_in = first
+        for stage, (width, depth) in enumerate(zip(config.widths, config.depths, strict=True)):
+            for i in range(depth):
+                blocks.append(ResidualBlock(n_in, width, stride=2 if stage and i == 0 else 1))
+                n_in = width
+        self.blocks = nn.Sequential(*blocks)
+        for _ in config.widths[1:]:
+            n_rows = (n_rows + 1) // 2
+        self.merge = nn.Conv1d(last * n_rows, config.pooled, 1)
+        self.project = nn.Linear(2 * config.pooled, config.dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, n_mels, n_frames) float32 -> (n, dim)."""
+        x = self.levelled(features)[:, None]
+        x = functional.relu(self.norm(self.stem(x)) + self.height)
+        x = self.blocks(x)  # (n, last, n_rows, n_columns)
+        x = functional.relu(self.merge(x.flatten(1, 2)))  # (n, pooled, n_columns)
+        pooled = torch.cat((x.mean(dim=2), x.amax(dim=2)), dim=1)
+        vectors: Tensor = self.project(pooled)
+        return vectors
+
+    def levelled(self, features: Tensor) -> Tensor:
+        """Log-mel relative to the log of the window's mean energy, cut at dynamic_range below."""
+        log_mel = features.float() * self.std + self.mean
+        loudest = log_mel.amax(dim=(1, 2), keepdim=True)
+        level = loudest + (log_mel - loudest).exp().mean(dim=(1, 2), keepdim=True).log()
+        depth = self.config.dynamic_range
+        return (log_mel - level).clamp(min=-depth) / (depth / 2) + 1.0
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut; a stride of 2 halves both axes (rounding up)."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.convolve1: nn.Module = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
+        self.norm1: nn.Module = nn.BatchNorm2d(n_out)
+        self.convolve2: nn.Module = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False)
+        self.norm2: nn.Module = nn.BatchNorm2d(n_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or n_in != n_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, n_in, n_rows, n_columns) -> (n, n_out, ...)."""
+        y = functional.relu(self.norm1(self.convolve1(x)))
+        return functional.relu(self.norm2(self.convolve2(y)) + self.shortcut(x))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTowerConfig:
+    """A BERT encoder with mean pooling.
+
+    n_tokens: size of the vocabulary. rank: inner dimension of the factorised token embedding, or
+    None for a full table. width: of the states between layers, and length of the vector.
+    n_hidden: inner width of the feed-forward part.
+    """
+
+    n_tokens: int = 30522
+    max_tokens: int = 64
+    rank: int | None = 160
+    width: int = 384
+    n_layers: int = 3
+    n_heads: int = 12
+    n_hidden: int = 1536
+    layer_norm_epsilon: float = 1e-12
+
+
+class TextTower(nn.Module):
+    """Token ids and mask (n, n_tokens) to vectors (n, width).
+
+    Source: BERT as in transformers' BertModel, without dropout, pooler and second token type;
+    mean pooling as in sentence-transformers. Differs in the optional factorised embedding.
+    """
+
+    def __init__(self, config: TextTowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        rank = config.rank or config.width
+        self.tokens = nn.Embedding(config.n_tokens, rank)
+        self.widen: nn.Module = nn.Identity()
+        if config.rank is not None:
+            self.widen = nn.Linear(rank, config.width)
+        self.positions = nn.Parameter(torch.zeros(config.max_tokens, config.width))
+        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_epsilon)
+        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.n_layers))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids, attention_mask (n, n_tokens) int64 -> (n, width)."""
+        return self.after_lookup(self.tokens(input_ids), attention_mask)
+
+    def after_lookup(self, looked_up: Tensor, attention_mask: Tensor) -> Tensor:
+        """The tower after the token table: (n, n_tokens, rank) -> (n, width)."""
+        n_tokens = looked_up.shape[1]
+        x = self.norm(self.widen(looked_up) + self.positions[:n_tokens])
+        mask = attention_mask.to(x.dtype)
+        bias = (mask[:, None, None, :] - 1.0) * 1e4  # (n, 1, 1, n_tokens)
+        for layer in self.layers:
+            x = layer(x, bias)
+        weights = mask[:, :, None]
+        pooled: Tensor = (x * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=EPSILON)
+        return pooled
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and feed-forward, normalised after each, as in BERT."""
+
+    def __init__(self, config: TextTowerConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.n_heads = config.n_heads
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm1 = nn.LayerNorm(width, eps=config.layer_norm_epsilon)
+        self.hidden = nn.Linear(width, config.n_hidden)
+        self.back = nn.Linear(config.n_hidden, width)
+        self.norm2 = nn.LayerNorm(width, eps=config.layer_norm_epsilon)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(n, n_tokens, width) -> same; bias (n, 1, 1, n_tokens) is very negative for padding."""
+        n, n_tokens, width = x.shape
+        heads = self.query_key_value(x).reshape(n, n_tokens, 3, self.n_heads, width // self.n_heads)
+        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (n, head, token, depth)
+        scores = query @ key.transpose(-1, -2) * (width // self.n_heads) ** -0.5 + bias
+        mixed = scores.softmax(dim=-1) @ value
+        mixed = mixed.transpose(1, 2).reshape(n, n_tokens, width)
+        x = self.norm1(x + self.out(mixed))
+        thought: Tensor = self.norm2(x + self.back(functional.gelu(self.hidden(x))))
+        return thought
+
+
+def embed_unit(vectors: Tensor) -> Tensor:
+    """Vectors (n, dim) scaled to unit length, in float32."""
+    return functional.normalize(vectors.float(), dim=-1, eps=EPSILON)
+
+
+def read_bert(
+    folder: Path, *, layers: Sequence[int] | None, rank: int | None, max_tokens: int
+) -> TextTower:
+    """A text tower with the weights of a published BERT sentence encoder.
+
+    folder: holds config.json and model.safetensors. layers: which of its layers to keep, None for
+    all. rank: None keeps the token table; a number replaces it by its best factorisation of that
+    rank (principal components), so that tokens keep their meaning. With all layers and no rank
+    this is the published encoder itself.
+    """
+    from safetensors.torch import load_file
+
+    facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    weights = {
+        name: value.float() for name, value in load_file(folder / "model.safetensors").items()
+    }
+    kept = range(facts["num_hidden_layers"]) if layers is None else layers
+    tower = TextTower(
+        TextTowerConfig(
+            n_tokens=facts["vocab_size"],
+            max_tokens=max_tokens,
+            rank=rank,
+            width=facts["hidden_size"],
+            n_layers=len(kept),
+            n_heads=facts["num_attention_heads"],
+            n_hidden=facts["intermediate_size"],
+            layer_norm_epsilon=facts["layer_norm_eps"],
+        )
+    )
+    table = weights["embeddings.word_embeddings.weight"]
+    ours: dict[str, Tensor] = {
+        "positions": weights["embeddings.position_embeddings.weight"][:max_tokens]
+        + weights["embeddings.token_type_embeddings.weight"][0],
+        "norm.weight": weights["embeddings.LayerNorm.weight"],
+        "norm.bias": weights["embeddings.LayerNorm.bias"],
+    }
+    if rank is None:
+        ours["tokens.weight"] = table
+    else:
+        mean = table.mean(dim=0)
+        _, _, components = torch.linalg.svd(table - mean, full_matrices=False)
+        ours["tokens.weight"] = (table - mean) @ components[:rank].T
+        ours["widen.weight"] = components[:rank].T.contiguous()
+        ours["widen.bias"] = mean
+    for i, layer in enumerate(kept):
+        ours |= _bert_layer(weights, f"encoder.layer.{layer}.", f"layers.{i}.")
+    tower.load_state_dict(ours)
+    return tower
+
+
+def _bert_layer(weights: Mapping[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
+    renamed = {
+        "attention.output.dense": "out",
+        "attention.output.LayerNorm": "norm1",
+        "intermediate.dense": "hidden",
+        "output.dense": "back",
+        "output.LayerNorm": "norm2",
+    }
+    layer = {
+        f"{ours}{new}.{part}": weights[f"{theirs}{old}.{part}"]
+        for old, new in renamed.items()
+        for part in ("weight", "bias")
+    }
+    for part in ("weight", "bias"):
+        layer[f"{ours}query_key_value.{part}"] = torch.cat(
+            [weights[f"{theirs}attention.self.{name}.{part}"] for name in ("query", "key", "value")]
+        )
+    return layer
