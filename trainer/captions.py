@@ -54,7 +54,7 @@ class CaptionsConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            steps=800, warmup_steps=60, learning_rate=1.5e-3, weight_decay=0.05, average=0.995
+            steps=2000, warmup_steps=60, learning_rate=1.5e-3, weight_decay=0.05, average=0.995
         )
     )
 
