@@ -251,6 +251,20 @@ class _SndfileDecoder:
         self._sound.close()
 
 
+class _Source:
+    """A file as FFmpeg reads it: a seek to where a damaged header points may fail in silence."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.tell = file.read, file.tell
+        self._file = file
+
+    def seek(self, offset: int, whence: int) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
 class _FFmpegDecoder:
     """FFmpeg through PyAV: MP3, M4A, WMA, the sound tracks of videos, and what libsndfile refuses."""
 
@@ -262,7 +276,7 @@ class _FFmpegDecoder:
         av.logging.set_level(None)
         try:
             # A list of other files (a playlist, say) must not make us open them.
-            self._container = av.open(file, options={"protocol_whitelist": ""})
+            self._container = av.open(_Source(file), options={"protocol_whitelist": ""})
         except self._errors as error:
             raise AudioError(
                 Cause.NOT_AUDIO, "neither libsndfile nor FFmpeg knows this format"
@@ -272,14 +286,18 @@ class _FFmpegDecoder:
             self._container.close()
             raise AudioError(Cause.NO_SOUND, "it has no sound track")
         self._stream = streams[0]
+        context = self._stream.codec_context
+        if context is None:
+            self._container.close()
+            raise AudioError(Cause.DAMAGED, "FFmpeg does not know how its sound is encoded")
         self._stream.thread_type = "NONE"  # files are decoded side by side instead
-        self.sample_rate: int = self._stream.codec_context.sample_rate or 0
-        self.n_channels: int = self._stream.codec_context.channels
+        self.sample_rate: int = context.sample_rate or 0
+        self.n_channels: int = context.channels
         if self.sample_rate <= 0 or self.n_channels <= 0:
             self._container.close()
             raise AudioError(Cause.DAMAGED, "its header gives no sample rate or no channels")
         container = self._container.format.name.split(",")[0]
-        self.format = f"{container}/{self._stream.codec_context.name}".upper()
+        self.format = f"{container}/{context.name}".upper()
 
     def blocks(self) -> Iterator[Array]:
         import av
