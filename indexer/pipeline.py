@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from indexer.plan import Plan, choose_targets, make_plan, settle
 from indexer.report import Progress, Report, Silent
 from indexer.scan import hash_of
-from soundsearch.audio import AudioFile, Window, read_windows
+from soundsearch.audio import AudioFile, Window, read_windows, unreadable
 from soundsearch.cache import refresh
 from soundsearch.encoder import BATCH_SIZE, Encoder
 from soundsearch.errors import AudioError, Cause
@@ -203,7 +203,7 @@ class _Run:
         config = self.encoder.bundle.audio
         clock = _Clock()
         try:
-            content_hash = _hash(todo.path)
+            content_hash = hash_of(todo.path)
             if todo.before is not None and todo.before.content_hash == content_hash:
                 todo.end = _End(content_hash, unchanged=True)
                 return
@@ -233,8 +233,9 @@ class _Run:
                     audio.format,
                     audio.damage,
                 )
-        except AudioError as error:
-            todo.end = Failed(todo.file, error.cause, error.reason, keep=error.cause in PASSING)
+        except (AudioError, OSError) as error:
+            why = unreadable(error) if isinstance(error, OSError) else error
+            todo.end = Failed(todo.file, why.cause, why.reason, keep=why.cause in PASSING)
         finally:
             clock.lap("decode")
             with self._shares:
@@ -335,17 +336,6 @@ def _indexed(todo: _Open, end: _End) -> Indexed:
         embeddings=np.concatenate(todo.embeddings),
         damage=end.damage,
     )
-
-
-def _hash(path: Path) -> bytes:
-    try:
-        return hash_of(path)
-    except FileNotFoundError as error:
-        raise AudioError(Cause.VANISHED, "the file is not there any more") from error
-    except PermissionError as error:
-        raise AudioError(Cause.NOT_PERMITTED, "permission to read it is denied") from error
-    except OSError as error:
-        raise AudioError(Cause.UNREADABLE, f"it cannot be read ({error.strerror})") from error
 
 
 class _Clock:

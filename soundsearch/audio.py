@@ -191,12 +191,17 @@ def _open(path: Path) -> BinaryIO:
     """Open for reading, by any name the file system allows; unbuffered, as libsndfile reads too."""
     try:
         return open(path, "rb", buffering=0)
-    except FileNotFoundError as error:
-        raise AudioError(Cause.VANISHED, "the file is not there any more") from error
-    except PermissionError as error:
-        raise AudioError(Cause.NOT_PERMITTED, "permission to read it is denied") from error
     except OSError as error:
-        raise AudioError(Cause.UNREADABLE, f"it cannot be read ({error.strerror})") from error
+        raise unreadable(error) from error
+
+
+def unreadable(error: OSError) -> AudioError:
+    """What it means for a recording that its file cannot be opened or read."""
+    if isinstance(error, FileNotFoundError):
+        return AudioError(Cause.VANISHED, "the file is not there any more")
+    if isinstance(error, PermissionError):
+        return AudioError(Cause.NOT_PERMITTED, "permission to read it is denied")
+    return AudioError(Cause.UNREADABLE, f"it cannot be read ({error.strerror})")
 
 
 class _GaveUpError(Exception):
