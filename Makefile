@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   := build/demo
 LIBRARY ?=
+DATA   ?= ../shared/data
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 # The library that is asked, and the index it is put into.
@@ -42,6 +43,9 @@ lint: $(VENV)/.all ## style, types, layers
 
 docs: $(VENV)/.all ## write docs/cli.md anew
 	$(BIN)/python -m tests.cli_docs docs/cli.md
+
+starter: $(VENV)/.all ## train the encoder that ships anew, into build/starter (hours)
+	$(SOUNDSEARCH) train starter "$(DATA)" --run runs/starter --out build/starter
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) build
