@@ -53,7 +53,13 @@ def vectors_at(store: Store, connection: Connection) -> tuple[VectorIndex, bool]
     vectors = _loaded(path, dim)
     if vectors is not None:
         return vectors, True
-    stale = (_loaded(other, dim) for other in _files(store.folder) if other != path)
+    # A file of a future that a restored backup knows nothing of may hold other windows under ids
+    # that have been given out again since: only what this database grew out of can be caught up.
+    stale = (
+        _loaded(other, dim)
+        for other in _files(store.folder)
+        if other != path and store.has_had_revision(connection, _revision_of(other))
+    )
     vectors = next((found for found in stale if found is not None), VectorIndex(dim))
     _catch_up(store, connection, vectors)
     return vectors, False
@@ -115,3 +121,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _file_of(folder: Path, revision: str) -> Path:
     return folder / f"vectors-{revision}.faiss"
+
+
+def _revision_of(path: Path) -> str:
+    return path.stem.removeprefix("vectors-")

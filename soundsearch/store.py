@@ -80,8 +80,13 @@ index_table = sa.Table(  # one row
     sa.Column("encoder_version", sa.Text, nullable=False),
     sa.Column("encoder_fingerprint", sa.Text, nullable=False),
     sa.Column("dim", sa.Integer, nullable=False),
-    sa.Column("revision", sa.Text, nullable=False),
     sa.Column("created_at", sa.Text, nullable=False),
+)
+revisions_table = sa.Table(  # one row per transaction
+    "revisions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("token", sa.Text, nullable=False),
 )
 roots_table = sa.Table(
     "roots",
@@ -124,7 +129,8 @@ def _create_schema(connection: Connection) -> None:
     for statement in (
         "CREATE TABLE index_info (id INTEGER PRIMARY KEY CHECK (id = 1), "
         "encoder_name TEXT NOT NULL, encoder_version TEXT NOT NULL, encoder_fingerprint TEXT NOT NULL, "
-        "dim INTEGER NOT NULL, revision TEXT NOT NULL, created_at TEXT NOT NULL)",
+        "dim INTEGER NOT NULL, created_at TEXT NOT NULL)",
+        "CREATE TABLE revisions (id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE)",
         "CREATE TABLE roots (id INTEGER PRIMARY KEY AUTOINCREMENT, path NOT NULL UNIQUE, added_at TEXT NOT NULL)",
         "CREATE TABLE recordings (id INTEGER PRIMARY KEY AUTOINCREMENT, "
         "root_id INTEGER NOT NULL REFERENCES roots(id), relative_path NOT NULL, "
@@ -283,7 +289,6 @@ class Store:
                         encoder_version=encoder.version,
                         encoder_fingerprint=encoder.fingerprint,
                         dim=encoder.dim,
-                        revision="",
                         created_at=_now(),
                     )
                 )
@@ -359,7 +364,7 @@ class Store:
         """All or nothing: commits at the end, rolls back on any error, and gives a new revision."""
         with _translated(self.folder), self.engine.begin() as connection:
             yield connection
-            connection.execute(index_table.update().values(revision=secrets.token_hex(8)))
+            connection.execute(revisions_table.insert().values(token=secrets.token_hex(8)))
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -526,7 +531,13 @@ class Store:
 
     def revision(self, connection: Connection) -> str:
         """A token that every write changes: what was derived under another one may be stale."""
-        return str(connection.execute(sa.select(index_table.c.revision)).scalar_one())
+        latest = sa.select(revisions_table.c.token).order_by(revisions_table.c.id.desc()).limit(1)
+        return str(connection.execute(latest).scalar_one())
+
+    def has_had_revision(self, connection: Connection, token: str) -> bool:
+        """Whether this state grew out of that revision; one of a lost future is unknown here."""
+        found = sa.select(revisions_table.c.id).where(revisions_table.c.token == token)
+        return connection.execute(found).first() is not None
 
     def roots(self, connection: Connection) -> list[Root]:
         """All roots, by path."""

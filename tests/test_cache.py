@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -245,3 +246,18 @@ def test_an_odd_embedding_is_one_clear_error(store: Store) -> None:
         connection.commit()
     with pytest.raises(StoreError, match="not a finite unit vector; run: soundsearch repair"):
         cache.load_vectors(store)
+
+
+def test_after_a_backup_was_restored_no_vector_of_the_lost_future_remains(
+    tmp_path: Path, store: Store
+) -> None:
+    store.close()
+    backup = shutil.copy(store.folder / "soundsearch.db", tmp_path / "backup.db")
+    put(store, ROOT, "lost.wav", [(1, 0), (0, 1)])
+    cache.load_vectors(store)
+    store.close()
+    for leftover in store.folder.glob("soundsearch.db*"):
+        leftover.unlink()
+    shutil.copy(backup, store.folder / "soundsearch.db")
+    put(store, ROOT, "other.wav", [(3, 4), (4, 3)])  # under the ids that the lost one had
+    _assert_in_step(store, cache.load_vectors(store))
