@@ -25,11 +25,11 @@ ifeq ($(LIBRARY),)
 	@$(SOUNDSEARCH) demo "$(ASKED)"
 endif
 	@$(SOUNDSEARCH) index "$(ASKED)" --index "$(INDEX)"
-	@for text in "dog barking in rain" "church bell ringing" "engine running"; do \
+	@for text in "dog barking in rain" "waves on the beach" "motorcycle engine"; do \
 	  echo; echo "\$$ soundsearch query \"$$text\""; $(QUERY) "$$text" || exit 1; \
 	done
-	@echo; echo "\$$ soundsearch similar (the first hit for \"dog barking\")"
-	@$(QUERY) -k 1 --null "dog barking" | xargs -0 -I FILE \
+	@echo; echo "\$$ soundsearch similar (the first hit for \"police siren\")"
+	@$(QUERY) -k 1 --null "police siren" | xargs -0 -I FILE \
 	  $(SOUNDSEARCH) similar --index "$(INDEX)" --root "$(ASKED)" -k 3 FILE
 
 test: $(VENV)/.all ## run the tests
