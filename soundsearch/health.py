@@ -159,7 +159,7 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
         if bundle is not None:
             check_same_encoder(store, bundle)
         if any(problem.kind == "encoder" for problem in problems):
-            copy_bundle(bundle or _twin_of_pinned(store), store.folder)
+            copy_bundle(bundle or pinned_bundle(store, own_copy=False), store.folder)
             done.append("put back the encoder")
         odd = {p.recording_id for p in problems if p.kind == "rows" and p.recording_id is not None}
         if odd:
@@ -173,19 +173,6 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
             refresh(store)
             done.append("made the FAISS file again")
     return done
-
-
-def _twin_of_pinned(store: Store) -> EncoderBundle:
-    """A bundle of the pinned fingerprint that is not the index's own, damaged copy."""
-    own = store.folder / COPY
-    aside = store.folder / f".{COPY}-damaged"
-    if own.exists():
-        own.rename(aside)
-    try:
-        return pinned_bundle(store)
-    finally:
-        if aside.exists():
-            aside.rename(own)
 
 
 def _encoder_problems(store: Store, connection: Connection) -> Iterator[Problem]:

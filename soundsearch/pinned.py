@@ -42,15 +42,17 @@ def copy_bundle(bundle: EncoderBundle, folder: Path) -> None:
     aside.rename(copy)
 
 
-def pinned_bundle(store: Store) -> EncoderBundle:
+def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:
     """The bundle an index is pinned to: its own copy, or one of the same fingerprint elsewhere.
 
+    own_copy: whether the copy may be it; not where that one is damaged.
     Raises IndexMismatchError naming what was wanted and what there is.
     """
     with store.snapshot() as connection:
         pinned = store.encoder(connection)
     found = []
-    for candidate in (store.folder / COPY, *bundle_folders()):
+    own = [store.folder / COPY] if own_copy else []
+    for candidate in (*own, *bundle_folders()):
         try:
             bundle = EncoderBundle.read(candidate)
         except BundleError as error:
@@ -62,7 +64,7 @@ def pinned_bundle(store: Store) -> EncoderBundle:
         found.append(str(PinnedEncoder.of(bundle)) + ("" if complete else " (files are missing)"))
     raise IndexMismatchError(
         f"{store.folder}: this index was built with {pinned}, which is not at hand; found: "
-        f"{'; '.join(found)}. Get that bundle back and run: soundsearch repair --model BUNDLE"
+        f"{'; '.join(found) or 'no encoder'}. Get that bundle back and run: soundsearch repair --model BUNDLE"
     )
 
 

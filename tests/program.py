@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +47,22 @@ def start(
         start_new_session=True,
         **{"env": environment(), **options},
     )
+
+
+@contextlib.contextmanager
+def another_writer(index: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the writer's lock of an index until the end of the block."""
+    program = (
+        "import sys; from pathlib import Path; from soundsearch.store import Store\n"
+        "with Store(Path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(index)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process

@@ -4,8 +4,6 @@ import contextlib
 import logging
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from soundsearch.store import Store
 from soundsearch.vectors import VectorIndex
 from tests.filled_store import FLAT, put, unit
 from tests.ordinary_user import open_folder, ordinary_user
+from tests.program import another_writer
 
 ROOT = Path("/library")
 
@@ -199,17 +198,7 @@ def test_without_saving_no_file_appears(store: Store) -> None:
 
 
 def test_nothing_is_saved_while_another_process_writes(store: Store) -> None:
-    program = (
-        "import sys; from pathlib import Path; from soundsearch.store import Store\n"
-        "with Store(Path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(store.folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+    with another_writer(store.folder):
         _assert_in_step(store, cache.load_vectors(store))
         assert _files(store) == []
     cache.load_vectors(store)

@@ -4,8 +4,6 @@ import contextlib
 import os
 import sqlite3
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from soundsearch import store as store_module
 from soundsearch.errors import IndexBusyError, StoreError
 from soundsearch.store import Failed, FileFacts, Indexed, PinnedEncoder, State, Store, metadata
 from tests.filled_store import FLAT, find, put, recording, windows_of
+from tests.program import another_writer
 
 ROOT = Path("/library")
 
@@ -183,7 +182,7 @@ def test_no_migration_while_another_process_writes(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "MIGRATIONS", [*store_module.MIGRATIONS, _add_note])
-    with _another_writer(store), pytest.raises(IndexBusyError):
+    with another_writer(store.folder), pytest.raises(IndexBusyError):
         Store.open(store.folder)
 
 
@@ -286,27 +285,9 @@ def test_a_second_writer_is_told_so(store: Store) -> None:
         pass
 
 
-@contextlib.contextmanager
-def _another_writer(store: Store) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the writer's lock."""
-    program = (
-        "import sys; from pathlib import Path; from soundsearch.store import Store\n"
-        "with Store(Path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(store.folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process
-
-
 def test_a_writer_in_another_process(store: Store) -> None:
     put(store, ROOT, "a.wav")
-    with _another_writer(store) as process:
+    with another_writer(store.folder) as process:
         with pytest.raises(IndexBusyError), store.lock():
             pass
         assert _states(store) == {"a.wav": State.INDEXED}  # reading goes on

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from indexer.plan import Plan
     from indexer.report import Report
-    from soundsearch.store import Store
+    from soundsearch.store import Root, Store
 
 
 def index(
@@ -62,6 +62,7 @@ def index(
     Example: soundsearch index ~/Sounds /mnt/archive --exclude "*.asd"
     """
     from indexer.pipeline import run
+    from indexer.plan import choose_targets, make_plan
     from soundsearch.encoder import Encoder
     from soundsearch.paths import index_folder
     from soundsearch.pinned import check_same_encoder, create_index, pinned_bundle
@@ -74,9 +75,13 @@ def index(
     store = Store.open(folder) if Store.exists(folder) else None
     if store and wanted:
         check_same_encoder(store, wanted)
-    _check_paths(store, paths)
+    roots = _known_roots(store)
+    if not paths and not roots:
+        raise typer.BadParameter("give at least one folder: nothing has been indexed yet")
+    places = paths or [root.path for root in roots]
+    targets = choose_targets(roots, places)  # refuses impossible paths before all else
     if dry_run:
-        _preview(store, paths, exclude or [], json)
+        _preview(make_plan(store, targets, exclude or []), json)
         return
     if store is None:
         store = create_index(folder, wanted or find_bundle(DEFAULT_MODEL))
@@ -85,7 +90,7 @@ def index(
         plan, report = run(
             store,
             encoder,
-            paths or _known_roots(store),
+            places,
             exclude=exclude or [],
             jobs=jobs,
             prune=prune,
@@ -101,33 +106,16 @@ def index(
         raise typer.Exit(1)
 
 
-def _known_roots(store: Store) -> list[Path]:
+def _known_roots(store: Store | None) -> list[Root]:
+    if store is None:
+        return []
     with store.snapshot() as connection:
-        return [root.path for root in store.roots(connection)]
+        return store.roots(connection)
 
 
-def _check_paths(store: Store | None, paths: list[Path] | None) -> None:
-    """Refuse impossible paths before anything is made."""
-    from indexer.plan import choose_targets
-
-    if not paths and (store is None or not _known_roots(store)):
-        raise typer.BadParameter("give at least one folder: nothing has been indexed yet")
-    roots = []
-    if store is not None:
-        with store.snapshot() as connection:
-            roots = store.roots(connection)
-    choose_targets(roots, paths or [])
-
-
-def _preview(store: Store | None, paths: list[Path] | None, exclude: list[str], json: bool) -> None:
-    from indexer.plan import choose_targets, make_plan
+def _preview(plan: Plan, json: bool) -> None:
     from soundsearch.render import near, to_json
 
-    roots = []
-    if store is not None:
-        with store.snapshot() as connection:
-            roots = store.roots(connection)
-    plan = make_plan(store, choose_targets(roots, paths or [root.path for root in roots]), exclude)
     todo = {
         "new": [plan.path_of(file) for file in plan.new],
         "changed": [plan.path_of(file) for _, file in plan.changed],
