@@ -32,7 +32,9 @@ from soundsearch.bundle import (
 )
 from soundsearch.errors import SoundsearchError
 from soundsearch.features import FeatureConfig
-from trainer.towers import AudioTower, ResidualBlock, TextTower, embed_unit
+from trainer.towers.bert import TextTower
+from trainer.towers.compact import AudioTower, ResidualBlock
+from trainer.towers.unit import embed_unit
 
 Array = NDArray[np.float32]
 

@@ -47,7 +47,8 @@ def starter(
         import logging
 
         from trainer.data.manifests import find_data
-        from trainer.starter import StarterConfig, make_starter
+        from trainer.starter.config import StarterConfig
+        from trainer.starter.recipe import make_starter
     except ImportError as error:
         raise SoundsearchError(
             f"training needs packages that search does not ({error.name} is missing); "

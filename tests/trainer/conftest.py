@@ -17,12 +17,12 @@ from soundsearch.audio import AudioConfig
 from soundsearch.bundle import TextConfig
 from soundsearch.features import KaldiFbank
 from tests.sounds import noise, tone, write
-from trainer.captions import CaptionsConfig
-from trainer.distil import DistilConfig
 from trainer.loop import LoopConfig
-from trainer.starter import StarterConfig
-from trainer.text_corpus import CorpusConfig
-from trainer.towers import AudioTowerConfig
+from trainer.starter.align import CaptionsConfig
+from trainer.starter.config import StarterConfig
+from trainer.starter.corpus import CorpusConfig
+from trainer.starter.distil import DistilConfig
+from trainer.towers.compact import AudioTowerConfig
 
 RATE = 8000
 WORDS = "low tone high hiss buzz of and a the sound whistle rumble"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from soundsearch.cli.train import app
 from soundsearch.errors import SoundsearchError
-from trainer.starter import StarterConfig
+from trainer.starter.config import StarterConfig
 
 
 def invoke(*arguments: object) -> Any:
@@ -27,7 +27,7 @@ def test_it_runs_the_recipe_with_the_steps_and_seed_asked_for(
         asked.append((data, run, out, config))
         return type("Bundle", (), {"folder": out})
 
-    monkeypatch.setattr("trainer.starter.make_starter", make_starter)
+    monkeypatch.setattr("trainer.starter.recipe.make_starter", make_starter)
     run, out = tmp_path / "run", tmp_path / "out"
     result = invoke(
         "starter",
@@ -55,7 +55,7 @@ def test_without_arguments_the_recipe_is_the_shipped_one(
 ) -> None:
     asked: list[StarterConfig] = []
     monkeypatch.setattr(
-        "trainer.starter.make_starter",
+        "trainer.starter.recipe.make_starter",
         lambda data, run, out, config: asked.append(config) or type("Bundle", (), {"folder": out}),
     )
     invoke("starter", made_data, "--run", tmp_path, "--out", tmp_path)

@@ -16,10 +16,12 @@ from soundsearch.bundle import AUDIO_TOWER, TEXT_TOWER, EncoderBundle
 from soundsearch.encoder import Encoder
 from soundsearch.errors import SoundsearchError
 from tests.sounds import noise, tone
-from trainer.distil import read_tokenizer
 from trainer.export import ExportedAudio, export_bundle, export_onnx, halve
-from trainer.starter import StarterConfig
-from trainer.towers import AudioTower, embed_unit, read_bert
+from trainer.starter.config import StarterConfig
+from trainer.starter.distil import read_tokenizer
+from trainer.towers.bert import read_bert
+from trainer.towers.compact import AudioTower
+from trainer.towers.unit import embed_unit
 
 TEXTS = ["hiss", "the sound of a low tone and a whistle", "Rumble!"]
 

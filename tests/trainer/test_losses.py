@@ -7,7 +7,7 @@ import math
 import torch
 
 from trainer.losses import contrastive_loss, cosine_loss, similarity_loss
-from trainer.towers import embed_unit
+from trainer.towers.unit import embed_unit
 
 
 def slow_contrastive_loss(

@@ -11,9 +11,9 @@ import pytest
 from soundsearch.audio import AudioFile, read_windows
 from soundsearch.features import compute_features
 from tests.sounds import noise, write
-from trainer.data.cache import build_cache
 from trainer.data.manifests import Clip, ManifestError, read_sounds
-from trainer.starter import StarterConfig
+from trainer.starter.cache import build_cache
+from trainer.starter.config import StarterConfig
 
 
 def clip_of(path: Path) -> Clip:

@@ -11,12 +11,21 @@ import pytest
 import torch
 
 from tests.sounds import noise, tone, write
-from trainer.captions import Aligner, Batches, CaptionsConfig, align, head_from, relations, texts_of
-from trainer.data.cache import LogMelCache, build_cache
 from trainer.data.manifests import Clip
 from trainer.loop import LoopConfig
-from trainer.starter import StarterConfig
-from trainer.towers import AudioTower, embed_unit
+from trainer.starter.align import (
+    Aligner,
+    Batches,
+    CaptionsConfig,
+    align,
+    head_from,
+    relations,
+    texts_of,
+)
+from trainer.starter.cache import LogMelCache, build_cache
+from trainer.starter.config import StarterConfig
+from trainer.towers.compact import AudioTower
+from trainer.towers.unit import embed_unit
 
 N = 8
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from trainer.towers import AudioTower, AudioTowerConfig, embed_unit, read_bert
+from trainer.towers.bert import read_bert
+from trainer.towers.compact import AudioTower, AudioTowerConfig
+from trainer.towers.unit import embed_unit
 
 SMALL = AudioTowerConfig(widths=(4, 8), depths=(1, 1), pooled=8, dim=6)
 

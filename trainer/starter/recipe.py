@@ -1,4 +1,4 @@
-"""The recipe of the shipped `starter` bundle: all constants, and the stages in order.
+"""The recipe of the shipped `starter` bundle: its stages in order.
 
     decode -> teach -> distil -> embed -> align -> export -> evaluate -> card
 
@@ -17,7 +17,6 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +27,33 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from soundsearch.audio import AudioConfig
-from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
+from soundsearch.bundle import EncoderBundle, sha256_of
 from soundsearch.encoder import Encoder
-from soundsearch.features import KaldiFbank
 from soundsearch.metrics import best_ranks, recall_at_k
-from trainer import evaluate, model_card
-from trainer.captions import Aligner, Batches, CaptionsConfig, ClipTexts, align, head_from, texts_of
-from trainer.data.cache import LogMelCache, build_cache
+from trainer import evaluate
 from trainer.data.manifests import ESC10, SOUNDS, Clip, digest, of_split, read_esc10, read_sounds
-from trainer.distil import (
-    DistilConfig,
+from trainer.export import export_bundle
+from trainer.starter import card
+from trainer.starter.align import (
+    Aligner,
+    Batches,
+    ClipTexts,
+    align,
+    head_from,
+    texts_of,
+)
+from trainer.starter.cache import LogMelCache, build_cache
+from trainer.starter.config import StarterConfig
+from trainer.starter.corpus import (
+    AUDIOCAPS_TRAIN,
+    AUDIOCAPS_VALID,
+    ONTOLOGY,
+    Lesson,
+    build_corpus,
+    read_audiocaps,
+    whole_words,
+)
+from trainer.starter.distil import (
     TokenIds,
     agreement,
     distil,
@@ -47,18 +62,9 @@ from trainer.distil import (
     read_tokenizer,
     teach,
 )
-from trainer.export import export_bundle
-from trainer.text_corpus import (
-    AUDIOCAPS_TRAIN,
-    AUDIOCAPS_VALID,
-    ONTOLOGY,
-    CorpusConfig,
-    Lesson,
-    build_corpus,
-    read_audiocaps,
-    whole_words,
-)
-from trainer.towers import AudioTower, AudioTowerConfig, TextTower, embed_unit, read_bert
+from trainer.towers.bert import TextTower, read_bert
+from trainer.towers.compact import AudioTower
+from trainer.towers.unit import embed_unit
 
 logger = logging.getLogger(__name__)
 
@@ -68,64 +74,6 @@ WEIGHTS = "weights.safetensors"
 DONE = "done.json"
 EXAM = "exam.json"
 TEACHER = "model.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StarterConfig:
-    """Everything that decides the bundle. features.mean and .std are measured, not chosen.
-
-    longest_s: seconds of a recording that training sees at most. n_held_out: captions on which
-    the text tower is compared with its teacher.
-    """
-
-    name: str = "starter"
-    version: str = "1"
-    description: str = "Small general encoder for sound effects, nature, machines, music and voices"
-    licence: str = "Apache-2.0"
-    audio: AudioConfig = field(
-        default_factory=lambda: AudioConfig(
-            sample_rate=32000, window_s=3.0, hop_s=1.5, short="repeat"
-        )
-    )
-    features: KaldiFbank = field(
-        default_factory=lambda: KaldiFbank(n_mels=64, n_frames=298, f_min=50.0, f_max=14000.0)
-    )
-    text: TextConfig = field(
-        default_factory=lambda: TextConfig(max_tokens=64, prompt="the sound of {}")
-    )
-    longest_s: float = 30.0
-    n_held_out: int = 500
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
-    distil: DistilConfig = field(default_factory=DistilConfig)
-    tower: AudioTowerConfig = field(default_factory=AudioTowerConfig)
-    captions: CaptionsConfig = field(default_factory=CaptionsConfig)
-
-    def seeded(self, seed: int) -> StarterConfig:
-        """The same recipe with every random choice made from another seed."""
-        return dataclasses.replace(
-            self,
-            corpus=dataclasses.replace(self.corpus, seed=seed),
-            distil=dataclasses.replace(self.distil, seed=seed),
-            captions=dataclasses.replace(self.captions, seed=seed),
-        )
-
-    def with_steps(self, distil: int | None, captions: int | None) -> StarterConfig:
-        """The same recipe, cut short or drawn out."""
-
-        def stretched(loop: Any, steps: int | None) -> Any:
-            if steps is None:
-                return loop
-            return dataclasses.replace(
-                loop, steps=steps, warmup_steps=min(loop.warmup_steps, steps)
-            )
-
-        return dataclasses.replace(
-            self,
-            distil=dataclasses.replace(self.distil, loop=stretched(self.distil.loop, distil)),
-            captions=dataclasses.replace(
-                self.captions, loop=stretched(self.captions.loop, captions)
-            ),
-        )
 
 
 class Run:
@@ -259,14 +207,14 @@ def make_starter(
             **_rounded(evaluate.evaluate(Encoder(bundle), data)),
         },
         "text tower against its teacher": {
-            "command": model_card.COMMAND,
+            "command": card.COMMAND,
             "texts": f"first {len(held_out)} captions of AudioCaps val",
             **_rounded(json.loads((distilled / EXAM).read_text(encoding="utf-8"))),
         },
     }
-    card = model_card.render(bundle, results, config, clips, cache.failed, run_folder)
-    (bundle.folder / model_card.NAME).write_text(card, encoding="utf-8")
-    model_card.finish(bundle, results).write()
+    text = card.render(bundle, results, config, clips, cache.failed, run_folder)
+    (bundle.folder / card.NAME).write_text(text, encoding="utf-8")
+    card.finish(bundle, results).write()
     return install(bundle.folder, out)
 
 
@@ -385,7 +333,7 @@ def _export(
             "version": config.version,
             "description": config.description,
             "licence": config.licence,
-            "provenance": model_card.PROVENANCE,
+            "provenance": card.PROVENANCE,
         },
     )
 

@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainer.augment import AugmentConfig, augment, mix
-from trainer.data.cache import LogMelCache
 from trainer.data.manifests import Clip
 from trainer.loop import LoopConfig, generator_of, train
 from trainer.losses import contrastive_loss
-from trainer.text_corpus import TEMPLATES
-from trainer.towers import AudioTower, embed_unit
+from trainer.starter.augment import AugmentConfig, augment, mix
+from trainer.starter.cache import LogMelCache
+from trainer.starter.corpus import TEMPLATES
+from trainer.towers.compact import AudioTower
+from trainer.towers.unit import embed_unit
 
 Array = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.manifests import of_split, read_esc10, read_sounds
-from trainer.text_corpus import CorpusConfig, build_corpus, plural, whole_words, with_typo
+from trainer.starter.corpus import CorpusConfig, build_corpus, plural, whole_words, with_typo
 
 WORDS = ["bell", "door", "engine"]
 

@@ -20,8 +20,9 @@ from torch import Tensor
 from soundsearch.errors import SoundsearchError
 from trainer.loop import LoopConfig, generator_of, train
 from trainer.losses import cosine_loss, similarity_loss
-from trainer.text_corpus import Lesson
-from trainer.towers import TextTower, embed_unit, read_bert
+from trainer.starter.corpus import Lesson
+from trainer.towers.bert import TextTower, read_bert
+from trainer.towers.unit import embed_unit
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from trainer.augment import (
+from trainer.starter.augment import (
     FLOOR,
     PER_DB,
     AugmentConfig,

@@ -7,13 +7,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from soundsearch.bundle import EncoderBundle, sha256_of
 from trainer.data.manifests import Clip, of_split
-
-if TYPE_CHECKING:
-    from trainer.starter import StarterConfig
+from trainer.starter.config import StarterConfig
 
 NAME = "model_card.md"
 COMMAND = "soundsearch train starter DATA --run RUN --out BUNDLE"
@@ -44,7 +42,7 @@ def render(
 {bundle.description}. Texts and windows of {bundle.audio.window_s:g} s of sound become vectors of
 {bundle.dim} numbers in one space. Licence of these weights: {bundle.licence}.
 
-Made by `{COMMAND}`; every constant stands below and in `trainer/starter.py`.
+Made by `{COMMAND}`; every constant stands below and in `trainer/starter/config.py`.
 
 ## Measured
 

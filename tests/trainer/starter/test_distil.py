@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.distil import (
+from trainer.loop import LoopConfig
+from trainer.starter.corpus import Lesson
+from trainer.starter.distil import (
     DistilConfig,
     TokenIds,
     agreement,
@@ -16,9 +18,7 @@ from trainer.distil import (
     read_tokenizer,
     teach,
 )
-from trainer.loop import LoopConfig
-from trainer.text_corpus import Lesson
-from trainer.towers import read_bert
+from trainer.towers.bert import read_bert
 
 TEXTS = ["low tone", "the sound of a high whistle", "hiss", "rumble and buzz"]
 

@@ -13,7 +13,7 @@ from soundsearch.bundle import EncoderBundle
 from soundsearch.encoder import Encoder
 from soundsearch.registry import SHIPPED
 from trainer.evaluate import evaluate
-from trainer.starter import StarterConfig, fingerprint_of, make_starter
+from trainer.starter.recipe import StarterConfig, fingerprint_of, make_starter
 
 #: What the shipped encoder must reach on the validation split.
 FLOOR = {"text_to_audio_recall_at_10": 0.30, "esc10_zero_shot_top_1": 0.60}
