@@ -1,4 +1,4 @@
-"""`soundsearch train ...`: make an encoder bundle."""
+"""`soundsearch train starter`: the recipe of the shipped bundle."""
 
 from __future__ import annotations
 
@@ -7,21 +7,9 @@ from typing import Annotated
 
 import typer
 
-from soundsearch.errors import SoundsearchError
-
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Train an encoder and write it as a bundle.",
-)
+from soundsearch.cli.train.extra import training_extra
 
 
-@app.callback()
-def train() -> None:
-    """Train an encoder and write it as a bundle."""
-
-
-@app.command()
 def starter(
     data: Annotated[Path, typer.Argument(help="Folder with sounds.csv, esc10.csv and captions/.")],
     run: Annotated[
@@ -43,17 +31,12 @@ def starter(
 
     Example: soundsearch train starter ../shared/data --run runs/starter --out my-bundle
     """
-    try:
+    with training_extra():
         import logging
 
         from trainer.data.manifests import find_data
         from trainer.starter.config import StarterConfig
         from trainer.starter.recipe import make_starter
-    except ImportError as error:
-        raise SoundsearchError(
-            f"training needs packages that search does not ({error.name} is missing); "
-            "install them with: pip install 'soundsearch[train]'"
-        ) from error
     logging.getLogger("trainer").setLevel(logging.INFO)  # progress, on stderr
     config = StarterConfig().seeded(seed).with_steps(text_steps, audio_steps)
     bundle = make_starter(find_data(data), run, out, config)

@@ -1,0 +1,24 @@
+"""`soundsearch train ...`: from recordings and pictures to an encoder bundle.
+
+One module a part of the way; this one puts their commands into order.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from soundsearch.cli.train import starter
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Train an encoder and write it as a bundle.",
+)
+
+
+@app.callback()
+def train() -> None:
+    """Train an encoder and write it as a bundle."""
+
+
+app.command()(starter.starter)
