@@ -1,4 +1,4 @@
-"""Files to windows: decode, downmix, resample, cut.
+"""Files to windows: decode, make mono, resample, cut.
 
 In: a path. Out: mono windows at the encoder's sample rate, one after the other, so a recording of
 many hours needs no more memory than a short one. Two decoders stand behind it: libsndfile
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     import av
 
 Array = NDArray[np.float32]
+#: How channels become one: their mean, or the first alone.
+Channels = Literal["mean", "first"]
+#: What a recording shorter than one window becomes.
+Short = Literal["repeat", "zeros", "keep"]
+#: What stands for a whole short recording.
+Clip = Literal["windows", "centre"]
+#: From (channel, time) to what is wanted of it.
+_Pick = Callable[[Array], Array]
 
 #: Shorter recordings are refused: there is nothing in them to hear.
 SHORTEST_S = 0.010
@@ -49,6 +57,8 @@ CUT_SHORT = re.compile(r"^(?:data|SSND) *: (\d+) \(should be (\d+)\)", re.MULTIL
 OPEN_END_BYTES = 0x7FFFF000
 #: How finely soxr resamples; HQ is its 20-bit setting.
 RESAMPLING_QUALITY = "HQ"
+#: Marks a field that bundles were first written without: at its default it is not told.
+ADDED_LATER = {"added later": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +68,17 @@ class AudioConfig:
     sample_rate: Hz, or None for the recording's own (VIP-ANT). window_s, hop_s: seconds.
     short: what a recording shorter than one window becomes: repeated, filled up with zeros, or
     left as it is for the front end to pad.
+    channels: what a window is made of where there are several channels.
+    clip: what stands for a whole short recording: all its windows, or one stretch of window_s at
+    its centre (see `clips.py`).
     """
 
     sample_rate: int | None
     window_s: float
     hop_s: float
-    short: Literal["repeat", "zeros", "keep"] = "repeat"
+    short: Short = "repeat"
+    channels: Channels = field(default="mean", metadata=ADDED_LATER)
+    clip: Clip = field(default="windows", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if self.sample_rate is not None and self.sample_rate < LOWEST_RATE_HZ:
@@ -74,6 +89,23 @@ class AudioConfig:
             raise ValueError(f"need 0 < hop_s <= window_s, not {self.hop_s} and {self.window_s}")
         if self.short not in ("repeat", "zeros", "keep"):
             raise ValueError(f"short must be repeat, zeros or keep, not {self.short!r}")
+        if self.channels not in ("mean", "first"):
+            raise ValueError(f"channels must be mean or first, not {self.channels!r}")
+        if self.clip not in ("windows", "centre"):
+            raise ValueError(f"clip must be windows or centre, not {self.clip!r}")
+
+    def rate_for(self, sample_rate: int) -> int:
+        """Rate in Hz at which the encoder hears a recording of this rate.
+
+        Raises AudioError where that is the recording's own and below LOWEST_RATE_HZ.
+        """
+        rate = self.sample_rate or sample_rate
+        if rate < LOWEST_RATE_HZ:
+            raise AudioError(
+                Cause.TOO_SLOW,
+                f"its sample rate is {rate} Hz, this encoder needs at least {LOWEST_RATE_HZ} Hz",
+            )
+        return rate
 
 
 @dataclass(frozen=True)
@@ -91,14 +123,19 @@ class Window:
     @property
     def is_silent(self) -> bool:
         """Whether nothing in it reaches one step of 16-bit audio."""
-        return bool(np.abs(self.waveform).max(initial=0.0) < SILENCE_PEAK)
+        return is_silent(self.waveform)
+
+
+def is_silent(waveform: Array) -> bool:
+    """Whether no sample, of any channel, reaches one step of 16-bit audio."""
+    return bool(np.abs(waveform).max(initial=0.0) < SILENCE_PEAK)
 
 
 class AudioFile:
-    """An opened recording: its facts, and its sound as mono blocks.
+    """An opened recording: its facts, and its sound as mono blocks or all channels at once.
 
-    sample_rate: Hz. n_channels: before the downmix. format: such as "WAV" or "MOV/AAC".
-    damage: after `blocks` is exhausted, one sentence if the file was only partly readable.
+    It can be read once. sample_rate: Hz. n_channels: those of the file. format: such as "WAV" or
+    "MOV/AAC". damage: after reading, one sentence if the file was only partly readable.
     Raises AudioError if the file holds no audio that either decoder can open.
     """
 
@@ -126,32 +163,41 @@ class AudioFile:
                 self._file.seek(0)
         return _FFmpegDecoder(self._file)
 
-    def blocks(self) -> Iterator[Array]:
+    def blocks(self, channels: Channels = "mean") -> Iterator[Array]:
         """Mono blocks in order, (time,) float32, at the file's own sample rate.
 
-        Channels are averaged. Where libsndfile gives up in the middle, FFmpeg goes on from there.
-        Raises AudioError for samples that are not finite, and when nothing at all can be decoded.
+        channels: what they are made of. Where libsndfile gives up in the middle, FFmpeg goes on
+        from there. Raises AudioError for samples that are not finite, and when nothing at all can
+        be decoded.
         """
+        return self._checked(_mean if channels == "mean" else _first)
+
+    def all_channels(self) -> Array:
+        """The whole sound, (channel, time) float32, at the file's own sample rate; as `blocks`."""
+        return np.concatenate(list(self._checked(np.ascontiguousarray)), axis=1)
+
+    def _checked(self, pick: _Pick) -> Iterator[Array]:
         n_frames = 0
-        for block in self._decoded():
+        for block in self._decoded(pick):
             sound = np.abs(block) <= LARGEST_SAMPLE
             if not sound.all():
-                first = int(np.argmin(sound))
+                first = int(np.argwhere(~sound)[:, -1].min())
                 at_s = (n_frames + first) / self.sample_rate
-                what = "too large to be sound" if np.isfinite(block[first]) else "NaN or infinite"
+                is_finite = np.isfinite(block[..., first]).all()
+                what = "too large to be sound" if is_finite else "NaN or infinite"
                 raise AudioError(
                     Cause.NOT_FINITE, f"it holds samples that are {what} (first at {at_s:.2f} s)"
                 )
-            n_frames += block.size
+            n_frames += block.shape[-1]
             yield block
         if n_frames == 0:
             raise AudioError(Cause.DAMAGED, self.damage or "the file holds no samples")
 
-    def _decoded(self) -> Iterator[Array]:
+    def _decoded(self, pick: _Pick) -> Iterator[Array]:
         n_done = 0
         try:
-            for block in self._decoder.blocks():
-                n_done += block.size
+            for block in self._decoder.blocks(pick):
+                n_done += block.shape[-1]
                 yield block
             self.damage = self._decoder.damage
         except _GaveUpError as error:
@@ -164,9 +210,9 @@ class AudioFile:
         try:
             self._decoder = _FFmpegDecoder(self._file)
             rate = self._decoder.sample_rate  # of an Opus file, say, libsndfile tells another one
-            for block in resample(self._decoder.blocks(), rate, self.sample_rate):
-                new = block[max(0, n_done - n_found) :]
-                n_found += block.size
+            for block in resample(self._decoder.blocks(pick), rate, self.sample_rate):
+                new = block[..., max(0, n_done - n_found) :]
+                n_found += block.shape[-1]
                 if new.size:
                     yield new
             self.damage = self._decoder.damage
@@ -227,7 +273,7 @@ class _SndfileDecoder:
             self._sound.close()
             raise _GaveUpError("libsndfile does not know how long it is")
 
-    def blocks(self) -> Iterator[Array]:
+    def blocks(self, pick: _Pick) -> Iterator[Array]:
         n_frames = 0
         while True:
             try:
@@ -237,7 +283,7 @@ class _SndfileDecoder:
             if len(block) == 0:
                 break
             n_frames += len(block)
-            yield _downmix(block.T)
+            yield pick(block.T)
         found_s, told_s = n_frames / self.sample_rate, self._told_frames() / self.sample_rate
         if told_s - found_s > LOST_S:
             self.damage = f"only {found_s:.1f} s of {told_s:.1f} s could be decoded"
@@ -304,7 +350,7 @@ class _FFmpegDecoder:
         container = self._container.format.name.split(",")[0]
         self.format = f"{container}/{context.name}".upper()
 
-    def blocks(self) -> Iterator[Array]:
+    def blocks(self, pick: _Pick) -> Iterator[Array]:
         import av
 
         # Interleaved: PyAV reads past the end of a frame with eight planes or more.
@@ -317,7 +363,7 @@ class _FFmpegDecoder:
             try:
                 packet = next(packets)
                 decoded = [
-                    self._mono(converted)
+                    pick(_channels(converted))
                     for frame in packet.decode()
                     for converted in to_float.resample(frame)
                 ]
@@ -331,24 +377,36 @@ class _FFmpegDecoder:
                     break
                 continue
             held += decoded
-            n_held += sum(block.size for block in decoded)
+            n_held += sum(block.shape[-1] for block in decoded)
             if n_held >= BLOCK_FRAMES:
-                yield np.concatenate(held)
+                yield np.concatenate(held, axis=-1)
                 held, n_held = [], 0
-        held += [self._mono(frame) for frame in to_float.resample(None)]
+        held += [pick(_channels(frame)) for frame in to_float.resample(None)]
         if n_damaged:
             self.damage = f"damaged packets were left out: {n_damaged}"
         if held:
-            yield np.concatenate(held)
-
-    def _mono(self, frame: av.AudioFrame) -> Array:
-        return _downmix(frame.to_ndarray().reshape(-1, len(frame.layout.channels)).T)
+            yield np.concatenate(held, axis=-1)
 
     def close(self) -> None:
         self._container.close()
 
 
-def _downmix(channels: Array) -> Array:
+def _channels(frame: av.AudioFrame) -> Array:
+    """Interleaved samples as (channel, time)."""
+    samples: Array = frame.to_ndarray().reshape(-1, len(frame.layout.channels)).T
+    return samples
+
+
+def in_one(channels: Array, rule: Channels) -> Array:
+    """(channel, time) to mono (time,), by the rule of the bundle. A copy."""
+    return _mean(channels) if rule == "mean" else _first(channels)
+
+
+def _first(channels: Array) -> Array:
+    return np.array(channels[0])
+
+
+def _mean(channels: Array) -> Array:
     """(channel, time) to (time,): the mean, so that no channel is lost and none clips."""
     mono = np.array(channels[0])
     with np.errstate(over="ignore", invalid="ignore"):  # `blocks` tells of infinite samples
@@ -360,16 +418,25 @@ def _downmix(channels: Array) -> Array:
 
 
 def resample(blocks: Iterable[Array], from_hz: int, to_hz: int) -> Iterator[Array]:
-    """The same sound at another rate, block by block; how it was cut into blocks leaves no trace."""
+    """The same sound at another rate, block by block; how it was cut into blocks leaves no trace.
+
+    blocks: all (time,), or all (channel, time) of as many channels.
+    """
     if from_hz == to_hz:
         yield from blocks
         return
     import soxr
 
-    stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality=RESAMPLING_QUALITY)
+    stream = None
     for block in blocks:
-        yield stream.resample_chunk(block)
-    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        if stream is None:
+            n_channels = 1 if block.ndim == 1 else len(block)
+            stream = soxr.ResampleStream(
+                from_hz, to_hz, n_channels, dtype="float32", quality=RESAMPLING_QUALITY
+            )
+        yield stream.resample_chunk(np.ascontiguousarray(block.T)).T
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros_like(block.T[:0]), last=True).T
 
 
 def cut_windows(blocks: Iterable[Array], sample_rate: int, config: AudioConfig) -> Iterator[Window]:
@@ -398,18 +465,24 @@ def cut_windows(blocks: Iterable[Array], sample_rate: int, config: AudioConfig) 
         held = held[keep_from - held_from :]
         held_from = keep_from
     n_samples = held_from + held.size
+    refuse_too_short(n_samples, sample_rate)
+    if n_samples < size:
+        yield Window(0.0, n_samples / sample_rate, fill_up(held, size, config.short))
+    elif n_samples > next_start - hop + size:
+        yield window(n_samples - size)
+
+
+def refuse_too_short(n_samples: int, sample_rate: int) -> None:
+    """Raise AudioError for a recording under SHORTEST_S."""
     if n_samples < SHORTEST_S * sample_rate:
         raise AudioError(
             Cause.TOO_SHORT,
             f"it lasts {1000 * n_samples / sample_rate:.2g} ms, at least {1000 * SHORTEST_S:.0f} ms are needed",
         )
-    if n_samples < size:
-        yield Window(0.0, n_samples / sample_rate, _fill(held, size, config.short))
-    elif n_samples > next_start - hop + size:
-        yield window(n_samples - size)
 
 
-def _fill(waveform: Array, size: int, rule: str) -> Array:
+def fill_up(waveform: Array, size: int, rule: Short) -> Array:
+    """What a waveform (time,) of fewer than `size` samples becomes; see AudioConfig.short."""
     if rule == "repeat":
         return np.resize(waveform, size)
     if rule == "zeros":
@@ -419,10 +492,6 @@ def _fill(waveform: Array, size: int, rule: str) -> Array:
 
 def read_windows(file: AudioFile, config: AudioConfig) -> Iterator[Window]:
     """The windows of an opened recording at the rate the encoder wants. Raises AudioError."""
-    sample_rate = config.sample_rate or file.sample_rate
-    if sample_rate < LOWEST_RATE_HZ:
-        raise AudioError(
-            Cause.TOO_SLOW,
-            f"its sample rate is {sample_rate} Hz, this encoder needs at least {LOWEST_RATE_HZ} Hz",
-        )
-    return cut_windows(resample(file.blocks(), file.sample_rate, sample_rate), sample_rate, config)
+    sample_rate = config.rate_for(file.sample_rate)
+    blocks = resample(file.blocks(config.channels), file.sample_rate, sample_rate)
+    return cut_windows(blocks, sample_rate, config)

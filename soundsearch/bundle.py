@@ -15,10 +15,12 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from soundsearch.audio import AudioConfig
 from soundsearch.errors import BundleError
@@ -30,6 +32,18 @@ MANIFEST = "bundle.json"
 AUDIO_TOWER = "audio.onnx"
 TEXT_TOWER = "text.onnx"
 TOKENIZER = "tokenizer.json"
+
+#: Types of fields that JSON knows too: how a person calls them, and what is of them.
+JSON_TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    int: ("a whole number", lambda value: type(value) is int),
+    float: (
+        "a number",
+        lambda value: type(value) is int or (type(value) is float and math.isfinite(value)),
+    ),
+    str: ("a text", lambda value: isinstance(value, str)),
+    NoneType: ("null", lambda value: value is None),
+    Mapping: ("an object", lambda value: isinstance(value, Mapping)),
+}
 
 ConfigT = TypeVar("ConfigT")
 
@@ -79,9 +93,10 @@ class EncoderBundle:
         missing = {AUDIO_TOWER, TEXT_TOWER, TOKENIZER} - set(self.files)
         if missing:
             raise ValueError(f"files lacks {', '.join(sorted(missing))}")
-        for name in self.files:
+        for name, sha256 in self.files.items():
             if Path(name).name != name:
                 raise ValueError(f"files may only name files of the bundle's folder, not {name!r}")
+            _check_type(f"files.{name}", sha256, str)
 
     @classmethod
     def read(cls, folder: Path) -> EncoderBundle:
@@ -122,9 +137,9 @@ class EncoderBundle:
         """SHA-256 of all that decides an embedding: both towers, tokenizer, front end, windows."""
         decisive = {
             "dim": self.dim,
-            "audio": dataclasses.asdict(self.audio),
-            "features": {"kind": self.features.kind, **dataclasses.asdict(self.features)},
-            "text": dataclasses.asdict(self.text),
+            "audio": _told(self.audio),
+            "features": {"kind": self.features.kind, **_told(self.features)},
+            "text": _told(self.text),
             "files": {name: self.files[name] for name in (AUDIO_TOWER, TEXT_TOWER, TOKENIZER)},
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
@@ -157,9 +172,9 @@ class EncoderBundle:
                 for f in dataclasses.fields(self)
                 if f.name != "folder"
             },
-            "audio": dataclasses.asdict(self.audio),
-            "features": {"kind": self.features.kind, **dataclasses.asdict(self.features)},
-            "text": dataclasses.asdict(self.text),
+            "audio": _told(self.audio),
+            "features": {"kind": self.features.kind, **_told(self.features)},
+            "text": _told(self.text),
         }
         aside = self.folder / f".{MANIFEST}"
         aside.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -172,8 +187,21 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _told(config: AudioConfig | FeatureConfig | TextConfig) -> dict[str, Any]:
+    """A config as bundle.json and the fingerprint tell it.
+
+    A field that was added later is left out at its default: bundles from before keep their
+    fingerprint, which indexes are held to, and versions from before read what does without it.
+    """
+    return {
+        f.name: value
+        for f in dataclasses.fields(config)
+        if (value := getattr(config, f.name)) != f.default or "added later" not in f.metadata
+    }
+
+
 def _filled(cls: type[ConfigT], values: Any, where: str) -> ConfigT:
-    """A frozen dataclass from a mapping; unknown and missing keys are ValueErrors that help."""
+    """A frozen dataclass from a mapping; what does not fit is a ValueError that helps."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: expected an object, found {type(values).__name__}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -188,4 +216,16 @@ def _filled(cls: type[ConfigT], values: Any, where: str) -> ConfigT:
         )
         if required and key not in values:
             raise ValueError(f"{where}.{key}: missing")
+    types = get_type_hints(cls)
+    for key, value in values.items():
+        _check_type(f"{where}.{key}", value, types[key])
     return cls(**values)
+
+
+def _check_type(where: str, value: Any, wanted: Any) -> None:
+    """ValueError for a text where a number belongs, and the like; what JSON has no type for passes."""
+    choices = get_args(wanted) if isinstance(wanted, UnionType) else (wanted,)
+    known = [kind for choice in choices if (kind := get_origin(choice) or choice) in JSON_TYPES]
+    if known and not any(JSON_TYPES[kind][1](value) for kind in known):
+        names = " or ".join(JSON_TYPES[kind][0] for kind in known)
+        raise ValueError(f"{where}: expected {names}, found {value!r}")

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio import AudioFile, Window, read_windows
+from soundsearch.audio import AudioFile, Window, is_silent, read_windows
 from soundsearch.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle
+from soundsearch.clips import cut_clip
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
 from soundsearch.features import compute_features
 
@@ -29,6 +30,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 #: Windows that go through the audio tower together.
 BATCH_SIZE = 32
+WHOLLY_SILENT = "it is silent from beginning to end"
 
 
 class Encoder:
@@ -51,7 +53,7 @@ class Encoder:
                 f"features must be (n, {expected[0]}, {expected[1]}), not {features.shape}"
             )
         (embeddings,) = self._audio_tower.run(["embeddings"], {"features": features})
-        return self._unit(embeddings, len(features))
+        return self._unit(self._checked(embeddings, len(features)))
 
     def features_of(self, windows: Sequence[Window], sample_rate: int) -> Array:
         """Features of windows at sample_rate Hz, (n, n_mels, n_frames) float32."""
@@ -66,17 +68,40 @@ class Encoder:
         spans: list[tuple[float, float]] = []
         embeddings: list[Array] = []
         with AudioFile(path) as file:
-            rate = self.bundle.audio.sample_rate or file.sample_rate
+            rate = self.bundle.audio.rate_for(file.sample_rate)
             heard = (w for w in read_windows(file, self.bundle.audio) if not w.is_silent)
             while batch := list(itertools.islice(heard, BATCH_SIZE)):
                 spans += [(w.start_s, w.end_s) for w in batch]
                 embeddings.append(self.embed_features(self.features_of(batch, rate)))
         if not spans:
-            raise AudioError(Cause.SILENT, "it is silent from beginning to end")
+            raise AudioError(Cause.SILENT, WHOLLY_SILENT)
         return spans, np.concatenate(embeddings)
 
-    def embed_text(self, texts: Sequence[str]) -> Array:
-        """Texts to unit embeddings (n, dim) float32, one after the other as given."""
+    def embed_clip(self, path: Path) -> Array:
+        """One embedding (dim,) float32 for a whole short recording, held in memory at once.
+
+        By the bundle's rule: of the one stretch that stands for the clip (see `clips.py`), or the
+        mean of its windows' embeddings, brought to unit length. Raises AudioError as `embed_file`.
+        """
+        audio = self.bundle.audio
+        if audio.clip == "windows":
+            _, embeddings = self.embed_file(path)
+            embeddings = self._unit(embeddings.mean(axis=0, keepdims=True))
+            return embeddings.ravel()
+        with AudioFile(path) as file:
+            channels, rate = file.all_channels(), file.sample_rate
+        if is_silent(channels):
+            raise AudioError(Cause.SILENT, WHOLLY_SILENT)
+        waveform = cut_clip(channels, rate, audio)
+        features = compute_features(waveform, audio.rate_for(rate), self.bundle.features)
+        return self.embed_features(features[None]).ravel()
+
+    def embed_text(self, texts: Sequence[str], *, normalise: bool = True) -> Array:
+        """Texts to unit embeddings (n, dim) float32, one after the other as given.
+
+        normalise: False leaves them as long as the text tower makes them. Scores of a protocol
+        that is defined so (VIP-ANT's on ESC-50 and UrbanSound8K) depend on these lengths.
+        """
         if not texts:
             return np.empty((0, self.bundle.dim), np.float32)
         rows = []
@@ -92,15 +117,19 @@ class Encoder:
             (embeddings,) = self._text_tower.run(
                 ["embeddings"], {name: value for name, value in inputs.items() if name in wanted}
             )
-            rows.append(self._unit(embeddings, len(encodings)))
-        return np.concatenate(rows)
+            rows.append(self._checked(embeddings, len(encodings)))
+        vectors = np.concatenate(rows)
+        return self._unit(vectors) if normalise else vectors
 
-    def _unit(self, embeddings: Array, n: int) -> Array:
+    def _checked(self, embeddings: Array, n: int) -> Array:
         if embeddings.shape != (n, self.bundle.dim) or not np.isfinite(embeddings).all():
             raise BundleError(
                 f"encoder {self.bundle.name}: expected {n} finite embeddings of {self.bundle.dim} numbers, "
                 f"found shape {embeddings.shape}; the bundle does not fit its {self.bundle.folder}"
             )
+        return embeddings.astype(np.float32)
+
+    def _unit(self, embeddings: Array) -> Array:
         norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
         unit: Array = (embeddings / np.maximum(norms, np.float32(1e-12))).astype(np.float32)
         return unit

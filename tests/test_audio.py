@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from soundsearch import audio
 from soundsearch.audio import (
     BLOCK_FRAMES,
     LARGEST_SAMPLE,
@@ -243,6 +244,73 @@ def test_ffmpeg_averages_channels_too(tmp_path: Path) -> None:
     assert _level_at(found[4410:39690], 1000.0, 44100) == pytest.approx(0.25, abs=0.02)
 
 
+# ---- one channel, and all of them
+
+
+def _two(sample_rate: int, seconds: float = 1.0) -> Array:
+    """A tone on the first channel, another on the second: (time, channel)."""
+    tones = [sounds.tone(hz, seconds, sample_rate) for hz in (1000.0, 3000.0)]
+    return np.stack(tones, axis=1)
+
+
+@pytest.mark.parametrize("ending", ["wav", "mp3"])  # libsndfile, FFmpeg
+def test_the_first_channel_alone(tmp_path: Path, ending: str) -> None:
+    path = sounds.write(tmp_path / f"a.{ending}", _two(44100), 44100)
+    with AudioFile(path) as file:
+        found = np.concatenate(list(file.blocks("first")))
+        assert file.n_channels == 2 and found.dtype == np.float32
+    middle = found[4410:39690]
+    assert _level_at(middle, 1000.0, 44100) == pytest.approx(0.5, abs=0.03)
+    assert _level_at(middle, 3000.0, 44100) < 0.02
+
+
+@pytest.mark.parametrize("ending", ["wav", "mp3"])
+def test_all_channels_at_once(tmp_path: Path, ending: str) -> None:
+    seconds = 2 * BLOCK_FRAMES / 44100 + 1
+    path = sounds.write(tmp_path / f"a.{ending}", _two(44100, seconds), 44100)
+    with AudioFile(path) as file:
+        channels = file.all_channels()
+    assert channels.shape[0] == 2 and channels.shape[1] / 44100 == pytest.approx(seconds, abs=0.06)
+    assert _level_at(channels[0, 4410:39690], 1000.0, 44100) == pytest.approx(0.5, abs=0.03)
+    assert _level_at(channels[1, 4410:39690], 3000.0, 44100) == pytest.approx(0.5, abs=0.03)
+    with AudioFile(path) as file:
+        np.testing.assert_array_equal(np.concatenate(list(file.blocks("first"))), channels[0])
+    with AudioFile(path) as file:
+        mean = np.concatenate(list(file.blocks()))
+    np.testing.assert_allclose(mean, channels.mean(axis=0), atol=1e-7)
+
+
+def test_windows_are_made_of_the_channel_the_encoder_wants(tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.wav", _two(8000, 1.5), 8000, "FLOAT")
+    for channels, expected in (("first", _two(8000)[:, 0]), ("mean", _two(8000).mean(axis=1))):
+        config = AudioConfig(
+            sample_rate=None,
+            window_s=1.0,
+            hop_s=0.5,
+            channels=channels,  # type: ignore[arg-type]
+        )
+        with AudioFile(path) as file:
+            first, _ = read_windows(file, config)
+        np.testing.assert_allclose(first.waveform, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_what_is_no_sound_matters_in_the_channels_that_are_heard(
+    tmp_path: Path, channel: int
+) -> None:
+    samples = _two(8000)
+    samples[4000:, channel] = np.nan
+    path = sounds.write(tmp_path / "a.wav", samples, subtype="FLOAT")
+    with AudioFile(path) as file, pytest.raises(AudioError, match=r"NaN.*first at 0\.50 s"):
+        file.all_channels()
+    with AudioFile(path) as file:
+        if channel == 0:
+            with pytest.raises(AudioError, match=r"NaN.*first at 0\.50 s"):
+                list(file.blocks("first"))
+        else:
+            assert np.concatenate(list(file.blocks("first"))).size == 8000
+
+
 # ---- files that cannot be used, or only partly
 
 
@@ -362,6 +430,27 @@ def test_where_libsndfile_stops_ffmpeg_goes_on(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[-9 * 44100 :], waveform[-9 * 44100 :], atol=1e-4)
 
 
+def test_where_libsndfile_stops_ffmpeg_goes_on_with_every_channel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio, "BLOCK_FRAMES", 100_000)  # no multiple of a block of FLAC's
+    channels = np.stack([sounds.noise(20.0, 44100, seed) for seed in (1, 2)])
+    path = sounds.write(tmp_path / "a.flac", channels.T, 44100)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = np.random.default_rng(0).bytes(3000)
+    path.write_bytes(content)
+
+    with AudioFile(path) as file:
+        found = file.all_channels()
+
+    with AudioFile(path) as file:
+        first = np.concatenate(list(file.blocks("first")))
+    assert found.shape == (2, first.size) and 19.0 < first.size / 44100 < 20.0
+    for end in (slice(9 * 44100), slice(-9 * 44100, None)):
+        np.testing.assert_allclose(found[:, end], channels[:, end], atol=1e-4)
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     "name", ["sounds/endless_sky_data/zapper.opus", "sounds/moodist/rain_thunder_w1.opus"]
@@ -402,6 +491,14 @@ def test_resampling_does_not_depend_on_the_blocks(cuts: list[int], rates: tuple[
     found = np.concatenate(list(resample(_blocks(waveform, cuts), *rates)))
 
     np.testing.assert_array_equal(found, whole)
+
+
+def test_channels_are_resampled_one_by_one() -> None:
+    channels = np.stack([sounds.noise(1.0, 44100, seed) for seed in (1, 2)])
+    blocks = np.split(channels, [1000, 30_000], axis=1)
+    found = np.concatenate(list(resample(blocks, 44100, 16000)), axis=1)
+    for one, expected in zip(found, channels, strict=True):
+        np.testing.assert_array_equal(one, np.concatenate(list(resample([expected], 44100, 16000))))
 
 
 @pytest.mark.parametrize("rates", [(44100, 8000), (48000, 44100), (8000, 48000), (192000, 22050)])
@@ -553,6 +650,8 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
         ({"hop_s": 1.5}, "hop_s"),
         ({"window_s": float("nan")}, "window_s"),
         ({"short": "loop"}, "loop"),
+        ({"channels": "left"}, "channels must be mean or first, not 'left'"),
+        ({"clip": "middle"}, "clip must be windows or centre, not 'middle'"),
     ],
 )
 def test_audio_settings_that_cannot_be(wrong: dict[str, object], message: str) -> None:

@@ -40,7 +40,14 @@ def test_what_is_written_is_read(tiny: EncoderBundle, features: KaldiFbank | Stf
     written = dataclasses.replace(
         tiny,
         features=features,
-        audio=AudioConfig(sample_rate=None, window_s=10.0, hop_s=2.5, short="keep"),
+        audio=AudioConfig(
+            sample_rate=None,
+            window_s=10.0,
+            hop_s=2.5,
+            short="keep",
+            channels="first",
+            clip="centre",
+        ),
         text=TextConfig(max_tokens=77, prompt="the sound of {}"),
         description="Geräusche, 音",
         results={"R@1": {"value": 0.25, "command": "soundsearch train evaluate"}},
@@ -123,14 +130,29 @@ def _drop(*keys: str) -> Callable[[Facts], Any]:
         (_set("features", to=[]), "bundle.json"),
         (_set("audio", to=8000), "audio: expected an object, found int"),
         (_set("audio", "sample_rate", to=10), "sample_rate must be 1000 Hz or more"),
-        (_set("audio", "window_s", to="long"), "bundle.json"),
+        (_set("audio", "window_s", to="3"), "audio.window_s: expected a number, found '3'"),
+        (_set("audio", "hop_s", to=float("nan")), "audio.hop_s: expected a number, found nan"),
+        (
+            _set("audio", "sample_rate", to=True),
+            "audio.sample_rate: expected a whole number or null, found True",
+        ),
+        (_set("audio", "sample_rate", to=8000.0), "expected a whole number or null, found 8000.0"),
+        (_set("audio", "short", to=[]), "short must be repeat, zeros or keep, not []"),
+        (_set("audio", "channels", to="left"), "channels must be mean or first, not 'left'"),
+        (_set("audio", "clip", to=1), "clip must be windows or centre, not 1"),
+        (_set("features", "n_mels", to=8.5), "features.n_mels: expected a whole number, found 8.5"),
+        (_set("features", "mean", to=None), "features.mean: expected a number, found None"),
+        (_set("text", "prompt", to=3), "text.prompt: expected a text, found 3"),
+        (_set("name", to=7), "bundle.name: expected a text, found 7"),
+        (_set("results", to=[]), "bundle.results: expected an object, found []"),
+        (_set("files", "text.onnx", to=1), "files.text.onnx: expected a text, found 1"),
         (_set("features", "std", to=0), "std must be above 0"),
         (_set("text", "max_tokens", to=0), "max_tokens must be 1 or more"),
         (_set("text", "prompt", to="a sound"), "prompt must hold {} once"),
         (_set("dim", to=0), "dim must be 1 or more"),
-        (_set("dim", to="8"), "bundle.json"),
+        (_set("dim", to="8"), "bundle.dim: expected a whole number, found '8'"),
         (_drop("files", "text.onnx"), "files lacks text.onnx"),
-        (_set("files", to=None), "bundle.json"),
+        (_set("files", to=None), "bundle.files: expected an object, found None"),
         (
             _set("files", "../audio.onnx", to="0" * 64),
             "files may only name files of the bundle's folder",
@@ -156,6 +178,8 @@ def test_a_bundle_with_a_fault(
         _set("audio", "sample_rate", to=16000),
         _set("audio", "hop_s", to=0.25),
         _set("audio", "short", to="zeros"),
+        _set("audio", "channels", to="first"),
+        _set("audio", "clip", to="centre"),
         _set("features", "n_frames", to=97),
         _set("features", "mean", to=0.1),
         _set("features", "window", to="povey"),
@@ -170,6 +194,29 @@ def test_what_decides_an_embedding_changes_the_fingerprint(
 ) -> None:
     _edit(tiny, change)
     assert EncoderBundle.read(tiny.folder).fingerprint != tiny.fingerprint
+
+
+def test_the_fingerprint_that_indexes_are_held_to_stays() -> None:
+    """Indexes on people's disks have it; a field added to the bundle must not change it."""
+    starter = EncoderBundle.read(registry.SHIPPED / "starter")
+    assert starter.fingerprint == (
+        "542b944aaef19d0e215f374c74a53c5dbe5c26b5fc55dcdbd38be9e27249f307"
+    )
+
+
+def test_what_was_added_later_is_told_only_where_it_says_something(tiny: EncoderBundle) -> None:
+    def told() -> set[str]:
+        return set(json.loads((tiny.folder / "bundle.json").read_text())["audio"])
+
+    assert told() == {"sample_rate", "window_s", "hop_s", "short"}
+    _edit(tiny, _set("audio", "channels", to="mean"))
+    spelt_out = EncoderBundle.read(tiny.folder)
+    assert spelt_out == tiny and spelt_out.fingerprint == tiny.fingerprint
+
+    _edit(tiny, _set("audio", "channels", to="first"))
+    EncoderBundle.read(tiny.folder).write()
+
+    assert told() == {"sample_rate", "window_s", "hop_s", "short", "channels"}
 
 
 @pytest.mark.parametrize(

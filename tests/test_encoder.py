@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from soundsearch import encoder as encoder_module
-from soundsearch.audio import Window
+from soundsearch.audio import AudioFile, Window
 from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
 from soundsearch.encoder import Encoder
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
@@ -151,6 +151,117 @@ def test_a_silent_recording_has_nothing_to_embed(encoder: Encoder, tmp_path: Pat
 def test_very_loud_samples_still_embed(encoder: Encoder, tmp_path: Path) -> None:
     path = sounds.write(tmp_path / "a.wav", sounds.noise(1.0) * np.float32(1e12), subtype="FLOAT")
     _assert_unit(encoder.embed_file(path)[1], 1)
+
+
+# ---- clips
+
+
+def _with(bundle: EncoderBundle, **audio: object) -> Encoder:
+    """The tiny encoder with another rule for its audio."""
+    changed = dataclasses.replace(bundle.audio, **audio)  # type: ignore[arg-type]
+    return Encoder(dataclasses.replace(bundle, audio=changed), "cpu", n_threads=1)
+
+
+def _words(encoder: Encoder, *embeddings: Array) -> list[str]:
+    scores = np.stack(embeddings) @ encoder.embed_text(WORDS).T
+    return [WORDS[i] for i in scores.argmax(axis=1)]
+
+
+def _three_tones(path: Path) -> Path:
+    """A second of rumble, one of beep, one of hiss, and nearly silence between and around."""
+    parts = [sounds.tone(BAND_HZ[WORDS.index(word)], 1.0) for word in ("rumble", "beep", "hiss")]
+    return sounds.write(path, np.concatenate(parts))
+
+
+def test_a_clip_is_the_mean_of_its_windows(encoder: Encoder, tmp_path: Path) -> None:
+    path = _three_tones(tmp_path / "a.wav")
+
+    embedding = encoder.embed_clip(path)
+
+    _assert_unit(embedding[None], 1)
+    _, windows = encoder.embed_file(path)
+    assert len(windows) == 5
+    mean = windows.mean(axis=0)
+    np.testing.assert_allclose(embedding, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_a_clip_is_the_stretch_at_its_centre(tiny: EncoderBundle, tmp_path: Path) -> None:
+    path = _three_tones(tmp_path / "a.wav")
+    centre = _with(tiny, clip="centre")
+
+    embedding = centre.embed_clip(path)
+
+    _assert_unit(embedding[None], 1)
+    assert _words(centre, embedding) == ["beep"]
+    _, windows = centre.embed_file(path)  # windows stay as they were
+    np.testing.assert_array_equal(windows, Encoder(tiny, "cpu", n_threads=1).embed_file(path)[1])
+    np.testing.assert_allclose(embedding, windows[2], atol=1e-6)
+
+
+def test_trap_6_a_clip_with_a_quiet_centre_is_heard_at_its_beginning(
+    tiny: EncoderBundle, tmp_path: Path
+) -> None:
+    waveform = np.concatenate([sounds.tone(BAND_HZ[0]), 0.01 * sounds.tone(BAND_HZ[7], 2.0)])
+    path = sounds.write(tmp_path / "a.wav", waveform)
+    centre = _with(tiny, clip="centre")
+    assert _words(centre, centre.embed_clip(path)) == ["rumble"]
+
+
+def test_trap_3_a_clip_is_heard_on_its_first_channel(tiny: EncoderBundle, tmp_path: Path) -> None:
+    """All channels choose the stretch: the loud beginning of the second one decides."""
+    first = np.concatenate([sounds.tone(BAND_HZ[WORDS.index(w)], 1.0) for w in ("hum", "beep")])
+    second = np.concatenate([10 * sounds.tone(BAND_HZ[7], 0.5), np.zeros(12_000, np.float32)])
+    silence = np.zeros(4000, np.float32)
+    channels = np.stack([np.append(first, silence), np.append(second, silence)], axis=1)
+    path = sounds.write(tmp_path / "a.wav", channels, subtype="FLOAT")
+    alone = sounds.write(tmp_path / "alone.wav", channels[:, 0], subtype="FLOAT")
+
+    rule = _with(tiny, clip="centre", channels="first", short="keep", sample_rate=None)
+
+    both, one = rule.embed_clip(path), rule.embed_clip(alone)
+    assert _words(rule, both) == ["hum"]
+    with AudioFile(alone) as file:
+        sound = file.all_channels()[0]
+    centre = rule.features_of([Window(0.75, 1.75, sound[6000:14_000])], 8000)
+    np.testing.assert_allclose(one, rule.embed_features(centre)[0], atol=1e-6)
+
+
+def test_windows_are_heard_on_the_first_channel(tiny: EncoderBundle, tmp_path: Path) -> None:
+    channels = np.stack([sounds.tone(BAND_HZ[1]), 10 * sounds.tone(BAND_HZ[6])], axis=1)
+    path = sounds.write(tmp_path / "a.wav", channels, subtype="FLOAT")
+    for rule, word in (("first", "hum"), ("mean", "squeak")):
+        other = _with(tiny, channels=rule)
+        assert _words(other, *other.embed_file(path)[1]) == [word]
+
+
+@pytest.mark.parametrize("clip", ["windows", "centre"])
+@pytest.mark.parametrize(
+    ("seconds", "level", "cause"), [(2.0, 0.0, Cause.SILENT), (0.005, 0.1, Cause.TOO_SHORT)]
+)
+def test_clips_that_cannot_be_used(
+    tiny: EncoderBundle, tmp_path: Path, clip: str, seconds: float, level: float, cause: Cause
+) -> None:
+    path = sounds.write(tmp_path / "a.wav", level * sounds.tone(440.0, seconds))
+    with pytest.raises(AudioError) as caught:
+        _with(tiny, clip=clip).embed_clip(path)
+    assert caught.value.cause is cause
+
+
+# ---- text as the tower gives it
+
+
+def test_trap_11_texts_keep_their_length_where_a_protocol_wants_it(encoder: Encoder) -> None:
+    texts = ["hum", "hum hum hum", "hiss beep"] * 20  # more than one batch
+
+    raw = encoder.embed_text(texts, normalise=False)
+
+    assert raw.dtype == np.float32
+    np.testing.assert_allclose(raw[:3, WORDS.index("hum")], [1.0, 3.0, 0.02], atol=1e-6)
+    unit = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    np.testing.assert_allclose(encoder.embed_text(texts), unit, atol=1e-6)
+
+
+# ---- what does not fit
 
 
 @pytest.mark.parametrize("shape", [(8, 98), (1, 8, 97), (1, 9, 98), (1, 1, 8, 98)])
