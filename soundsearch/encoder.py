@@ -60,9 +60,12 @@ class Encoder:
         config = self.bundle.features
         return np.stack([compute_features(w.waveform, sample_rate, config) for w in windows])
 
-    def embed_file(self, path: Path) -> tuple[list[tuple[float, float]], Array]:
+    def embed_file(
+        self, path: Path, *, whole: bool = False
+    ) -> tuple[list[tuple[float, float]], Array]:
         """All windows of a recording that are not silent: their (start_s, end_s) and embeddings.
 
+        whole: refuse a file that can only be decoded in part, where a number depends on it.
         Returns n spans and (n, dim) float32 with n >= 1. Raises AudioError.
         """
         spans: list[tuple[float, float]] = []
@@ -73,23 +76,27 @@ class Encoder:
             while batch := list(itertools.islice(heard, BATCH_SIZE)):
                 spans += [(w.start_s, w.end_s) for w in batch]
                 embeddings.append(self.embed_features(self.features_of(batch, rate)))
+            if whole and file.damage:
+                raise AudioError(Cause.DAMAGED, file.damage)
         if not spans:
             raise AudioError(Cause.SILENT, WHOLLY_SILENT)
         return spans, np.concatenate(embeddings)
 
-    def embed_clip(self, path: Path) -> Array:
+    def embed_clip(self, path: Path, *, whole: bool = False) -> Array:
         """One embedding (dim,) float32 for a whole short recording, held in memory at once.
 
         By the bundle's rule: of the one stretch that stands for the clip (see `clips.py`), or the
-        mean of its windows' embeddings, brought to unit length. Raises AudioError as `embed_file`.
+        mean of its windows' embeddings, brought to unit length. whole, AudioError: as `embed_file`.
         """
         audio = self.bundle.audio
         if audio.clip == "windows":
-            _, embeddings = self.embed_file(path)
+            _, embeddings = self.embed_file(path, whole=whole)
             embeddings = self._unit(embeddings.mean(axis=0, keepdims=True))
             return embeddings.ravel()
         with AudioFile(path) as file:
             channels, rate = file.all_channels(), file.sample_rate
+            if whole and file.damage:
+                raise AudioError(Cause.DAMAGED, file.damage)
         if is_silent(channels):
             raise AudioError(Cause.SILENT, WHOLLY_SILENT)
         waveform = cut_clip(channels, rate, audio)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from platformdirs import user_data_path
+from platformdirs import user_cache_path, user_data_path
 
 
 def data_folder() -> Path:
@@ -23,3 +23,10 @@ def index_folder(chosen: str | Path | None = None) -> Path:
 def own_bundles_folder() -> Path:
     """The person's own encoder bundles: SOUNDSEARCH_MODELS, else `models` in the user's data folder."""
     return Path(os.environ.get("SOUNDSEARCH_MODELS") or data_folder() / "models")
+
+
+def cache_folder() -> Path:
+    """For what can be made again: SOUNDSEARCH_CACHE, else the user's cache folder of soundsearch."""
+    chosen = os.environ.get("SOUNDSEARCH_CACHE")
+    folder = Path(chosen) if chosen else user_cache_path("soundsearch", appauthor=False)
+    return folder.expanduser().absolute()

@@ -54,6 +54,7 @@ def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the person's own index or encoders, and relative paths lie in tmp_path."""
     monkeypatch.setenv("SOUNDSEARCH_INDEX", str(tmp_path / "index"))
     monkeypatch.setenv("SOUNDSEARCH_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("SOUNDSEARCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
 

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import soundsearch
-from soundsearch.cli import demo, index, models, search, train, upkeep
+from soundsearch.cli import bench, demo, index, models, search, train, upkeep
 from soundsearch.errors import SoundsearchError
 
 
@@ -71,5 +71,6 @@ app.command()(upkeep.status)
 app.command()(upkeep.verify)
 app.command()(upkeep.repair)
 app.command()(demo.demo)
+app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
