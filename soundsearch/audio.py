@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ Array = NDArray[np.float32]
 #: How channels become one: their mean, or the first alone.
 Channels = Literal["mean", "first"]
 #: What a recording shorter than one window becomes.
-Short = Literal["repeat", "zeros", "keep"]
+Short = Literal["repeat", "repeat-whole", "zeros", "keep"]
 #: What stands for a whole short recording.
 Clip = Literal["windows", "centre"]
 #: From (channel, time) to what is wanted of it.
@@ -66,8 +66,9 @@ class AudioConfig:
     """How a bundle wants its windows.
 
     sample_rate: Hz, or None for the recording's own (VIP-ANT). window_s, hop_s: seconds.
-    short: what a recording shorter than one window becomes: repeated, filled up with zeros, or
-    left as it is for the front end to pad.
+    short: what a recording shorter than one window becomes: repeated, repeated as often as it fits
+    whole and then filled up with zeros (CLAP), filled up with zeros, or left as it is for the
+    front end to pad.
     channels: what a window is made of where there are several channels.
     clip: what stands for a whole short recording: all its windows, or one stretch of window_s at
     its centre (see `clips.py`).
@@ -87,8 +88,10 @@ class AudioConfig:
             )
         if not 0 < self.hop_s <= self.window_s:
             raise ValueError(f"need 0 < hop_s <= window_s, not {self.hop_s} and {self.window_s}")
-        if self.short not in ("repeat", "zeros", "keep"):
-            raise ValueError(f"short must be repeat, zeros or keep, not {self.short!r}")
+        if self.short not in get_args(Short):
+            raise ValueError(
+                f"short must be one of {', '.join(get_args(Short))}, not {self.short!r}"
+            )
         if self.channels not in ("mean", "first"):
             raise ValueError(f"channels must be mean or first, not {self.channels!r}")
         if self.clip not in ("windows", "centre"):
@@ -302,7 +305,7 @@ class _SndfileDecoder:
         self._sound.close()
 
 
-class _Source:
+class FFmpegSource:
     """A file as FFmpeg reads it: a seek to where a damaged header points may fail in silence."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -310,6 +313,7 @@ class _Source:
         self._file = file
 
     def seek(self, offset: int, whence: int) -> int:
+        """As of a file, or -1."""
         try:
             return self._file.seek(offset, whence)
         except (OSError, ValueError):
@@ -327,7 +331,7 @@ class _FFmpegDecoder:
         av.logging.set_level(None)
         try:
             # A list of other files (a playlist, say) must not make us open them.
-            self._container = av.open(_Source(file), options={"protocol_whitelist": ""})
+            self._container = av.open(FFmpegSource(file), options={"protocol_whitelist": ""})
         except self._errors as error:
             raise AudioError(
                 Cause.NOT_AUDIO, "neither libsndfile nor FFmpeg knows this format"
@@ -485,7 +489,9 @@ def fill_up(waveform: Array, size: int, rule: Short) -> Array:
     """What a waveform (time,) of fewer than `size` samples becomes; see AudioConfig.short."""
     if rule == "repeat":
         return np.resize(waveform, size)
-    if rule == "zeros":
+    if rule == "repeat-whole":
+        waveform = np.tile(waveform, size // waveform.size)
+    if rule in ("zeros", "repeat-whole"):
         return np.pad(waveform, (0, size - waveform.size))
     return waveform
 

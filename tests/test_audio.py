@@ -568,6 +568,7 @@ def test_no_window_is_added_where_the_last_fits() -> None:
     [
         ("repeat", [1, 2, 3, 1, 2, 3, 1, 2]),
         ("zeros", [1, 2, 3, 0, 0, 0, 0, 0]),
+        ("repeat-whole", [1, 2, 3, 1, 2, 3, 0, 0]),
         ("keep", [1, 2, 3]),
     ],
 )

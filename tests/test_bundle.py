@@ -137,7 +137,10 @@ def _drop(*keys: str) -> Callable[[Facts], Any]:
             "audio.sample_rate: expected a whole number or null, found True",
         ),
         (_set("audio", "sample_rate", to=8000.0), "expected a whole number or null, found 8000.0"),
-        (_set("audio", "short", to=[]), "short must be repeat, zeros or keep, not []"),
+        (
+            _set("audio", "short", to=[]),
+            "short must be one of repeat, repeat-whole, zeros, keep, not []",
+        ),
         (_set("audio", "channels", to="left"), "channels must be mean or first, not 'left'"),
         (_set("audio", "clip", to=1), "clip must be windows or centre, not 1"),
         (_set("features", "n_mels", to=8.5), "features.n_mels: expected a whole number, found 8.5"),

@@ -296,19 +296,16 @@ def test_demo_writes_a_library_that_can_be_indexed(
 # ---- the command as a whole
 
 
-def commands() -> list[tuple[str, ...]]:
-    """Every command, with the group it is in; `train` has tests of its own."""
+def commands(of: typer.Typer = app, group: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every command, with the groups it is in."""
     found = []
-    for command in app.registered_commands:
+    for command in of.registered_commands:
         assert command.callback is not None
-        found.append((command.name or command.callback.__name__,))
-    for group in app.registered_groups:
-        assert isinstance(group.typer_instance, typer.Typer)
-        if group.name == "train":
-            continue
-        for command in group.typer_instance.registered_commands:
-            assert command.callback is not None
-            found.append((str(group.name), command.name or command.callback.__name__))
+        found.append((*group, command.name or command.callback.__name__))
+    for inner in of.registered_groups:
+        assert isinstance(inner.typer_instance, typer.Typer)
+        name = inner.name or inner.typer_instance.info.name
+        found += commands(inner.typer_instance, (*group, str(name)))
     return found
 
 
@@ -322,8 +319,12 @@ def test_the_commands_there_are() -> None:
         "verify",
         "repair",
         "demo",
-        "models list",
-        "models show",
+        *(f"models {name}" for name in ("list", "show", "build vip-ant", "build clap")),
+        *(f"bench {name}" for name in ("clotho", "audiocaps", "esc50", "urbansound8k")),
+        *(f"bench {name}" for name in ("manifest", "compare", "table")),
+        *(f"train {name}" for name in ("extract", "shards", "embed-images", "embed-captions")),
+        *(f"train {name}" for name in ("curate", "pivot", "captions", "scaling", "export")),
+        "train starter",
     }
 
 

@@ -1,8 +1,18 @@
-"""Training: recordings and texts in, an encoder bundle out. Needs the `train` extra (torch).
+"""Training: sounds, pictures and texts in, an encoder bundle out. Needs the `train` extra (torch).
 
-data/        what training reads
-towers/      the towers               losses.py     what they minimise
-loop.py      the one training loop
-export.py    towers -> ONNX -> bundle          evaluate.py   a bundle -> numbers
-starter/     the recipe of the shipped bundle
+    videos, CSVs --> shards --> stored vectors --> stage 1 --> stage 2 --> bundle
+
+data/          what training reads: videos and manifests to shards, shards to batches
+towers/        the audio towers, and the frozen CLIP
+embed.py       pictures and texts through the frozen CLIP, once
+curate.py      captions for clips by their pictures
+front_ends.py  a clip's sound to features, by the paper's rules or ours
+pivot.py       stage 1: sounds against pictures        captions.py   stage 2: sounds against texts
+stage.py       what both have in common                scaling.py    stage 2 with ever more captions
+contrast.py    the step    losses.py    what it minimises    lars.py, distributed.py
+loop.py        the one training loop                   checks.py     what is measured on the way
+runs.py        run folders and their settings          config.py     settings to JSON and back
+graphs.py      torch modules to ONNX                   export.py     a run to a bundle
+convert/       published weights to a bundle           model_card.py
+starter/       the recipe of the shipped bundle        evaluate.py   its numbers
 """

@@ -1,235 +1,334 @@
-"""Towers to ONNX, and both to an encoder bundle.
-
-Large weights are stored small and widened when the model loads: float16 for matrices and
-kernels, int8 with one scale a row for the token table. All arithmetic stays float32, so that an
-embedding never depends on what else is in its batch.
+"""All that an encoder is made of to a bundle: of a training run here, of published weights in
+`trainer/convert`.
 """
 
 from __future__ import annotations
 
-import copy
-import warnings
-from collections.abc import Mapping, Sequence
+import contextlib
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import tokenizers
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from soundsearch.audio import AudioConfig
+from soundsearch.audio import AudioConfig, cut_windows, in_one, resample
 from soundsearch.bundle import (
     AUDIO_TOWER,
+    MANIFEST,
     TEXT_TOWER,
     TOKENIZER,
     EncoderBundle,
     TextConfig,
     sha256_of,
 )
-from soundsearch.errors import SoundsearchError
-from soundsearch.features import FeatureConfig
-from trainer.towers.bert import TextTower
-from trainer.towers.compact import AudioTower, ResidualBlock
-from trainer.towers.unit import embed_unit
+from soundsearch.demo import DEMO_SOUNDS, synthesise
+from soundsearch.features import FeatureConfig, compute_features
+from trainer import model_card
+from trainer.convert.clip_text import ClipText, clip_tokenizer
+from trainer.graphs import (
+    ExportError,
+    export_onnx,
+    fold,
+    halve,
+    one_by_one,
+    quantise,
+    run_onnx,
+    store,
+    to_onnx,
+)
+from trainer.runs import TrainedRun, read_run
+from trainer.towers.clip import FrozenClip, load_clip
 
 Array = NDArray[np.float32]
 
-OPSET = 18
-#: Initialisers of fewer elements stay float32: biases, norms and scales decide much, weigh little.
-SMALLEST_HALVED = 4096
-#: Largest difference between torch and onnxruntime in one number of a unit embedding: what storing
-#: weights in float16 may cost.
-TOLERANCE = 5e-3
+#: Texts on which a text tower is compared with torch. They have nothing in common.
+TEXTS = (
+    "a dog barking in the rain",
+    "thunder",
+    "two people talk while a train passes slowly over an old bridge",
+    "violin",
+    "glass breaking on a stone floor",
+)
+#: Texts as unlike as TEXTS that are more alike than this come from a tower that hears no words.
+DEAD_COSINE = 0.999
+#: Sentence that a bare label is put into, as VIP-ANT does.
+PROMPT = "the sound of {}"
+NO_LICENCE = "not stated"
+#: Every so many of the demo's sounds are what an audio tower is compared with torch on.
+EXAMPLE_STRIDE = 12
 
 
-class ExportedAudio(nn.Module):
-    """The audio tower with batch normalisation folded in and a unit embedding at its end."""
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What an encoder is made of, and the facts about it, before they are a bundle.
 
-    def __init__(self, tower: AudioTower) -> None:
-        super().__init__()
-        self.tower = fold(tower)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(n, n_mels, n_frames) -> (n, dim)."""
-        return embed_unit(self.tower(features))
-
-
-class ExportedText(nn.Module):
-    """The text tower, its token table in int8, with the head and a unit embedding at its end."""
-
-    table: Tensor
-    scales: Tensor
-
-    def __init__(self, tower: TextTower, head: nn.Module) -> None:
-        super().__init__()
-        table = tower.tokens.weight.detach()
-        scales = table.abs().amax(dim=1, keepdim=True).clamp(min=1e-8) / 127.0
-        self.register_buffer("table", (table / scales).round().to(torch.int8))
-        self.register_buffer("scales", scales)
-        self.tower, self.head = tower, head
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(n, n_tokens) int64 twice -> (n, dim)."""
-        n, n_tokens = input_ids.shape
-        flat = input_ids.reshape(-1)
-        rows = self.table.index_select(0, flat).float() * self.scales.index_select(0, flat)
-        looked_up = rows.reshape(n, n_tokens, -1)
-        return embed_unit(self.head(embed_unit(self.tower.after_lookup(looked_up, attention_mask))))
-
-
-def fold(tower: AudioTower) -> AudioTower:
-    """A copy of the tower, in eval mode, whose batch normalisations are part of the convolutions."""
-    folded = copy.deepcopy(tower).eval()
-    folded.stem, folded.norm = _fuse(folded.stem, folded.norm), nn.Identity()
-    for block in folded.blocks:
-        assert isinstance(block, ResidualBlock)
-        block.convolve1 = _fuse(block.convolve1, block.norm1)
-        block.convolve2 = _fuse(block.convolve2, block.norm2)
-        block.norm1, block.norm2 = nn.Identity(), nn.Identity()
-        if isinstance(block.shortcut, nn.Sequential):
-            block.shortcut = _fuse(block.shortcut[0], block.shortcut[1])
-    return folded
-
-
-def _fuse(convolution: nn.Module, norm: nn.Module) -> nn.Module:
-    assert isinstance(convolution, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
-    return fuse_conv_bn_eval(convolution, norm)
-
-
-def export_onnx(
-    module: nn.Module,
-    inputs: Mapping[str, Tensor],
-    dynamic: Mapping[str, Mapping[int, str]],
-    path: Path,
-) -> float:
-    """Write a module as ONNX and return the largest difference to torch on these inputs.
-
-    inputs: name -> example of at least two rows. dynamic: name -> axis -> name of the axis.
-    Raises SoundsearchError if onnxruntime's answer differs by more than TOLERANCE.
+    audio_tower: features (n, n_mels, n_frames) -> vectors (n, dim). text_tower: text_inputs, each
+    (n, n_tokens) int64, -> vectors (n, dim). Neither needs to normalise.
     """
-    module.eval()
-    shapes = tuple(
-        dict.fromkeys(dynamic[name], torch.export.Dim.DYNAMIC) if name in dynamic else {}
-        for name in inputs
-    )
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module,
-            tuple(inputs.values()),
-            input_names=list(inputs),
-            output_names=["embeddings"],
-            dynamic_shapes=shapes,
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-        wanted = module(*inputs.values()).numpy()
-    assert program is not None
-    model = halve(program.model_proto)
-    for value in (*model.graph.input, *model.graph.output):
-        axes = dynamic.get(value.name, {0: "n"})
-        for axis, name in axes.items():
-            value.type.tensor_type.shape.dim[axis].dim_param = name
-    onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString())
-    difference = float(np.abs(run_onnx(path, inputs) - wanted).max())
-    if not difference <= TOLERANCE:
-        raise SoundsearchError(
-            f"{path}: onnxruntime differs from torch by {difference:.2g}, at most {TOLERANCE} is expected"
-        )
-    return difference
+
+    audio_tower: nn.Module
+    text_tower: nn.Module
+    text_inputs: tuple[str, ...] = ("input_ids", "attention_mask")
+    tokenizer: tokenizers.Tokenizer
+    dim: int
+    audio: AudioConfig
+    features: FeatureConfig
+    text: TextConfig
+    name: str
+    version: str = "1"
+    description: str
+    licence: str
+    provenance: str
 
 
-def halve(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Large float32 initialisers stored as float16, each with a Cast back to its old name."""
-    kept, casts = [], []
-    for tensor in model.graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor)
-        if tensor.data_type != onnx.TensorProto.FLOAT or values.size < SMALLEST_HALVED:
-            kept.append(tensor)
-            continue
-        half = f"{tensor.name}_half"
-        kept.append(onnx.numpy_helper.from_array(values.astype(np.float16), half))
-        casts.append(
-            onnx.helper.make_node(
-                "Cast", [half], [tensor.name], to=onnx.TensorProto.FLOAT, name=f"widen_{half}"
-            )
-        )
-    nodes = [*casts, *model.graph.node]
-    del model.graph.initializer[:]
-    del model.graph.node[:]
-    del model.graph.value_info[:]
-    model.graph.initializer.extend(kept)
-    model.graph.node.extend(nodes)
-    return model
-
-
-def run_onnx(path: Path, inputs: Mapping[str, Tensor]) -> Array:
-    """Output `embeddings` of an ONNX file on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    (found,) = session.run(["embeddings"], {name: value.numpy() for name, value in inputs.items()})
-    embeddings: Array = found
-    return embeddings
-
-
-def export_bundle(
+def write_bundle(
     folder: Path,
-    audio_tower: AudioTower,
-    text_tower: TextTower,
-    head: nn.Module,
-    tokenizer: tokenizers.Tokenizer,
+    parts: Parts,
     *,
-    audio: AudioConfig,
-    features: FeatureConfig,
-    text: TextConfig,
-    example: Array,
-    facts: Mapping[str, Any],
+    command: str,
+    sections: Mapping[str, str],
+    measured: Mapping[str, Any] | None = None,
+    int8: bool = False,
 ) -> EncoderBundle:
-    """Write towers, tokenizer and bundle.json into `folder`.
+    """Write the whole bundle into an existing folder: towers, tokenizer, card, bundle.json.
 
-    example: a few real windows' features (n, n_mels, n_frames), on which torch and onnxruntime
-    must agree. facts: name, version, description, licence, provenance.
+    command: how it was made, for the card. sections: of the card, after what was measured.
+    measured: results from before. int8: multiply the audio tower's matrices in whole numbers; how
+    far that leads away is measured and stored.
+    Raises ExportError if onnxruntime does not answer as torch does, or if the text tower gives all
+    texts the same vector.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    export_onnx(
-        ExportedAudio(audio_tower),
-        {"features": torch.from_numpy(example)},
-        {"features": {0: "n"}},
-        folder / AUDIO_TOWER,
-    )
-    tokenizer.save(str(folder / TOKENIZER), pretty=False)
-    encodings = [tokenizer.encode(t) for t in ("a dog barking in the rain", "thunder")]
-    ids = torch.zeros(2, max(len(e.ids) for e in encodings), dtype=torch.int64)
-    for row, encoding in zip(ids, encodings, strict=True):
-        row[: len(encoding.ids)] = torch.tensor(encoding.ids)
-    export_onnx(
-        ExportedText(text_tower, head),
-        {"input_ids": ids, "attention_mask": (ids > 0).long()},
-        {name: {0: "n", 1: "n_tokens"} for name in ("input_ids", "attention_mask")},
-        folder / TEXT_TOWER,
-    )
+    numbers = _write_text(folder, parts) | _write_audio(folder, parts, int8)
     bundle = EncoderBundle(
         folder=folder,
-        dim=audio_tower.config.dim,
-        audio=audio,
-        features=features,
-        text=text,
-        results={},
+        name=parts.name,
+        version=parts.version,
+        description=parts.description,
+        dim=parts.dim,
+        audio=parts.audio,
+        features=parts.features,
+        text=parts.text,
+        licence=parts.licence,
+        provenance=parts.provenance,
+        results={
+            "export": {
+                "command": command,
+                "about": "onnxruntime against torch, as shares of a vector's length",
+                **{name: float(f"{value:.6f}") for name, value in numbers.items()},
+            },
+            **(measured or {}),
+        },
         files=file_hashes(folder, (AUDIO_TOWER, TEXT_TOWER, TOKENIZER)),
-        **facts,
     )
+    card = model_card.render(
+        bundle, command, {"Measured": model_card.results_tables(bundle.results), **sections}
+    )
+    (folder / model_card.NAME).write_text(card, encoding="utf-8")
+    bundle = model_card.finish(bundle, bundle.results)
     bundle.write()
     return bundle
+
+
+def _write_audio(folder: Path, parts: Parts, int8: bool) -> dict[str, float]:
+    """The audio tower's file, and how far it is from torch."""
+    tower, path = fold(parts.audio_tower), folder / AUDIO_TOWER
+    features = {"features": torch.from_numpy(example_features(parts.audio, parts.features))}
+    graph = to_onnx(tower, features, {"features": {0: "n"}})
+    quantised = quantise(graph) if int8 else None
+    numbers = {"audio_difference": store(graph, tower, features, path)}
+    if quantised is not None:
+        exact = run_onnx(path, features)
+        path.write_bytes(one_by_one(halve(quantised)).SerializeToString())
+        cosines = _cosines(run_onnx(path, features), exact)
+        numbers["int8_cosine_mean"] = float(cosines.mean())
+        numbers["int8_cosine_worst"] = float(cosines.min())
+    return numbers
+
+
+def _write_text(folder: Path, parts: Parts) -> dict[str, float]:
+    """The tokenizer's and the text tower's file, and how far the tower is from torch."""
+    parts.tokenizer.save(str(folder / TOKENIZER), pretty=False)
+    texts = text_inputs(folder / TOKENIZER, TEXTS, parts.text)
+    inputs = {name: texts[name] for name in parts.text_inputs}
+    dynamic = {name: {0: "n", 1: "n_tokens"} for name in inputs}
+    difference = export_onnx(parts.text_tower, inputs, dynamic, folder / TEXT_TOWER)
+    refuse_dead(run_onnx(folder / TEXT_TOWER, inputs))
+    return {"text_difference": difference}
+
+
+def export_run(
+    folder: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    licence: str = NO_LICENCE,
+    int8: bool = False,
+    force: bool = False,
+) -> EncoderBundle:
+    """A finished run to a bundle in `out`; the texts' side is the CLIP it was trained against.
+
+    name: of the encoder, else that of the folder. Raises ExportError, and what reading the run and
+    loading CLIP raise.
+    """
+    with new_bundle(out, force=force) as made:
+        run = read_run(folder)
+        clip = load_clip(run.clip)
+        data = run.config["data"]
+        if clip.fingerprint != data["fingerprint"]:
+            raise ExportError(
+                f"{folder}: trained against a CLIP of fingerprint {data['fingerprint'][:12]}, "
+                f"{clip.choice.pretrained} here has {clip.fingerprint[:12]}; bring back those weights"
+            )
+        write_bundle(
+            made,
+            Parts(
+                audio_tower=run.tower,
+                **text_parts(clip),
+                audio=run.front_end.audio,
+                features=run.front_end.features,
+                name=name or out.name,
+                description=f"Sound in the space of CLIP {Path(run.clip.model).stem}, trained by soundsearch",
+                licence=licence,
+                provenance=(
+                    f"The audio tower was trained on {data['n_clips']} clips (stage {run.stage}); the "
+                    f"text tower is that of CLIP {clip.encoder}, fingerprint {clip.fingerprint}."
+                ),
+            ),
+            command=f"soundsearch train export RUN BUNDLE{' --int8' if int8 else ''}",
+            sections=_sections(run),
+            measured=_last_checks(run),
+            int8=int8,
+        )
+    return EncoderBundle.read(out)
+
+
+def text_parts(clip: FrozenClip) -> dict[str, Any]:
+    """The part of `Parts` that a CLIP model gives: its text tower, tokenizer and dimension."""
+    original: Any = clip.tokenizer
+    return {
+        "text_tower": ClipText(clip.model),
+        "text_inputs": ("input_ids",),
+        "tokenizer": clip_tokenizer(original),
+        "dim": clip.dim,
+        "text": TextConfig(max_tokens=original.context_length, prompt=PROMPT),
+    }
+
+
+def _sections(run: TrainedRun) -> dict[str, str]:
+    """What the card of a run says after what was measured."""
+    data = run.config["data"]
+    learnt = {
+        "pivot": "the pictures that go with them, as a frozen CLIP sees them; no word was seen",
+        "captions": f"texts that go with them ({run.config.get('texts')}), as a frozen CLIP reads them",
+    }
+    return {
+        "What it learnt from": f"""
+{data["n_clips"]} clips of the shards {data["shards"]}, and {learnt[run.stage]}
+(vectors {data["encoder"]}). It began from: {run.config.get("init")}. The terms of the
+recordings, pictures and texts are not stored with the shards; whoever passes these weights on
+looks them up. No recording is part of this bundle.""",
+        "Limits": f"""
+English only, and of a text at most what CLIP reads. One vector stands for {run.front_end.audio.window_s:g} s
+of sound. It does not transcribe speech, and it recognises no one.""",
+        "Training": model_card.curve(run.log, "Log", model_card.columns_of(run.log)),
+        "Configuration": model_card.as_json(run.config),
+    }
+
+
+def _last_checks(run: TrainedRun) -> dict[str, Any]:
+    """What training itself measured last."""
+    records = model_card.read_log(run.log)
+    if not records:
+        return {}
+    fullest = max(reversed(records), key=len)  # checks are rarer than losses
+    numbers = {"step": fullest["step"]} | {
+        name: fullest[name] for name in model_card.columns_of(run.log) if name in fullest
+    }
+    command = f"soundsearch train {run.stage}"
+    return {"training": {"command": command, "about": "last checks on the way", **numbers}}
+
+
+@contextlib.contextmanager
+def new_bundle(target: Path, *, force: bool = False) -> Iterator[Path]:
+    """A folder to make a bundle in, which takes its place as `target` when the block has ended well.
+
+    force: replace the bundle that is there. What is no bundle is never replaced. Raises ExportError,
+    also in the place of any OSError of the block.
+    """
+    if target.exists() or target.is_symlink():
+        if not (target / MANIFEST).is_file():
+            raise ExportError(f"{target}: there is something else already; choose another place")
+        if not force:
+            raise ExportError(
+                f"{target}: there is an encoder already; replace it with --force, or choose another place"
+            )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Named so that nobody takes what is unfinished or put away for an encoder.
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            made = aside / "new"
+            made.mkdir()
+            yield made
+            if target.exists():
+                target.replace(aside / "old")
+            made.replace(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise ExportError(f"{target}: cannot be written ({error})") from error
+
+
+def example_features(audio: AudioConfig, features: FeatureConfig) -> Array:
+    """The first window of some of the demo's sounds, (n, n_mels, n_frames), as search makes them."""
+    found = []
+    for sound in itertools.islice(DEMO_SOUNDS, 0, None, EXAMPLE_STRIDE):
+        mono = in_one(synthesise(sound), audio.channels)
+        rate = audio.rate_for(sound.sample_rate)
+        window = next(cut_windows(resample([mono], sound.sample_rate, rate), rate, audio))
+        found.append(compute_features(window.waveform, rate, features))
+    return np.stack(found)
+
+
+def text_inputs(path: Path, texts: Sequence[str], config: TextConfig) -> dict[str, Tensor]:
+    """Texts as a text tower takes them, cut and filled up as the encoder does.
+
+    path: of the bundle's tokenizer.json.
+    """
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    tokenizer.enable_truncation(config.max_tokens)
+    if tokenizer.padding is None:
+        tokenizer.enable_padding()
+    encodings = tokenizer.encode_batch(list(texts))
+    return {
+        "input_ids": torch.tensor([e.ids for e in encodings]),
+        "attention_mask": torch.tensor([e.attention_mask for e in encodings]),
+    }
+
+
+def refuse_dead(vectors: Array) -> None:
+    """Raise ExportError if vectors (n, dim) of texts that say different things are all the same."""
+    cosines = [_cosines(a[None], b[None])[0] for a, b in itertools.combinations(vectors, 2)]
+    if min(cosines) > DEAD_COSINE:
+        raise ExportError(
+            f"the text tower is dead: {len(vectors)} texts with nothing in common have vectors of "
+            f"cosine {min(cosines):.4f} or more; these weights cannot find sounds by words"
+        )
+
+
+def _cosines(a: Array, b: Array) -> Array:
+    """Row by row."""
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosines: Array = (a * b).sum(axis=1) / np.maximum(lengths, np.float32(1e-12))
+    return cosines
 
 
 def file_hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:

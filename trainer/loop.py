@@ -1,43 +1,65 @@
 """The training loop: one function for every stage.
 
-A stage hands in its model and `loss_of(step)`, which draws the batch of that step from the seed
-and the step number alone, so a run can be continued anywhere and gives the same next loss.
+A stage hands in its model and a `Step`, which draws the batch of a step from the seed and the step
+number alone, so a run can be continued anywhere and gives the same next loss.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from soundsearch.errors import SoundsearchError
+from trainer.distributed import World
+from trainer.lars import Lars
+
+logger = logging.getLogger(__name__)
+
+LOG = "log.jsonl"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 class TrainingError(SoundsearchError):
-    """A run that cannot go on."""
+    """A run that cannot begin or cannot go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How a model is optimised: AdamW, linear warm-up, cosine to zero, averaged weights.
+    """How a model is optimised: warm-up, cosine, clipping, averaged weights.
 
-    steps: optimiser steps. clip_norm: gradients are scaled down to this norm. average: decay of
-    the running average of weights that is the result; 0 takes the last weights as they are.
+    steps: optimiser steps. schedule_steps: where the cosine ends, None for the last step; a run
+    may stop long before. learning_rate: of tensors with more than one axis; flat_learning_rate:
+    of the others (biases, norms, scales), None for the same. last_rate: what is left of both at
+    the end, as a factor. weight_decay: never on the others. clip_norm: gradients are scaled down
+    to this norm; None leaves them. average: decay of the running average of weights that is the
+    result; 0 takes the last weights as they are.
     """
 
     steps: int
+    schedule_steps: int | None = None
     warmup_steps: int = 50
+    optimiser: Literal["adamw", "lars"] = "adamw"
     learning_rate: float = 1e-3
+    flat_learning_rate: float | None = None
+    last_rate: float = 0.0
     weight_decay: float = 0.05
-    clip_norm: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    momentum: float = 0.9
+    eta: float = 0.001
+    clip_norm: float | None = 1.0
     average: float = 0.0
-    bfloat16: bool = True
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     log_every: int = 20
     save_every: int = 200
 
@@ -46,16 +68,35 @@ class LoopConfig:
             raise ValueError(
                 f"need 0 <= warmup_steps <= steps, not {self.warmup_steps}, {self.steps}"
             )
+        if self.schedule_steps is not None and self.schedule_steps < self.steps:
+            raise ValueError(
+                f"schedule_steps ({self.schedule_steps}) is below steps ({self.steps})"
+            )
+        if self.optimiser not in ("adamw", "lars"):
+            raise ValueError(f"optimiser must be adamw or lars, not {self.optimiser!r}")
+        if self.precision not in ("fp32", "bf16", "fp16"):
+            raise ValueError(f"precision must be fp32, bf16 or fp16, not {self.precision!r}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average must be in [0, 1), not {self.average}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be above 0, or null, not {self.clip_norm}")
+        if self.log_every < 1 or self.save_every < 1:
+            raise ValueError("log_every and save_every must be 1 or more")
 
 
 def rate_at(step: int, config: LoopConfig) -> float:
-    """Learning rate of a step (from 0): linear up to warmup_steps, then half a cosine to zero."""
+    """Factor on the learning rates at a step (from 0).
+
+    Linear from 0 to 1 over warmup_steps, then half a cosine down to last_rate at `steps`.
+    """
     if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        return step / config.warmup_steps
+    last = config.schedule_steps or config.steps
+    done = (step - config.warmup_steps) / max(1, last - config.warmup_steps)
+    share = 0.5 * (1 + math.cos(math.pi * done))
+    return share + config.last_rate * (1 - share)
 
 
 def generator_of(seed: int, step: int) -> torch.Generator:
@@ -65,85 +106,170 @@ def generator_of(seed: int, step: int) -> torch.Generator:
     return generator
 
 
+class Amp:
+    """Automatic mixed precision: around the forward pass, and on the way back."""
+
+    def __init__(self, precision: str, device: torch.device) -> None:
+        self.device = device
+        self._dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        self.scaler = GradScaler(device.type, enabled=precision == "fp16")
+
+    def forward(self) -> AbstractContextManager[None]:
+        """Where the towers run: matrix products in the lower precision, norms in float32."""
+        return torch.autocast(
+            self.device.type, self._dtype or torch.bfloat16, enabled=self._dtype is not None
+        )
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the loss's gradients, times the scaler's factor, to those that are there."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+
+#: Losses of a step by name, whose gradients are left on the model. "loss" is what is minimised.
+Step = Callable[[int, Amp], Mapping[str, Tensor]]
+
+
+def plain(loss_of: Callable[[int], Mapping[str, Tensor]]) -> Step:
+    """A step that is one forward and one backward pass."""
+
+    def step_of(step: int, amp: Amp) -> Mapping[str, Tensor]:
+        with amp.forward():
+            losses = loss_of(step)
+        if torch.isfinite(losses["loss"]):
+            amp.backward(losses["loss"])
+        return losses
+
+    return step_of
+
+
+Check = Callable[[nn.Module], Mapping[str, float]]
+
+
 def train(
     model: nn.Module,
-    loss_of: Callable[[int], Mapping[str, Tensor]],
+    step_of: Step,
     config: LoopConfig,
     folder: Path,
     *,
     slow: Mapping[str, float] | None = None,
-    check: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    check: Check | None = None,
     check_every: int = 0,
+    world: World | None = None,
+    watch: Callable[[int, Mapping[str, float]], None] | None = None,
 ) -> nn.Module:
     """Optimise `model` in place and return it with its final (averaged) weights, in eval mode.
 
-    loss_of: step -> named losses; "loss" is minimised, the others are logged beside it.
     folder: gets log.jsonl, one JSON object a line, and the checkpoint from which an interrupted
-    run continues. slow: factor on the learning rate for parameters whose name starts so.
-    check: measured on the averaged weights every check_every steps and logged.
-    Raises TrainingError if the loss is not finite.
+    run continues; call `forget_checkpoint` when the result is safe. slow: factor on the learning rate for parameters whose name starts so.
+    check: measured on the (averaged) weights every check_every steps and logged.
+    world: the processes that train together; the first of them writes and checks.
+    watch: is told of every logged record, such as a progress bar or TensorBoard.
+    Raises TrainingError if the loss or the gradient is not finite; the last checkpoint stays.
     """
+    world = world or World()
     folder.mkdir(parents=True, exist_ok=True)
-    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    groups = [
-        {
-            "params": [p],
-            "weight_decay": config.weight_decay if p.ndim > 1 else 0.0,
-            "factor": next((f for start, f in (slow or {}).items() if name.startswith(start)), 1.0),
-        }
-        for name, p in named.items()
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
-    averaged = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=_average(config.average), use_buffers=True
-    )
-    checkpoint = Checkpoint(folder / "checkpoint.safetensors", model, averaged, optimiser)
+    device = next(model.parameters()).device
+    amp = Amp(config.precision, device)
+    optimiser = _optimiser(model, config, slow or {})
+    trained = [p for group in optimiser.param_groups for p in group["params"]]
+    averaged = None
+    if config.average:
+        averaged = torch.optim.swa_utils.AveragedModel(
+            model, multi_avg_fn=_average(config.average), use_buffers=True
+        )
+    checkpoint = Checkpoint(folder / CHECKPOINT, model, averaged, optimiser, amp.scaler)
     first = checkpoint.load()
-    _forget_after(folder / "log.jsonl", first)
-    started = time.monotonic()
-    with open(folder / "log.jsonl", "a", encoding="utf-8") as log:
-        for step in range(first, config.steps):
-            model.train()
-            rate = rate_at(step, config)
-            for group in optimiser.param_groups:
-                group["lr"] = rate * group["factor"]
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
-                losses = loss_of(step)
-            loss = losses["loss"]
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"{folder}: the loss is {loss.item()} at step {step}; lower the learning rate"
-                )
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            norm = nn.utils.clip_grad_norm_(named.values(), config.clip_norm)
-            optimiser.step()
+    log = _Log(folder / LOG, first, watch) if world.leads else None
+    world.wait()
+    for step in range(first, config.steps):
+        model.train()
+        for group in optimiser.param_groups:
+            group["lr"] = group["base"] * rate_at(step, config)
+        optimiser.zero_grad(set_to_none=True)
+        losses = step_of(step, amp)
+        world.average_gradients(trained)
+        amp.scaler.unscale_(optimiser)
+        norm = nn.utils.clip_grad_norm_(trained, config.clip_norm or math.inf)
+        _stop_unless_finite(losses["loss"], norm, step, config, folder)
+        amp.scaler.step(optimiser)
+        amp.scaler.update()
+        if averaged:
             averaged.update_parameters(model)
-            done = step + 1
-            record: dict[str, float] = {}
-            if done % config.log_every == 0 or done == config.steps:
-                record |= {name: round(value.item(), 5) for name, value in losses.items()}
-                record |= {"rate": rate, "norm": round(float(norm), 4)}
-            if check and check_every and (done % check_every == 0 or done == config.steps):
-                averaged.eval()
-                record |= {name: round(value, 5) for name, value in check(averaged.module).items()}
-            if record:
-                seconds = round(time.monotonic() - started, 1)
-                log.write(json.dumps({"step": done, **record, "seconds": seconds}) + "\n")
-                log.flush()
-            if done % config.save_every == 0 and done < config.steps:
-                checkpoint.save(done)
-    model.load_state_dict(averaged.module.state_dict())
-    checkpoint.remove()
+        done = step + 1
+        record: dict[str, float] = {}
+        if done % config.log_every == 0 or done == config.steps:
+            record |= {name: round(value.item(), 5) for name, value in losses.items()}
+            record |= {"rate": optimiser.param_groups[0]["lr"], "norm": round(float(norm), 4)}
+        due = check_every and (done % check_every == 0 or done == config.steps)
+        if check and due and world.leads:
+            measured = (averaged.module if averaged else model).eval()
+            with torch.no_grad():
+                record |= {name: round(value, 5) for name, value in check(measured).items()}
+        if record and log:
+            log.write(done, record)
+        if (done % config.save_every == 0 or done == config.steps) and world.leads:
+            checkpoint.save(done)
+    if averaged:
+        model.load_state_dict(averaged.module.state_dict())
     return model.eval()
 
 
-def _forget_after(log: Path, step: int) -> None:
-    """Take out of the log what is going to happen again."""
-    if log.exists():
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        log.write_text("".join(kept), encoding="utf-8")
+def _optimiser(
+    model: nn.Module, config: LoopConfig, slow: Mapping[str, float]
+) -> torch.optim.Optimizer:
+    """Parameters in groups of equal rate and decay; `base` is what the schedule scales."""
+    flat = config.learning_rate if config.flat_learning_rate is None else config.flat_learning_rate
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            factor = next((f for start, f in slow.items() if name.startswith(start)), 1.0)
+            rate = factor * (config.learning_rate if p.ndim > 1 else flat)
+            groups.setdefault((rate, config.weight_decay if p.ndim > 1 else 0.0), []).append(p)
+    listed = [
+        {"params": ps, "lr": rate, "base": rate, "weight_decay": decay}
+        for (rate, decay), ps in groups.items()
+    ]
+    if config.optimiser == "lars":
+        return Lars(listed, config.learning_rate, momentum=config.momentum, eta=config.eta)
+    return torch.optim.AdamW(listed, betas=config.betas)
+
+
+def _stop_unless_finite(
+    loss: Tensor, norm: Tensor, step: int, config: LoopConfig, folder: Path
+) -> None:
+    # In float16 a gradient that overflowed is the scaler's business: it leaves the step out.
+    bad = "loss" if not torch.isfinite(loss) else "gradient" if not torch.isfinite(norm) else None
+    if bad and not (bad == "gradient" and config.precision == "fp16"):
+        found = loss if bad == "loss" else norm
+        kept = folder / CHECKPOINT
+        way_out = f"{kept} holds the last good weights; " if kept.exists() else ""
+        raise TrainingError(
+            f"{folder}: the {bad} is {found.item()} at step {step}; {way_out}"
+            "lower the learning rate and begin a new run"
+        )
+
+
+class _Log:
+    """log.jsonl; begun again where the checkpoint stands, since what follows happens again."""
+
+    def __init__(
+        self, path: Path, step: int, watch: Callable[[int, Mapping[str, float]], None] | None
+    ) -> None:
+        self._path, self._watch = path, watch
+        self._started = time.monotonic()
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [
+                line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step
+            ]
+            path.write_text("".join(kept), encoding="utf-8")
+
+    def write(self, done: int, record: Mapping[str, float]) -> None:
+        seconds = round(time.monotonic() - self._started, 1)
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": done, **record, "seconds": seconds}) + "\n")
+        if self._watch:
+            self._watch(done, record)
 
 
 def _average(decay: float) -> Callable[..., None]:
@@ -163,52 +289,74 @@ def _average(decay: float) -> Callable[..., None]:
 
 
 class Checkpoint:
-    """Model, averaged model and AdamW's moments in one safetensors file, renamed into place."""
+    """All that the next step depends on, in one safetensors file, renamed into place."""
 
     def __init__(
-        self, path: Path, model: nn.Module, averaged: nn.Module, optimiser: torch.optim.AdamW
+        self,
+        path: Path,
+        model: nn.Module,
+        averaged: nn.Module | None,
+        optimiser: torch.optim.Optimizer,
+        scaler: GradScaler,
     ) -> None:
         self.path = path
-        self._model, self._averaged, self._optimiser = model, averaged, optimiser
+        self._model, self._averaged = model, averaged
+        self._optimiser, self._scaler = optimiser, scaler
 
     def save(self, step: int) -> None:
-        """Write everything that the next step depends on."""
-        from safetensors.torch import save_file
-
+        """Write weights, averaged weights, the optimiser's state and the loss scale."""
         tensors = {f"model.{k}": v for k, v in self._model.state_dict().items()}
-        tensors |= {f"averaged.{k}": v for k, v in self._averaged.state_dict().items()}
+        if self._averaged:
+            tensors |= {f"averaged.{k}": v for k, v in self._averaged.state_dict().items()}
         for i, state in self._optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{i}.{k}": v for k, v in state.items()}
-        aside = self.path.with_suffix(".part")
-        save_file(
-            {k: v.detach().clone().contiguous() for k, v in tensors.items()},
-            aside,
-            {"step": str(step)},
-        )
-        aside.replace(self.path)
+            tensors |= {f"optimiser.{i}.{k}": v for k, v in state.items()}
+        facts = {"step": str(step), "scaler": json.dumps(self._scaler.state_dict())}
+        save_tensors(tensors, self.path, facts)
 
     def load(self) -> int:
         """Restore what was saved and return the step to go on from; 0 where nothing was."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         if not self.path.exists():
             return 0
-        with safe_open(self.path, "pt") as file:
-            step = int(file.metadata()["step"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        self._model.load_state_dict(_below(tensors, "model."))
-        self._averaged.load_state_dict(_below(tensors, "averaged."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below(tensors, "adam.").items():
+        try:
+            with safe_open(self.path, "pt") as file:
+                facts = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            self._model.load_state_dict(_below(tensors, "model."))
+            if self._averaged:
+                self._averaged.load_state_dict(_below(tensors, "averaged."))
+        except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
+            first = str(error).splitlines()[0]
+            raise TrainingError(
+                f"{self.path}: not a checkpoint of this run ({first}); begin in another folder"
+            ) from error
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below(tensors, "optimiser.").items():
             i, key = name.split(".")
-            moments.setdefault(int(i), {})[key] = value
-        state = self._optimiser.state_dict()
-        self._optimiser.load_state_dict({**state, "state": moments})
-        return step
+            states.setdefault(int(i), {})[key] = value
+        fresh = self._optimiser.state_dict()
+        self._optimiser.load_state_dict({**fresh, "state": states})
+        self._scaler.load_state_dict(json.loads(facts["scaler"]))
+        logger.info("going on from step %s", facts["step"])
+        return int(facts["step"])
 
-    def remove(self) -> None:
-        """Delete the file; a finished run needs it no more."""
-        self.path.unlink(missing_ok=True)
+
+def forget_checkpoint(folder: Path) -> None:
+    """Delete the checkpoint of a run whose result has been written."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: Path, facts: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file aside, then rename it into place. Tensors may share memory."""
+    from safetensors.torch import save_file
+
+    aside = path.with_name(f".{path.name}.part")
+    apart = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+    save_file(apart, aside, dict(facts or {}))
+    aside.replace(path)
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -33,3 +35,20 @@ def cosine_loss(found: Tensor, wanted: Tensor) -> Tensor:
 def similarity_loss(found: Tensor, wanted: Tensor) -> Tensor:
     """Mean squared difference of the two (n, n) cosine matrices; unit embeddings (n, dim)."""
     return (found @ found.T - wanted @ wanted.T).square().mean()
+
+
+def pair_loss(
+    scores: Tensor, reduction: Literal["sum", "mean"] = "sum", ignored: Tensor | None = None
+) -> Tensor:
+    """Cross-entropies of both directions, where row i belongs to column i.
+
+    scores: (n, n) cosine similarity times the logit scale. reduction: over the two directions;
+    each is a mean over its n rows. ignored: (n, n) bool, symmetric, false on the diagonal: pairs
+    that count neither as right nor as wrong, None for none.
+    Source: VIP-ANT, `cvap/module/decoder/loss_head.py`, CELossHead: the sum, without a half. CLIP
+    takes the mean.
+    """
+    positive = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    counted = torch.ones_like(positive) if ignored is None else ~ignored
+    mean = contrastive_loss(scores, positive, counted)
+    return 2 * mean if reduction == "sum" else mean

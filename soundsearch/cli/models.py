@@ -1,14 +1,50 @@
-"""`soundsearch models`: the encoders at hand."""
+"""`soundsearch models`: the encoders at hand, and those that can be made of published weights."""
 
 from __future__ import annotations
 
+import logging
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from soundsearch.cli.options import Json
+from soundsearch.cli.train.extra import training_extra
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and show encoders.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, show and build encoders."
+)
+build = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Convert published weights into an encoder bundle.",
+)
+app.add_typer(build, name="build")
+
+
+class VipAnt(StrEnum):
+    """The published checkpoints of VIP-ANT; what each is best for stands in its model card."""
+
+    at_clotho = "at-clotho"
+    at_clotho_18s = "at-clotho-18s"
+    at_audiocaps = "at-audiocaps"
+    clotho = "clotho"
+    clotho_18s = "clotho-18s"
+    audiocaps = "audiocaps"
+    esc50 = "esc50"
+    us8k = "us8k"
+    start = "start"
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder the bundle is written to. [default: among your own encoders]",
+        show_default=False,
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the encoder that is there.")]
 
 
 @app.command("list")
@@ -72,3 +108,71 @@ def show(
                 typer.echo(f"{key + '.' + inner:28} {inner_value}")
         else:
             typer.echo(f"{key:28} {shown(str(value))}")
+
+
+@build.command("vip-ant")
+def vip_ant(
+    variant: Annotated[
+        VipAnt,
+        typer.Option(
+            help="Checkpoint, by what it is best for; those with at- have heard captions too."
+        ),
+    ] = VipAnt.at_clotho,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="The authors' .pth file of that variant. [default: it is fetched, 350 to 700 MB]",
+            show_default=False,
+        ),
+    ] = None,
+    clip: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights of CLIP ViT-B/32, such as ViT-B-32.pt. [default: they are fetched, 350 MB]",
+            show_default=False,
+        ),
+    ] = None,
+    out: Out = None,
+    force: Force = False,
+) -> None:
+    """Make an encoder of a checkpoint of VIP-ANT and CLIP's text tower.
+
+    Without --out it becomes yours by name: vip-ant, or vip-ant-VARIANT for another variant.
+
+    Example: soundsearch models build vip-ant && soundsearch index ~/Sounds --model vip-ant
+    """
+    from soundsearch.paths import own_bundles_folder
+
+    with training_extra():
+        from trainer.convert.vip_ant import build_vip_ant, bundle_name
+    logging.getLogger("trainer").setLevel(logging.INFO)  # what is fetched and found, on stderr
+    folder = out or own_bundles_folder() / bundle_name(variant)
+    bundle = build_vip_ant(folder, variant, checkpoint=checkpoint, clip=clip, force=force)
+    typer.echo(str(bundle.folder))
+
+
+@build.command()
+def clap(
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="A ClapModel without fusion: a folder of the transformers library, or a name of "
+            "the Hugging Face hub.",
+        ),
+    ] = "laion/clap-htsat-unfused",
+    out: Out = None,
+    force: Force = False,
+) -> None:
+    """Make an encoder of a CLAP model.
+
+    Without --out it becomes yours by name: clap, or the last part of another model's name.
+
+    Example: soundsearch models build clap && soundsearch index ~/Sounds --model clap
+    """
+    from soundsearch.paths import own_bundles_folder
+
+    with training_extra():
+        from trainer.convert.clap import build_clap, bundle_name
+    bundle = build_clap(out or own_bundles_folder() / bundle_name(source), source, force=force)
+    typer.echo(str(bundle.folder))

@@ -146,7 +146,7 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_config() -> StarterConfig:
     """The recipe with every constant shrunk."""
     loop = LoopConfig(
-        steps=4, warmup_steps=1, learning_rate=1e-2, log_every=1, save_every=2, bfloat16=False
+        steps=4, warmup_steps=1, learning_rate=1e-2, log_every=1, save_every=2, precision="fp32"
     )
     return StarterConfig(
         name="tiny",

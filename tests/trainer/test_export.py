@@ -1,148 +1,258 @@
-"""Exported towers: the numbers of torch, small weights, and no neighbour's influence."""
+"""Runs to bundles: what search then hears is what training made, and the card says how."""
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from torch import nn
+import typer
+from safetensors.torch import save_file
+from typer.testing import CliRunner, Result
 
-from soundsearch.audio import Window
-from soundsearch.bundle import AUDIO_TOWER, TEXT_TOWER, EncoderBundle
+from soundsearch.bundle import EncoderBundle, TextConfig
+from soundsearch.cli.train.export import export
 from soundsearch.encoder import Encoder
 from soundsearch.errors import SoundsearchError
-from tests.sounds import noise, tone
-from trainer.export import ExportedAudio, export_bundle, export_onnx, halve
-from trainer.starter.config import StarterConfig
-from trainer.starter.distil import read_tokenizer
-from trainer.towers.bert import read_bert
-from trainer.towers.compact import AudioTower
+from tests.sounds import noise, tone, write
+from tests.tiny_clip import DIM, write_tiny_clip
+from trainer.export import (
+    EXAMPLE_STRIDE,
+    ExportError,
+    example_features,
+    export_run,
+    new_bundle,
+    refuse_dead,
+)
+from trainer.front_ends import STARTER, VIP_ANT, clip_features
+from trainer.runs import LOG, WEIGHTS, StageConfig, build_tower, read_run, write_config
+from trainer.towers.clip import load_clip
+from trainer.towers.compact import AudioTowerConfig
 from trainer.towers.unit import embed_unit
+from trainer.towers.vit import VitConfig
 
-TEXTS = ["hiss", "the sound of a low tone and a whistle", "Rumble!"]
+TEXTS = ["a dog barks", "thunder", "two people talk at length while a train passes"]
+COMPACT = AudioTowerConfig(widths=(4, 8), depths=(1, 1), pooled=8)
+VIT = VitConfig(width=64, n_layers=2, n_heads=2)
 
 
-class Towers:
-    """A tiny pair with the statistics of a trained one, and the bundle made of it."""
-
-    def __init__(self, folder: Path, teacher: Path, config: StarterConfig) -> None:
-        torch.manual_seed(0)
-        self.audio = AudioTower(config.tower, config.features.n_mels, -6.0, 4.0)
-        for module in self.audio.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                nn.init.normal_(module.running_mean, 0.0, 0.2)
-                nn.init.uniform_(module.running_var, 0.5, 2.0)
-        self.audio.eval()
-        self.text = read_bert(
-            teacher, layers=(0,), rank=4, max_tokens=config.text.max_tokens
-        ).eval()
-        self.head = nn.Linear(16, config.tower.dim, bias=False)
-        self.tokenizer = read_tokenizer(teacher, config.text.max_tokens)
-        self.features = dataclasses.replace(config.features, mean=-6.0, std=4.0)
-        self.bundle = export_bundle(
-            folder,
-            self.audio,
-            self.text,
-            self.head,
-            self.tokenizer,
-            audio=config.audio,
-            features=self.features,
-            text=config.text,
-            example=np.random.default_rng(0).standard_normal((3, 16, 48)).astype(np.float32),
-            facts={
-                "name": "tiny",
-                "version": "1",
-                "description": "",
-                "licence": "",
-                "provenance": "",
-            },
-        )
+def write_run(folder: Path, config: StageConfig) -> Path:
+    """A finished run as `soundsearch train pivot` leaves it, of random weights."""
+    clip = load_clip(write_tiny_clip(folder.parent / "clip"))
+    data = {
+        "shards": "0123456789abcdef",
+        "n_clips": 1234,
+        "kind": "images",
+        "encoder": clip.encoder,
+        "model": clip.choice.model,
+        "pretrained": clip.choice.pretrained,
+        "fingerprint": clip.fingerprint,
+        "dim": clip.dim,
+    }
+    write_config(folder, config, data)
+    torch.manual_seed(0)
+    tower = build_tower(config, DIM)
+    weights = {f"tower.{name}": value.contiguous() for name, value in tower.state_dict().items()}
+    save_file(weights | {"log_scale": torch.tensor(2.66)}, folder / WEIGHTS)
+    records = [{"step": 10 * i, "loss": 9.0 - i, "rate": 0.1, "seconds": 1.0} for i in (1, 2, 3)]
+    records[1] |= {"valid_r1": 0.25}
+    (folder / LOG).write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
 
 
 @pytest.fixture(scope="module")
-def towers(
-    tmp_path_factory: pytest.TempPathFactory, tiny_teacher: Path, tiny_config: StarterConfig
-) -> Towers:
-    return Towers(tmp_path_factory.mktemp("exported"), tiny_teacher, tiny_config)
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = StageConfig(stage="pivot", vit=VIT, init="random")
+    return write_run(tmp_path_factory.mktemp("runs") / "pivot", config)
 
 
-def test_the_bundle_reads_back_and_embeds_as_torch_does(towers: Towers) -> None:
-    encoder = Encoder(EncoderBundle.read(towers.bundle.folder), n_threads=1)
-    windows = [Window(0.0, 0.5, tone(300, 0.5)), Window(0.0, 0.5, noise(0.5))]
-    features = encoder.features_of(windows, 8000)
-    with torch.no_grad():
-        audio = embed_unit(towers.audio(torch.from_numpy(features))).numpy()
-        text = []
-        for words in TEXTS:
-            ids = torch.tensor([towers.tokenizer.encode(words).ids])
-            vector = embed_unit(towers.text(ids, torch.ones_like(ids)))
-            text.append(embed_unit(towers.head(vector)).numpy()[0])
-    np.testing.assert_allclose(encoder.embed_features(features), audio, atol=2e-3)
-    # int8 tokens of 4 numbers: coarser than in earnest, where there are 160
-    np.testing.assert_allclose(encoder.embed_text(TEXTS), np.stack(text), atol=2e-2)
+@pytest.fixture(scope="module")
+def bundle(run: Path) -> EncoderBundle:
+    return export_run(run, run.parent / "bundle", name="mine", licence="CC0")
 
 
-def test_an_embedding_does_not_depend_on_what_is_in_its_batch(towers: Towers) -> None:
-    encoder = Encoder(towers.bundle, n_threads=1)
-    features = np.random.default_rng(1).standard_normal((7, 16, 48)).astype(np.float32)
-    alone = np.concatenate([encoder.embed_features(row[None]) for row in features])
-    np.testing.assert_allclose(encoder.embed_features(features), alone, atol=1e-5)
-    one_by_one = np.concatenate([encoder.embed_text([text]) for text in TEXTS])
-    np.testing.assert_allclose(encoder.embed_text(TEXTS), one_by_one, atol=1e-5)
+@pytest.fixture(scope="module")
+def command() -> typer.Typer:
+    """`train export` by itself."""
+    app = typer.Typer()
+    app.command()(export)
+    return app
 
 
-def test_inputs_and_outputs_are_what_the_core_expects(towers: Towers) -> None:
-    audio = onnx.load(towers.bundle.folder / AUDIO_TOWER).graph
-    text = onnx.load(towers.bundle.folder / TEXT_TOWER).graph
-    assert [value.name for value in audio.input] == ["features"]
-    assert [value.name for value in text.input] == ["input_ids", "attention_mask"]
-    assert [value.name for value in (*audio.output, *text.output)] == ["embeddings", "embeddings"]
-    kinds = {
-        tensor.data_type
-        for tensor in text.initializer
-        if np.prod(tensor.dims) >= 200 and tensor.dims[-1] == 4
-    }
-    assert kinds == {onnx.TensorProto.INT8}
-    assert not {node.op_type for node in audio.node} & {
-        "BatchNormalization",
-        "DynamicQuantizeLinear",
-    }
+@pytest.fixture(scope="module")
+def exported(run: Path, command: typer.Typer) -> Result:
+    """With --int8, through the command line."""
+    return CliRunner().invoke(command, [str(run), str(run.parent / "small"), "--int8"])
 
 
-def test_large_weights_are_stored_in_half_and_keep_their_name() -> None:
-    big = np.random.default_rng(0).standard_normal((100, 100)).astype(np.float32)
-    small = np.ones(100, np.float32)
-    graph = onnx.helper.make_graph(
-        [
-            onnx.helper.make_node("MatMul", ["x", "big"], ["y"]),
-            onnx.helper.make_node("Add", ["y", "small"], ["z"]),
-        ],
-        "g",
-        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 100])],
-        [onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [1, 100])],
-        [onnx.numpy_helper.from_array(big, "big"), onnx.numpy_helper.from_array(small, "small")],
-    )
-    found = halve(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]))
-    onnx.checker.check_model(found, full_check=True)
-    assert {t.name: t.data_type for t in found.graph.initializer} == {
-        "big_half": onnx.TensorProto.FLOAT16,
-        "small": onnx.TensorProto.FLOAT,
-    }
-    assert [node.op_type for node in found.graph.node] == ["Cast", "MatMul", "Add"]
+@pytest.fixture(scope="module")
+def small(run: Path, exported: Result) -> EncoderBundle:
+    assert exported.exit_code == 0, exported.output
+    return EncoderBundle.read(run.parent / "small")
 
 
-def test_a_tower_that_onnxruntime_answers_differently_is_refused(
-    towers: Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def wavs(folder: Path) -> list[Path]:
+    sounds = [noise(2.0, 16000), tone(500, 11.0, 16000), tone(90, 0.5, 16000) + noise(0.5, 16000)]
+    return [write(folder / f"{i}.wav", sound, 16000, "FLOAT") for i, sound in enumerate(sounds)]
+
+
+def test_the_bundle_embeds_as_the_trained_tower_and_its_clip_do(
+    run: Path, bundle: EncoderBundle, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("trainer.export.TOLERANCE", -1.0)
-    with pytest.raises(SoundsearchError, match="onnxruntime differs from torch by"):
-        export_onnx(
-            ExportedAudio(towers.audio),
-            {"features": torch.randn(2, 16, 48)},
-            {"features": {0: "n"}},
-            tmp_path / "audio.onnx",
-        )
+    encoder, trained = Encoder(bundle, "cpu", 1), read_run(run)
+    clip = load_clip(trained.clip)
+    for path in wavs(tmp_path):
+        import soundfile
+
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        features = clip_features(samples.T, rate, trained.front_end, None)
+        with torch.no_grad():
+            wanted = embed_unit(trained.tower(torch.from_numpy(features)[None]))[0].numpy()
+        np.testing.assert_allclose(encoder.embed_clip(path), wanted, atol=3e-3)
+    texts = clip.embed_texts(TEXTS)
+    found = encoder.embed_text(TEXTS, normalise=False)
+    np.testing.assert_allclose(found, texts, atol=5e-3 * np.linalg.norm(texts, axis=1).max())
+    assert bundle.features == VIP_ANT.features and bundle.audio == VIP_ANT.audio
+    assert bundle.text == TextConfig(max_tokens=77, prompt="the sound of {}")
+
+
+def test_the_card_is_made_of_what_was_used_and_measured(bundle: EncoderBundle) -> None:
+    assert (bundle.name, bundle.licence, bundle.dim) == ("mine", "CC0", DIM)
+    assert bundle.results["training"]["valid_r1"] == 0.25
+    assert bundle.results["export"]["audio_difference"] < 5e-3
+    assert bundle.results["export"]["command"] == "soundsearch train export RUN BUNDLE"
+    card = bundle.file("model_card.md").read_text(encoding="utf-8")
+    for part in (
+        "# mine 1",
+        "Licence of these weights: CC0",
+        "1234 clips",
+        "| step | loss | valid r1 |",
+        "| 20 | 7.0 | 0.25 |",
+        '"n_layers": 2',
+        "tiny-clip-0",
+        "audio difference",
+    ):
+        assert part in card
+
+
+def test_int8_is_smaller_and_its_cosine_is_measured(
+    bundle: EncoderBundle, small: EncoderBundle, tmp_path: Path
+) -> None:
+    measured = small.results["export"]
+    assert 0.9 < measured["int8_cosine_worst"] <= measured["int8_cosine_mean"] < 1
+    assert "--int8" in measured["command"]
+    exact, coarse = Encoder(bundle, "cpu", 1), Encoder(small, "cpu", 1)
+    sizes = [b.file("audio.onnx").stat().st_size for b in (small, bundle)]
+    assert sizes[0] < 0.9 * sizes[1]
+    for path in wavs(tmp_path):
+        cosine = float(exact.embed_clip(path) @ coarse.embed_clip(path))
+        assert measured["int8_cosine_worst"] - 0.05 < cosine < 1
+    features = example_features(small.audio, small.features)
+    alone = np.concatenate([coarse.embed_features(row[None]) for row in features])
+    np.testing.assert_allclose(coarse.embed_features(features), alone, atol=1e-6)
+    np.testing.assert_array_equal(exact.embed_text(TEXTS), coarse.embed_text(TEXTS))
+
+
+def test_a_compact_tower_of_the_starter_front_end_is_exported_too(tmp_path: Path) -> None:
+    config = StageConfig(
+        stage="pivot", tower="compact", compact=COMPACT, init="random", front_end=STARTER
+    )
+    folder = write_run(tmp_path / "runs" / "compact", config)
+    made = export_run(folder, tmp_path / "out")
+    assert made.name == "out" and made.features == STARTER.features
+    features = example_features(made.audio, made.features)
+    with torch.no_grad():
+        wanted = embed_unit(read_run(folder).tower(torch.from_numpy(features))).numpy()
+    np.testing.assert_allclose(Encoder(made, "cpu", 1).embed_features(features), wanted, atol=5e-3)
+
+
+def test_another_clip_than_the_one_of_training_is_refused(run: Path, tmp_path: Path) -> None:
+    other = write_tiny_clip(tmp_path, seed=1)
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["pretrained"] = other.pretrained
+    changed = tmp_path / "run"
+    changed.mkdir()
+    (changed / "config.json").write_text(json.dumps(config))
+    (changed / WEIGHTS).write_bytes((run / WEIGHTS).read_bytes())
+    with pytest.raises(
+        ExportError, match=r"trained against a CLIP of fingerprint \w{12}, .* here has"
+    ):
+        export_run(changed, tmp_path / "out")
+
+
+def test_examples_are_windows_of_different_sounds() -> None:
+    found = example_features(STARTER.audio, STARTER.features)
+    assert found.shape[1:] == (64, 298) and len(found) >= 60 // EXAMPLE_STRIDE
+    assert np.isfinite(found).all()
+    flat = found.reshape(len(found), -1)
+    assert np.corrcoef(flat)[~np.eye(len(found), dtype=bool)].max() < 0.99
+
+
+def test_a_tower_that_hears_no_words_is_named() -> None:
+    rows = np.random.default_rng(0).standard_normal((5, 16)).astype(np.float32)
+    refuse_dead(rows)
+    refuse_dead(np.stack([rows[0], rows[0] * 3, rows[1]]))  # two alike are no proof
+    with pytest.raises(
+        ExportError, match=r"the text tower is dead: 5 texts .* (1\.0|0\.999)\d* or more"
+    ):
+        refuse_dead(rows[:1] + 0.001 * rows)
+
+
+class TestNewBundle:
+    """What takes the place of what, and when."""
+
+    def test_a_failure_leaves_everything_as_it_was(self, tiny: EncoderBundle) -> None:
+        before = sorted(tiny.folder.parent.rglob("*"))
+
+        def fails() -> None:
+            with new_bundle(tiny.folder, force=True) as made:
+                (made / "half").write_text("...")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fails()
+        assert sorted(tiny.folder.parent.rglob("*")) == before
+        assert EncoderBundle.read(tiny.folder) == tiny
+
+    def test_the_new_takes_the_place_of_the_old(self, tiny: EncoderBundle) -> None:
+        with new_bundle(tiny.folder, force=True) as made:
+            (made / "bundle.json").write_text("new")
+        assert [path.name for path in tiny.folder.iterdir()] == ["bundle.json"]
+        assert list(tiny.folder.parent.iterdir()) == [tiny.folder]
+
+    def test_nothing_unfinished_can_be_named(self, tmp_path: Path) -> None:
+        from soundsearch.registry import bundle_folders
+
+        with new_bundle(tmp_path / "models" / "mine") as made:
+            (made / "bundle.json").write_text("half")
+            assert [f for f in bundle_folders() if tmp_path in f.parents] == []
+        assert (tmp_path / "models" / "mine" / "bundle.json").read_text() == "half"
+
+    def test_a_place_that_cannot_be_written_is_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with (
+            pytest.raises(ExportError, match=r"mine: cannot be written \("),
+            new_bundle(tmp_path / "file" / "mine"),
+        ):
+            pass
+
+    def test_a_broken_link_counts_as_something(self, tmp_path: Path) -> None:
+        (tmp_path / "mine").symlink_to(tmp_path / "nowhere")
+        with (
+            pytest.raises(ExportError, match="something else already"),
+            new_bundle(tmp_path / "mine", force=True),
+        ):
+            pass
+
+
+def test_the_command_writes_the_bundle_and_tells_the_figures(
+    run: Path, exported: Result, command: typer.Typer
+) -> None:
+    assert exported.stdout.strip() == str(run.parent / "small")
+    assert "int8 cosine mean: 0.9" in exported.stderr
+    assert "audio difference: 0.0" in exported.stderr
+    again = CliRunner().invoke(command, [str(run), str(run.parent / "small")])
+    assert isinstance(again.exception, SoundsearchError)
+    assert "--force" in str(again.exception)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,14 +10,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.loop import LoopConfig, TrainingError, generator_of, rate_at, train
+from trainer.loop import (
+    CHECKPOINT,
+    LoopConfig,
+    TrainingError,
+    forget_checkpoint,
+    generator_of,
+    plain,
+    rate_at,
+    train,
+)
 
 CONFIG = LoopConfig(
     steps=10,
     warmup_steps=3,
     learning_rate=0.1,
     average=0.9,
-    bfloat16=False,
+    precision="fp32",
     log_every=1,
     save_every=2,
 )
@@ -37,7 +47,7 @@ def fitted(folder: Path, stop_at: int | None = None, config: LoopConfig = CONFIG
         x = torch.randn(16, 3, generator=generator_of(1, step))
         return {"loss": (model(x) - x[:, :2]).square().mean()}
 
-    return train(model, loss_of, config, folder)
+    return train(model, plain(loss_of), config, folder)
 
 
 def losses(folder: Path) -> list[float]:
@@ -47,9 +57,12 @@ def losses(folder: Path) -> list[float]:
 
 def test_the_rate_warms_up_and_falls_to_zero() -> None:
     rates = [rate_at(step, CONFIG) for step in range(10)]
-    assert rates[:4] == pytest.approx([0.1 / 3, 0.2 / 3, 0.1, 0.1])
+    assert rates[:4] == pytest.approx([0.0, 1 / 3, 2 / 3, 1.0])
     assert rates[3:] == sorted(rates[3:], reverse=True)
     assert rate_at(10, CONFIG) == pytest.approx(0.0)
+    floor = dataclasses.replace(CONFIG, last_rate=0.001)
+    assert rate_at(3, floor) == 1.0
+    assert rate_at(10, floor) == pytest.approx(0.001)
 
 
 def test_an_interrupted_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
@@ -62,7 +75,15 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> N
     unbroken = losses(tmp_path / "whole")
     assert losses(tmp_path / "broken") == unbroken
     assert unbroken[-1] < 0.8 * unbroken[0]
-    assert not list(tmp_path.glob("*/checkpoint*"))
+
+
+def test_the_result_is_safe_before_the_checkpoint_goes(tmp_path: Path) -> None:
+    first = fitted(tmp_path)
+    assert (tmp_path / CHECKPOINT).exists()
+    again = fitted(tmp_path, stop_at=0)  # takes no step
+    torch.testing.assert_close(again.state_dict(), first.state_dict(), rtol=0, atol=0)
+    forget_checkpoint(tmp_path)
+    assert not (tmp_path / CHECKPOINT).exists()
 
 
 def test_the_averaged_weights_are_the_result(tmp_path: Path) -> None:
@@ -75,8 +96,15 @@ def test_the_averaged_weights_are_the_result(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     model = nn.Linear(1, 1)
-    with pytest.raises(TrainingError, match="the loss is nan at step 0; lower the learning rate"):
-        train(model, lambda step: {"loss": model.weight.sum() * float("nan")}, CONFIG, tmp_path)
+    with pytest.raises(
+        TrainingError, match="the loss is nan at step 0; lower the learning rate and begin"
+    ):
+        train(
+            model,
+            plain(lambda step: {"loss": model.weight.sum() * float("nan")}),
+            CONFIG,
+            tmp_path,
+        )
 
 
 def test_slow_parameters_take_smaller_steps(tmp_path: Path) -> None:
@@ -86,7 +114,7 @@ def test_slow_parameters_take_smaller_steps(tmp_path: Path) -> None:
     def loss_of(step: int) -> dict[str, Tensor]:
         return {"loss": sum((p.sum() for p in model.parameters()), torch.zeros(()))}
 
-    train(model, loss_of, CONFIG, tmp_path, slow={"held.": 0.1})
+    train(model, plain(loss_of), CONFIG, tmp_path, slow={"held.": 0.1})
     moved = {name: (p - before[name]).abs().item() for name, p in model.named_parameters()}
     assert moved["held.weight"] < 0.2 * moved["fast.weight"]
 
@@ -96,3 +124,96 @@ def test_impossible_settings_are_refused() -> None:
         LoopConfig(steps=5, warmup_steps=6)
     with pytest.raises(ValueError, match="average"):
         LoopConfig(steps=5, warmup_steps=0, average=1.0)
+
+
+def step_sizes(config: LoopConfig, folder: Path) -> dict[str, float]:
+    """How far one step moves each parameter, whose gradients are all 1."""
+    torch.manual_seed(0)
+    model = nn.Linear(2, 2)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        return {"loss": sum((p.sum() for p in model.parameters()), torch.zeros(()))}
+
+    train(model, plain(loss_of), config, folder)
+    return {
+        name: (p - before[name]).norm().item() / before[name].norm().item()
+        for name, p in model.named_parameters()
+    }
+
+
+def test_lars_scales_weights_by_their_norm_and_leaves_biases(tmp_path: Path) -> None:
+    config = LoopConfig(
+        **{**vars(CONFIG), "steps": 1, "warmup_steps": 0, "clip_norm": None, "average": 0.0},
+    )
+    lars = dataclasses.replace(
+        config, optimiser="lars", learning_rate=2.0, flat_learning_rate=0.25, weight_decay=0.0
+    )
+    moved = step_sizes(lars, tmp_path / "lars")
+    assert moved["weight"] == pytest.approx(2.0 * 0.001, rel=1e-3)  # lr * eta * |p|
+    bias = moved["bias"]
+    slower = dataclasses.replace(lars, flat_learning_rate=0.125)
+    assert step_sizes(slower, tmp_path / "slower")["bias"] == pytest.approx(bias / 2)
+
+
+def test_the_gradient_is_held_to_the_norm(tmp_path: Path) -> None:
+    config = LoopConfig(
+        **{**vars(CONFIG), "steps": 1, "warmup_steps": 0, "optimiser": "lars", "average": 0.0}
+    )
+    moved = {
+        norm: step_sizes(dataclasses.replace(config, clip_norm=norm), tmp_path / str(norm))["bias"]
+        for norm in (None, 0.6)
+    }
+    assert moved[0.6] == pytest.approx(moved[None] * 0.6 / 6**0.5)  # six ones
+
+
+def test_a_run_may_stop_long_before_its_schedule_ends() -> None:
+    config = dataclasses.replace(CONFIG, schedule_steps=1003)
+    assert rate_at(9, config) > 0.999
+    assert rate_at(503, config) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="schedule_steps"):
+        dataclasses.replace(CONFIG, schedule_steps=9)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    model = nn.Linear(1, 1)
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        return {"loss": (model.weight * 0).abs().sqrt().sum()}  # 0, with a slope of 0 * inf
+
+    with pytest.raises(TrainingError, match="the gradient is nan at step 0"):
+        train(model, plain(loss_of), CONFIG, tmp_path)
+
+
+def test_bfloat16_is_only_for_the_forward_pass(tmp_path: Path) -> None:
+    seen: list[torch.dtype] = []
+    model = nn.Linear(3, 3)
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        found = model(torch.ones(2, 3))
+        seen.append(found.dtype)
+        return {"loss": found.float().square().mean()}
+
+    for precision in ("fp32", "bf16"):
+        config = dataclasses.replace(CONFIG, steps=3, precision=precision)  # type: ignore[arg-type]
+        train(model, plain(loss_of), config, tmp_path / precision)
+    assert set(seen[:3]) == {torch.float32}
+    assert set(seen[3:]) == {torch.bfloat16}
+    assert model.weight.dtype == torch.float32
+
+
+def test_what_is_logged_is_told(tmp_path: Path) -> None:
+    told: list[tuple[int, dict[str, float]]] = []
+    model = nn.Linear(1, 1)
+    train(
+        model,
+        plain(lambda step: {"loss": model.weight.square().sum()}),
+        dataclasses.replace(CONFIG, log_every=4),
+        tmp_path,
+        check=lambda measured: {"training": float(measured.training)},
+        check_every=5,
+        watch=lambda step, record: told.append((step, dict(record))),
+    )
+    assert [step for step, _ in told] == [4, 5, 8, 10]
+    assert [record.get("training") for _, record in told] == [None, 0.0, None, 0.0]
+    assert {"loss", "rate", "norm"} <= told[0][1].keys()

@@ -1,1 +1,1 @@
-"""Recordings for training: what there is (`manifests`) and how it sounds (`cache`)."""
+"""From videos and manifests to shards of clips, and from shards to batches."""

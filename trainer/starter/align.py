@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainer.data.manifests import Clip
-from trainer.loop import LoopConfig, generator_of, train
+from trainer.loop import LoopConfig, generator_of, plain, train
 from trainer.losses import contrastive_loss
 from trainer.starter.augment import AugmentConfig, augment, mix
 from trainer.starter.cache import LogMelCache
@@ -242,7 +242,7 @@ def align(
 
     train(
         aligner,
-        loss_of,
+        plain(loss_of),
         config.loop,
         folder,
         slow={"head.": config.head_rate},

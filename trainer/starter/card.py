@@ -1,19 +1,21 @@
-"""model_card.md, written by the program from what was used and measured."""
+"""The starter's model_card.md, written by the program from what was used and measured."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from soundsearch.bundle import EncoderBundle, sha256_of
+from soundsearch.bundle import EncoderBundle
+from trainer import model_card
 from trainer.data.manifests import Clip, of_split
+from trainer.model_card import NAME, finish
 from trainer.starter.config import StarterConfig
 
-NAME = "model_card.md"
+__all__ = ["COMMAND", "NAME", "PROVENANCE", "finish", "render"]
+
 COMMAND = "soundsearch train starter DATA --run RUN --out BUNDLE"
 PROVENANCE = (
     "Audio tower trained from random weights on about 7,000 freely licensed recordings with "
@@ -46,7 +48,7 @@ Made by `{COMMAND}`; every constant stands below and in `trainer/starter/config.
 
 ## Measured
 
-{_results(results)}
+{model_card.results_tables(results)}
 
 A query is a distinct caption of the validation split, a hit any recording with that caption, and
 a recording scores what its best window scores. Of the {len(queries)} queries,
@@ -80,51 +82,11 @@ and first weights it has.
 
 ## Training
 
-{_curve(run_folder / "distil" / "log.jsonl", "Text tower", ("loss", "held_out_cosine", "held_out_correlation"))}
+{model_card.curve(run_folder / "distil" / "log.jsonl", "Text tower", ("loss", "held_out_cosine", "held_out_correlation"))}
 
-{_curve(run_folder / "align" / "log.jsonl", "Audio tower", ("loss", "valid_recall_at_10", "valid_esc10"))}
+{model_card.curve(run_folder / "align" / "log.jsonl", "Audio tower", ("loss", "valid_recall_at_10", "valid_esc10"))}
 
 ## Configuration
 
-```json
-{json.dumps(dataclasses.asdict(config), indent=2, default=str)}
-```
+{model_card.as_json(dataclasses.asdict(config))}
 """
-
-
-def finish(bundle: EncoderBundle, results: Mapping[str, Any]) -> EncoderBundle:
-    """The bundle with its results and with the card among its files."""
-    files = {**bundle.files, NAME: sha256_of(bundle.folder / NAME)}
-    return dataclasses.replace(bundle, results=dict(results), files=files)
-
-
-def _results(results: Mapping[str, Any]) -> str:
-    parts = []
-    for title, found in results.items():
-        about = ", ".join(
-            str(value)
-            for name, value in found.items()
-            if isinstance(value, str) and name != "command"
-        )
-        numbers = "\n".join(
-            f"| {name.replace('_', ' ')} | {value} |"
-            for name, value in found.items()
-            if not isinstance(value, str)
-        )
-        parts.append(
-            f"{title} ({about}), by `{found['command']}`:\n\n| | |\n| --- | --- |\n{numbers}"
-        )
-    return "\n\n".join(parts)
-
-
-def _curve(path: Path, title: str, columns: Sequence[str]) -> str:
-    """Some ten lines of a training log as a table."""
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    checked = [r for r in records if all(name in r for name in columns)] or records[-1:]
-    shown = checked[:: max(1, len(checked) // 10)]
-    if shown[-1] is not checked[-1]:
-        shown.append(checked[-1])
-    head = " | ".join(("step", *(name.replace("_", " ") for name in columns)))
-    lines = [" | ".join(str(r.get(name, "")) for name in ("step", *columns)) for r in shown]
-    body = "\n".join(f"| {line} |" for line in lines)
-    return f"{title}:\n\n| {head} |\n|{' --- |' * (len(columns) + 1)}\n{body}"

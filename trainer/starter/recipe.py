@@ -32,7 +32,7 @@ from soundsearch.encoder import Encoder
 from soundsearch.metrics import best_ranks, recall_at_k
 from trainer import evaluate
 from trainer.data.manifests import ESC10, SOUNDS, Clip, digest, of_split, read_esc10, read_sounds
-from trainer.export import export_bundle
+from trainer.loop import forget_checkpoint
 from trainer.starter import card
 from trainer.starter.align import (
     Aligner,
@@ -62,6 +62,7 @@ from trainer.starter.distil import (
     read_tokenizer,
     teach,
 )
+from trainer.starter.export import export_bundle
 from trainer.towers.bert import TextTower, read_bert
 from trainer.towers.compact import AudioTower
 from trainer.towers.unit import embed_unit
@@ -266,6 +267,7 @@ def _distil(
     )
     (folder / EXAM).write_text(json.dumps(check(student)), encoding="utf-8")
     save_file(student.state_dict(), folder / WEIGHTS)
+    forget_checkpoint(folder)
 
 
 def _aligner(config: StarterConfig, mean: float, std: float, width: int) -> Aligner:
@@ -302,6 +304,7 @@ def _align(
     align(aligner, batches, config.captions, folder, check)
     state = aligner.state_dict() | {"mean_and_std": torch.tensor([mean, std])}
     save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
+    forget_checkpoint(folder)
 
 
 def _export(

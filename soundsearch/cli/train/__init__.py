@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from soundsearch.cli.train import starter
+from soundsearch.cli.train import data, embed, export, stages, starter
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,4 +21,13 @@ def train() -> None:
     """Train an encoder and write it as a bundle."""
 
 
+app.command()(data.extract)
+app.command()(data.shards)
+app.command("embed-images")(embed.embed_images)
+app.command("embed-captions")(embed.embed_captions)
+app.command()(embed.curate)
+app.command()(stages.pivot)
+app.command()(stages.captions)
+app.command()(stages.scaling)
+app.command()(export.export)
 app.command()(starter.starter)

@@ -124,7 +124,7 @@ def test_the_head_starts_as_principal_directions() -> None:
 def test_the_loss_falls_when_eight_sounds_are_learnt(
     eight: list[Clip], cache: LogMelCache, tiny_config: StarterConfig, tmp_path: Path
 ) -> None:
-    loop = LoopConfig(steps=150, warmup_steps=10, learning_rate=1e-2, bfloat16=False, log_every=1)
+    loop = LoopConfig(steps=150, warmup_steps=10, learning_rate=1e-2, precision="fp32", log_every=1)
     config = CaptionsConfig(batch_size=16, n_mixtures=0, speed=0.02, shift_bands=0, loop=loop)
     quiet = dataclasses.replace(
         config.augment,

@@ -56,7 +56,7 @@ def test_the_student_comes_closer_to_its_teacher(tiny_teacher: Path, tmp_path: P
     ids = TokenIds(tokenizer, TEXTS)
     student = read_bert(tiny_teacher, layers=(0,), rank=4, max_tokens=12)
     before = agreement(embed_texts(student, ids), wanted)
-    loop = LoopConfig(steps=120, warmup_steps=5, learning_rate=1e-2, bfloat16=False)
+    loop = LoopConfig(steps=120, warmup_steps=5, learning_rate=1e-2, precision="fp32")
     distil(
         student, ids, wanted, DistilConfig(layers=(0,), rank=4, batch_size=8, loop=loop), tmp_path
     )

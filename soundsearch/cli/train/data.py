@@ -1,0 +1,156 @@
+"""`soundsearch train extract` and `train shards`: clips of sound and pictures into shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from soundsearch.cli.train.extra import training_extra
+
+if TYPE_CHECKING:
+    from trainer.data.pack import Problem, Report
+
+#: Rows of the closing table; all of them are in failures.csv.
+MOST_ROWS = 30
+
+Out = Annotated[
+    Path, typer.Argument(help="Folder for the shards; an interrupted run goes on there.")
+]
+ClipsPerShard = Annotated[
+    int | None, typer.Option(help="Clips in each tar file. [default: 500]", min=1)
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Files decoded at a time. [default: one per core]", min=1)
+]
+
+
+def extract(
+    video_dir: Annotated[Path, typer.Argument(help="Folder with videos, at any depth.")],
+    out: Out,
+    segments: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file with the columns file,begin_s,end_s (and caption, labels): cut these "
+            "clips, in seconds, and no others; paths begin at VIDEO_DIR."
+        ),
+    ] = None,
+    clip_s: Annotated[
+        float, typer.Option(help="Longest clip in seconds; without --segments.", min=0.1)
+    ] = 10.0,
+    frames: Annotated[
+        int,
+        typer.Option(help="Frames of each clip, evenly from its begin to its end.", min=1),
+    ] = 4,
+    size: Annotated[
+        int, typer.Option(help="Short side in pixels to which larger frames are shrunk.", min=16)
+    ] = 256,
+    quality: Annotated[
+        int, typer.Option(help="Quality of the frames' JPEG, 1 to 95.", min=1, max=95)
+    ] = 90,
+    clips_per_shard: ClipsPerShard = None,
+    workers: Workers = None,
+) -> None:
+    """Cut videos into clips of sound and frames, and write them into shards.
+
+    A long video becomes clips that follow each other; a last remainder of less than a second is dropped. The sound keeps its rate and its channels. What cannot be used costs one line, and a row in failures.csv.
+
+    Example: soundsearch train extract videos/ shards/
+    """
+    with training_extra():
+        from trainer.data.extract import ExtractConfig
+        from trainer.data.extract import extract as extract_videos
+        from trainer.data.shards import CLIPS_PER_SHARD
+    config = ExtractConfig(
+        clip_s=clip_s,
+        shortest_s=min(clip_s, ExtractConfig.shortest_s),
+        n_frames=frames,
+        size=size,
+        quality=quality,
+    )
+    report = extract_videos(
+        video_dir,
+        out,
+        config,
+        segments=segments,
+        clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
+        n_workers=workers,
+        tell=_tell,
+    )
+    _close(out, report)
+
+
+def shards(
+    manifest: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV file with audio,image or audio,caption (and labels); Clotho's captions; or "
+            "an index of VIP-ANT, one JSON object a line."
+        ),
+    ],
+    out: Out,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Where the manifest's paths begin. [default: the manifest's folder]"),
+    ] = None,
+    clips_per_shard: ClipsPerShard = None,
+    workers: Workers = None,
+) -> None:
+    """Write the sounds, pictures and captions that a manifest lists into shards.
+
+    Rows with the same audio are one clip with several pictures or captions. Sound keeps its rate and its channels, pictures are kept as they are. What cannot be used costs one line, and a row in failures.csv.
+
+    Example: soundsearch train shards pairs.csv shards/
+    """
+    with training_extra():
+        from trainer.data.shards import CLIPS_PER_SHARD
+        from trainer.data.sources import pack_manifest
+    report = pack_manifest(
+        manifest,
+        out,
+        root=root,
+        clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
+        n_workers=workers,
+        tell=_tell,
+    )
+    _close(out, report)
+
+
+def _tell(problem: Problem) -> None:
+    from soundsearch.render import shown
+
+    what = "partly used" if problem.n_clips else "skipped"
+    typer.echo(f"{what} {shown(problem.file)}: {shown(problem.reason)}", err=True)
+
+
+def _close(out: Path, report: Report) -> None:
+    """The table of failures and a line that sums up; the folder on stdout."""
+    if report.n_problems:
+        _tell_table(out, report.n_problems)
+    done = f"new clips: {report.n_new}" if report.n_new else "nothing left to do"
+    typer.echo(
+        f"{done}; in all {report.n_clips} (sources: {report.n_sources}, shards: "
+        f"{report.n_shards}, problems: {report.n_problems})",
+        err=True,
+    )
+    typer.echo(str(out))
+
+
+def _tell_table(out: Path, n_problems: int) -> None:
+    import itertools
+
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from soundsearch.render import shown
+    from trainer.data.pack import FAILURES, read_problems
+
+    table = Table("file", "clips", "reason", box=SIMPLE_HEAD)
+    for problem in itertools.islice(read_problems(out), MOST_ROWS):
+        table.add_row(Text(shown(problem.file)), str(problem.n_clips), Text(shown(problem.reason)))
+    Console(stderr=True).print(table)
+    if n_problems > MOST_ROWS:
+        typer.echo(f"and {n_problems - MOST_ROWS} more in {shown(out / FAILURES)}", err=True)

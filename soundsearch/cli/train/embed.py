@@ -1,0 +1,219 @@
+"""`soundsearch train embed-images, embed-captions, curate`: what the frozen CLIP has to say."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from soundsearch.cli.train.extra import training_extra
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    from trainer.embed import Report
+
+Shards = Annotated[Path, typer.Argument(help="Folder of shards (*.tar).")]
+Model = Annotated[
+    str, typer.Option(help="CLIP model: a name of open_clip, or a JSON file with its config.")
+]
+Pretrained = Annotated[
+    str,
+    typer.Option(
+        help="Its weights: a name of open_clip, downloaded once, or a checkpoint file "
+        "(.safetensors, or .pt; OpenAI's own too)."
+    ),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="Where the model runs: auto takes a GPU if there is one."),
+]
+
+
+def embed_images(
+    shards: Shards,
+    model: Model = "ViT-B-32-quickgelu",
+    pretrained: Pretrained = "openai",
+    batch_size: Annotated[int, typer.Option(help="Frames embedded at once.", min=1)] = 64,
+    device: Device = "auto",
+) -> None:
+    """Embed every frame of every clip with the frozen CLIP; prints the encoder's name.
+
+    The vectors lie beside the shards. Shards that have them are passed over, so that a stopped run
+    goes on. Frames that cannot be decoded are left out, each with a line.
+
+    Example: soundsearch train embed-images shards/ --device cuda --batch-size 256
+    """
+    with training_extra():
+        from trainer.embed import embed_images as embed
+        from trainer.runs import torch_device
+        from trainer.towers.clip import ClipChoice, load_clip
+    clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
+    with _progress() as told:
+        report = embed(shards, clip, batch_size=batch_size, progress=told)
+    typer.echo(clip.encoder)
+    _tell(report, "frames")
+
+
+def embed_captions(
+    shards: Shards,
+    texts: Annotated[
+        Literal["captions", "labels", "labels-joined"],
+        typer.Option(
+            help="captions: each; labels: each in the prompt; labels-joined: all of a clip in one."
+        ),
+    ] = "captions",
+    prompt: Annotated[
+        str, typer.Option(help="What a label is put into, in place of {}; not for captions.")
+    ] = "the sound of {}",
+    model: Model = "ViT-B-32-quickgelu",
+    pretrained: Pretrained = "openai",
+    device: Device = "auto",
+) -> None:
+    """Embed the captions or labels of every clip with the frozen CLIP; prints the encoder's name.
+
+    The vectors lie beside the shards. Shards that have them are passed over, so that a stopped run
+    goes on; another prompt embeds labels anew.
+
+    Example: soundsearch train embed-captions shards/ --texts labels --prompt "the sound of {}"
+    """
+    with training_extra():
+        from trainer.embed import embed_captions as embed
+        from trainer.runs import torch_device
+        from trainer.towers.clip import ClipChoice, load_clip
+    if prompt.count("{}") != 1:
+        raise typer.BadParameter(
+            f"must hold {{}} once, where the label goes, not {prompt!r}", param_hint="--prompt"
+        )
+    clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
+    with _progress() as told:
+        report = embed(shards, clip, texts, prompt=prompt, progress=told)
+    typer.echo(clip.encoder)
+    _tell(report, "texts")
+
+
+def curate(
+    shards: Shards,
+    pool: Annotated[
+        Path,
+        typer.Option(
+            help="Captions to choose from: a text file, one a line, or a CSV file with a column "
+            "caption (or caption_1, caption_2 ...)."
+        ),
+    ],
+    top_k: Annotated[int, typer.Option(help="Captions that each frame brings.", min=1)] = 10,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Name of the encoder of the pictures, where there are several."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the pool; default: its file's.")] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="Also write what was chosen as CSV: shard, key, caption."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="CLIP model as in embed-images; default: the one used there."),
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(help="Its weights as in embed-images; default: the ones used there."),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Choose captions for clips by their pictures alone; prints the name to train with.
+
+    Every frame brings the captions of the pool that are nearest to it by the frozen CLIP; sound is
+    never asked. Needs embed-images. Shards that are done are passed over.
+
+    Example: soundsearch train curate shards/ --pool captions.txt --top-k 10 --manifest chosen.csv
+    """
+    with training_extra():
+        from trainer.curate import curate as choose
+        from trainer.curate import write_manifest
+        from trainer.runs import torch_device
+    with _progress() as told:
+        chosen, report = choose(
+            shards,
+            pool,
+            encoder=encoder,
+            model=model,
+            pretrained=pretrained,
+            name=name,
+            top_k=top_k,
+            device=str(torch_device(device)),
+            progress=told,
+        )
+    if manifest is not None:
+        write_manifest(shards, chosen, manifest)
+    typer.echo(f"curated:{chosen}")
+    _tell(report, "captions")
+
+
+def _tell(report: Report, what: str) -> None:
+    parts = [
+        f"{report.n_done} shards done",
+        f"{report.n_ready} ready before",
+        f"{report.n_clips} clips",
+        f"{report.n_rows} {what}",
+    ]
+    if report.n_bad_frames:
+        parts.append(f"{report.n_bad_frames} frames left out")
+    if report.n_empty:
+        parts.append(f"{report.n_empty} clips without any")
+    if report.n_failed:
+        parts.append(f"{report.n_failed} shards failed")
+    typer.echo(", ".join(parts), err=True)
+    if report.n_failed:
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[_Told]:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Told(console, None)
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield _Told(console, bar)
+
+
+class _Told:
+    """Progress on stderr: a bar on a terminal, and a line for everything that was left out."""
+
+    def __init__(self, console: Console, bar: Bar | None) -> None:
+        self._console, self._bar = console, bar
+        self._task: Any = None
+
+    def begin(self, what: str, n: int) -> None:
+        if self._bar is not None:
+            self._task = self._bar.add_task(what, total=n)
+
+    def advance(self, n: float) -> None:
+        if self._bar is not None:
+            self._bar.advance(self._task, n)
+
+    def note(self, line: str) -> None:
+        from soundsearch.render import shown
+
+        self._console.print(shown(line), markup=False, highlight=False, soft_wrap=True, emoji=False)

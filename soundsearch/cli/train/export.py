@@ -1,0 +1,46 @@
+"""`soundsearch train export`: a finished run to an encoder bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soundsearch.cli.train.extra import training_extra
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder the bundle is written to.")],
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the encoder. [default: that of the folder]", show_default=False),
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(help="Terms of the weights, as the bundle and its card state them.")
+    ] = "not stated",
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Store and multiply the audio tower's matrices as int8: half the size, slightly off.",
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the bundle that is there.")
+    ] = False,
+) -> None:
+    """Write a finished run as an encoder bundle, and check it against torch.
+
+    The text tower is the frozen CLIP that the run was trained against.
+
+    Example: soundsearch train export runs/captions my-encoder --int8
+    """
+    with training_extra():
+        from trainer.export import export_run
+    made = export_run(run, bundle, name=name, licence=licence, int8=int8, force=force)
+    for figure, value in made.results["export"].items():
+        if isinstance(value, float):
+            typer.echo(f"{figure.replace('_', ' ')}: {value:.6f}", err=True)
+    typer.echo(str(made.folder))

@@ -1,0 +1,415 @@
+"""`soundsearch train pivot`, `captions`, `scaling`: the stages of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from soundsearch.cli.options import Device, DeviceChoice
+from soundsearch.cli.spread import spread
+from soundsearch.cli.train.extra import training_extra
+
+if TYPE_CHECKING:
+    from trainer.checks import MakeCheck
+    from trainer.runs import StageConfig
+    from trainer.stage import Machine
+
+
+class Tower(StrEnum):
+    """Which audio tower."""
+
+    vit = "vit"
+    compact = "compact"
+
+
+class Optimiser(StrEnum):
+    """Which optimiser."""
+
+    lars = "lars"
+    adamw = "adamw"
+
+
+class Precision(StrEnum):
+    """Of the matrix products."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Reduction(StrEnum):
+    """Of the two directions of the loss."""
+
+    sum = "sum"
+    mean = "mean"
+
+
+class Duplicates(StrEnum):
+    """What the same vector twice in a batch is."""
+
+    negative = "negative"
+    ignored = "ignored"
+
+
+Shards = Annotated[Path, typer.Argument(help="Folder of shards with stored vectors.")]
+Run = Annotated[
+    Path, typer.Option(help="Folder of this run; an interrupted run goes on where it was.")
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="JSON file with settings, such as another run's config.json; options win."),
+]
+BatchSize = Annotated[int | None, typer.Option(min=2, help="Clips a step, over all processes.")]
+OptimiserChoice = Annotated[
+    Optimiser | None, typer.Option("--optimiser", help="[default: lars, as the paper]")
+]
+Rate = Annotated[
+    float | None,
+    typer.Option("--learning-rate", help="[default: by batch size for lars, 5e-4 for adamw]"),
+]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Processes that decode and compute features; 0 for none.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOptions:
+    """What both stages take. None is the config file's value, or the paper's."""
+
+    config: Config = None
+    encoder: Annotated[
+        str | None, typer.Option(help="Whose stored vectors; needed where there are several.")
+    ] = None
+    front_end: Annotated[
+        str | None, typer.Option(help="Front end: vip-ant or starter. [default: vip-ant]")
+    ] = None
+    tower: Annotated[
+        Tower | None,
+        typer.Option(help="Audio tower: the paper's (vit), or small for a CPU. [default: vit]"),
+    ] = None
+    batch_size: BatchSize = None
+    chunk: Annotated[
+        int | None,
+        typer.Option(min=1, help="Clips in memory at once; a large batch then goes in parts."),
+    ] = None
+    epochs: Annotated[float | None, typer.Option(help="Passes over the clips.")] = None
+    warmup_epochs: Annotated[
+        float | None, typer.Option(help="Passes while the rate rises from 0. [default: 10]")
+    ] = None
+    schedule_epochs: Annotated[
+        float | None,
+        typer.Option(help="Where the cosine ends. [default: at the last pass]"),
+    ] = None
+    optimiser: OptimiserChoice = None
+    learning_rate: Rate = None
+    clip_norm: Annotated[
+        float | None, typer.Option(help="Largest norm of the gradient. [default: no limit]")
+    ] = None
+    precision: Annotated[
+        Precision | None, typer.Option(help="[default: bf16; fp16 needs a GPU]")
+    ] = None
+    loss: Annotated[Reduction | None, typer.Option(help="Over both directions. [default: sum]")] = (
+        None
+    )
+    largest_logit_scale: Annotated[
+        float | None, typer.Option(help="Where the logit scale is held. [default: nowhere]")
+    ] = None
+    duplicates: Annotated[
+        Duplicates | None,
+        typer.Option(help="What the same vector twice in a batch is. [default: negative]"),
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of every random choice. [default: 1213]")
+    ] = None
+    valid: Annotated[
+        Path | None, typer.Option(help="Held-out shards with stored vectors, measured on the way.")
+    ] = None
+    bench: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A benchmark measured on the way, as NAME=FOLDER: clotho, audiocaps, esc50, "
+            "urbansound8k; or manifest=FILE. May be repeated."
+        ),
+    ] = None
+    check_every: Annotated[
+        int, typer.Option(min=1, help="Steps from one measuring to the next.")
+    ] = 500
+    device: DeviceChoice = Device.auto
+    workers: Workers = 0
+
+    def settings(self, base: StageConfig, **more: Any) -> StageConfig:
+        """The base, changed by the config file, changed by the options that were given."""
+        said = {
+            "encoder": self.encoder,
+            "front_end": self.front_end,
+            "tower": self.tower,
+            "batch_size": self.batch_size,
+            "epochs": self.epochs,
+            "warmup_epochs": self.warmup_epochs,
+            "schedule_epochs": self.schedule_epochs,
+            "optimiser": self.optimiser,
+            "learning_rate": self.learning_rate,
+            "clip_norm": self.clip_norm,
+            "precision": self.precision,
+            "seed": self.seed,
+        }
+        contrast = {
+            "chunk": self.chunk,
+            "reduction": self.loss,
+            "largest_logit_scale": self.largest_logit_scale,
+            "duplicates": self.duplicates,
+        }
+        return _settings(base, self.config, {**said, **more}, contrast)
+
+    def machine(self) -> Machine:
+        """Where it runs, and what is measured how often."""
+        from trainer.stage import Machine
+
+        return Machine(
+            device=str(self.device),
+            n_workers=self.workers,
+            valid=self.valid,
+            check_every=self.check_every,
+        )
+
+    def checks(self) -> list[MakeCheck]:
+        """The benchmarks, read at once."""
+        from trainer.checks import bench_check
+
+        made = []
+        for one in self.bench or []:
+            name, equals, place = one.partition("=")
+            if not equals or not place:
+                raise typer.BadParameter(
+                    f"expected NAME=FOLDER, found {one!r}", param_hint="--bench"
+                )
+            made.append(bench_check(name, Path(place)))
+        return made
+
+
+@spread(StageOptions)
+def pivot(
+    shards: Shards,
+    run: Run,
+    init: Annotated[
+        str | None,
+        typer.Option(help="clip (CLIP's image tower), random, or a run folder. [default: clip]"),
+    ] = None,
+    *,
+    options: StageOptions,
+) -> None:
+    """Stage 1: train an audio tower against the pictures of the same moments.
+
+    No text is seen. Under torchrun all processes train together, on one batch.
+
+    Example: soundsearch train pivot shards --run runs/pivot --batch-size 256 --workers 8
+    """
+    with training_extra():
+        from trainer.pivot import PAPER, train_pivot
+    settings = options.settings(PAPER, init=init)
+    machine, checks = options.machine(), options.checks()
+    with _watched() as watch:
+        done = train_pivot(shards, run, settings, machine, checks=checks, watch=watch)
+    typer.echo(str(done))
+
+
+@spread(StageOptions)
+def captions(
+    shards: Shards,
+    run: Run,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Folder of the pivot run to begin from, or clip, or random."),
+    ] = None,
+    texts: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands for a clip: gold (its captions), label (one), labels (all), random "
+            "(another clip's, as the control) or curated:POOL. [default: gold]"
+        ),
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=2, help="Train on so many clips only.")] = None,
+    fraction: Annotated[
+        float | None, typer.Option(help="Train on this part of the clips only, 0 to 1.")
+    ] = None,
+    *,
+    options: StageOptions,
+) -> None:
+    """Stage 2: tune an audio tower on captions, few or many.
+
+    Front end and tower are those of the run to begin from, unless given.
+
+    Example: soundsearch train captions shards --init runs/pivot --run runs/few --count 100
+    """
+    with training_extra():
+        from trainer.captions import PAPER, train_captions
+    settings = options.settings(
+        _like(PAPER, init), init=init, texts=texts, n_clips=count, fraction=fraction
+    )
+    machine, checks = options.machine(), options.checks()
+    with _watched() as watch:
+        done = train_captions(shards, run, settings, machine, checks=checks, watch=watch)
+    typer.echo(str(done))
+
+
+def scaling(
+    shards: Shards,
+    out: Annotated[Path, typer.Option(help="Folder for the runs, scaling.csv and scaling.png.")],
+    init: Annotated[Path, typer.Option(help="Folder of the pivot run that all begin from.")],
+    valid: Annotated[Path, typer.Option(help="Held-out shards to measure on.")],
+    counts: Annotated[
+        str, typer.Option(help="Numbers of clips with captions, with commas between.")
+    ] = "0,10,100,1000",
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0",
+    steps: Annotated[int, typer.Option(min=1, help="Steps of every point.")] = 200,
+    config: Config = None,
+    texts: Annotated[str | None, typer.Option(help="As in `train captions`.")] = None,
+    batch_size: BatchSize = None,
+    optimiser: OptimiserChoice = None,
+    learning_rate: Rate = None,
+    device: DeviceChoice = Device.auto,
+    workers: Workers = 0,
+) -> None:
+    """Draw the scaling curve: stage 2 with ever more captions, as CSV and as a plot.
+
+    Example: soundsearch train scaling shards --init runs/pivot --valid held-out --out runs/curve
+    """
+    chosen_counts, chosen_seeds = _numbers(counts, "--counts"), _numbers(seeds, "--seeds")
+    with training_extra():
+        from trainer.captions import PAPER
+        from trainer.scaling import PLOT, TABLE, plot, scaling_curve
+        from trainer.stage import Machine
+    settings = _settings(
+        _like(PAPER, str(init)),
+        config,
+        {
+            "init": str(init),
+            "texts": texts,
+            "batch_size": batch_size,
+            "optimiser": optimiser,
+            "learning_rate": learning_rate,
+        },
+        {},
+    )
+
+    def told(row: Mapping[str, float]) -> None:
+        numbers = "  ".join(f"{k} {v:.3f}" for k, v in row.items() if "recall" in k)
+        typer.echo(
+            f"{int(row['n_clips']):>7} captions, seed {int(row['seed'])}: {numbers}", err=True
+        )
+
+    rows = scaling_curve(
+        shards,
+        out,
+        settings,
+        counts=chosen_counts,
+        seeds=chosen_seeds,
+        steps=steps,
+        valid=valid,
+        machine=Machine(device=str(device), n_workers=workers),
+        told=told,
+    )
+    plot(rows, out / PLOT)
+    typer.echo(str(out / TABLE))
+    typer.echo(str(out / PLOT))
+
+
+def _settings(
+    base: StageConfig,
+    file: Path | None,
+    given: Mapping[str, Any],
+    contrast: Mapping[str, Any],
+) -> StageConfig:
+    """The paper's setting, changed by the file, changed by the options that were given."""
+    from trainer.config import read_json
+    from trainer.runs import stage_config
+
+    if file:
+        plain = {key: value for key, value in read_json(file).items() if key != "data"}
+        base = stage_config({**plain, "stage": base.stage}, base, f"{file}: ")
+    said = {key: _plain(value) for key, value in given.items() if value is not None}
+    inner = {key: _plain(value) for key, value in contrast.items() if value is not None}
+    return stage_config({**said, **({"contrast": inner} if inner else {})}, base)
+
+
+def _like(paper: StageConfig, init: str | None) -> StageConfig:
+    """The paper's captions stage with front end and tower of the run it begins from."""
+    import dataclasses
+
+    from trainer.runs import read_config
+
+    if init is None or init in ("clip", "random"):
+        return paper
+    earlier = read_config(Path(init))
+    return dataclasses.replace(
+        paper,
+        init=init,
+        front_end=earlier.front_end,
+        tower=earlier.tower,
+        vit=earlier.vit,
+        compact=earlier.compact,
+        encoder=earlier.encoder,
+    )
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"expected whole numbers with commas, found {text!r}", param_hint=option
+        ) from error
+
+
+@contextmanager
+def _watched() -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Progress on stderr: a bar in a terminal, elsewhere a line for each log record."""
+    import logging
+    import sys
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    logging.getLogger("trainer").setLevel(logging.INFO)
+    if not sys.stderr.isatty():
+        yield lambda step, record: typer.echo(_line(step, record), err=True)
+        return
+    columns = (
+        TextColumn("step"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("")
+
+        def watch(step: int, record: Mapping[str, float]) -> None:
+            total = record["n_steps"]
+            progress.update(task, completed=step, total=total, description=_numbers_of(record))
+
+        yield watch
+
+
+def _line(step: int, record: Mapping[str, float]) -> str:
+    return f"step {step}/{int(record['n_steps'])}  {_numbers_of(record)}"
+
+
+def _numbers_of(record: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in record.items() if name != "n_steps")

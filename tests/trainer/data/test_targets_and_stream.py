@@ -1,0 +1,108 @@
+"""From stored vectors and shards to batches: what is drawn, and that it is always the same."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trainer.made_shards import DIM, ENCODER, FRONT_END, made_shards, store, vector_of
+from trainer.captions import RandomTargets
+from trainer.data.order import Order
+from trainer.data.shards import ShardFolder
+from trainer.data.stream import Batches, Positions, fixed_examples
+from trainer.data.targets import StoredTargets
+from trainer.distributed import World
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ShardFolder:
+    return made_shards(tmp_path_factory.mktemp("shards"))
+
+
+def examples(data: ShardFolder, seed: int = 0) -> Positions:
+    targets = StoredTargets(data, "images", ENCODER)
+    clips = [targets.usable(shard) for shard in range(len(data.shards))]
+    return Positions(data, Order(clips, seed, block=2), targets, FRONT_END, seed)
+
+
+def test_the_fixed_frame_is_the_second_of_four_and_the_fixed_text_the_first(
+    data: ShardFolder, tmp_path: Path
+) -> None:
+    folder = made_shards(tmp_path, n_clips=4, clips_per_shard=4)
+    rows = [np.full((n, DIM), 1.0, np.float32) * np.arange(n)[:, None] for n in (1, 2, 3, 4)]
+    for kind in ("images", "captions"):
+        store(folder.shards[0], kind, rows, folder.digest(0))
+    images = StoredTargets(folder, "images", ENCODER)
+    assert [images.draw(0, clip, None)[0] for clip in range(4)] == [0, 0, 1, 1]
+    captions = StoredTargets(folder, "captions", ENCODER)
+    assert [captions.draw(0, clip, None)[0] for clip in range(4)] == [0, 0, 0, 0]
+    drawn = {float(images.draw(0, 3, np.random.default_rng(i))[0]) for i in range(60)}
+    assert drawn == {0.0, 1.0, 2.0, 3.0}
+
+
+def test_clips_without_a_vector_take_no_part(tmp_path: Path) -> None:
+    folder = made_shards(tmp_path, n_clips=3, clips_per_shard=3)
+    rows = [np.zeros((n, DIM), np.float32) for n in (1, 0, 2)]
+    store(folder.shards[0], "images", rows, folder.digest(0))
+    assert StoredTargets(folder, "images", ENCODER).usable(0).tolist() == [0, 2]
+
+
+def test_the_control_never_draws_the_clips_own_text(tmp_path: Path) -> None:
+    folder = made_shards(tmp_path, n_clips=5, clips_per_shard=2, n_pitches=5)
+    targets = RandomTargets(StoredTargets(folder, "captions", ENCODER), len(folder.shards))
+    drawn = np.stack([targets.draw(1, 0, np.random.default_rng(i)) for i in range(200)])
+    wanted = np.stack([vector_of(clip) for clip in (0, 1, 3, 4)]).astype(np.float16)
+    found = np.unique(drawn, axis=0)
+    np.testing.assert_allclose(
+        found[np.argsort(found[:, 0])], wanted[np.argsort(wanted[:, 0])], rtol=1e-3
+    )
+    counts = [int((drawn == row).all(axis=1).sum()) for row in found]
+    assert min(counts) > 30
+    np.testing.assert_allclose(targets.draw(1, 0, None), vector_of(2), rtol=1e-3)
+
+
+def test_a_position_is_the_same_example_in_any_process(data: ShardFolder) -> None:
+    there = examples(data)
+    features, vector = there[7]
+    again = pickle.loads(pickle.dumps(there))[7]
+    torch.testing.assert_close((features, vector), again, rtol=0, atol=0)
+    assert features.shape == (16, 23)
+    assert vector.shape == (DIM,)
+
+
+def test_another_epoch_crops_and_masks_anew(data: ShardFolder) -> None:
+    there, order = examples(data), Order([np.arange(5)] * 3 + [np.arange(3)], 0, block=2)
+    first = {order.place(i): there[i][0] for i in range(18)}
+    second = {order.place(i): there[i][0] for i in range(18, 36)}
+    assert first.keys() == second.keys()
+    assert all(not torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_batches_are_the_same_from_any_step_on(data: ShardFolder, n_workers: int) -> None:
+    whole = Batches(examples(data), 4, 6, World(), 0)
+    wanted = [whole(step) for step in range(6)]
+    later = Batches(examples(data), 4, 6, World(), n_workers)
+    for step in range(3, 6):
+        torch.testing.assert_close(list(later(step)), list(wanted[step]), rtol=0, atol=0)
+
+
+def test_processes_share_a_batch(data: ShardFolder) -> None:
+    features, vectors = Batches(examples(data), 4, 2, World(), 0)(0)
+    halves = [Batches(examples(data), 4, 2, World(rank, 2), 0)(0) for rank in range(2)]
+    torch.testing.assert_close(torch.cat([half[0] for half in halves]), features)
+    torch.testing.assert_close(torch.cat([half[1] for half in halves]), vectors)
+
+
+def test_evaluation_is_fixed(data: ShardFolder) -> None:
+    targets = StoredTargets(data, "images", ENCODER)
+    clips = [(0, 0), (2, 1), (3, 2)]
+    one = list(fixed_examples(data, clips, targets, FRONT_END, 2))
+    assert [len(features) for features, _ in one] == [2, 1]
+    other = list(fixed_examples(data, clips, targets, FRONT_END, 3))
+    torch.testing.assert_close(torch.cat([f for f, _ in one]), other[0][0], rtol=0, atol=0)
+    np.testing.assert_allclose(other[0][1][1], vector_of(11 % 6), rtol=1e-3)

@@ -1,0 +1,103 @@
+"""The strategies of the captions stage: which texts stand for a clip."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.sounds import tone
+from tests.tiny_clip import DIM as CLIP_DIM
+from tests.tiny_clip import jpeg, write_tiny_clip
+from tests.trainer.made_shards import DIM, ENCODER, RATE, TINY, flac, made_shards, store
+from trainer.captions import CURATED, CuratedTargets, kind_of, train_captions
+from trainer.config import ConfigError
+from trainer.curate import CuratedCaptions, CurateError, curate, curated_path, read_pool
+from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
+from trainer.data.targets import StoredTargets
+from trainer.embed import embed_images
+from trainer.runs import read_config
+from trainer.towers.clip import load_clip
+
+WORDS = ["a dog", "rain", "a bell", "a door", "wind", "a car"]
+
+
+@pytest.fixture
+def curated(tmp_path: Path) -> tuple[ShardFolder, str]:
+    """Shards with pictures, for which captions were found in a pool of six; and their encoder."""
+    facts = ClipFacts("made.wav", 0.0, 0.5, RATE)
+    clips = [
+        PackedClip(facts, flac(tone(200.0 + 90 * i, 0.5, RATE)), (jpeg(i), jpeg(20 + i)))
+        for i in range(9)
+    ]
+    folder = tmp_path / "shards"
+    write_shards(clips, folder, clips_per_shard=5)
+    clip = load_clip(write_tiny_clip(tmp_path / "clip"))
+    embed_images(folder, clip)
+    pool = tmp_path / "pool.txt"
+    pool.write_text("\n".join(WORDS) + "\n")
+    curate(folder, pool, top_k=2)
+    return ShardFolder(folder), clip.encoder
+
+
+def test_curated_captions_are_drawn_from_the_clips_own(curated: tuple[ShardFolder, str]) -> None:
+    data, encoder = curated
+    targets = CuratedTargets(data, "pool", encoder)
+    texts, vectors = read_pool(data.folder, "pool", encoder)
+    assert texts == WORDS
+    assert targets.dim == CLIP_DIM
+    assert targets.usable(1).tolist() == [0, 1, 2, 3]
+    ids = CuratedCaptions(curated_path(data.shards[1], "pool"), data.digest(1)).of(2)
+    assert 2 <= len(ids) <= 4
+    drawn = [targets.draw(1, 2, np.random.default_rng(i)) for i in range(60)]
+    assert {v.tobytes() for v in drawn} == {vectors[i].tobytes() for i in ids}
+    np.testing.assert_array_equal(targets.draw(1, 2, None), vectors[ids[0]])
+
+
+def test_a_stage_learns_from_a_pool(curated: tuple[ShardFolder, str], tmp_path: Path) -> None:
+    data, _ = curated
+    config = dataclasses.replace(
+        TINY, stage="captions", texts=f"{CURATED}pool", batch_size=4, epochs=2.0
+    )
+    run = train_captions(data.folder, tmp_path / "run", config)
+    assert read_config(run).texts == "curated:pool"
+    assert (run / "weights.safetensors").exists()
+    other = dataclasses.replace(config, texts=f"{CURATED}other")
+    with pytest.raises(CurateError, match="other"):
+        train_captions(data.folder, tmp_path / "other", other)
+
+
+def test_ids_of_another_pool_are_refused(curated: tuple[ShardFolder, str], tmp_path: Path) -> None:
+    data, encoder = curated
+    old = curated_path(data.shards[0], "pool").read_bytes()
+    for path in data.folder.glob("pool.pool.*"):
+        path.unlink()
+    pool = tmp_path / "pool.txt"
+    pool.write_text("\n".join(reversed(WORDS)) + "\n")
+    curate(data.folder, pool, top_k=2)
+    curated_path(data.shards[0], "pool").write_bytes(old)  # as if it had been stopped half-way
+    with pytest.raises(CurateError, match="made from another pool"):
+        CuratedTargets(data, "pool", encoder).usable(0)
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"), [("gold", "captions"), ("label", "labels"), ("labels", "labels-joined")]
+)
+def test_each_strategy_reads_its_own_side_files(tmp_path: Path, texts: str, kind: str) -> None:
+    data = made_shards(tmp_path / "shards", n_clips=6, clips_per_shard=6)
+    for path in data.folder.glob("*.captions.*"):
+        path.unlink()
+    rows = [np.ones((2, DIM), np.float32) * i for i in range(1, 7)]
+    store(data.shards[0], kind, rows, data.digest(0))
+    assert kind_of(texts) == kind
+    config = dataclasses.replace(TINY, stage="captions", texts=texts, batch_size=3, epochs=1.0)
+    train_captions(data.folder, tmp_path / "run", config)
+    assert StoredTargets(data, kind, ENCODER).draw(0, 3, None)[0] == 4  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("texts", ["golden", "", "curated:", "Gold"])
+def test_unknown_strategies_are_refused(texts: str) -> None:
+    with pytest.raises(ConfigError, match="texts must be one of gold, label, labels, random, cur"):
+        kind_of(texts)

@@ -1,0 +1,112 @@
+"""`train pivot`, `train captions`, `train scaling` as they are typed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+from tests.trainer.made_shards import TINY, made_shards
+from trainer.captions import PAPER as CAPTIONS
+from trainer.runs import read_config
+
+SMALL = ("--epochs", "2", "--warmup-epochs", "0")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_shards(tmp_path_factory.mktemp("shards")).folder
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The tiny towers and front end as a file."""
+    plain = dataclasses.asdict(TINY)
+    kept = {key: plain[key] for key in ("vit", "front_end", "init", "batch_size", "precision")}
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    return path
+
+
+def test_the_stages_follow_each_other(
+    shards: Path, config: Path, tmp_path: Path, soundsearch: Run
+) -> None:
+    done = soundsearch(
+        *("train", "pivot", shards, "--run", "pivot", "--config", config, *SMALL),
+        *("--optimiser", "adamw", "--loss", "mean", "--chunk", "4", "--valid", shards),
+        *("--check-every", "3", "--seed", "5"),
+    )
+    assert done.stdout == "pivot\n"
+    assert "step 6/6" in done.stderr
+    assert "valid_images_from_audio_recall_at_1" in done.stderr
+    used = read_config(Path("pivot"))
+    assert (used.optimiser, used.contrast.reduction, used.contrast.chunk) == ("adamw", "mean", 4)
+    assert (used.epochs, used.seed, used.vit) == (2.0, 5, TINY.vit)
+
+    soundsearch(
+        *("train", "captions", shards, "--init", "pivot", "--run", "few", "--count", "8"),
+        *("--batch-size", "4", "--precision", "fp32", *SMALL),
+    )
+    few = read_config(Path("few"))
+    assert (few.stage, few.texts, few.n_clips, few.init) == ("captions", "gold", 8, "pivot")
+    assert (few.vit, few.front_end) == (TINY.vit, TINY.front_end)  # of the run it begins from
+    assert few.contrast == CAPTIONS.contrast
+
+    drawn = soundsearch(
+        *("train", "scaling", shards, "--init", "pivot", "--valid", shards, "--out", "curve"),
+        *("--counts", "0,4", "--steps", "2", "--batch-size", "4"),
+    )
+    assert drawn.stdout == "curve/scaling.csv\ncurve/scaling.png\n"
+    assert len(Path("curve/scaling.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tower", "compact"], "init clip is for the vit tower"),
+        (["--batch-size", "12", "--precision", "fp16", "--device", "cpu"], "fp16 needs a GPU"),
+        (["--front-end", "clap"], "front_end: must be one of vip-ant, starter, not 'clap'"),
+        (["--init", "nowhere", "--batch-size", "6"], "nowhere: not a finished run"),
+        (["--encoder", "x"], "no vectors of images by x"),
+        (["--config", "none.json"], "none.json: cannot be read"),
+        (["--bench", "esc50=nowhere"], "nowhere"),
+        (["--bench", "fsd50k=here"], "must be one of clotho"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    shards: Path, arguments: list[str], message: str, soundsearch: Run
+) -> None:
+    failed = soundsearch("train", "pivot", shards, "--run", "run", *arguments, code=1)
+    assert failed.stderr.startswith("error: ")
+    assert message in failed.stderr
+    assert failed.stderr.count("\n") == 1
+    assert not Path("run").exists()  # so the same folder can be used when it is put right
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pivot", "shards"],
+        ["pivot", "shards", "--run", "r", "--batch-size", "1"],
+        ["pivot", "shards", "--run", "r", "--precision", "int4"],
+        ["pivot", "shards", "--run", "r", "--bench", "esc50"],
+        ["scaling", "s", "--init", "i", "--valid", "v", "--out", "o", "--counts", "ten"],
+    ],
+)
+def test_wrong_usage_is_told_as_such(arguments: list[str], soundsearch: Run) -> None:
+    soundsearch("train", *arguments, code=2)
+
+
+def test_a_changed_option_is_refused_with_the_difference(
+    shards: Path, config: Path, soundsearch: Run
+) -> None:
+    begin = ("train", "pivot", shards, "--run", "run", "--config", config, *SMALL)
+    soundsearch(*begin, "--optimiser", "adamw")
+    failed = soundsearch(*begin, code=1)
+    assert "optimiser was 'adamw', is 'lars'" in failed.stderr
+    # a run's own config.json is a config file
+    again = soundsearch("train", "pivot", shards, "--run", "run", "--config", "run/config.json")
+    assert again.stdout == "run\n"

@@ -1,0 +1,144 @@
+"""The step of both stages: chunks, duplicates, the scale, and what gradients they leave."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainer.contrast import Contrast, ContrastConfig, contrast_step
+from trainer.distributed import World
+from trainer.loop import Amp
+
+AMP = Amp("fp32", torch.device("cpu"))
+
+
+class Tower(nn.Module):
+    """Features (n, 2, 3) to (n, 4), with batch normalisation if asked."""
+
+    def __init__(self, norm: bool = False) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+        self.norm = nn.BatchNorm1d(4) if norm else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        found: Tensor = self.norm(self.linear(features.flatten(1)).tanh())
+        return found
+
+
+def made(config: ContrastConfig, norm: bool = False) -> Contrast:
+    torch.manual_seed(3)
+    return Contrast(Tower(norm), config.logit_scale).train()
+
+
+def batch(n: int = 7) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(n, 2, 3, generator=generator)
+    return features, 5 * torch.randn(n, 4, generator=generator)
+
+
+def gradients(config: ContrastConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    model = made(config)
+    losses = contrast_step(model, lambda step: batch(), config, World())(0, AMP)
+    return dict(losses), {
+        name: p.grad for name, p in model.named_parameters() if p.grad is not None
+    }
+
+
+def by_hand(model: Contrast, reduction: str) -> Tensor:
+    """The paper's loss with loops."""
+    features, vectors = batch()
+    audio = nn.functional.normalize(model.tower(features), dim=1)
+    targets = nn.functional.normalize(vectors, dim=1)
+    scores = model.log_scale.exp() * audio @ targets.T
+    total = torch.zeros(())
+    for i in range(7):
+        for line in (scores[i], scores[:, i]):
+            total = total - (line[i] - line.exp().sum().log()) / 7
+    return total if reduction == "sum" else total / 2
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_loss_and_gradients_are_the_papers(reduction: str) -> None:
+    config = ContrastConfig(reduction=reduction)  # type: ignore[arg-type]
+    losses, found = gradients(config)
+    model = made(config)
+    wanted = by_hand(model, reduction)
+    wanted.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(losses["loss"].detach(), wanted.detach())
+    assert set(found) == {name for name, _ in model.named_parameters()}
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(found[name], p.grad, msg=name)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 50])
+def test_chunks_change_nothing(chunk: int) -> None:
+    losses, found = gradients(ContrastConfig(chunk=chunk))
+    whole_losses, whole = gradients(ContrastConfig())
+    torch.testing.assert_close(losses["loss"], whole_losses["loss"])
+    for name, gradient in whole.items():
+        torch.testing.assert_close(found[name], gradient, msg=name, atol=1e-6, rtol=1e-5)
+
+
+def test_running_statistics_take_each_chunk_in_once() -> None:
+    features, vectors = batch(6)
+    config = ContrastConfig(chunk=3)
+    model = made(config, norm=True)
+    contrast_step(model, lambda step: (features, vectors), config, World())(0, AMP)
+    other = made(config, norm=True)
+    for part in features.split(3):
+        other.tower(part)
+    torch.testing.assert_close(
+        model.tower.norm.running_mean,  # type: ignore[union-attr]
+        other.tower.norm.running_mean,  # type: ignore[union-attr]
+    )
+    assert model.tower.norm.momentum == other.tower.norm.momentum  # type: ignore[union-attr]
+
+
+def test_the_scale_starts_as_the_papers_and_is_held_only_if_asked() -> None:
+    losses, _ = gradients(ContrastConfig())
+    assert losses["logit_scale"].item() == pytest.approx(1 / 0.07)
+    assert made(ContrastConfig()).log_scale.item() == pytest.approx(2.6593, abs=1e-4)
+    model = made(ContrastConfig())
+    model.log_scale.data.fill_(math.log(500.0))
+    free = contrast_step(model, lambda step: batch(), ContrastConfig(), World())(0, AMP)
+    held = contrast_step(
+        model, lambda step: batch(), ContrastConfig(largest_logit_scale=100.0), World()
+    )(0, AMP)
+    assert free["logit_scale"].item() == pytest.approx(500.0, rel=1e-4)
+    assert held["logit_scale"].item() == pytest.approx(100.0, rel=1e-4)
+
+
+def test_the_same_picture_twice_is_a_negative_unless_ignored() -> None:
+    features, vectors = batch(3)
+    vectors[2] = 4 * vectors[0]  # another length, the same direction
+
+    model = made(ContrastConfig())
+    audio = nn.functional.normalize(model.tower(features), dim=1)
+    scores = model.log_scale.exp() * audio @ nn.functional.normalize(vectors, dim=1).T
+    for duplicates in ("ignored", "negative"):
+        wanted = torch.zeros(())
+        for i in range(3):
+            others = [j for j in range(3) if duplicates == "negative" or {i, j} != {0, 2}]
+            for line in (scores[i], scores[:, i]):
+                wanted = wanted - (line[i] - line[others].exp().sum().log()) / 3
+        config = ContrastConfig(duplicates=duplicates)  # type: ignore[arg-type]
+        step = contrast_step(model, lambda step: (features, vectors), config, World())
+        torch.testing.assert_close(step(0, AMP)["loss"], wanted, msg=duplicates)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reduction": "max"},
+        {"duplicates": "kept"},
+        {"logit_scale": 0.0},
+        {"largest_logit_scale": 1.0},
+        {"chunk": 0},
+    ],
+)
+def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ContrastConfig(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,303 @@
+"""The frozen CLIP over shards: the right row for the right clip, once."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.sounds import tone
+from tests.tiny_clip import jpeg, write_tiny_clip
+from tests.trainer.made_shards import flac
+from trainer import embed
+from trainer.data.shards import ClipFacts, PackedClip, ShardError, ShardFolder, write_shards
+from trainer.data.vectors import ShardVectors, VectorsFacts, vectors_path
+from trainer.embed import EmbedError, Report, embed_captions, embed_images
+from trainer.towers.clip import ClipChoice, FrozenClip, load_clip
+
+SOUND = flac(tone(440, 0.1))
+CUT = jpeg(9)[:-400]  # begins as a JPEG does, and ends too soon
+
+
+class Told:
+    """Progress that is remembered; `stop_at` ends the run as Ctrl-C would."""
+
+    def __init__(self, stop_at: float | None = None) -> None:
+        self.n = 0
+        self.done = 0.0
+        self.notes: list[str] = []
+        self._stop_at = stop_at
+
+    def begin(self, what: str, n: int) -> None:
+        assert what == "shards"
+        self.n = n
+
+    def advance(self, n: float) -> None:
+        self.done += n
+        if self._stop_at is not None and self.done >= self._stop_at:
+            raise KeyboardInterrupt
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+
+
+@pytest.fixture(scope="module")
+def choice(tmp_path_factory: pytest.TempPathFactory) -> ClipChoice:
+    return write_tiny_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture
+def clip(choice: ClipChoice) -> FrozenClip:
+    return load_clip(choice)
+
+
+def packed(
+    frames: Sequence[bytes] = (), captions: Sequence[str] = (), labels: Sequence[str] = ()
+) -> PackedClip:
+    facts = ClipFacts("made.wav", 0.0, 0.1, 8000, (), tuple(captions), tuple(labels))
+    return PackedClip(facts, SOUND, tuple(frames))
+
+
+def shards_of(clips: Sequence[PackedClip], clips_per_shard: int = 3) -> Path:
+    folder = Path("shards")
+    write_shards(clips, folder, clips_per_shard=clips_per_shard)
+    return folder
+
+
+def stored(folder: Path, kind: str, clip: FrozenClip) -> list[np.ndarray]:
+    """The rows of every clip, in order."""
+    shards = ShardFolder(folder)
+    rows = []
+    for n, path in enumerate(shards.shards):
+        found = ShardVectors(vectors_path(path, kind, clip.encoder), shards.open(n).digest)
+        rows.extend(found.of(i) for i in range(len(found)))
+    return rows
+
+
+def seen(clip: FrozenClip, *seeds: int) -> np.ndarray:
+    return clip.embed_images([Image.open(io.BytesIO(jpeg(seed))) for seed in seeds])
+
+
+def close(found: np.ndarray, expected: np.ndarray) -> None:
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=4e-3, rtol=1e-3)  # kept in float16
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_every_frame_gets_its_row(clip: FrozenClip, batch_size: int) -> None:
+    clips = [packed([jpeg(10 * i + j) for j in range(i % 3)]) for i in range(7)]
+    folder = shards_of(clips)
+    told = Told()
+    report = embed_images(folder, clip, batch_size=batch_size, progress=told)
+    rows = stored(folder, "images", clip)
+    assert [len(row) for row in rows] == [0, 1, 2, 0, 1, 2, 0]
+    for i, row in enumerate(rows):
+        close(row, seen(clip, *(10 * i + j for j in range(i % 3))))
+    assert report == Report(n_done=3, n_clips=7, n_rows=6, n_empty=3)
+    assert (told.n, told.notes) == (3, [])
+    assert told.done == pytest.approx(3)
+
+
+def test_a_side_file_says_whose_it_is(clip: FrozenClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shards_of([packed([jpeg()])])
+    embed_images(folder, clip)
+    path = vectors_path(folder / "shard-000000.tar", "images", clip.encoder)
+    assert ShardVectors(path, None).facts == VectorsFacts(
+        "images", clip.encoder, clip.choice.model, clip.choice.pretrained, clip.fingerprint, 16
+    )
+
+
+def test_files_are_named_in_full_to_be_found_again() -> None:
+    write_tiny_clip(Path("models"))
+    clip = load_clip(
+        ClipChoice(model="models/tiny-clip.json", pretrained="models/tiny-clip-0.safetensors")
+    )
+    folder = shards_of([packed([jpeg()])])
+    embed_images(folder, clip)
+    facts = ShardVectors(
+        vectors_path(folder / "shard-000000.tar", "images", clip.encoder), None
+    ).facts
+    assert Path(facts.model).is_absolute() and Path(facts.pretrained).is_absolute()
+
+
+def test_a_second_run_does_nothing(clip: FrozenClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shards_of([packed([jpeg(i)]) for i in range(4)])
+    embed_images(folder, clip)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    monkeypatch.setattr(clip, "embed_pixels", None)
+    told = Told()
+    assert embed_images(folder, clip, progress=told) == Report(n_ready=2)
+    assert told.done == told.n == 2
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_a_stopped_run_goes_on(clip: FrozenClip) -> None:
+    folder = shards_of([packed([jpeg(i)]) for i in range(8)])
+    with pytest.raises(KeyboardInterrupt):
+        embed_images(folder, clip, batch_size=1, progress=Told(stop_at=1.5))
+    assert len(list(folder.glob("*.safetensors"))) == 1
+    assert not list(folder.glob("*.part"))
+    report = embed_images(folder, clip)
+    assert (report.n_ready, report.n_done) == (1, 2)
+    for i, row in enumerate(stored(folder, "images", clip)):
+        close(row, seen(clip, i))
+
+
+def test_what_does_not_fit_is_made_again(clip: FrozenClip, tmp_path: Path) -> None:
+    folder = shards_of([packed([jpeg(i)]) for i in range(4)], clips_per_shard=1)
+    embed_images(folder, clip)
+    paths = [vectors_path(path, "images", clip.encoder) for path in ShardFolder(folder).shards]
+    paths[0].write_bytes(paths[0].read_bytes()[:-3])
+    paths[1].unlink()
+    write_shards([packed([jpeg(77)])], folder, first=2)  # another clip in the third shard
+    report = embed_images(folder, clip)
+    assert (report.n_ready, report.n_done) == (1, 3)
+    for row, seed in zip(stored(folder, "images", clip), (0, 1, 77, 3), strict=True):
+        close(row, seen(clip, seed))
+    other = load_clip(write_tiny_clip(tmp_path, seed=1))
+    assert embed_images(folder, other).n_done == 4
+    assert len(list(folder.glob("*.safetensors"))) == 8
+
+
+def test_a_frame_that_cannot_be_decoded_is_left_out(clip: FrozenClip) -> None:
+    folder = shards_of([packed([jpeg(1), CUT, jpeg(2)]), packed([CUT]), packed([jpeg(3)])])
+    told = Told()
+    report = embed_images(folder, clip, progress=told)
+    first, second, third = stored(folder, "images", clip)
+    close(first, seen(clip, 1, 2))
+    assert second.shape == (0, 16)
+    close(third, seen(clip, 3))
+    assert (report.n_bad_frames, report.n_empty, report.n_rows) == (2, 1, 3)
+    assert len(told.notes) == 2
+    assert "shard-000000.tar: frame 1 of clip 000000-00000: cannot be decoded (" in told.notes[0]
+    assert "frame 0 of clip 000000-00001" in told.notes[1]
+    assert not any("\n" in line for line in told.notes)
+
+
+def test_a_damaged_shard_costs_one_line(clip: FrozenClip) -> None:
+    folder = shards_of([packed([jpeg(i)]) for i in range(3)], clips_per_shard=1)
+    middle = folder / "shard-000001.tar"
+    middle.write_bytes(middle.read_bytes()[:1500])
+    told = Told()
+    report = embed_images(folder, clip, progress=told)
+    assert (report.n_done, report.n_failed) == (2, 1)
+    assert len(told.notes) == 1
+    assert told.notes[0].startswith(f"skipped {middle}: the tar file is cut off")
+
+
+def test_nothing_to_embed_is_one_clear_line(clip: FrozenClip) -> None:
+    with pytest.raises(ShardError, match="no such folder"):
+        embed_images(Path("nowhere"), clip)
+    folder = shards_of([packed([CUT]), packed()])
+    with pytest.raises(EmbedError, match="no clip has a frame that can be used"):
+        embed_images(folder, clip)
+    for texts, what in (
+        ("captions", "captions"),
+        ("labels", "labels"),
+        ("labels-joined", "labels"),
+    ):
+        with pytest.raises(EmbedError, match=f"no clip has {what}"):
+            embed_captions(folder, clip, texts)  # type: ignore[arg-type]
+
+
+def test_a_file_that_cannot_be_written_ends_the_run(clip: FrozenClip) -> None:
+    folder = shards_of([packed([jpeg(i)]) for i in range(2)], clips_per_shard=1)
+    vectors_path(folder / "shard-000000.tar", "images", clip.encoder).mkdir()
+    with pytest.raises(ShardError, match="cannot be written"):
+        embed_images(folder, clip)
+
+
+def test_threads_keep_the_order_and_are_not_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embed, "AHEAD", 5)
+    begun = 0
+    lock = threading.Lock()
+
+    def work(i: int) -> int:
+        nonlocal begun
+        with lock:
+            begun += 1
+        time.sleep(0.002 * (3 - i % 4))  # later ones are done sooner
+        return i
+
+    with ThreadPoolExecutor(4) as threads:
+        for i, found in enumerate(embed._ahead(threads, work, 40)):
+            assert found == i
+            assert begun <= i + 1 + 5
+    assert begun == 40
+
+
+TEXTS = [
+    packed(captions=["rain on a roof", "wet weather"], labels=["Rain", "roof_tiles"]),
+    packed(captions=["  "], labels=[]),
+    packed(captions=["a dog barks"], labels=["Dog"]),
+    packed(captions=["rain on a roof"], labels=["Rain", "roof_tiles"]),
+]
+EXPECTED = {
+    "captions": [["rain on a roof", "wet weather"], [], ["a dog barks"], ["rain on a roof"]],
+    "labels": [
+        ["the sound of rain", "the sound of roof tiles"],
+        [],
+        ["the sound of dog"],
+        ["the sound of rain", "the sound of roof tiles"],
+    ],
+    "labels-joined": [
+        ["the sound of rain, roof tiles"],
+        [],
+        ["the sound of dog"],
+        ["the sound of rain, roof tiles"],
+    ],
+}
+
+
+@pytest.mark.parametrize("texts", ["captions", "labels", "labels-joined"])
+@pytest.mark.parametrize("n_kept", [0, 1, 100])
+def test_every_text_gets_its_row_and_is_embedded_once(
+    clip: FrozenClip, texts: str, n_kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "KEPT_TEXTS", n_kept)
+    folder = shards_of(TEXTS)  # the last clip is in a shard of its own
+    read: list[str] = []
+    tokenizer = clip.tokenizer
+    monkeypatch.setattr(clip, "tokenizer", lambda some: read.extend(some) or tokenizer(some))
+    told = Told()
+    report = embed_captions(folder, clip, texts, progress=told)  # type: ignore[arg-type]
+    expected = EXPECTED[texts]
+    distinct = {text for row in expected for text in row}
+    if n_kept == 100:
+        assert sorted(read) == sorted(distinct)
+    for row, wanted in zip(stored(folder, texts, clip), expected, strict=True):
+        close(row, clip.embed_texts(wanted))
+    assert (report.n_rows, report.n_empty) == (sum(map(len, expected)), 1)
+    assert told.done == told.n == 2
+
+
+def test_another_prompt_embeds_labels_anew_and_captions_not(clip: FrozenClip) -> None:
+    folder = shards_of(TEXTS)
+    assert embed_captions(folder, clip, "labels").n_done == 2
+    assert embed_captions(folder, clip, "labels").n_ready == 2
+    assert embed_captions(folder, clip, "labels", prompt="{}").n_done == 2
+    close(stored(folder, "labels", clip)[2], clip.embed_texts(["dog"]))
+    assert embed_captions(folder, clip, "captions").n_done == 2
+    assert embed_captions(folder, clip, "captions", prompt="any {}").n_ready == 2
+
+
+@pytest.mark.parametrize("prompt", ["the sound", "{} and {}"])
+def test_a_prompt_has_one_place_for_the_label(clip: FrozenClip, prompt: str) -> None:
+    with pytest.raises(EmbedError, match=r"must hold \{\} once"):
+        embed_captions(shards_of(TEXTS), clip, "labels", prompt=prompt)
+
+
+def test_a_run_elsewhere_with_the_same_weights_is_not_repeated(
+    clip: FrozenClip, tmp_path: Path
+) -> None:
+    folder = shards_of([packed([jpeg()])])
+    embed_images(folder, clip)
+    moved = load_clip(write_tiny_clip(tmp_path / "moved"))
+    assert embed_images(folder, moved).n_ready == 1

@@ -1,0 +1,124 @@
+"""ONNX graphs: the numbers of torch, small weights, and no neighbour's influence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainer import graphs
+from trainer.graphs import ExportError, export_onnx, halve, one_by_one, quantise, run_onnx, to_onnx
+from trainer.towers.compact import AudioTower, AudioTowerConfig
+
+AXES = {"features": {0: "n"}}
+
+
+class Perceptron(nn.Module):
+    """Matrices and little else, of sizes that are worth storing small."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(96, 64), nn.Linear(64 * 8, 12)
+
+    def forward(self, features: Tensor) -> Tensor:
+        hidden = torch.relu(self.first(features.transpose(1, 2)))
+        vectors: Tensor = self.second(hidden.flatten(1))
+        return vectors
+
+
+@pytest.fixture(scope="module")
+def features() -> Tensor:
+    """Rows of very different size, (4, 96, 8)."""
+    sizes = torch.tensor([0.01, 1.0, 7.0, 100.0])[:, None, None]
+    return sizes * torch.randn(4, 96, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def graph(features: Tensor) -> bytes:
+    return to_onnx(Perceptron(), {"features": features}, AXES).SerializeToString()
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+def test_large_weights_are_stored_in_half_and_keep_their_name() -> None:
+    big = np.random.default_rng(0).standard_normal((100, 100)).astype(np.float32)
+    small = np.ones(100, np.float32)
+    huge = np.full((100, 100), 1e6, np.float32)
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("MatMul", ["x", "big"], ["y"]),
+            onnx.helper.make_node("MatMul", ["y", "huge"], ["w"]),
+            onnx.helper.make_node("Add", ["w", "small"], ["z"]),
+        ],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 100])],
+        [onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [1, 100])],
+        [
+            onnx.numpy_helper.from_array(big, "big"),
+            onnx.numpy_helper.from_array(huge, "huge"),
+            onnx.numpy_helper.from_array(small, "small"),
+        ],
+    )
+    found = halve(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]))
+    onnx.checker.check_model(found, full_check=True)
+    assert {t.name: t.data_type for t in found.graph.initializer} == {
+        "big_half": onnx.TensorProto.FLOAT16,
+        "huge": onnx.TensorProto.FLOAT,  # beyond what float16 can hold
+        "small": onnx.TensorProto.FLOAT,
+    }
+    assert [node.op_type for node in found.graph.node] == ["Cast", "MatMul", "MatMul", "Add"]
+
+
+def test_a_module_gives_its_numbers_from_onnx_for_any_batch(
+    features: Tensor, tmp_path: Path
+) -> None:
+    module, path = Perceptron(), tmp_path / "model.onnx"
+    difference = export_onnx(module, {"features": features}, AXES, path)
+    assert 0 < difference < 2e-3  # float16 was here
+    with torch.no_grad():
+        for batch in (features[:1], features[[2, 0, 1, 1, 3]]):
+            wanted = module(batch).numpy()
+            apart = np.abs(run_onnx(path, {"features": batch}) - wanted).max(axis=1)
+            assert (apart / np.linalg.norm(wanted, axis=1)).max() < 2e-3
+
+
+def test_a_tower_that_onnxruntime_answers_differently_is_refused(
+    features: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "TOLERANCE", 1e-9)
+    with pytest.raises(ExportError, match=r"model\.onnx: onnxruntime differs from torch by"):
+        export_onnx(Perceptron(), {"features": features}, AXES, tmp_path / "model.onnx")
+
+
+def test_int8_is_smaller_and_near_and_no_row_depends_on_its_neighbours(
+    graph: bytes, features: Tensor, tmp_path: Path
+) -> None:
+    model = onnx.ModelProto.FromString(graph)
+    exact, together, alone = (tmp_path / name for name in ("exact", "together", "alone"))
+    exact.write_bytes(graph)
+    quantised = quantise(model)
+    together.write_bytes(quantised.SerializeToString())
+    alone.write_bytes(one_by_one(halve(quantised)).SerializeToString())
+    onnx.checker.check_model(onnx.load(alone))
+    wanted = run_onnx(exact, {"features": features})
+    found = run_onnx(alone, {"features": features})
+    assert cosines(found, wanted).min() > 0.999
+    one_at_a_time = np.concatenate([run_onnx(alone, {"features": row[None]}) for row in features])
+    np.testing.assert_array_equal(found, one_at_a_time)
+    assert alone.stat().st_size < 0.5 * exact.stat().st_size
+    # what `one_by_one` is for: the quietest row is drowned by the scale of the loudest
+    assert cosines(run_onnx(together, {"features": features}), wanted).min() < 0.9
+
+
+def test_int8_is_refused_where_it_would_save_little() -> None:
+    tower = AudioTower(AudioTowerConfig(widths=(8, 16), depths=(1, 1), pooled=8, dim=6), 16, 0, 1)
+    graph = to_onnx(graphs.fold(tower), {"features": torch.randn(2, 16, 48)}, AXES)
+    with pytest.raises(ExportError, match=r"--int8 would save \d+% of the audio tower only"):
+        quantise(graph)

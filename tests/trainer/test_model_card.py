@@ -1,0 +1,70 @@
+"""Model cards: tables of what was measured, and a training log in some ten lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from soundsearch.bundle import EncoderBundle, sha256_of
+from trainer import model_card
+
+
+def write_log(path: Path, *records: dict[str, float]) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_a_card_holds_the_facts_and_the_sections_in_order(tiny: EncoderBundle) -> None:
+    card = model_card.render(tiny, "make it", {"Measured": "much\n", "Limits": "few"})
+    assert card.startswith("# tiny 1\n\neight words for eight bands. Texts and windows of 1 s")
+    assert "vectors of\n8 numbers" in card and "Licence of these weights: Apache-2.0" in card
+    assert "Made by `make it`. made by the tests" in card
+    assert card.endswith("## Measured\n\nmuch\n\n## Limits\n\nfew\n")
+
+
+def test_results_become_tables_with_their_command() -> None:
+    found = model_card.results_tables(
+        {"recall": {"command": "count", "split": "valid", "recall_at_1": 0.5, "n": 3}}
+    )
+    assert found == (
+        "recall (valid), by `count`:\n\n| | |\n| --- | --- |\n| recall at 1 | 0.5 |\n| n | 3 |"
+    )
+
+
+def test_a_finished_bundle_names_its_card_and_keeps_its_fingerprint(tiny: EncoderBundle) -> None:
+    (tiny.folder / model_card.NAME).write_text("card")
+    finished = model_card.finish(tiny, {"a": {"command": "b"}})
+    finished.write()
+    found = EncoderBundle.read(tiny.folder)
+    assert found.files[model_card.NAME] == sha256_of(tiny.folder / model_card.NAME)
+    assert found.results == {"a": {"command": "b"}} and found.fingerprint == tiny.fingerprint
+    assert dataclasses.replace(found, results={}, files=tiny.files) == tiny
+
+
+def test_a_curve_shows_the_checked_steps_and_always_the_last(tmp_path: Path) -> None:
+    steps = range(1, 60)
+    log = write_log(
+        tmp_path / "log.jsonl",
+        *({"step": i, "loss": 1 / i, **({"recall": i} if i % 2 else {})} for i in steps),
+    )
+    rows = model_card.curve(log, "Log", ("loss", "recall")).splitlines()
+    assert rows[:4] == ["Log:", "", "| step | loss | recall |", "| --- | --- | --- |"]
+    assert rows[4].startswith("| 1 |") and rows[-1].startswith("| 59 |")
+    assert 10 <= len(rows) - 4 <= 20
+    assert all(int(row.split("|")[1]) % 2 for row in rows[4:])
+
+
+def test_a_log_without_checks_shows_its_end_and_none_shows_nothing(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log.jsonl", {"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0})
+    assert model_card.curve(log, "Log", ("loss", "recall")).splitlines()[4:] == ["| 2 | 1.0 |  |"]
+    assert len(model_card.curve(tmp_path / "none", "Log", ("loss",)).splitlines()) == 4
+
+
+def test_columns_are_losses_and_checks_alone(tmp_path: Path) -> None:
+    log = write_log(
+        tmp_path / "log.jsonl",
+        {"step": 1, "rate": 0.1, "logit_scale": 14.0, "loss": 2.0, "norm": 1.0, "seconds": 3.0},
+        {"step": 2, "valid_r1": 0.5},
+    )
+    assert model_card.columns_of(log) == ("loss", "logit_scale", "valid_r1")

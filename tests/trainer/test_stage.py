@@ -1,0 +1,276 @@
+"""Both stages from shards to run folder: what they learn, and how they go on after a break."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainer.made_shards import DIM, ENCODER, TINY, made_shards, store, vector_of
+from trainer.captions import train_captions
+from trainer.config import ConfigError
+from trainer.contrast import ContrastConfig
+from trainer.data.shards import ShardError
+from trainer.loop import TrainingError
+from trainer.pivot import PAPER, train_pivot
+from trainer.runs import StageConfig, read_run, read_weights
+from trainer.stage import Machine
+
+ROOT = Path(__file__).parents[2]
+#: For several processes: an optimiser that notices gradients of the wrong size.
+SHARED = dataclasses.replace(
+    TINY,
+    optimiser="lars",
+    learning_rate=5.0,
+    flat_learning_rate=0.05,
+    contrast=ContrastConfig(chunk=2),
+)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_shards(tmp_path_factory.mktemp("shards")).folder
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def losses(folder: Path) -> list[float]:
+    return [record["loss"] for record in log_of(folder)]
+
+
+def test_the_pivot_stage_learns_which_sound_belongs_to_which_picture(
+    shards: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(TINY, epochs=60.0, average=0.9)
+    machine = Machine(valid=shards, check_every=60)
+    run = train_pivot(shards, tmp_path / "run", config, machine)
+    last = log_of(run)[-1]
+    # six pitches: a guess is right one time in six; words were never seen
+    assert last["valid_images_from_audio_recall_at_1"] > 0.8
+    assert last["valid_captions_to_audio_recall_at_1"] > 0.8
+    assert losses(run)[-1] < 0.7 * losses(run)[0]
+    found = read_run(run)
+    assert found.stage == "pivot"
+    assert (found.clip.model, found.clip.pretrained, found.dim) == ("made", "by-hand", DIM)
+    assert found.front_end == TINY.front_end
+    assert found.config["data"]["n_clips"] == 18
+    with torch.no_grad():
+        assert found.tower(torch.zeros(2, 16, 23)).shape == (2, DIM)
+    assert not (run / "checkpoint.safetensors").exists()
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_shuffled_pairs_teach_nothing(shards: Path, tmp_path: Path) -> None:
+    """The control: the same data, the vectors handed to other clips."""
+    data = made_shards(tmp_path / "shards", n_clips=36, clips_per_shard=12)
+    generator = torch.Generator().manual_seed(0)
+    for number, shard in enumerate(data.shards):
+        pitches = torch.randint(6, (12,), generator=generator).tolist()
+        store(shard, "images", [vector_of(p)[None] for p in pitches], data.digest(number))
+    config = dataclasses.replace(TINY, epochs=30.0)
+    run = train_pivot(data.folder, tmp_path / "run", config, Machine(valid=shards, check_every=180))
+    assert log_of(run)[-1]["valid_images_from_audio_recall_at_1"] < 0.45
+
+
+@pytest.mark.parametrize("kill_after", [3, 7])
+def test_a_killed_run_goes_on_to_the_same_losses(
+    shards: Path, tmp_path: Path, kill_after: int
+) -> None:
+    whole = train_pivot(shards, tmp_path / "whole", TINY)
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from tests.trainer.made_shards import TINY\n"
+        "from trainer.pivot import train_pivot\n"
+        "watch = lambda step, record: time.sleep(0.3) if step == int(sys.argv[3]) else None\n"
+        "train_pivot(Path(sys.argv[1]), Path(sys.argv[2]), TINY, watch=watch)\n"
+    )
+    broken = tmp_path / "broken"
+    command = [sys.executable, "-c", program, str(shards), str(broken), str(kill_after)]
+    # as many threads as here: sums of another order differ in their last bits
+    alike = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(command, cwd=ROOT, env=alike)
+    deadline = time.monotonic() + 60
+    while not (broken / "log.jsonl").exists() or len(log_of(broken)) < kill_after:
+        assert child.poll() is None, "it ended too early to be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not (broken / "weights.safetensors").exists()
+    train_pivot(shards, broken, TINY)
+    assert losses(broken) == losses(whole)
+    for name, value in read_weights(whole).items():
+        torch.testing.assert_close(read_weights(broken)[name], value, msg=name, rtol=0, atol=0)
+
+
+def test_two_processes_train_as_one(shards: Path, tmp_path: Path) -> None:
+    alone = train_pivot(shards, tmp_path / "alone", SHARED)
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tests.trainer.test_stage import SHARED\n"
+        "from trainer.pivot import train_pivot\n"
+        "train_pivot(Path(sys.argv[1]), Path(sys.argv[2]), SHARED)\n"
+    )
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
+        *(str(program), str(shards), str(tmp_path / "two")),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert losses(tmp_path / "two") == pytest.approx(losses(alone), abs=2e-4)
+
+
+def test_chunks_and_workers_change_nothing(shards: Path, tmp_path: Path) -> None:
+    one = train_pivot(shards, tmp_path / "one", TINY)
+    chunked = dataclasses.replace(TINY, contrast=ContrastConfig(chunk=2))
+    other = train_pivot(shards, tmp_path / "other", chunked, Machine(n_workers=2))
+    assert losses(other) == pytest.approx(losses(one), abs=1e-4)
+
+
+def test_other_settings_are_refused_with_the_difference(shards: Path, tmp_path: Path) -> None:
+    train_pivot(shards, tmp_path / "run", TINY)
+    other = dataclasses.replace(TINY, batch_size=4, contrast=ContrastConfig(reduction="mean"))
+    with pytest.raises(ConfigError) as caught:
+        train_pivot(shards, tmp_path / "run", other)
+    assert "batch_size was 6, is 4" in str(caught.value)
+    assert "contrast.reduction was 'sum', is 'mean'" in str(caught.value)
+    may_change = dataclasses.replace(TINY, save_every=1, log_every=5)
+    assert train_pivot(shards, tmp_path / "run", may_change) == tmp_path / "run"
+
+
+def test_other_clips_are_refused(shards: Path, tmp_path: Path) -> None:
+    train_pivot(shards, tmp_path / "run", TINY)
+    more = made_shards(tmp_path / "more", n_clips=20)
+    with pytest.raises(ConfigError, match=r"data\.n_clips was 18, is 20"):
+        train_pivot(more.folder, tmp_path / "run", TINY)
+
+
+def test_captions_go_on_from_the_pivot(shards: Path, tmp_path: Path) -> None:
+    pivot = train_pivot(shards, tmp_path / "pivot", TINY)
+    config = dataclasses.replace(
+        TINY, stage="captions", texts="gold", init=str(pivot), epochs=1.0, learning_rate=1e-9
+    )
+    run = train_captions(shards, tmp_path / "captions", config)
+    before, after = read_weights(pivot), read_weights(run)
+    for name in before:
+        if name.startswith("tower."):
+            torch.testing.assert_close(after[name], before[name], msg=name)
+    # the scale begins anew
+    assert before["log_scale"].item() != pytest.approx(2.6593, abs=1e-4)
+    assert after["log_scale"].item() == pytest.approx(2.6593, abs=1e-4)
+
+
+def test_few_shots_are_drawn_with_the_seed(shards: Path, tmp_path: Path) -> None:
+    few = dataclasses.replace(TINY, stage="captions", texts="gold", n_clips=8, epochs=2.0)
+    run = train_captions(shards, tmp_path / "few", few)
+    assert json.loads((run / "config.json").read_text())["data"]["n_clips"] == 8
+    part = dataclasses.replace(few, n_clips=None, fraction=0.5)
+    assert losses(train_captions(shards, tmp_path / "part", part)) != losses(run)
+    config = json.loads((tmp_path / "part" / "config.json").read_text())
+    assert config["data"]["n_clips"] == 9
+    with pytest.raises(TrainingError, match="n_clips is 19, but only 18 clips have vectors"):
+        train_captions(shards, tmp_path / "many", dataclasses.replace(few, n_clips=19))
+
+
+def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_weights(
+    shards: Path, tmp_path: Path
+) -> None:
+    wild = dataclasses.replace(TINY, learning_rate=1e30, save_every=1, warmup_epochs=0.0)
+    with pytest.raises(TrainingError) as caught:
+        train_pivot(shards, tmp_path / "run", wild)
+    assert "lower the learning rate" in str(caught.value)
+    from safetensors.torch import load_file
+
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    assert str(checkpoint) in str(caught.value)
+    assert all(v.isfinite().all() for v in load_file(checkpoint).values())
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_a_damaged_checkpoint_is_one_line(shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "checkpoint.safetensors").write_bytes(b"half of a file")
+    with pytest.raises(
+        TrainingError, match=r"checkpoint\.safetensors: not a checkpoint of this run"
+    ):
+        train_pivot(shards, run, TINY)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 50}, "18 clips have vectors, fewer than a batch of 50"),
+        ({"precision": "fp16"}, "precision fp16 needs a GPU"),
+        ({"encoder": "other"}, f"no vectors of images by other; there are: {ENCODER}"),
+        ({"init": "nowhere"}, "nowhere: not a finished run"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_at_once(
+    shards: Path, tmp_path: Path, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(TrainingError, match=message):
+        train_pivot(shards, tmp_path / "run", dataclasses.replace(TINY, **settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 1}, "batch_size must be 2 or more"),
+        ({"fraction": 0.0}, "fraction"),
+        ({"n_clips": 5, "fraction": 0.5}, "excludes fraction"),
+        ({"tower": "compact", "init": "clip"}, "init clip is for the vit tower"),
+        ({"texts": "gold"}, "texts belongs to the captions stage"),
+        ({"schedule_epochs": 1.0}, "schedule_epochs"),
+        ({"epochs": 0.0}, "epochs"),
+        ({"clip_norm": 0.0}, "clip_norm"),
+    ],
+)
+def test_impossible_settings_are_refused_before_anything_is_read(
+    settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **settings)
+
+
+def test_missing_shards_and_vectors_are_one_line(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match="no such folder"):
+        train_pivot(tmp_path / "none", tmp_path / "run", TINY)
+    bare = made_shards(tmp_path / "bare")
+    for path in bare.folder.glob("*.safetensors"):
+        path.unlink()
+    with pytest.raises(TrainingError, match="run `soundsearch train embed-images"):
+        train_pivot(bare.folder, tmp_path / "run", TINY)
+    golden = dataclasses.replace(TINY, stage="captions", texts="golden")
+    with pytest.raises(ConfigError, match="texts must be one of gold, label, labels, random"):
+        train_captions(shards, tmp_path / "run", golden)
+
+
+def test_the_papers_numbers() -> None:
+    """Section 5: LARS, base rate batch / 256, ten epochs of warm-up, cosine to a thousandth."""
+    loop = dataclasses.replace(PAPER, schedule_epochs=1000.0).loop(1_715_367)
+    assert (loop.optimiser, loop.momentum, loop.eta, loop.weight_decay) == ("lars", 0.9, 1e-3, 1e-6)
+    assert loop.learning_rate == pytest.approx(0.3375)
+    assert loop.flat_learning_rate == pytest.approx(0.0081)
+    assert loop.warmup_steps == pytest.approx(39_710, abs=5)
+    assert loop.schedule_steps == pytest.approx(3_971_000, abs=300)
+    assert (loop.last_rate, loop.clip_norm) == (0.001, None)
+    assert PAPER.contrast == ContrastConfig(reduction="sum", logit_scale=1 / 0.07)
+    assert PAPER.front_end.name == "vip-ant"
+    captions = StageConfig(stage="captions", texts="gold", batch_size=64).loop(44_100)
+    assert captions.learning_rate == pytest.approx(0.05)
+    assert captions.flat_learning_rate == pytest.approx(0.0012)

@@ -1,0 +1,141 @@
+"""Stage 2, captions: sounds against texts, a few or many, of a frozen CLIP's text tower.
+
+Which texts stand for a clip is the strategy: its gold captions, one or
+all of its labels, those found by its pictures in a pool (`trainer/curate.py`), or, as the control,
+another clip's. With n_clips or fraction it is the few-shot setting; `trainer/scaling.py` draws the
+curve.
+
+Source: VIP-ANT ("AT"), `cvap/monitor/cvalp.py`. The logit scale begins anew, as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.checks import MakeCheck
+from trainer.config import ConfigError
+from trainer.curate import CuratedCaptions, CurateError, curated_path, fingerprint, read_pool
+from trainer.data.kept import Kept
+from trainer.data.order import Numbers
+from trainer.data.shards import ShardFolder
+from trainer.data.targets import KEPT_SHARDS, StoredTargets, Targets
+from trainer.data.vectors import Kind
+from trainer.runs import StageConfig
+from trainer.stage import Machine, Watch, run_stage
+
+Array = NDArray[np.float32]
+
+#: The strategies by name, and the side files each draws from: a caption of the clip, one of its
+#: labels ("the sound of ..."), all of them in one text, or a caption of another clip.
+STRATEGIES: dict[str, Kind] = {
+    "gold": "captions",
+    "label": "labels",
+    "labels": "labels-joined",
+    "random": "captions",
+}
+#: Before the name of a pool: captions found for the clip by its pictures.
+CURATED = "curated:"
+
+#: The paper's setting: batches of 64, the rest as in the pivot stage. `init` is to be the run
+#: folder of a pivot stage; the released checkpoints are of epochs 6 to 10.
+PAPER = StageConfig(stage="captions", texts="gold", batch_size=64, epochs=10.0, warmup_epochs=10.0)
+
+
+def train_captions(
+    shards: Path,
+    folder: Path,
+    config: StageConfig = PAPER,
+    machine: Machine | None = None,
+    *,
+    checks: Sequence[MakeCheck] = (),
+    watch: Watch | None = None,
+) -> Path:
+    """Train on shards with stored text vectors; returns the run folder. See `run_stage`.
+
+    Raises ConfigError for an unknown strategy before any data is read.
+    """
+    texts = config.texts or ""
+    kind = kind_of(texts)
+
+    def targets_of(data: ShardFolder, encoder: str) -> Targets:
+        if texts.startswith(CURATED):
+            return CuratedTargets(data, texts.removeprefix(CURATED), encoder)
+        own = StoredTargets(data, kind, encoder)
+        return RandomTargets(own, len(data.shards)) if texts == "random" else own
+
+    return run_stage(shards, folder, config, kind, targets_of, machine, checks=checks, watch=watch)
+
+
+def kind_of(texts: str) -> Kind:
+    """Which side files say whose vectors a strategy learns from; a pool is found by pictures.
+
+    Raises ConfigError for an unknown strategy.
+    """
+    if texts.startswith(CURATED) and texts != CURATED:
+        return "images"
+    if texts not in STRATEGIES:
+        known = ", ".join((*STRATEGIES, f"{CURATED}POOL"))
+        raise ConfigError(f"texts must be one of {known}, not {texts!r}")
+    return STRATEGIES[texts]
+
+
+class RandomTargets:
+    """The control: a text of another clip, drawn anew each time, uniformly over clips."""
+
+    def __init__(self, own: StoredTargets, n_shards: int) -> None:
+        self._own, self.dim = own, own.dim
+        self._clips = [own.usable(shard) for shard in range(n_shards)]
+        self._ends = np.cumsum([len(clips) for clips in self._clips])
+        if self._ends[-1] < 2:
+            raise ValueError("random texts need two clips or more")
+
+    def usable(self, shard: int) -> Numbers:
+        """See `Targets`."""
+        return self._clips[shard]
+
+    def draw(self, shard: int, clip: int, generator: np.random.Generator | None) -> Array:
+        """See `Targets`; without a generator the clip's own text, by which the control is judged."""
+        if generator is None:
+            return self._own.draw(shard, clip, None)
+        while True:
+            number = int(generator.integers(self._ends[-1]))
+            other = int(np.searchsorted(self._ends, number, side="right"))
+            first = int(self._ends[other - 1]) if other else 0
+            chosen = int(self._clips[other][number - first])
+            if (other, chosen) != (shard, clip):
+                return self._own.draw(other, chosen, generator)
+
+
+class CuratedTargets:
+    """Captions that were found for a clip by its pictures (`trainer/curate.py`)."""
+
+    def __init__(self, folder: ShardFolder, pool: str, encoder: str) -> None:
+        self._folder, self._pool = folder, pool
+        captions, self._vectors = read_pool(folder.folder, pool, encoder)
+        self._fingerprint = fingerprint(captions)
+        self.dim = self._vectors.shape[1]
+        self._open = Kept(self._open_shard, KEPT_SHARDS)
+
+    def _open_shard(self, shard: int) -> CuratedCaptions:
+        path = curated_path(self._folder.shards[shard], self._pool)
+        chosen = CuratedCaptions(path, self._folder.digest(shard))
+        if chosen.pool != self._fingerprint:
+            raise CurateError(
+                f"{path}: made from another pool than {self._pool}.pool.txt is now; "
+                "run `soundsearch train curate` again"
+            )
+        return chosen
+
+    def usable(self, shard: int) -> Numbers:
+        """See `Targets`."""
+        return np.flatnonzero(np.diff(self._open_shard(shard).first))
+
+    def draw(self, shard: int, clip: int, generator: np.random.Generator | None) -> Array:
+        """See `Targets`; the fixed one is the caption nearest to a picture of the clip."""
+        ids = self._open(shard).of(clip)
+        chosen: Array = self._vectors[ids[generator.integers(len(ids)) if generator else 0]]
+        return chosen

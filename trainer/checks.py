@@ -1,0 +1,181 @@
+"""What is measured while a stage trains: held-out shards, and any benchmark at hand."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from soundsearch.benchmarks.datasets import (
+    ClassificationSet,
+    DataSet,
+    RetrievalSet,
+    read_audiocaps,
+    read_clotho,
+    read_esc50,
+    read_manifest,
+    read_urbansound8k,
+    require_whole,
+)
+from soundsearch.errors import AudioError
+from soundsearch.metrics import best_ranks, recall_at_k
+from trainer.config import ConfigError
+from trainer.contrast import SAME, Contrast
+from trainer.data.shards import ShardFolder
+from trainer.data.stream import fixed_examples
+from trainer.data.targets import StoredTargets
+from trainer.data.vectors import Kind, VectorsFacts, encoders_of
+from trainer.data.waveforms import read_sound
+from trainer.front_ends import clip_features
+from trainer.loop import Check, TrainingError
+from trainer.runs import StageConfig
+from trainer.towers.clip import ClipChoice, load_clip
+from trainer.towers.unit import embed_unit
+
+#: Makes something to measure, once it is known whose vectors the stage learns from.
+MakeCheck = Callable[[StageConfig, VectorsFacts], Check]
+#: What a label stands in (VIP-ANT, section 3).
+PROMPT = "the sound of {}"
+#: Benchmarks by name, each with what reads it.
+BENCHES: dict[str, Callable[[Path], DataSet]] = {
+    "clotho": read_clotho,
+    "audiocaps": read_audiocaps,
+    "esc50": read_esc50,
+    "urbansound8k": read_urbansound8k,
+    "manifest": read_manifest,
+}
+#: Clips whose features are held at once.
+BATCH_SIZE = 32
+KS = (1, 10)
+
+
+class ShardCheck:
+    """Recall at 1 and 10 between the sounds of held-out clips and what is stored about them.
+
+    Pictures, captions, whatever the folder has vectors of by the encoder the stage trains
+    against: so the pivot stage sees how well words work that it never saw. Equal vectors are
+    equally right. Names: `valid_images_from_audio_recall_at_1` asks with a sound for its picture.
+    """
+
+    def __init__(
+        self, shards: Path, config: StageConfig, facts: VectorsFacts, n_clips: int
+    ) -> None:
+        self._data, self._front_end = ShardFolder(shards), config.front_end
+        kinds: tuple[Kind, ...] = ("images", "captions")
+        there = [kind for kind in kinds if facts.encoder in encoders_of(shards, kind)]
+        if not there:
+            raise TrainingError(
+                f"{shards}: no vectors by {facts.encoder} to measure against; "
+                f"run `soundsearch train embed-images {shards}` with that model"
+            )
+        self._targets = {kind: StoredTargets(self._data, kind, facts.encoder) for kind in there}
+        self._clips = {
+            kind: list(
+                itertools.islice(
+                    (
+                        (shard, int(clip))
+                        for shard in range(len(self._data.shards))
+                        for clip in targets.usable(shard)
+                    ),
+                    n_clips,
+                )
+            )
+            for kind, targets in self._targets.items()
+        }
+
+    @torch.no_grad()
+    def __call__(self, model: torch.nn.Module) -> dict[str, float]:
+        """Numbers of the tower as it is, 0 to 1."""
+        assert isinstance(model, Contrast)
+        device = model.log_scale.device
+        found: dict[str, float] = {}
+        for kind, targets in self._targets.items():
+            audio, vectors = [], []
+            batches = fixed_examples(
+                self._data, self._clips[kind], targets, self._front_end, BATCH_SIZE
+            )
+            for features, stored in batches:
+                audio.append(embed_unit(model.tower(features.to(device))).cpu())
+                vectors.append(embed_unit(stored))
+            found |= _both_ways(torch.cat(audio), torch.cat(vectors), f"valid_{kind}")
+        return found
+
+
+def _both_ways(audio: Tensor, vectors: Tensor, name: str) -> dict[str, float]:
+    scores = functional.linear(audio, vectors)  # (n, n)
+    right = vectors @ vectors.T > SAME
+    right.fill_diagonal_(True)
+    found = {}
+    for way, matrix in (("from_audio", scores), ("to_audio", scores.T)):
+        ranks = best_ranks(matrix.numpy(), right.numpy())
+        for k in KS:
+            found[f"{name}_{way}_recall_at_{k}"] = recall_at_k(ranks, k)
+    return found
+
+
+def bench_check(name: str, place: Path) -> MakeCheck:
+    """A benchmark to measure on the way: its name, and where it lies. Read at once.
+
+    Raises ConfigError for an unknown name, DataSetError if it is not there or not whole.
+    """
+    if name not in BENCHES:
+        raise ConfigError(f"--bench: must be one of {', '.join(BENCHES)}, not {name!r}")
+    data = BENCHES[name](place)
+    require_whole(data, allow_missing=False)
+    return lambda config, facts: BenchCheck(name, data, config, facts)
+
+
+class BenchCheck:
+    """A benchmark with the tower as it is, against the frozen model's texts; cosine, one embedding
+    a clip, the stretch at its centre. For numbers to publish, export and use `soundsearch bench`.
+
+    Names: `esc50_accuracy`; `clotho_text_to_audio_recall_at_10`, and audio_to_text, where the best
+    of a clip's captions counts.
+    """
+
+    def __init__(self, name: str, data: DataSet, config: StageConfig, facts: VectorsFacts) -> None:
+        self._name, self._data, self._front_end = name, data, config.front_end
+        if isinstance(data, ClassificationSet):
+            texts = [PROMPT.format(label.replace("_", " ")) for label in data.classes]
+        else:
+            assert isinstance(data, RetrievalSet)
+            texts = list(data.texts)
+        clip = load_clip(ClipChoice(model=facts.model, pretrained=facts.pretrained))
+        self._texts = embed_unit(torch.from_numpy(clip.embed_texts(texts)))
+
+    @torch.no_grad()
+    def __call__(self, model: torch.nn.Module) -> dict[str, float]:
+        """Numbers of the tower as it is, 0 to 1. Raises TrainingError for a clip it cannot read."""
+        assert isinstance(model, Contrast)
+        device = model.log_scale.device
+        found = []
+        for start in range(0, len(self._data.clips), BATCH_SIZE):
+            paths = self._data.clips[start : start + BATCH_SIZE]
+            features = torch.from_numpy(np.stack([self._features(path) for path in paths]))
+            found.append(embed_unit(model.tower(features.to(device))).cpu())
+        scores = (torch.cat(found) @ self._texts.T).numpy()  # (n_clips, n_texts)
+        if isinstance(self._data, ClassificationSet):
+            right = np.arange(scores.shape[1])[None, :] == self._data.target[:, None]
+            return {f"{self._name}_accuracy": recall_at_k(best_ranks(scores, right), 1)}
+        assert isinstance(self._data, RetrievalSet)
+        right = self._data.owner[None, :] == np.arange(len(scores))[:, None]
+        return {
+            f"{self._name}_{way}_recall_at_{k}": recall_at_k(ranks, k)
+            for way, ranks in (
+                ("audio_to_text", best_ranks(scores, right)),
+                ("text_to_audio", best_ranks(scores.T, right.T)),
+            )
+            for k in KS
+        }
+
+    def _features(self, path: Path) -> np.ndarray:
+        try:
+            sound = read_sound(path)
+            return clip_features(sound.channels, sound.sample_rate, self._front_end, None)
+        except AudioError as error:
+            raise TrainingError(f"{path}: {error}") from error

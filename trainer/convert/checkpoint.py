@@ -1,0 +1,174 @@
+"""The VIP-ANT authors' .pth files, read as data.
+
+Such a file is a pickle of two things: `cfg`, the settings of the run as an OmegaConf tree, and
+`model`, the state dicts of the towers. It is read with torch's restricted unpickler, which knows
+only the names below; empty stand-ins take the places of OmegaConf's classes, so that the package is
+not needed. A file that asks for anything else is refused before any of it is run.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.convert import ConversionError
+
+#: Towers in the file's tuple: image, audio, text, loss; or audio, loss.
+AUDIO_AT = {4: 1, 2: 0}
+#: A setting that stands for another one.
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What an authors' file holds.
+
+    audio: weights of the audio tower by name. config: settings of the run as nested dicts and
+    lists, references between them as they were written, such as "${running.audio.max_len}".
+    """
+
+    path: Path
+    audio: Mapping[str, Tensor]
+    config: Mapping[str, Any]
+
+    def setting(self, name: str) -> Any:
+        """A setting by its dotted name, references followed; None if the file has none such."""
+        return _looked_up(self.config, name, 0)
+
+
+class _Node:
+    """Stands in for a class of OmegaConf: keeps the state and does nothing with it."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Dict(_Node):
+    pass
+
+
+class _List(_Node):
+    pass
+
+
+class _Leaf(_Node):
+    pass
+
+
+class _Metadata(_Node):
+    pass
+
+
+class _ContainerMetadata(_Node):
+    pass
+
+
+def _plain_dict(_default: object = None) -> dict[Any, Any]:
+    """Stands in for defaultdict, which torch's unpickler makes but cannot fill."""
+    return {}
+
+
+#: All that a checkpoint's settings are made of, by the names its pickle may use.
+ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_Dict, "omegaconf.dictconfig.DictConfig"),
+    (_List, "omegaconf.listconfig.ListConfig"),
+    (_Leaf, "omegaconf.nodes.AnyNode"),
+    (_Metadata, "omegaconf.base.Metadata"),
+    (_ContainerMetadata, "omegaconf.base.ContainerMetadata"),
+    (_plain_dict, "collections.defaultdict"),
+    (typing.cast(Callable[..., Any], typing.Any), "typing.Any"),
+    dict,
+    list,
+    int,
+]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read one of the authors' files. Tensors come to the CPU.
+
+    Raises ConversionError, one line, for a file that is missing, damaged, of another kind, or whose
+    pickle asks for anything but weights and settings; of that, nothing is run.
+    """
+    found = _unpickled(path)
+    if not isinstance(found, dict) or not {"cfg", "model"} <= found.keys():
+        held = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
+        raise ConversionError(
+            f"{path}: not a VIP-ANT checkpoint, expected the entries cfg and model, found {held[:80]}"
+        )
+    towers = found["model"]
+    if not isinstance(towers, tuple) or len(towers) not in AUDIO_AT:
+        n = len(towers) if isinstance(towers, tuple | list) else type(towers).__name__
+        raise ConversionError(
+            f"{path}: not a VIP-ANT checkpoint, expected the weights of 4 towers (image, audio, "
+            f"text, loss) or 2 (audio, loss), found {n}"
+        )
+    audio = towers[AUDIO_AT[len(towers)]]
+    if not isinstance(audio, Mapping) or not all(isinstance(v, Tensor) for v in audio.values()):
+        raise ConversionError(f"{path}: the entry of the audio tower holds no weights")
+    if not audio:
+        raise ConversionError(f"{path}: the entry of the audio tower is empty")
+    config = _plain(found["cfg"])
+    if not isinstance(config, Mapping):
+        raise ConversionError(f"{path}: its settings (cfg) are no mapping")
+    return Checkpoint(path, audio, config)
+
+
+def _unpickled(path: Path) -> Any:
+    with torch.serialization.safe_globals(ALLOWED):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except OSError as error:
+            raise ConversionError(f"{path}: cannot be read ({error.strerror or error})") from error
+        except Exception as error:  # torch and pickle raise a dozen kinds for a file not theirs
+            unknown = _unknown_names(path)
+            if unknown:
+                raise ConversionError(
+                    f"{path}: refused, its pickle asks for {', '.join(unknown[:3])}, which weights "
+                    "and settings have no use for; nothing of it was run"
+                ) from error
+            raise ConversionError(
+                f"{path}: not a checkpoint of torch, or damaged; fetch it anew"
+            ) from error
+
+
+def _unknown_names(path: Path) -> list[str]:
+    """What the pickle asks for beyond the allowed names, found without running it."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
+    except Exception:  # not an archive of torch at all
+        return []
+
+
+def _plain(value: Any) -> Any:
+    """An OmegaConf tree, of stand-ins, as dicts, lists and values."""
+    if isinstance(value, _Leaf):
+        return value.state.get("_val")
+    if isinstance(value, _Dict | _List):
+        value = value.state.get("_content")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _looked_up(config: Mapping[str, Any], name: str, depth: int) -> Any:
+    value: Any = config
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return _followed(config, value, depth)
+
+
+def _followed(config: Mapping[str, Any], value: Any, depth: int) -> Any:
+    if isinstance(value, list):
+        return [_followed(config, inner, depth) for inner in value]
+    if isinstance(value, str) and (reference := REFERENCE.fullmatch(value)) and depth < 10:
+        return _looked_up(config, reference[1], depth + 1)
+    return value

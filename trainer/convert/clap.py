@@ -1,0 +1,198 @@
+"""CLAP models of the transformers library to bundles: LAION's, without fusion.
+
+Wu et al., "Large-scale Contrastive Language-Audio Pretraining with Feature Fusion and
+Keyword-to-Caption Augmentation" (ICASSP 2023). The audio tower is a hierarchical transformer
+(HTS-AT) over windows of 10 s at 48 kHz, the text tower a RoBERTa.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import tokenizers
+from torch import Tensor, nn
+
+from soundsearch.audio import AudioConfig
+from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
+from soundsearch.features import StftLogMel
+from trainer.convert import ConversionError
+from trainer.export import NO_LICENCE, Parts, new_bundle, write_bundle
+
+DEFAULT = "laion/clap-htsat-unfused"
+#: Sentence that a bare label is put into; source: LAION-CLAP's zero-shot example.
+PROMPT = "This is a sound of {}."
+#: What the extractor's ways with short sounds are called here.
+SHORT = {"repeatpad": "repeat-whole", "repeat": "repeat", "pad": "zeros"}
+#: Buffers that older uploads do not carry: they count from 0 up, or are zero.
+NOT_WEIGHTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
+#: Names under which a folder may hold the weights.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+class ClapAudio(nn.Module):
+    """The audio tower and its projection, on features as this project lays them out."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.tower, self.projection = model.audio_model, model.audio_projection
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, n_mels, n_frames) -> (n, dim), not normalised."""
+        pictures = features.transpose(1, 2).unsqueeze(1)  # (n, 1, n_frames, n_mels)
+        vectors: Tensor = self.projection(self.tower(input_features=pictures).pooler_output)
+        return vectors
+
+
+class ClapText(nn.Module):
+    """The text tower and its projection."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.tower, self.projection = model.text_model, model.text_projection
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(n, n_tokens) int64 twice -> (n, dim), not normalised."""
+        found = self.tower(input_ids=input_ids, attention_mask=attention_mask)
+        vectors: Tensor = self.projection(found.pooler_output)
+        return vectors
+
+
+def bundle_name(source: str) -> str:
+    """Name of the bundle made of a model, and of its folder."""
+    return "clap" if source == DEFAULT else Path(source).name.lower()
+
+
+def build_clap(out: Path, source: str = DEFAULT, *, force: bool = False) -> EncoderBundle:
+    """Convert a ClapModel into a bundle in `out`.
+
+    source: folder as save_pretrained writes it, with its processor, or a name of the Hugging Face
+    hub. Raises ConversionError for models with fusion, incomplete ones and what is none, ExportError
+    where the towers cannot be used.
+    """
+    with new_bundle(out, force=force) as folder:
+        model, extractor, tokenizer = _load(source)
+        _refuse_fusion(model, extractor, source)
+        text = model.config.text_config
+        positions = text.max_position_embeddings - text.pad_token_id - 1
+        write_bundle(
+            folder,
+            Parts(
+                audio_tower=ClapAudio(model),
+                text_tower=ClapText(model),
+                tokenizer=_tokenizer(tokenizer),
+                dim=model.config.projection_dim,
+                audio=_audio(extractor, source),
+                features=_features(extractor),
+                text=TextConfig(
+                    max_tokens=min(tokenizer.model_max_length, positions), prompt=PROMPT
+                ),
+                name=bundle_name(source),
+                description=f"CLAP without fusion ({Path(source).name}), converted from transformers",
+                licence=_licence(source),
+                provenance=f"Converted from {_origin(model, source)}.",
+            ),
+            command=f"soundsearch models build clap --from {_shown(source)}",
+            sections={
+                "Limits": "English only. What it learnt from, and what it is meant for, stands in "
+                "the card of the model it was converted from.",
+            },
+        )
+    return EncoderBundle.read(out)
+
+
+def _load(source: str) -> tuple[Any, Any, Any]:
+    """Model in eval mode, feature extractor and tokenizer."""
+    from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
+
+    try:
+        model, report = ClapModel.from_pretrained(source, output_loading_info=True)
+        extractor = ClapFeatureExtractor.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # transformers and the hub have a dozen kinds
+        first = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ConversionError(
+            f"{source}: no CLAP model that can be loaded ({first}); expected a folder with model, "
+            "feature extractor and tokenizer, or a name of the Hugging Face hub and the network"
+        ) from error
+    lost = sorted(name for name in report["missing_keys"] if not name.endswith(NOT_WEIGHTS))
+    if lost:
+        raise ConversionError(
+            f"{source}: not a complete CLAP model, {len(lost)} weights are missing ({lost[0]}, ...)"
+        )
+    return model.eval(), extractor, tokenizer
+
+
+def _refuse_fusion(model: Any, extractor: Any, source: str) -> None:
+    if model.config.audio_config.enable_fusion or extractor.truncation == "fusion":
+        raise ConversionError(
+            f"{source}: a CLAP model with fusion, which hears long recordings through random "
+            f"stretches of them; only models without are supported, such as {DEFAULT}"
+        )
+
+
+def _audio(extractor: Any, source: str) -> AudioConfig:
+    if extractor.padding not in SHORT:
+        raise ConversionError(
+            f"{source}: its extractor fills short sounds by {extractor.padding!r}, known are "
+            f"{', '.join(SHORT)}"
+        )
+    return AudioConfig(
+        sample_rate=extractor.sampling_rate,
+        window_s=float(extractor.max_length_s),
+        hop_s=extractor.max_length_s / 2,
+        short=cast(Literal["repeat", "zeros"], SHORT[extractor.padding]),
+    )
+
+
+def _features(extractor: Any) -> StftLogMel:
+    """The extractor's numbers; without fusion it takes Slaney's mel scale and areas."""
+    return StftLogMel(
+        n_mels=extractor.feature_size,
+        n_frames=extractor.nb_max_samples // extractor.hop_length + 1,
+        f_min=float(extractor.frequency_min),
+        f_max=float(extractor.frequency_max),
+        n_fft=extractor.fft_window_size,
+        hop_length=extractor.hop_length,
+    )
+
+
+def _tokenizer(tokenizer: Any) -> tokenizers.Tokenizer:
+    """Its fast form, filling up with the token the text tower knows as empty."""
+    fast = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    fast.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
+    return fast
+
+
+def _licence(source: str) -> str:
+    """What the model's own card says."""
+    from huggingface_hub import hf_hub_download
+
+    path = Path(source) / "README.md"
+    try:
+        if not Path(source).is_dir():
+            path = Path(hf_hub_download(source, "README.md"))
+        card = path.read_text(encoding="utf-8")
+    except Exception:  # no card, no network, no such model: all come to the same
+        return NO_LICENCE
+    facts = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
+    stated = re.search(r"^license:\s*(\S+)", facts[1], re.MULTILINE) if facts else None
+    return f"{stated[1]}, as the card of {Path(source).name} says" if stated else NO_LICENCE
+
+
+def _shown(source: str) -> str:
+    """The source as a card names it: of a folder only the name."""
+    return Path(source).name if Path(source).is_dir() else source
+
+
+def _origin(model: Any, source: str) -> str:
+    folder = Path(source)
+    if not folder.is_dir():
+        return f"{source} of the Hugging Face hub, revision {model.config._commit_hash}"
+    found = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+    return (
+        f"{folder.name}, {found[0].name} with SHA-256 {sha256_of(found[0])}"
+        if found
+        else folder.name
+    )

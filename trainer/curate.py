@@ -1,0 +1,421 @@
+"""Captions for clips that have none: found in a pool of texts by the clips' pictures alone.
+
+For every frame of a clip the nearest captions of the pool by CLIP's cosine are taken; the clip's
+captions are their union. Its sound is never asked, so nothing is learnt here from pairs of sound
+and text. Source: VIP-ANT, "free captions" and the other pools of its companion notes.
+
+In a folder of shards this leaves
+
+    POOL.pool.txt                          the captions, one a line; a caption's id is its line
+    POOL.pool.ENCODER.safetensors          their vectors
+    shard-000000.curated.POOL.safetensors  ids (total,) int32 and first (n_clips + 1,) int64: clip i
+                                           owns ids[first[i]:first[i + 1]], the nearest first
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import itertools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from soundsearch.errors import SoundsearchError
+from trainer.data.shards import Shard, ShardError, ShardFolder
+from trainer.data.vectors import (
+    ShardVectors,
+    VectorsFacts,
+    encoders_of,
+    vectors_path,
+    write_vectors,
+)
+from trainer.embed import Progress, Report, Silent, is_ready, over_shards
+from trainer.towers.clip import ClipChoice, load_clip
+from trainer.towers.unit import embed_unit
+
+Array = NDArray[np.float32]
+Ids = NDArray[np.int32]
+
+#: Captions of the pool that each frame brings (VIP-ANT).
+TOP_K = 10
+#: Captions of the pool that are embedded between two signs of progress.
+TEXTS_AT_ONCE = 1024
+#: Scores of a frame and a caption that are held at once.
+SCORES_AT_ONCE = 2**25
+#: Pairs of them whose cosine is computed again at once.
+PAIRS_AT_ONCE = 2**16
+#: More than float32 is wrong about a cosine: whatever is so near to the last place is looked at
+#: again in float64.
+MARGIN = 1e-4
+KIND = "pool"
+MANIFEST_COLUMNS = ("shard", "key", "caption")
+
+
+class CurateError(SoundsearchError):
+    """A pool, or what was found in it, that is missing or does not fit."""
+
+
+def curated_path(shard: Path, pool: str) -> Path:
+    """The ids of captions of this pool beside a shard."""
+    return shard.with_name(f"{shard.stem}.curated.{pool}.safetensors")
+
+
+class CuratedCaptions:
+    """The captions found for the clips of one shard, as ids into the pool.
+
+    first: (n_clips + 1,) int64. pool: the fingerprint of the captions the ids count. digest: the
+    shard's as it is now, or None to take the file without asking. Raises CurateError if the file is
+    missing, damaged, or made from another shard.
+    """
+
+    def __init__(self, path: Path, digest: str | None) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        again = "; run `soundsearch train curate` again"
+        try:
+            with safe_open(path, "numpy") as file:
+                self.metadata: dict[str, str] = file.metadata() or {}
+                self._ids: Ids = file.get_tensor("ids")
+                self.first: NDArray[np.int64] = file.get_tensor("first")
+        except FileNotFoundError as error:
+            raise CurateError(
+                f"{path}: no captions were chosen for this shard yet; run `soundsearch train curate`"
+            ) from error
+        except (SafetensorError, OSError) as error:
+            raise CurateError(f"{path}: damaged or no file of chosen captions{again}") from error
+        n_ids = self.first[-1] if self.first.ndim == 1 and len(self.first) else -1
+        if (
+            self._ids.shape != (n_ids,)
+            or self.first[0] != 0
+            or (np.diff(self.first) < 0).any()
+            or (self._ids < 0).any()
+        ):
+            raise CurateError(f"{path}: damaged, its tensors do not fit each other{again}")
+        self.pool = self.metadata.get("pool")
+        made_from = self.metadata.get("shard")
+        if digest is not None and made_from != digest:
+            raise CurateError(
+                f"{path}: made from another shard ({made_from}, this one is {digest}){again}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    def of(self, i: int) -> Ids:
+        """The caption ids of clip i, the nearest first; none if it has no pictures."""
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        return self._ids[self.first[i] : self.first[i + 1]]
+
+
+def read_pool(folder: Path, pool: str, encoder: str) -> tuple[list[str], Array]:
+    """The captions of a pool in this folder, and their (n, dim) float32 vectors, not normalised.
+
+    Raises CurateError if either is missing, damaged, or not made from the other.
+    """
+    texts = _stored_texts(folder, pool)
+    if texts is None:
+        raise _no_pool(folder, pool)
+    try:
+        vectors = ShardVectors(_pool_vectors_path(folder, pool, encoder), fingerprint(texts)).of(0)
+    except (ShardError, IndexError) as error:
+        raise CurateError(
+            f"{folder}: holds no vectors of the pool {pool} by {encoder} that fit it; "
+            "run `soundsearch train curate`"
+        ) from error
+    return texts, vectors
+
+
+def read_captions(path: Path) -> list[str]:
+    """The captions of a pool: the lines of a text file, or the caption columns of a CSV file.
+
+    In a CSV every column counts that is called caption, or caption_1 and so on. White space is
+    made single spaces; empty captions and repetitions are left out. Raises CurateError.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            raw = list(_csv_captions(file, path) if path.suffix.lower() == ".csv" else file)
+    except OSError as error:
+        raise CurateError(f"{path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CurateError(f"{path}: not a UTF-8 file of captions ({error})") from error
+    captions = list(dict.fromkeys(" ".join(text.split()) for text in raw))
+    captions = [caption for caption in captions if caption]
+    if not captions:
+        raise CurateError(f"{path}: holds no captions; expected one a line, or a CSV file")
+    return captions
+
+
+def _csv_captions(file: Iterator[str], path: Path) -> Iterator[str]:
+    reader = csv.DictReader(file)
+    columns = [
+        name for name in reader.fieldnames or () if re.fullmatch(r"captions?(_\d+)?", name.lower())
+    ]
+    if not columns:
+        raise CurateError(
+            f"{path}: lacks the column caption, it has {', '.join(reader.fieldnames or ()) or 'none'}"
+        )
+    for row in reader:
+        yield from (row[name] or "" for name in columns)
+
+
+def fingerprint(texts: Sequence[str]) -> str:
+    """A short hash over the captions of a pool in their order."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def nearest(frames: Tensor, pool: Tensor, top_k: int) -> tuple[Ids, NDArray[np.float64]]:
+    """The top_k captions nearest to each frame: ids and cosines, both (n_frames, top_k).
+
+    frames (n_frames, dim), pool (n, dim): unit vectors in float32 on one device; n >= top_k. The
+    best come first, and of equal ones the lower id. The search is exact: products in float32 only
+    choose the candidates, whose cosines are computed again in float64.
+    """
+    ids = np.empty((len(frames), top_k), np.int32)
+    cosines = np.empty((len(frames), top_k), np.float64)
+    step = max(1, SCORES_AT_ONCE // len(pool))
+    for start in range(0, len(frames), step):
+        some = frames[start : start + step]
+        scores = some @ pool.T
+        last = scores.topk(top_k, dim=1).values[:, -1:]
+        rows, columns = (scores >= last - MARGIN).nonzero(as_tuple=True)
+        parts = (slice(i, i + PAIRS_AT_ONCE) for i in range(0, len(rows), PAIRS_AT_ONCE))
+        cosine = np.concatenate([_cosines(some[rows[p]], pool[columns[p]]) for p in parts])
+        row, column = rows.cpu().numpy(), columns.cpu().numpy()
+        order = np.lexsort((column, -cosine, row))  # rows stay together, since row decides first
+        first = np.searchsorted(row, np.arange(len(some)))
+        chosen = order[first[:, None] + np.arange(top_k)]
+        ids[start : start + step] = column[chosen]
+        cosines[start : start + step] = cosine[chosen]
+    return ids, cosines
+
+
+def _cosines(frames: Tensor, captions: Tensor) -> NDArray[np.float64]:
+    """Cosine of each row with its like in float64; equal rows give equal bits, wherever they are."""
+    left, right = (x.cpu().numpy().astype(np.float64) for x in (frames, captions))
+    cosines: NDArray[np.float64] = (left * right).sum(axis=1)
+    return cosines
+
+
+def union(ids: Ids, cosines: NDArray[np.float64]) -> Ids:
+    """The captions of one clip from those of its frames, both (n_frames, top_k).
+
+    Each once, by its best cosine to any frame, the best first and of equal ones the lower id.
+    """
+    order = np.lexsort((ids.ravel(), -cosines.ravel()))
+    ordered = ids.ravel()[order]
+    _, first = np.unique(ordered, return_index=True)
+    return ordered[np.sort(first)]
+
+
+def curate(
+    folder: Path,
+    pool_file: Path,
+    *,
+    encoder: str | None = None,
+    model: str | None = None,
+    pretrained: str | None = None,
+    name: str | None = None,
+    top_k: int = TOP_K,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> tuple[str, Report]:
+    """Choose captions for every clip of the shards in a folder; the pool's name and what was done.
+
+    The pictures must be embedded already. encoder: by which CLIP, where there are several. model,
+    pretrained: where to load it from to embed the pool (`ClipChoice`), by default where it was when
+    the pictures were embedded. name: of the pool, by default its file's. Shards that have captions
+    from this pool chosen in the same way are left alone. Raises CurateError, ClipError, ShardError.
+    """
+    progress = progress or Silent()
+    texts = read_captions(pool_file)
+    if not 1 <= top_k <= len(texts):
+        raise CurateError(
+            f"{pool_file}: top-k is {top_k}, and must be from 1 to the pool's {len(texts)} captions"
+        )
+    pool = re.sub("[^a-z0-9]+", "-", (name or pool_file.stem).lower()).strip("-") or KIND
+    shards = ShardFolder(folder)
+    facts = _image_facts(shards, encoder)
+    choice = ClipChoice(model=model or facts.model, pretrained=pretrained or facts.pretrained)
+    pool_vectors = _embedded_pool(folder, pool, texts, facts, choice, device, progress)
+    unit = embed_unit(torch.from_numpy(pool_vectors)).to(device)
+    made = {
+        "pool": fingerprint(texts),
+        "encoder": facts.encoder,
+        "fingerprint": facts.fingerprint,
+        "top_k": str(top_k),
+    }
+
+    def ready(shard: Shard) -> bool:
+        try:
+            found = CuratedCaptions(curated_path(shard.path, pool), shard.digest)
+        except CurateError:
+            return False
+        return made.items() <= found.metadata.items()
+
+    def rows_of(shard: Shard) -> list[Ids]:
+        images = ShardVectors(vectors_path(shard.path, "images", facts.encoder), shard.digest)
+        frames = [images.of(i) for i in range(len(shard))]
+        together = embed_unit(torch.from_numpy(np.concatenate(frames))).to(device)
+        ids, cosines = nearest(together, unit, top_k)
+        progress.advance(1)
+        return [
+            union(ids[start:end], cosines[start:end])
+            for start, end in itertools.pairwise(images.first)
+        ]
+
+    def write(shard: Shard, rows: Sequence[NDArray[Any]]) -> None:
+        _write_curated(curated_path(shard.path, pool), rows, made | {"shard": shard.digest})
+
+    report = Report()
+    over_shards(shards, ready, rows_of, write, report, progress)
+    return pool, report
+
+
+def write_manifest(folder: Path, pool: str, path: Path) -> int:
+    """Write what was chosen as CSV, a row for each caption of a clip: shard, key, caption.
+
+    The best caption of a clip comes first. Returns the number of rows. Shards without captions of
+    this pool are left out. Raises CurateError if there is no such pool, or on writing.
+    """
+    texts = _stored_texts(folder, pool)
+    if texts is None:
+        raise _no_pool(folder, pool)
+    shards = ShardFolder(folder)
+    n_rows = 0
+    with _aside(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(MANIFEST_COLUMNS)
+        for n in range(len(shards.shards)):
+            try:
+                shard = shards.open(n)
+                chosen = CuratedCaptions(curated_path(shard.path, pool), shard.digest)
+            except (ShardError, CurateError):
+                continue
+            if chosen.pool != fingerprint(texts):
+                continue
+            for i, key in enumerate(shard.keys):
+                rows.writerows((shard.path.name, key, texts[k]) for k in chosen.of(i))
+                n_rows += len(chosen.of(i))
+    return n_rows
+
+
+def _image_facts(shards: ShardFolder, encoder: str | None) -> VectorsFacts:
+    """The facts of the pictures' vectors of this encoder, or of the only one there is."""
+    known = [
+        encoder
+        for encoder in encoders_of(shards.folder, "images")
+        if any(vectors_path(shard, "images", encoder).exists() for shard in shards.shards)
+    ]
+    if not known:
+        raise CurateError(
+            f"{shards.folder}: no pictures are embedded yet; run `soundsearch train embed-images`"
+        )
+    if encoder is None and len(known) > 1:
+        raise CurateError(
+            f"{shards.folder}: pictures are embedded by {', '.join(known)}; choose one with --encoder"
+        )
+    if encoder is not None and encoder not in known:
+        raise CurateError(
+            f"{shards.folder}: no pictures are embedded by {encoder!r}; there are {', '.join(known)}"
+        )
+    chosen = encoder or known[0]
+    paths = (vectors_path(shard, "images", chosen) for shard in shards.shards)
+    return ShardVectors(next(path for path in paths if path.exists()), None).facts
+
+
+def _embedded_pool(
+    folder: Path,
+    pool: str,
+    texts: list[str],
+    facts: VectorsFacts,
+    choice: ClipChoice,
+    device: str,
+    progress: Progress,
+) -> Array:
+    """The pool's vectors (n, dim) by the encoder of these facts; texts and vectors are written."""
+    stored = _stored_texts(folder, pool)
+    if stored is not None and stored != texts:
+        raise CurateError(
+            f"{folder}: another pool is called {pool!r} already, of {len(stored)} captions; "
+            "choose another name with --name, or delete its files"
+        )
+    vectors_file = _pool_vectors_path(folder, pool, facts.encoder)
+    pool_facts = replace(facts, kind=KIND)
+    if stored is None or not is_ready(vectors_file, pool_facts, fingerprint(texts)):
+        clip = load_clip(choice, device)
+        if clip.fingerprint != facts.fingerprint:
+            raise CurateError(
+                f"the pictures are embedded by {facts.encoder}, and {choice.model} with "
+                f"{choice.pretrained} is {clip.encoder}; give that model, or embed the pictures "
+                "with this one"
+            )
+        progress.begin("captions of the pool", len(texts))
+        vectors = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            vectors.append(clip.embed_texts(texts[start : start + TEXTS_AT_ONCE]))
+            progress.advance(len(vectors[-1]))
+        write_vectors(vectors_file, [np.concatenate(vectors)], pool_facts, fingerprint(texts))
+        with _aside(_texts_path(folder, pool)) as part:
+            part.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return read_pool(folder, pool, facts.encoder)[1]
+
+
+def _texts_path(folder: Path, pool: str) -> Path:
+    return folder / f"{pool}.pool.txt"
+
+
+def _pool_vectors_path(folder: Path, pool: str, encoder: str) -> Path:
+    return folder / f"{pool}.pool.{encoder}.safetensors"
+
+
+def _stored_texts(folder: Path, pool: str) -> list[str] | None:
+    path = _texts_path(folder, pool)
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CurateError(f"{path}: cannot be read ({error}); delete it") from error
+
+
+def _no_pool(folder: Path, pool: str) -> CurateError:
+    known = sorted(path.name.removesuffix(".pool.txt") for path in folder.glob("*.pool.txt"))
+    what = f"there are {', '.join(known)}" if known else "run `soundsearch train curate`"
+    return CurateError(f"{folder}: holds no pool called {pool!r}; {what}")
+
+
+def _write_curated(path: Path, rows: Sequence[Ids], metadata: dict[str, str]) -> None:
+    from safetensors.numpy import save
+
+    tensors = {
+        "ids": np.concatenate([np.empty(0, np.int32), *rows]),
+        "first": np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64),
+    }
+    with _aside(path) as part:
+        part.write_bytes(save(tensors, metadata=metadata))
+
+
+@contextlib.contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """A path beside this one to write to; synced and renamed at the end. Raises CurateError."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise CurateError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,382 @@
+"""Manifests to clips: CSV files, Clotho's captions and VIP-ANT's index files, told by content.
+
+    audio,image[,caption][,labels]   rows with the same audio are frames of one clip
+    audio,caption[,labels]           rows with the same audio are captions of one clip
+    file_name,caption_1..caption_5   Clotho as it is published
+    {"id": ..., "dir": ...}          one JSON object a line, as in VIP-ANT's data folder, where a
+                                     clip's files are <root>/<dir>/aclip/<id>.<suffix> and
+                                     <root>/<dir>/frame/<id>.<suffix>
+
+A manifest is gone through once to be checked and indexed; then rows are read where they lie, so
+that millions of them need 16 bytes each.
+"""
+
+from __future__ import annotations
+
+import array
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.audio import SHORTEST_S, unreadable
+from soundsearch.errors import AudioError
+from trainer.data.manifests import ManifestError
+from trainer.data.pack import Problem, Report, Sources, Told, pack
+from trainer.data.shards import CLIPS_PER_SHARD, ClipFacts, PackedClip, image_suffix
+from trainer.data.waveforms import flac, read_sound
+
+#: Columns that hold one caption a row.
+CAPTIONS = ("caption", "audio_caption")
+CLOTHO_CAPTIONS = tuple(f"caption_{i}" for i in range(1, 6))
+#: Between labels in one field; the names of AudioSet's classes hold commas.
+LABEL_SEPARATOR = ";"
+#: Keys of VIP-ANT's index under which a clip's sound stands; the folder has the same name.
+SOUND_KEYS = ("aclip", "clip")
+EXPECTED = (
+    "audio,image or audio,caption (labels too), Clotho's file_name,caption_1, "
+    "or a JSON object a line with id, dir and aclip"
+)
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A clip as a manifest names it.
+
+    audio: its file below the root, or several of which the first that is there is taken. images:
+    files of its frames in order. source: what it was cut from. end_s: None: as long as its sound.
+    """
+
+    audio: tuple[str, ...]
+    source: str
+    images: tuple[str, ...] = ()
+    begin_s: float = 0.0
+    end_s: float | None = None
+    captions: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
+class CsvGroups:
+    """Rows of a CSV file that share what stands in a column, in the order of their first rows.
+
+    check: called once for every row with "file, line n"; raises ManifestError for a bad one.
+    Raises ManifestError if the file cannot be read or has no rows.
+    """
+
+    def __init__(
+        self, path: Path, column: str, check: Callable[[Row, str], None] = lambda row, where: None
+    ) -> None:
+        self._path = path
+        self.columns = csv_columns(path)
+        offsets, keys = array.array("q"), array.array("q")
+        try:
+            with open(path, "rb") as file:
+                for n_line, offset, row in self._rows(file, 0):
+                    check(row, f"{path}, line {n_line}")
+                    offsets.append(offset)
+                    digest = hashlib.blake2b(row[column].encode(), digest_size=8).digest()
+                    keys.append(int.from_bytes(digest, "little", signed=True))
+        except OSError as error:
+            raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ManifestError(f"{path}: not a UTF-8 CSV file ({error})") from error
+        if not offsets:
+            raise ManifestError(f"{path}: holds no rows")
+        _, first, group = np.unique(np.array(keys), return_index=True, return_inverse=True)
+        rank = np.argsort(np.argsort(first))  # groups by their first rows
+        order = np.argsort(rank[group], kind="stable")
+        self._offsets: NDArray[np.int64] = np.array(offsets, np.int64)[order]
+        self._ends: NDArray[np.int64] = np.cumsum(np.bincount(rank[group]))
+
+    def _rows(self, file: BinaryIO, begin: int) -> Iterator[tuple[int, int, Row]]:
+        """Rows from an offset on, each with the line at which it ends and its own offset."""
+        file.seek(begin)
+        at = begin
+
+        def lines() -> Iterator[str]:
+            nonlocal at
+            for line in file:
+                at += len(line)
+                yield line.decode("utf-8")
+
+        reader = csv.reader(lines(), strict=True)
+        for fields in reader:
+            if fields and begin > 0:  # the first row names the columns
+                padded = [*fields, *[""] * (len(self.columns) - len(fields))]
+                row = dict(zip(self.columns, map(str.strip, padded), strict=False))
+                yield reader.line_num, begin, row
+            begin = at
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, i: int) -> list[Row]:
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        first = int(self._ends[i - 1]) if i else 0
+        with open(self._path, "rb") as file:
+            return [
+                next(self._rows(file, int(offset)))[2]
+                for offset in self._offsets[first : int(self._ends[i])]
+            ]
+
+
+def csv_columns(path: Path) -> list[str]:
+    """The names in the first row of a CSV file. Raises ManifestError."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return [name.strip() for name in next(csv.reader(file), [])]
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{path}: not a UTF-8 CSV file ({error})") from error
+
+
+def file_digest(path: Path) -> str:
+    """A short hash of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+class Manifest:
+    """The clips of a manifest, read when they are asked for. digest: a short hash of the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._records, self._entry = _open_manifest(path)
+        self.digest = file_digest(path)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, i: int) -> Entry:
+        return self._entry(self._records[i])
+
+
+def _open_manifest(path: Path) -> tuple[Sources[Any], Callable[[Any], Entry]]:
+    """The records of a manifest, and what makes an entry of one. Raises ManifestError."""
+    try:
+        with open(path, "rb") as file:
+            is_json = file.read(1000).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+    if is_json:
+        return _JsonLines(path), _of_object
+    columns = csv_columns(path)
+    if {"file_name", CLOTHO_CAPTIONS[0]} <= set(columns):
+        return CsvGroups(path, "file_name", _filled("file_name")), _of_clotho_rows
+    if "audio" in columns and {"image", "labels", *CAPTIONS} & set(columns):
+        return CsvGroups(path, "audio", _filled("audio")), _of_rows
+    raise ManifestError(
+        f"{path}: not a manifest of a known kind; its columns are "
+        f"{', '.join(columns) or 'missing'}; expected {EXPECTED}"
+    )
+
+
+def _filled(column: str) -> Callable[[Row, str], None]:
+    def check(row: Row, where: str) -> None:
+        if not row[column]:
+            raise ManifestError(f"{where}: {column} is empty")
+
+    return check
+
+
+def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+
+
+def captions_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The distinct captions of rows."""
+    return _distinct(row.get(name, "") for row in rows for name in CAPTIONS)
+
+
+def labels_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The distinct labels of rows, which stand in one field with semicolons between them."""
+    return _distinct(
+        label for row in rows for label in row.get("labels", "").split(LABEL_SEPARATOR)
+    )
+
+
+def _of_rows(rows: list[Row]) -> Entry:
+    audio = rows[0]["audio"]
+    images = _distinct(row.get("image", "") for row in rows)
+    return Entry((audio,), audio, images, captions=captions_of(rows), labels=labels_of(rows))
+
+
+def _of_clotho_rows(rows: list[Row]) -> Entry:
+    audio = rows[0]["file_name"]
+    captions = _distinct(row.get(name, "") for row in rows for name in CLOTHO_CAPTIONS)
+    return Entry((audio,), audio, captions=captions)
+
+
+class _JsonLines:
+    """The objects of a file with one on each line, checked once. Raises ManifestError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        offsets = array.array("q")
+        offset = 0
+        try:
+            with open(path, "rb") as file:
+                for n_line, line in enumerate(file, start=1):
+                    if line.strip():
+                        _parse(line, f"{path}, line {n_line}")
+                        offsets.append(offset)
+                    offset += len(line)
+        except OSError as error:
+            raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+        self._offsets: NDArray[np.int64] = np.array(offsets, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        with open(self._path, "rb") as file:
+            file.seek(int(self._offsets[i]))
+            return _parse(file.readline(), str(self._path))
+
+
+def _parse(line: bytes, where: str) -> dict[str, Any]:
+    """A line of VIP-ANT's index, with every field of the kind it should be."""
+    try:
+        found = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError as error:
+        raise ManifestError(f"{where}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise ManifestError(f"{where}: must be a JSON object, not {type(found).__name__}")
+    sound = next((key for key in SOUND_KEYS if key in found), None)
+    if sound is None:
+        raise ManifestError(f"{where}: lacks aclip (or clip); it has {', '.join(found)}")
+    for key in ("id", "dir"):
+        if not isinstance(found.get(key), str):
+            raise ManifestError(f"{where}: {key} must be a text, not {found.get(key)!r}")
+    for key in (sound, "frame", "labels", "captions"):
+        values = found.setdefault(key, [])
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise ManifestError(f"{where}: {key} must be a list of texts, not {values!r}")
+    if not found[sound]:
+        raise ManifestError(f"{where}: {sound} names no file")
+    for key in ("bos", "eos"):
+        value = found.get(key)
+        found[key] = None if value is None else as_seconds(value, f"{where}: {key}")
+    return found
+
+
+def as_seconds(value: object, where: str) -> float:
+    """A number of seconds, also where it is written as a text. Raises ManifestError."""
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise ManifestError(f"{where} must be a number of seconds, not {value!r}")
+    return seconds
+
+
+def _of_object(found: Mapping[str, Any]) -> Entry:
+    key = next(key for key in SOUND_KEYS if key in found)
+    folder, name = found["dir"], found["id"]
+    folders = dict.fromkeys((key, SOUND_KEYS[0]))
+    return Entry(
+        audio=tuple(f"{folder}/{sub}/{name}.{found[key][0]}" for sub in folders),
+        source=name,
+        images=tuple(f"{folder}/frame/{name}.{suffix}" for suffix in found["frame"]),
+        begin_s=found["bos"] or 0.0,
+        end_s=found["eos"],
+        captions=_distinct(found["captions"]),
+        labels=_distinct(found["labels"]),
+    )
+
+
+def read_entry(entry: Entry, root: Path) -> Iterator[Told]:
+    """The clip of an entry, and a problem for each file that cannot be used.
+
+    A clip needs its sound, and a picture unless it has captions or labels.
+    """
+    audio = next((name for name in entry.audio if (root / name).exists()), entry.audio[0])
+    frames = []
+    for name in entry.images:
+        found = _image(root / name)
+        if isinstance(found, bytes):
+            frames.append(found)
+        else:
+            yield Problem(name, found)
+    if entry.images and not (frames or entry.captions or entry.labels):
+        yield Problem(audio, "none of its pictures can be used")
+        return
+    try:
+        sound = read_sound(root / audio)
+        n_samples = sound.channels.shape[1]
+        if n_samples < SHORTEST_S * sound.sample_rate:
+            yield Problem(audio, f"it lasts {1000 * n_samples / sound.sample_rate:.2g} ms")
+            return
+        content = flac(sound.channels, sound.sample_rate, sound.bits)
+    except AudioError as error:
+        yield Problem(audio, error.reason)
+        return
+    end_s = entry.begin_s + n_samples / sound.sample_rate if entry.end_s is None else entry.end_s
+    facts = ClipFacts(
+        source=entry.source,
+        begin_s=entry.begin_s,
+        end_s=end_s,
+        sample_rate=sound.sample_rate,
+        captions=entry.captions,
+        labels=entry.labels,
+    )
+    yield PackedClip(facts, content, tuple(frames))
+    if sound.damage is not None:
+        yield Problem(audio, sound.damage, 1)
+
+
+def _image(path: Path) -> bytes | str:
+    """The bytes of a picture that can be decoded, or what is wrong with it."""
+    from PIL import Image
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return unreadable(error).reason
+    if image_suffix(content) is None:
+        return "no JPEG, PNG or WebP picture" if content else "the file is empty (0 bytes)"
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return f"a damaged picture ({error})"
+    return content
+
+
+def pack_manifest(
+    path: Path,
+    out: Path,
+    *,
+    root: Path | None = None,
+    clips_per_shard: int = CLIPS_PER_SHARD,
+    n_workers: int | None = None,
+    tell: Callable[[Problem], None] = lambda problem: None,
+) -> Report:
+    """Shards in `out` of all clips of a manifest; an interrupted run goes on.
+
+    root: where its paths begin; default: its own folder. n_workers: default: one a core.
+    Raises ManifestError, and ShardError as `pack` does.
+    """
+    manifest, root = Manifest(path), root or path.parent
+    return pack(
+        manifest,
+        lambda entry: read_entry(entry, root),
+        out,
+        {"command": "train shards", "manifest": manifest.digest},
+        clips_per_shard=clips_per_shard,
+        n_workers=n_workers or os.cpu_count() or 1,
+        tell=tell,
+    )

@@ -1,0 +1,183 @@
+"""Side files: what a frozen encoder makes of the clips of one shard, one or more vectors a clip.
+
+Beside shard-000000.tar lies shard-000000.KIND.ENCODER.safetensors with the tensors
+
+    vectors   (total, dim) float16, not normalised
+    first     (n_clips + 1,) int64; clip i owns the rows first[i] to first[i + 1]
+
+and, as metadata, which encoder made them and the digest of the shard they were made from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.shards import ShardError
+
+Array = NDArray[np.float32]
+Kind = Literal["images", "captions", "labels", "labels-joined"]
+
+KINDS: tuple[str, ...] = get_args(Kind)
+#: The longest header a safetensors file may have.
+MOST_HEADER_BYTES = 100_000_000
+DTYPES = {"F16": "<f2", "I64": "<i8"}
+
+
+@dataclass(frozen=True)
+class VectorsFacts:
+    """Whose vectors these are.
+
+    encoder: the slug in the file's name. model, pretrained: what it was loaded from.
+    fingerprint: SHA-256 over its weights. dim: numbers a vector.
+    """
+
+    kind: str
+    encoder: str
+    model: str
+    pretrained: str
+    fingerprint: str
+    dim: int
+
+
+def vectors_path(shard: Path, kind: str, encoder: str) -> Path:
+    """The side file of this kind and encoder beside a shard."""
+    return shard.with_name(f"{shard.stem}.{kind}.{encoder}.safetensors")
+
+
+def write_vectors(path: Path, rows: Sequence[Array], facts: VectorsFacts, digest: str) -> None:
+    """Write the vectors of a shard, rows[i] (n_i, dim) for clip i, aside and then into place.
+
+    digest: the shard's. The order of clips is the shard's. Raises ShardError if a vector is not
+    finite or too long for float16, or if the file cannot be written.
+    """
+    for i, row in enumerate(rows):
+        if row.ndim != 2 or row.shape[1] != facts.dim:
+            raise ValueError(f"rows[{i}] must be (n, {facts.dim}), not {row.shape}")
+    empty = np.zeros((0, facts.dim), np.float16)
+    with np.errstate(over="ignore"):
+        vectors = np.concatenate([empty, *(row.astype(np.float16) for row in rows)])
+    if not np.isfinite(vectors).all():
+        raise ShardError(f"{path}: {facts.encoder} gave a vector that is not finite in float16")
+    first = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
+    metadata = {name: str(value) for name, value in asdict(facts).items()}
+    _write_safetensors(path, {"vectors": vectors, "first": first}, {**metadata, "shard": digest})
+
+
+def _write_safetensors(
+    path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[str, str]
+) -> None:
+    from safetensors.numpy import save
+
+    content = save(tensors, metadata=metadata)
+    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+class ShardVectors:
+    """The vectors of one shard, mapped into memory.
+
+    first: (n_clips + 1,) int64, which rows are whose. digest: the shard's as it is now, or None to take the file without asking. Raises ShardError
+    if the file is missing, cut off, no such file, or made from another shard than this.
+    """
+
+    def __init__(self, path: Path, digest: str | None) -> None:
+        self.path = path
+        tensors, metadata = _open_safetensors(path)
+        try:
+            named = {field.name: metadata[field.name] for field in fields(VectorsFacts)}
+            self.facts = VectorsFacts(**{**named, "dim": int(named["dim"])})  # type: ignore[arg-type]
+            self._vectors, first = tensors["vectors"], tensors["first"]
+            made_from = metadata["shard"]
+        except (KeyError, ValueError) as error:
+            raise self._unfit(f"not a file of vectors ({error} is missing or wrong)") from error
+        self.first: NDArray[np.int64] = np.array(first, np.int64)
+        if (
+            self.first.ndim != 1
+            or not self.first.size
+            or self.first[0] != 0
+            or (np.diff(self.first) < 0).any()
+            or self._vectors.shape != (self.first[-1], self.facts.dim)
+        ):
+            raise self._unfit("damaged, its tensors do not fit each other")
+        if digest is not None and digest != made_from:
+            raise self._unfit(f"made from another shard ({made_from}, this one is {digest})")
+
+    def _unfit(self, reason: str) -> ShardError:
+        return ShardError(f"{self.path}: {reason}; {_remedy(self.path)}")
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    def of(self, i: int) -> Array:
+        """The vectors of clip i, (n_i, dim) float32; n_i may be 0."""
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        return self._vectors[self.first[i] : self.first[i + 1]].astype(np.float32)
+
+
+def encoders_of(folder: Path, kind: str) -> list[str]:
+    """The encoders of which the folder holds vectors of this kind, sorted."""
+    name = re.compile(rf".+\.{re.escape(kind)}\.(.+)\.safetensors")
+    found = (name.fullmatch(path.name) for path in folder.glob(f"*.{kind}.*.safetensors"))
+    return sorted({match[1] for match in found if match})
+
+
+def _remedy(path: Path) -> str:
+    """What makes a side file, by its name."""
+    kind = next((part for part in path.name.split(".") if part in KINDS), "images")
+    command = "embed-images" if kind == "images" else "embed-captions"
+    texts = f" --texts {kind}" if kind.startswith("labels") else ""
+    return f"run `soundsearch train {command} {path.parent}{texts}`"
+
+
+def _open_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """The tensors of a safetensors file, mapped into memory, and its metadata.
+
+    The library copies the whole file into memory; this maps it. Raises ShardError.
+    """
+    try:
+        with open(path, "rb") as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            n_header = int.from_bytes(file.read(8), "little")
+            if not 0 < n_header <= min(n_bytes - 8, MOST_HEADER_BYTES):
+                raise ValueError("its header is cut off")
+            header = json.loads(file.read(n_header))
+        metadata = header.pop("__metadata__")
+        start = 8 + n_header
+        tensors = {}
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            dtype, shape = np.dtype(DTYPES[entry["dtype"]]), tuple(entry["shape"])
+            if end - begin != dtype.itemsize * int(np.prod(shape)):
+                raise ValueError(f"the size of {name} does not fit its shape")
+            tensors[name] = (
+                np.memmap(path, dtype, "r", start + begin, shape)
+                if end > begin
+                else np.zeros(shape, dtype)
+            )
+    except FileNotFoundError as error:
+        raise ShardError(f"{path}: there are no such vectors yet; {_remedy(path)}") from error
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ShardError(
+            f"{path}: damaged or no safetensors file ({error}); delete it and {_remedy(path)}"
+        ) from error
+    return tensors, metadata

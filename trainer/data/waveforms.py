@@ -1,0 +1,166 @@
+"""Sound for training: every channel at the file's own rate, and FLAC of it.
+
+Nothing is mixed or resampled here: what becomes of channels and rate is for the front end of each
+training run to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.audio import LARGEST_SAMPLE, AudioFile
+from soundsearch.errors import AudioError, Cause
+
+if TYPE_CHECKING:
+    import av
+
+Array = NDArray[np.float32]
+
+#: What FLAC can hold.
+FLAC_CHANNELS = 8
+FLAC_RATE_HZ = 655_350
+#: Encodings of libsndfile with more than 16 bits a sample.
+DEEP_SUBTYPES = frozenset(
+    ["PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_20", "ALAC_24", "ALAC_32", "DWVW_24"]
+)
+#: FFmpeg's decoders without loss, whose sample format says how deep the sound is.
+LOSSLESS_CODECS = frozenset(["flac", "alac", "wavpack", "tta", "truehd", "mlp", "ape", "tak"])
+#: So many damaged packets are noise, not a recording with a scratch.
+MOST_DAMAGED = 1000
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A decoded file.
+
+    channels: (channels, time) float32, [-1, 1] but for what a lossy codec overshoots.
+    bits: 16 for 16-bit and lossy sources, 24 for deeper ones. damage: one sentence if only a part
+    of it could be decoded, else None.
+    """
+
+    channels: Array
+    sample_rate: int
+    bits: int
+    damage: str | None = None
+
+
+def read_sound(path: Path) -> Sound:
+    """Decode a whole file, the sound track of a video too. Raises AudioError."""
+    with AudioFile(path) as file:
+        channels = file.all_channels()
+        return Sound(channels, file.sample_rate, _bits(path, file.format), file.damage)
+
+
+def read_channels(content: bytes) -> Sound:
+    """Decode a file that is held in memory. Raises AudioError."""
+    import soundfile
+
+    if content.startswith(b"fLaC"):
+        with (
+            contextlib.suppress(soundfile.LibsndfileError),
+            soundfile.SoundFile(io.BytesIO(content)) as sound,
+        ):
+            samples = sound.read(dtype="float32", always_2d=True)
+            bits = 24 if sound.subtype in DEEP_SUBTYPES else 16
+            return Sound(np.ascontiguousarray(samples.T), sound.samplerate, bits)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "sound")
+        path.write_bytes(content)
+        return read_sound(path)
+
+
+def _bits(path: Path, file_format: str) -> int:
+    """16, or 24 where there may be more: FLAC keeps steps that are never used at no cost."""
+    import soundfile
+
+    _, is_ffmpeg, codec = file_format.partition("/")
+    if is_ffmpeg:
+        return 24 if _is_lossless(codec.lower()) else 16
+    with open(path, "rb") as file, soundfile.SoundFile(file) as sound:
+        return 24 if sound.subtype in DEEP_SUBTYPES else 16
+
+
+def _is_lossless(codec: str) -> bool:
+    return codec in LOSSLESS_CODECS or codec.startswith("pcm_")
+
+
+def _check_finite(channels: Array) -> None:
+    if not (np.abs(channels) <= LARGEST_SAMPLE).all():
+        raise AudioError(
+            Cause.NOT_FINITE, "it holds samples that are NaN, infinite or too large to be sound"
+        )
+
+
+class SoundDecoder:
+    """Frames of a sound track to (channels, time) float32 blocks at its own rate.
+
+    Raises AudioError if the track does not say how it is encoded.
+    """
+
+    def __init__(self, stream: av.AudioStream) -> None:
+        import av
+
+        context = stream.codec_context
+        if context is None:
+            raise AudioError(Cause.DAMAGED, "FFmpeg does not know how its sound is encoded")
+        self.sample_rate: int = context.sample_rate or 0
+        self.n_channels: int = context.channels
+        if self.sample_rate <= 0 or self.n_channels <= 0:
+            raise AudioError(Cause.DAMAGED, "its header gives no sample rate or no channels")
+        stream.thread_type = "NONE"  # files are decoded side by side instead
+        codec, sample_format = context.name, context.format.name if context.format else ""
+        is_deep = sample_format[:3] not in ("u8", "u8p", "s16") and _is_lossless(codec)
+        self.bits = 24 if is_deep else 16
+        # Interleaved: PyAV reads past the end of a frame with eight planes or more.
+        self._to_float = av.AudioResampler(
+            format="flt", layout=context.layout, rate=self.sample_rate
+        )
+
+    def blocks(self, frame: av.AudioFrame | None) -> Iterator[Array]:
+        """The samples of a frame; None: what the converter still holds."""
+        for converted in self._to_float.resample(frame):
+            yield converted.to_ndarray().reshape(-1, len(converted.layout.channels)).T
+
+
+def flac(channels: Array, sample_rate: int, bits: int) -> bytes:
+    """A FLAC file of (channels, time) float32, 16 or 24 bits a sample.
+
+    Whole steps of that depth come back exactly; louder samples are clipped. Raises AudioError for
+    more channels or a higher rate than FLAC can hold, and for samples that are not finite.
+    """
+    import soundfile
+
+    _check_finite(channels)
+    if len(channels) > FLAC_CHANNELS:
+        raise AudioError(
+            Cause.UNREADABLE,
+            f"it has {len(channels)} channels, FLAC holds at most {FLAC_CHANNELS}; mix it down",
+        )
+    if sample_rate > FLAC_RATE_HZ:
+        raise AudioError(
+            Cause.UNREADABLE,
+            f"its sample rate is {sample_rate} Hz, FLAC holds at most {FLAC_RATE_HZ} Hz; "
+            "resample it",
+        )
+    top = 2.0 ** (bits - 1)
+    whole = np.clip(np.rint(channels.T.astype(np.float64) * top), -top, top - 1)
+    # libsndfile would scale floats by another factor than it reads them with.
+    samples = whole.astype(np.int16) if bits == 16 else whole.astype(np.int32) << 8
+    file = io.BytesIO()
+    try:
+        soundfile.write(file, samples, sample_rate, format="FLAC", subtype=f"PCM_{bits}")
+    except soundfile.LibsndfileError as error:
+        raise AudioError(
+            Cause.UNREADABLE,
+            f"{len(channels)} channels at {sample_rate} Hz cannot be written as FLAC ({error})",
+        ) from error
+    return file.getvalue()

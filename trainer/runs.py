@@ -1,0 +1,274 @@
+"""Run folders: what a stage of training leaves, for the next stage and for export.
+
+config.json             every setting, and which clips it was
+log.jsonl               losses and checks, one JSON object a line
+checkpoint.safetensors  while it runs: where it goes on from
+weights.safetensors     when it is done: `tower.*` and `log_scale`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import ConfigError, changed, differences, read_json
+from trainer.contrast import ContrastConfig
+from trainer.front_ends import FRONT_ENDS, VIP_ANT, FrontEnd
+from trainer.loop import LOG, LoopConfig, TrainingError
+from trainer.towers.clip import ClipChoice
+from trainer.towers.compact import AudioTower, AudioTowerConfig
+from trainer.towers.vit import SpectrogramViT, VitConfig
+
+CONFIG = "config.json"
+WEIGHTS = "weights.safetensors"
+#: Settings that may change when a run goes on: they decide what is written, not what is learnt.
+MAY_CHANGE = frozenset({"log_every", "save_every"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """All that decides what a stage learns.
+
+    texts: what stands for a clip in the captions stage, see `trainer/data/targets.py`. encoder:
+    whose stored vectors, None for the only ones there. front_end: in a file also the name of one
+    of `trainer/front_ends.py`. tower: vit is the paper's, compact the one for computers without a
+    GPU; `vit` and `compact` are their shapes, where the front end and the vectors decide n_mels,
+    n_frames and dim. init: clip (CLIP's image tower), random, or the folder of an earlier run.
+    n_clips, fraction: train on so many clips, drawn with the seed. batch_size: over all processes.
+    epochs, warmup_epochs: passes over the clips. schedule_epochs: where the cosine would end,
+    None for the last epoch. learning_rate, flat_learning_rate: None for the optimiser's own.
+    block: shards that are shuffled together.
+    """
+
+    stage: Literal["pivot", "captions"]
+    texts: str | None = None
+    encoder: str | None = None
+    front_end: FrontEnd = VIP_ANT
+    tower: Literal["vit", "compact"] = "vit"
+    vit: VitConfig = field(default_factory=VitConfig)
+    compact: AudioTowerConfig = field(default_factory=AudioTowerConfig)
+    init: str = "clip"
+    n_clips: int | None = None
+    fraction: float = 1.0
+    batch_size: int = 432
+    epochs: float = 20.0
+    warmup_epochs: float = 10.0
+    schedule_epochs: float | None = None
+    optimiser: Literal["lars", "adamw"] = "lars"
+    learning_rate: float | None = None
+    flat_learning_rate: float | None = None
+    weight_decay: float = 1e-6
+    clip_norm: float | None = None
+    average: float = 0.0
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    block: int = 8
+    seed: int = 1213
+    log_every: int = 20
+    save_every: int = 500
+
+    def __post_init__(self) -> None:
+        if (self.stage == "captions") != (self.texts is not None):
+            raise ValueError("texts belongs to the captions stage, and only to that")
+        if self.batch_size < 2:
+            raise ValueError(
+                f"batch_size must be 2 or more, to have a negative, not {self.batch_size}"
+            )
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"fraction must be above 0 and at most 1, not {self.fraction}")
+        if self.n_clips is not None and (self.n_clips < 2 or self.fraction != 1):
+            raise ValueError(f"n_clips must be 2 or more and excludes fraction, not {self.n_clips}")
+        if not self.epochs > 0 or not self.warmup_epochs >= 0:
+            raise ValueError(
+                f"need epochs > 0 and warmup_epochs >= 0, not {self.epochs} and {self.warmup_epochs}"
+            )
+        if self.schedule_epochs is not None and self.schedule_epochs < self.epochs:
+            raise ValueError(
+                f"schedule_epochs ({self.schedule_epochs}) is below epochs ({self.epochs})"
+            )
+        if self.init == "clip" and self.tower != "vit":
+            raise ValueError("init clip is for the vit tower; the compact one begins at random")
+        if self.block < 1:
+            raise ValueError(f"block must be 1 or more, not {self.block}")
+        self.loop(self.batch_size)  # its own checks
+
+    def loop(self, n_clips: int) -> LoopConfig:
+        """How so many clips are gone through; rates as in section 5 of the paper's code.
+
+        For LARS the base rate is batch_size / 256; weights learn at 0.2 and tensors of one axis at
+        0.0048 of it. For AdamW 5e-4, the rate of the code's other branch.
+        """
+        per_epoch = n_clips / self.batch_size
+        steps = max(1, round(self.epochs * per_epoch))
+        base = self.batch_size / 256
+        lars = self.optimiser == "lars"
+        rate = self.learning_rate or (0.2 * base if lars else 5e-4)
+        flat = self.flat_learning_rate or (
+            0.0048 * base if lars and not self.learning_rate else rate
+        )
+        return LoopConfig(
+            steps=steps,
+            schedule_steps=round((self.schedule_epochs or self.epochs) * per_epoch) or 1,
+            warmup_steps=min(steps, round(self.warmup_epochs * per_epoch)),
+            optimiser=self.optimiser,
+            learning_rate=rate,
+            flat_learning_rate=flat,
+            last_rate=0.001,
+            weight_decay=self.weight_decay,
+            betas=(0.9, 0.999),
+            clip_norm=self.clip_norm,
+            average=self.average,
+            precision=self.precision,
+            log_every=self.log_every,
+            save_every=self.save_every,
+        )
+
+
+def stage_config(plain: Mapping[str, Any], base: StageConfig, where: str = "") -> StageConfig:
+    """`base` with the settings of a mapping, such as a config file's; `where` begins messages.
+
+    front_end may be a name, or an object whose name says where its other settings begin.
+    """
+    rest = dict(plain)
+    front = rest.pop("front_end", {})
+    name = front if isinstance(front, str) else dict(front).get("name", base.front_end.name)
+    if isinstance(front, str) and name not in FRONT_ENDS:
+        raise ConfigError(f"{where}front_end: must be one of {', '.join(FRONT_ENDS)}, not {name!r}")
+    begun = dataclasses.replace(base, front_end=FRONT_ENDS.get(name, base.front_end))
+    if not isinstance(front, str):
+        rest["front_end"] = front
+    return changed(begun, rest, where)
+
+
+def build_tower(config: StageConfig, dim: int) -> nn.Module:
+    """The audio tower with random weights, for vectors of this length."""
+    features = config.front_end.features
+    if config.tower == "compact":
+        shape = dataclasses.replace(config.compact, dim=dim)
+        return AudioTower(shape, features.n_mels, features.mean, features.std)
+    return SpectrogramViT(
+        dataclasses.replace(config.vit, n_mels=features.n_mels, n_frames=features.n_frames, dim=dim)
+    )
+
+
+def hold_against(folder: Path, config: StageConfig, data: Mapping[str, Any]) -> None:
+    """See that a run that was begun here is this one.
+
+    data: what else the run depends on. Raises ConfigError naming every difference.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        return
+    found, wanted = read_json(path), _as_json(config, data)
+    for key in MAY_CHANGE:
+        found[key] = wanted[key]
+    if others := differences(found, wanted):
+        raise ConfigError(
+            f"{folder}: begun with other settings ({'; '.join(others)}); "
+            "go on with the old ones or begin in another folder"
+        )
+
+
+def write_config(folder: Path, config: StageConfig, data: Mapping[str, Any]) -> None:
+    """Write config.json, aside and then into place."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{CONFIG}.part"
+    aside.write_text(json.dumps(_as_json(config, data), indent=2) + "\n", encoding="utf-8")
+    aside.replace(folder / CONFIG)
+
+
+def _as_json(config: StageConfig, data: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(
+        json.dumps({**dataclasses.asdict(config), "data": dict(data)})
+    )
+    return plain
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run, its tower ready for use.
+
+    clip: the frozen model it was trained against. dim: length of its vectors. config: config.json.
+    """
+
+    folder: Path
+    stage: str
+    front_end: FrontEnd
+    tower: nn.Module
+    log_scale: float
+    clip: ClipChoice
+    dim: int
+    config: Mapping[str, Any]
+
+    @property
+    def log(self) -> Path:
+        """The run's log.jsonl."""
+        return self.folder / LOG
+
+
+def read_config(folder: Path) -> StageConfig:
+    """The settings of a run. Raises TrainingError or ConfigError."""
+    return _read_config(folder)[0]
+
+
+def _read_config(folder: Path) -> tuple[StageConfig, dict[str, Any]]:
+    """Settings, and what config.json says of the data."""
+    if not (folder / CONFIG).exists():
+        raise TrainingError(f"{folder}: not a run folder, {CONFIG} is missing")
+    plain = read_json(folder / CONFIG)
+    data = plain.pop("data", {})
+    stage = plain.get("stage", "pivot")
+    base = StageConfig(
+        stage=stage, texts=plain.get("texts"), tower=plain.get("tower", "vit"), init="random"
+    )
+    return stage_config(plain, base, f"{folder / CONFIG}: "), data
+
+
+def read_run(folder: Path) -> TrainedRun:
+    """A finished run. Raises TrainingError or ConfigError for anything else."""
+    config, data = _read_config(folder)
+    tower = build_tower(config, data["dim"])
+    weights = read_weights(folder)
+    tower.load_state_dict(
+        {name.removeprefix("tower."): v for name, v in weights.items() if name.startswith("tower.")}
+    )
+    return TrainedRun(
+        folder=folder,
+        stage=config.stage,
+        front_end=config.front_end,
+        tower=tower.eval(),
+        log_scale=float(weights["log_scale"]),
+        clip=ClipChoice(model=data["model"], pretrained=data["pretrained"]),
+        dim=data["dim"],
+        config={**dataclasses.asdict(config), "data": data},
+    )
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """weights.safetensors of a run. Raises TrainingError if the run is not finished."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHTS
+    if not path.exists():
+        raise TrainingError(f"{folder}: not a finished run, {WEIGHTS} is missing; let it go on")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise TrainingError(f"{path}: damaged ({error})") from error
+
+
+def torch_device(name: str) -> torch.device:
+    """auto, cpu or cuda to a device. Raises TrainingError if there is no such."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("--device cuda: this torch sees no GPU; use --device cpu")
+    return torch.device(name)

@@ -1,0 +1,134 @@
+"""The scaling curve: what more captions bring, from none on.
+
+For every count and seed the captions stage is run on so many clips, from the same pivot run, and
+measured on the same held-out shards. A smaller count's clips are among a larger one's.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from soundsearch.errors import SoundsearchError
+from trainer.captions import train_captions
+from trainer.checks import ShardCheck
+from trainer.config import ConfigError
+from trainer.contrast import Contrast
+from trainer.data.vectors import VectorsFacts
+from trainer.runs import StageConfig, read_run, torch_device
+from trainer.stage import Machine
+
+logger = logging.getLogger(__name__)
+
+TABLE = "scaling.csv"
+PLOT = "scaling.png"
+#: A row: n_clips, seed, and what was measured.
+Row = dict[str, float]
+
+
+def scaling_curve(
+    shards: Path,
+    out: Path,
+    config: StageConfig,
+    *,
+    counts: Sequence[int],
+    seeds: Sequence[int],
+    steps: int,
+    valid: Path,
+    machine: Machine | None = None,
+    told: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:
+    """Train once for every count and seed and write `out`/scaling.csv; returns its rows.
+
+    config: of the captions stage; init is the pivot run, which is count 0. steps: optimiser steps
+    of every point, the same for all, in batches of at most batch_size or the count. valid: shards
+    to measure on. Points that were finished before are not trained again. Raises ConfigError.
+    """
+    if not counts or min(counts) < 0 or 1 in counts or not seeds:
+        raise ConfigError(
+            f"counts must be 0 or 2 and more, at least one, and seeds too, not {list(counts)}"
+        )
+    if steps < 1:
+        raise ConfigError(f"steps must be 1 or more, not {steps}")
+    machine = replace(machine or Machine(), valid=valid, check_every=steps)
+    rows: list[Row] = []
+    for n in sorted(set(counts)):
+        for seed in seeds if n else seeds[:1]:
+            folder = Path(config.init) if n == 0 else out / f"{n}-captions-seed-{seed}"
+            if n:
+                batch = min(config.batch_size, n)
+                point = replace(
+                    config,
+                    n_clips=n,
+                    seed=seed,
+                    batch_size=batch,
+                    epochs=steps * batch / n,
+                    warmup_epochs=min(config.warmup_epochs, 0.1 * steps * batch / n),
+                )
+                train_captions(shards, folder, point, replace(machine, valid=None))
+            rows.append({"n_clips": n, "seed": seed, **measure(folder, config, valid, machine)})
+            told(rows[-1])
+    write_table(rows, out / TABLE)
+    return rows
+
+
+def measure(
+    folder: Path, config: StageConfig, valid: Path, machine: Machine
+) -> Mapping[str, float]:
+    """What `ShardCheck` finds of a finished run."""
+    run = read_run(folder)
+    facts = VectorsFacts(
+        **{name: run.config["data"][name] for name in VectorsFacts.__dataclass_fields__}
+    )
+    model = Contrast(run.tower, 1.0).to(torch_device(machine.device)).eval()
+    here = replace(config, front_end=run.front_end)
+    return ShardCheck(valid, here, facts, machine.n_valid)(model)
+
+
+def write_table(rows: Sequence[Row], path: Path) -> None:
+    """The rows as CSV, written aside and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    with open(aside, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    aside.replace(path)
+
+
+def plot(rows: Sequence[Row], path: Path, names: Sequence[str] = ()) -> None:
+    """The measures against the number of captions as a PNG: mean over seeds, and their range.
+
+    names: which measures, by default all at recall 1. Raises SoundsearchError without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SoundsearchError(
+            "plots need matplotlib; install it with: pip install 'soundsearch[train]'"
+        ) from error
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    counts = sorted({row["n_clips"] for row in rows})
+    for name in names or [name for name in rows[0] if name.endswith("recall_at_1")]:
+        by_count = [[row[name] for row in rows if row["n_clips"] == n] for n in counts]
+        means = [sum(values) / len(values) for values in by_count]
+        (line,) = axes.plot(counts, means, marker="o", label=name.replace("_", " "))
+        axes.fill_between(
+            counts,
+            [min(values) for values in by_count],
+            [max(values) for values in by_count],
+            color=line.get_color(),
+            alpha=0.2,
+        )
+    axes.set_xscale("symlog", linthresh=max(1, min((n for n in counts if n), default=1)))
+    axes.set_xticks(counts, [f"{int(n):,}" for n in counts])
+    axes.set_xlabel("clips with captions")
+    axes.set_ylabel("share of questions")
+    axes.set_ylim(0, 1)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,436 @@
+"""The frozen CLIP model: pictures and texts to vectors of one space, never trained here.
+
+Models are open_clip's, by name or by file. Whatever is read is read as data: a checkpoint that
+would run Python code is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from soundsearch.errors import SoundsearchError
+
+Array = NDArray[np.float32]
+
+logger = logging.getLogger(__name__)
+
+#: Pictures or texts that go through a tower at once.
+BATCH_SIZE = 64
+#: What checkpoints may hold beside the weights: sizes (OpenAI's archives), and what is computed.
+NOT_WEIGHTS = frozenset(
+    [
+        "input_resolution",
+        "context_length",
+        "vocab_size",
+        "attn_mask",
+        "text.attn_mask",
+        "text.transformer.embeddings.position_ids",
+    ]
+)
+
+
+class ClipError(SoundsearchError):
+    """A CLIP model that cannot be found, read or run as asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipChoice:
+    """Which CLIP model.
+
+    model: a name of open_clip, or the path of a JSON model config as open_clip has them.
+    pretrained: a name of open_clip for published weights of that model, which are downloaded once,
+    or the path of a checkpoint: .safetensors, a state dict saved by torch, or OpenAI's own .pt.
+    """
+
+    model: str = "ViT-B-32-quickgelu"
+    pretrained: str = "openai"
+
+
+class FrozenClip:
+    """A CLIP model at work: in eval mode, in float32, without gradients.
+
+    model: open_clip's module. tokenizer: texts -> (n, context_length) int64; what is longer than
+    the context is cut, the last token that is left becoming the end mark. dim: length of a vector.
+    fingerprint: SHA-256 over model config, picture preprocessing and weights. encoder: a short name
+    that differs where any of them does, fit for file names.
+    """
+
+    def __init__(
+        self,
+        choice: ClipChoice,
+        model: nn.Module,
+        tokenizer: Callable[[list[str]], Tensor],
+        transform: Callable[[Image.Image], Tensor],
+        dim: int,
+        fingerprint: str,
+        device: torch.device,
+    ) -> None:
+        self.choice = choice
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.dim = dim
+        self.fingerprint = fingerprint
+        self.encoder = "-".join(
+            (_slug(choice.model), _slug(choice.pretrained), self.fingerprint[:8])
+        )
+        self.device = device
+        self._transform = transform
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """What enters the image tower: (3, height, width) float32. Safe to call from threads.
+
+        Resized to the short side (bicubic), cropped at the centre, normalised by CLIP's mean and
+        standard deviation; other models of open_clip bring their own numbers.
+        Source: VIP-ANT's preprocessing, which is CLIP's.
+        """
+        return self._transform(image.convert("RGB"))
+
+    def embed_images(self, images: Sequence[Image.Image]) -> Array:
+        """Pictures of any size and mode -> (n, dim) float32, not normalised."""
+        parts = (
+            self.embed_pixels(torch.stack([self.pixels(image) for image in images[part]]))
+            for part in _batches(len(images))
+        )
+        return self._together(parts)
+
+    @torch.inference_mode()
+    def embed_pixels(self, pixels: Tensor) -> Array:
+        """One batch of what `pixels` makes, (n, 3, height, width) -> (n, dim), not normalised."""
+        vectors: Tensor = self.model.encode_image(pixels.to(self.device))  # type: ignore[operator]
+        return vectors.float().cpu().numpy()
+
+    def embed_texts(self, texts: Sequence[str]) -> Array:
+        """Texts -> (n, dim) float32, not normalised. Longer ones are cut at the model's context.
+
+        Source: CLIP. VIP-ANT's authors do not cut, and fail on texts of more than 77 tokens.
+        """
+        return self._together(self._embed_text_batch(texts[part]) for part in _batches(len(texts)))
+
+    @torch.inference_mode()
+    def _embed_text_batch(self, texts: Sequence[str]) -> Array:
+        tokens = self.tokenizer(list(texts)).to(self.device)
+        vectors: Tensor = self.model.encode_text(tokens)  # type: ignore[operator]
+        return vectors.float().cpu().numpy()
+
+    def _together(self, parts: Iterator[Array]) -> Array:
+        return np.concatenate([np.empty((0, self.dim), np.float32), *parts])
+
+
+def load_clip(choice: ClipChoice, device: str = "cpu") -> FrozenClip:
+    """The model of this choice, ready to embed on this device (torch's names: cpu, cuda, cuda:1).
+
+    Raises ClipError, one line, if the model or its weights are unknown, cannot be downloaded, are
+    no CLIP checkpoint, would run code, or do not fit each other.
+    """
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    place = _device(device)
+    config = _model_config(choice.model)
+    preprocessing = asdict(PreprocessCfg())
+    path = _weights_file(choice, config, preprocessing)
+    model = _build(config, choice.model)
+    _fill(model, read_weights(path), choice, path)
+    preprocessing["size"] = getattr(model.visual, "image_size", preprocessing["size"])
+    return FrozenClip(
+        choice=choice,
+        model=model,
+        tokenizer=_tokenizer(choice.model, config),
+        transform=image_transform_v2(PreprocessCfg(**preprocessing), is_train=False),
+        dim=int(config["embed_dim"]),
+        fingerprint=_fingerprint(config, preprocessing, model),
+        device=place,
+    )
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict of a CLIP checkpoint, on the CPU, in the file's own precision.
+
+    Reads .safetensors; what torch saved, with `weights_only`, so that a pickle holding anything but
+    tensors is refused; and TorchScript archives, as OpenAI's .pt files are. Of those only the
+    weights are taken: TorchScript is not Python, no method of it is called, and an archive with the
+    one method that loading itself would call (__setstate__) is refused.
+    Raises ClipError for everything else.
+    """
+    try:
+        found = _read_any(path)
+    except ClipError:
+        raise
+    except OSError as error:
+        raise ClipError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # torch and safetensors raise a dozen kinds for a damaged file
+        reason = "; it holds more than weights" if "weights_only" in str(error) else ""
+        raise ClipError(
+            f"{path}: not a checkpoint that can be read safely{reason}; expected .safetensors, a "
+            "state dict saved by torch, or OpenAI's .pt"
+        ) from error
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]  # open_clip's own training checkpoints
+    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise ClipError(f"{path}: not a CLIP checkpoint, it holds no state dict")
+    return {str(name).removeprefix("module."): value for name, value in found.items()}
+
+
+def _read_any(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if any(name.endswith("/constants.pkl") for name in names):
+                _refuse_code(archive, path)
+                return _read_torchscript(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _refuse_code(archive: zipfile.ZipFile, path: Path) -> None:
+    for name in archive.namelist():
+        if name.endswith(".py") and b"__setstate__" in archive.read(name):
+            raise ClipError(
+                f"{path}: a TorchScript archive that runs code when it is loaded; "
+                "expected one of weights alone"
+            )
+
+
+def _read_torchscript(path: Path) -> dict[str, Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the format is old, as are the files
+        archive: nn.Module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    return archive.state_dict()
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ClipError(
+            f"no device {name!r} for the CLIP model here; expected cpu, or cuda with a GPU"
+        ) from error
+    return device
+
+
+def _model_config(model: str) -> dict[str, Any]:
+    """The open_clip config of a name or file; checked as far as names of entries go."""
+    import open_clip
+
+    if not _is_file_name(model):
+        name = _name(model)
+        known = open_clip.list_models()
+        if name not in known:
+            raise ClipError(f"no CLIP model is called {model!r}{_nearest(name, known)}")
+        config: dict[str, Any] = open_clip.get_model_config(name)
+        return config
+    path = Path(model)
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ClipError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ClipError(f"{path}: not a JSON model config of open_clip ({error})") from error
+    if isinstance(read, dict) and isinstance(read.get("model_cfg"), dict):
+        read = read["model_cfg"]  # open_clip_config.json, as it lies beside published weights
+    missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(read if isinstance(read, dict) else ())
+    if missing:
+        raise ClipError(
+            f"{path}: not a model config of open_clip, it lacks {', '.join(sorted(missing))}"
+        )
+    return dict(read)
+
+
+def _weights_file(
+    choice: ClipChoice, config: Mapping[str, Any], preprocessing: dict[str, Any]
+) -> Path:
+    """Where the weights are, downloaded if need be; published ones bring their preprocessing."""
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    if _is_file_name(choice.pretrained):
+        path = Path(choice.pretrained)
+        if not path.is_file():
+            raise ClipError(f"{path}: no such file; expected a checkpoint of {choice.model}")
+        return path
+    if _is_file_name(choice.model):
+        raise ClipError(
+            f"{choice.model}: published weights such as {choice.pretrained!r} belong to models by "
+            "name; expected the path of a checkpoint (--pretrained FILE)"
+        )
+    name = _name(choice.model)
+    published: Mapping[str, Any] = get_pretrained_cfg(name, choice.pretrained)
+    if not published:
+        raise ClipError(
+            f"no weights of {choice.model} are called {choice.pretrained!r}"
+            f"{_nearest(choice.pretrained, open_clip.list_pretrained_tags_by_model(name))}"
+        )
+    if bool(published.get("quick_gelu")) != bool(config.get("quick_gelu")):
+        asked = "QuickGELU" if published.get("quick_gelu") else "plain GELU"
+        raise ClipError(
+            f"the weights {choice.pretrained!r} of {choice.model} are for {asked}, the model is "
+            f"not; choose {_other_activation(name)}"
+        )
+    preprocessing.update(
+        (key, value) for key, value in published.items() if key in preprocessing and value
+    )
+    return _download(choice, published)
+
+
+def _download(choice: ClipChoice, published: Mapping[str, Any]) -> Path:
+    from open_clip.pretrained import download_pretrained
+
+    logger.info("looking for the weights %r of %s", choice.pretrained, choice.model)
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)  # it notes every new try; what came of them is said below
+    try:
+        return Path(download_pretrained(dict(published)))
+    except Exception as error:  # huggingface_hub, urllib and open_clip have many kinds
+        raise ClipError(
+            f"the weights {choice.pretrained!r} of {choice.model} could not be downloaded; with a "
+            "file of them, give its path in place of the name (--pretrained FILE)"
+        ) from error
+    finally:
+        hub.setLevel(level)
+
+
+def _build(config: Mapping[str, Any], name: str) -> nn.Module:
+    """The module with weights yet to come; nothing is downloaded."""
+    import open_clip
+    from open_clip.coca_model import CoCa
+
+    parts = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in config.items()
+    }
+    custom = parts.pop("custom_text", False)
+    try:
+        if "timm_model_name" in parts["vision_cfg"]:
+            parts["vision_cfg"]["timm_model_pretrained"] = False
+        if "hf_model_name" in parts["text_cfg"]:
+            custom = True
+            parts["text_cfg"]["hf_model_pretrained"] = False
+        kind = CoCa if "multimodal_cfg" in parts else open_clip.CLIP
+        if custom and kind is open_clip.CLIP:
+            kind = open_clip.CustomTextCLIP
+        built: nn.Module = kind(**parts)
+    except Exception as error:  # whatever a wrong number leads to, deep in another library
+        raise ClipError(
+            f"{name}: no model can be built from this config ({_first(error)})"
+        ) from error
+    return built
+
+
+def _fill(model: nn.Module, weights: dict[str, Tensor], choice: ClipChoice, path: Path) -> None:
+    """Load a state dict into the model. Nothing is resized: other shapes are another model."""
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    weights = convert_state_dict(model, weights)
+    wanted = model.state_dict()
+    if "positional_embedding" in weights and "positional_embedding" not in wanted:
+        weights = convert_to_custom_text_state_dict(weights)
+    if "logit_scale" in weights and weights["logit_scale"].numel() == 1:
+        weights["logit_scale"] = weights["logit_scale"].reshape(wanted["logit_scale"].shape)
+    missing = sorted(wanted.keys() - weights.keys())
+    unknown = sorted(weights.keys() - wanted.keys() - NOT_WEIGHTS)
+    if len(missing) == len(wanted):
+        raise ClipError(f"{path}: not a CLIP checkpoint, none of its tensors is one of CLIP's")
+    if missing or unknown:
+        what = f"lacks {missing[0]}" if missing else f"has {unknown[0]}"
+        raise ClipError(f"{path}: not a checkpoint of {choice.model}, it {what}; choose its model")
+    for name, value in wanted.items():
+        if weights[name].shape != value.shape:
+            raise ClipError(
+                f"{path}: not a checkpoint of {choice.model}, {name} is "
+                f"{tuple(weights[name].shape)} and {tuple(value.shape)} is expected; choose its model"
+            )
+    model.load_state_dict({name: weights[name] for name in wanted})
+
+
+def _tokenizer(model: str, config: Mapping[str, Any]) -> Callable[[list[str]], Tensor]:
+    import open_clip
+
+    text = config["text_cfg"]
+    tokenizer: Callable[[list[str]], Tensor]
+    if _is_file_name(model) and not text.get("hf_tokenizer_name"):
+        tokenizer = open_clip.SimpleTokenizer(
+            context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {})
+        )
+        return tokenizer
+    try:
+        if _is_file_name(model):
+            tokenizer = open_clip.HFTokenizer(
+                text["hf_tokenizer_name"],
+                context_length=text.get("context_length", 77),
+                **text.get("tokenizer_kwargs", {}),
+            )
+        else:
+            tokenizer = open_clip.get_tokenizer(_name(model))
+    except Exception as error:
+        raise ClipError(f"the tokenizer of {model} could not be downloaded") from error
+    return tokenizer
+
+
+def _fingerprint(
+    config: Mapping[str, Any], preprocessing: Mapping[str, Any], model: nn.Module
+) -> str:
+    total = hashlib.sha256()
+    total.update(json.dumps([config, preprocessing], sort_keys=True).encode())
+    for name, value in sorted(model.state_dict().items()):
+        total.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        total.update(value.contiguous().numpy().reshape(-1).view(np.uint8))
+    return total.hexdigest()
+
+
+def _batches(n_things: int) -> Iterator[slice]:
+    return (slice(start, start + BATCH_SIZE) for start in range(0, n_things, BATCH_SIZE))
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether a model or checkpoint is meant as a path; ViT-B/32 is a name."""
+    return (
+        Path(text).suffix in (".json", ".pt", ".pth", ".bin", ".safetensors")
+        or Path(text).is_file()
+    )
+
+
+def _name(model: str) -> str:
+    return model.replace("/", "-")  # OpenAI writes ViT-B/32, open_clip ViT-B-32
+
+
+def _slug(text: str) -> str:
+    """A name or the stem of a path in lower case, other characters than a-z and 0-9 made hyphens."""
+    name = Path(text).stem if _is_file_name(text) else text
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") or "clip"
+
+
+def _other_activation(model: str) -> str:
+    plain = model.removesuffix("-quickgelu")
+    return plain if plain != model else f"{model}-quickgelu"
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=3)
+    if near:
+        return f"; did you mean {', '.join(by_lower[name] for name in near)}?"
+    return f"; known are {', '.join(list(known)[:8])}" if 0 < len(known) <= 8 else ""
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
