@@ -35,7 +35,7 @@ from trainer.data.shards import Shard, ShardError, ShardFolder
 from trainer.data.vectors import (
     ShardVectors,
     VectorsFacts,
-    encoders_of,
+    stored_facts,
     vectors_path,
     write_vectors,
 )
@@ -245,7 +245,7 @@ def curate(
         )
     pool = re.sub("[^a-z0-9]+", "-", (name or pool_file.stem).lower()).strip("-") or KIND
     shards = ShardFolder(folder)
-    facts = _image_facts(shards, encoder)
+    facts = stored_facts(shards, "images", encoder)
     choice = ClipChoice(model=model or facts.model, pretrained=pretrained or facts.pretrained)
     pool_vectors = _embedded_pool(folder, pool, texts, facts, choice, device, progress)
     unit = embed_unit(torch.from_numpy(pool_vectors)).to(device)
@@ -308,30 +308,6 @@ def write_manifest(folder: Path, pool: str, path: Path) -> int:
                 rows.writerows((shard.path.name, key, texts[k]) for k in chosen.of(i))
                 n_rows += len(chosen.of(i))
     return n_rows
-
-
-def _image_facts(shards: ShardFolder, encoder: str | None) -> VectorsFacts:
-    """The facts of the pictures' vectors of this encoder, or of the only one there is."""
-    known = [
-        encoder
-        for encoder in encoders_of(shards.folder, "images")
-        if any(vectors_path(shard, "images", encoder).exists() for shard in shards.shards)
-    ]
-    if not known:
-        raise CurateError(
-            f"{shards.folder}: no pictures are embedded yet; run `soundsearch train embed-images`"
-        )
-    if encoder is None and len(known) > 1:
-        raise CurateError(
-            f"{shards.folder}: pictures are embedded by {', '.join(known)}; choose one with --encoder"
-        )
-    if encoder is not None and encoder not in known:
-        raise CurateError(
-            f"{shards.folder}: no pictures are embedded by {encoder!r}; there are {', '.join(known)}"
-        )
-    chosen = encoder or known[0]
-    paths = (vectors_path(shard, "images", chosen) for shard in shards.shards)
-    return ShardVectors(next(path for path in paths if path.exists()), None).facts
 
 
 def _embedded_pool(

@@ -18,7 +18,7 @@ from trainer.data.order import Numbers, Order, subset
 from trainer.data.shards import ShardFolder
 from trainer.data.stream import Batches, Positions
 from trainer.data.targets import Targets
-from trainer.data.vectors import Kind, ShardVectors, VectorsFacts, encoders_of, vectors_path
+from trainer.data.vectors import Kind, VectorsFacts, stored_facts
 from trainer.distributed import joined
 from trainer.loop import Check, TrainingError, forget_checkpoint, save_tensors, train
 from trainer.runs import (
@@ -79,7 +79,7 @@ def run_stage(
                 f"batch_size {config.batch_size} cannot be shared by {world.size} processes evenly"
             )
         data = ShardFolder(shards, n_open=config.block + 1)
-        facts = vectors_of(shards, data, kind, config.encoder)
+        facts = stored_facts(data, kind, config.encoder)
         targets = targets_of(data, facts.encoder)
         clips = chosen_clips(data, targets, config)
         n_clips = sum(len(some) for some in clips)
@@ -137,27 +137,6 @@ def run_stage(
             forget_checkpoint(folder)
         world.wait()
     return folder
-
-
-def vectors_of(shards: Path, data: ShardFolder, kind: Kind, encoder: str | None) -> VectorsFacts:
-    """The facts of the stored vectors, asked of the first shard. Raises TrainingError, ShardError."""
-    there = encoders_of(shards, kind)
-    if encoder is None and len(there) > 1:
-        raise TrainingError(
-            f"{shards}: vectors of {len(there)} encoders ({', '.join(there)}); name one by --encoder"
-        )
-    if encoder is None and not there:
-        command = "images" if kind == "images" else "captions"
-        raise TrainingError(
-            f"{shards}: no vectors of {kind} here; run `soundsearch train embed-{command} {shards}`"
-        )
-    if encoder is not None and encoder not in there:
-        raise TrainingError(
-            f"{shards}: no vectors of {kind} by {encoder}; there are: {', '.join(there) or 'none'}"
-        )
-    chosen = encoder or there[0]
-    path = vectors_path(data.shards[0], kind, chosen)
-    return ShardVectors(path, data.digest(0)).facts
 
 
 def chosen_clips(data: ShardFolder, targets: Targets, config: StageConfig) -> list[Numbers]:

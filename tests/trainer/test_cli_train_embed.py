@@ -109,7 +109,7 @@ def test_what_cannot_be_done_is_one_clear_line(choice: ClipChoice) -> None:
     assert "no shards" in refused("curate", "empty", "--pool", "pool.txt", "--top-k", 1)
     assert "no CLIP model is called" in refused("embed-images", "shards", "--model", "ViT-X")
     assert "no such file" in refused("embed-images", "shards", "--pretrained", "gone.pt")
-    assert "run `soundsearch train embed-images`" in refused(
+    assert "run `soundsearch train embed-images shards`" in refused(
         "curate", "shards", "--pool", "pool.txt", "--top-k", 1
     )
     assert "top-k is 10" in refused("curate", "shards", "--pool", "pool.txt")

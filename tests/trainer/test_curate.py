@@ -29,7 +29,7 @@ from trainer.curate import (
     union,
     write_manifest,
 )
-from trainer.data.shards import ClipFacts, PackedClip, Shard, ShardFolder, write_shards
+from trainer.data.shards import ClipFacts, PackedClip, Shard, ShardError, ShardFolder, write_shards
 from trainer.data.vectors import ShardVectors, vectors_path
 from trainer.embed import Report, Silent, embed_images
 from trainer.towers.clip import ClipChoice, ClipError, FrozenClip, load_clip
@@ -327,13 +327,13 @@ def test_a_pool_that_does_not_fit_its_vectors_is_refused(
 def test_the_pictures_of_shards_that_are_gone_do_not_count(folder: Path, pool: Path) -> None:
     for path in ShardFolder(folder).shards:
         path.rename(path.with_name(f"new-{path.name}"))
-    with pytest.raises(CurateError, match="no pictures are embedded yet"):
+    with pytest.raises(ShardError, match="no vectors of images here"):
         curate(folder, pool, top_k=2)
 
 
 def test_pictures_must_be_embedded_first(pool: Path) -> None:
     write_shards([PackedClip(FACTS, flac(tone(440, 0.1)), (jpeg(),))], Path("shards"))
-    with pytest.raises(CurateError, match="no pictures are embedded yet; run `soundsearch train"):
+    with pytest.raises(ShardError, match="no vectors of images here; run `soundsearch train"):
         curate(Path("shards"), pool)
 
 
@@ -349,9 +349,9 @@ def test_a_shard_without_vectors_costs_one_line(folder: Path, pool: Path, clip: 
 def test_of_several_encoders_one_is_chosen(folder: Path, pool: Path, tmp_path: Path) -> None:
     other = load_clip(write_tiny_clip(tmp_path, name="other", seed=1))
     embed_images(folder, other)
-    with pytest.raises(CurateError, match="choose one with --encoder"):
+    with pytest.raises(ShardError, match="choose one with --encoder"):
         curate(folder, pool, top_k=2)
-    with pytest.raises(CurateError, match="no pictures are embedded by 'third'; there are other-"):
+    with pytest.raises(ShardError, match="no vectors of images by third; there are: other-"):
         curate(folder, pool, top_k=2, encoder="third")
     name, _ = curate(folder, pool, top_k=2, encoder=other.encoder)
     assert read_pool(folder, name, other.encoder)[1].shape == (12, 16)

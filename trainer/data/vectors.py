@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.shards import ShardError
+from trainer.data.shards import ShardError, ShardFolder
 
 Array = NDArray[np.float32]
 Kind = Literal["images", "captions", "labels", "labels-joined"]
@@ -137,6 +137,30 @@ def encoders_of(folder: Path, kind: str) -> list[str]:
     name = re.compile(rf".+\.{re.escape(kind)}\.(.+)\.safetensors")
     found = (name.fullmatch(path.name) for path in folder.glob(f"*.{kind}.*.safetensors"))
     return sorted({match[1] for match in found if match})
+
+
+def stored_facts(shards: ShardFolder, kind: Kind, encoder: str | None) -> VectorsFacts:
+    """Whose vectors of this kind lie beside the shards of a folder: this encoder's, or the only one's.
+
+    Raises ShardError if there are none, or several and none is chosen.
+    """
+    paths = {
+        known: [
+            path for shard in shards.shards if (path := vectors_path(shard, kind, known)).exists()
+        ]
+        for known in encoders_of(shards.folder, kind)
+    }
+    there = [known for known, some in paths.items() if some]
+    missing = f"{shards.folder}: no vectors of {kind}"
+    if not there:
+        raise ShardError(f"{missing} here; {_remedy(vectors_path(shards.shards[0], kind, 'any'))}")
+    if encoder is None and len(there) > 1:
+        raise ShardError(
+            f"{shards.folder}: vectors of {kind} by {', '.join(there)}; choose one with --encoder"
+        )
+    if encoder is not None and encoder not in there:
+        raise ShardError(f"{missing} by {encoder}; there are: {', '.join(there)}")
+    return ShardVectors(paths[encoder or there[0]][0], None).facts
 
 
 def _remedy(path: Path) -> str:
