@@ -40,7 +40,8 @@ class StageConfig:
     whose stored vectors, None for the only ones there. front_end: in a file also the name of one
     of `trainer/front_ends.py`. tower: vit is the paper's, compact the one for computers without a
     GPU; `vit` and `compact` are their shapes, where the front end and the vectors decide n_mels,
-    n_frames and dim. init: clip (CLIP's image tower), random, or the folder of an earlier run.
+    n_frames and dim. init: clip (CLIP's image tower), random, the folder of an earlier run, or a
+    .pth checkpoint of the paper's authors.
     n_clips, fraction: train on so many clips, drawn with the seed. batch_size: over all processes.
     epochs, warmup_epochs: passes over the clips. schedule_epochs: where the cosine would end,
     None for the last epoch. learning_rate, flat_learning_rate: None for the optimiser's own.

@@ -10,17 +10,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.checks import MakeCheck, ShardCheck
 from trainer.contrast import Contrast, contrast_step
+from trainer.convert.checkpoint import read_checkpoint
 from trainer.data.order import Numbers, Order, subset
 from trainer.data.shards import ShardFolder
 from trainer.data.stream import Batches, Positions
 from trainer.data.targets import Targets
 from trainer.data.vectors import Kind, VectorsFacts, stored_facts
 from trainer.distributed import joined
-from trainer.loop import Check, TrainingError, forget_checkpoint, save_tensors, train
+from trainer.loop import Amp, Check, TrainingError, forget_checkpoint, save_tensors, train
 from trainer.runs import (
     WEIGHTS,
     StageConfig,
@@ -34,6 +35,9 @@ from trainer.towers.clip import ClipChoice, load_clip
 from trainer.towers.vit import SpectrogramViT, vit_from_authors, vit_from_clip
 
 logger = logging.getLogger(__name__)
+
+#: How the files of the authors' checkpoints end.
+AUTHORS = ".pth"
 
 Watch = Callable[[int, Mapping[str, float]], None]
 
@@ -98,7 +102,11 @@ def run_stage(
         order = Order(clips, config.seed, config.block)
         examples = Positions(data, order, targets, config.front_end, config.seed)
         batches = Batches(examples, config.batch_size, loop.steps, world, machine.n_workers)
-        step_of = contrast_step(model, batches, config.contrast, world)
+        contrast = contrast_step(model, batches, config.contrast, world)
+
+        def step_of(step: int, amp: Amp) -> Mapping[str, Tensor]:
+            return {**contrast(step, amp), "waited_s": torch.tensor(batches.waited_s)}
+
         logger.info(
             "%d clips, %d steps of %d on %s", n_clips, loop.steps, config.batch_size, device
         )
@@ -152,7 +160,7 @@ def chosen_clips(data: ShardFolder, targets: Targets, config: StageConfig) -> li
 
 
 def initial_tower(config: StageConfig, facts: VectorsFacts) -> nn.Module:
-    """The tower a stage begins with: random, CLIP's image tower, or an earlier run's.
+    """The tower a stage begins with: random, CLIP's image tower, an earlier run's or the authors'.
 
     The logit scale always begins anew, as the paper's code begins it (facts of section 4).
     """
@@ -164,6 +172,10 @@ def initial_tower(config: StageConfig, facts: VectorsFacts) -> nn.Module:
         assert isinstance(tower, SpectrogramViT)
         clip = load_clip(ClipChoice(model=facts.model, pretrained=facts.pretrained))
         return vit_from_clip(clip.model.visual.state_dict(), tower.config)  # type: ignore[union-attr]
+    if config.init.endswith(AUTHORS):
+        if not isinstance(tower, SpectrogramViT):
+            raise TrainingError(f"{config.init}: the authors' weights are for the vit tower")
+        return vit_from_authors(read_checkpoint(Path(config.init)).audio, tower.config)
     weights = read_weights(Path(config.init))
     below = {k.removeprefix("tower."): v for k, v in weights.items() if k.startswith("tower.")}
     if isinstance(tower, SpectrogramViT):

@@ -326,23 +326,30 @@ def read_urbansound8k(root: Path) -> ClassificationSet:
     )
 
 
-def read_manifest(path: Path) -> DataSet:
+def read_manifest(path: Path, *, split: str | None = None, ask: str | None = None) -> DataSet:
     """A CSV of one's own: columns file and caption, or file and label, perhaps with fold.
 
-    Paths are taken from the folder of the CSV. Rows of one file are its captions; a file has one
+    split: only the rows that have this in their column split. ask: caption or label, where the CSV
+    has both. Paths are taken from the folder of the CSV. Rows of one file are its captions; a file has one
     label. Classes stand in the order in which they first appear. Other columns are ignored.
     Raises DataSetError.
     """
     columns = _columns(path)
-    asked = [column for column in ("caption", "label") if column in columns]
-    if "file" not in columns or len(asked) != 1:
+    asked = [ask] if ask else [column for column in ("caption", "label") if column in columns]
+    if "file" not in columns or not asked or asked[0] not in columns:
         raise DataSetError(
             f"{path}: its columns are {', '.join(columns)}; "
-            "expected file and caption, or file and label (and fold)" + _semicolons(columns)
+            f"expected file and {ask or 'caption, or file and label (and fold)'}"
+            + _semicolons(columns)
         )
+    if len(asked) > 1:
+        raise DataSetError(
+            f"{path}: has captions and labels; choose with --ask caption or --ask label"
+        )
+    part = path.stem if split is None else f"{path.stem}, {split}"
     if asked == ["caption"]:
         by_file: dict[str, list[str]] = {}
-        for row in _rows(path, ["file", "caption"]):
+        for row in _rows_of_split(path, ["file", "caption"], split):
             captions = by_file.setdefault(row["file"], [])
             if row["caption"] in captions:
                 raise DataSetError(
@@ -357,7 +364,7 @@ def read_manifest(path: Path) -> DataSet:
         there, missing = _sorted_out(names, found, every, folder)
         return RetrievalSet(
             name="manifest",
-            split=path.stem,
+            split=part,
             names=tuple(clip.name for clip in there),
             clips=tuple(clip.path for clip in there),
             captions=tuple(clip.fact for clip in there),
@@ -365,14 +372,15 @@ def read_manifest(path: Path) -> DataSet:
             missing=missing,
         )
     with_fold = "fold" in columns
-    rows = list(_rows(path, ["file", "label", *(["fold"] if with_fold else [])]))
+    wanted = ["file", "label", *(["fold"] if with_fold else [])]
+    rows = list(_rows_of_split(path, wanted, split))
     numbers = {label: str(i) for i, label in enumerate(dict.fromkeys(row["label"] for row in rows))}
     folder = _AudioFolder(path.parent)
     return _classification(
         "manifest",
         path,
         folder,
-        split=path.stem,
+        split=part,
         names=[row["file"] for row in rows],
         found=[folder.at(row["file"]) for row in rows],
         numbers=[numbers[row["label"]] for row in rows],
@@ -523,6 +531,22 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
             yield {column: cells[column] for column in columns}
     except csv.Error as error:
         raise DataSetError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
+
+
+def _rows_of_split(
+    path: Path, columns: Sequence[str], split: str | None
+) -> Iterator[dict[str, str]]:
+    """`_rows`, of one split where one is asked for; there must be some."""
+    if split is None:
+        yield from _rows(path, columns)
+        return
+    seen = set()
+    for row in _rows(path, [*columns, "split"]):
+        seen.add(row["split"])
+        if row["split"] == split:
+            yield row
+    if split not in seen:
+        _require_choice(str(path), split, sorted(seen))
 
 
 def _columns(path: Path) -> list[str]:

@@ -44,6 +44,13 @@ class Protocol(StrEnum):
     mteb_v2 = "mteb-v2"
 
 
+class Ask(StrEnum):
+    """What a manifest is measured by."""
+
+    caption = "caption"
+    label = "label"
+
+
 class ClipScore(StrEnum):
     """How a clip of several windows scores against a text."""
 
@@ -246,6 +253,12 @@ def urbansound8k(root: Root, *, options: Options) -> None:
 @spread(Options)
 def manifest(
     file: Annotated[Path, typer.Argument(readable=False, help="A CSV file.")],
+    split: Annotated[
+        str | None, typer.Option(help="Only the rows with this in the column split.")
+    ] = None,
+    ask: Annotated[
+        Ask | None, typer.Option(help="Which of the two, where the CSV has both.")
+    ] = None,
     *,
     options: Options,
 ) -> None:
@@ -258,7 +271,7 @@ def manifest(
     """
     from soundsearch.benchmarks.datasets import read_manifest
 
-    _run(lambda: read_manifest(file), options)
+    _run(lambda: read_manifest(file, split=split, ask=ask.value if ask else None), options)
 
 
 @app.command()

@@ -469,7 +469,7 @@ def test_a_manifest_of_labels(tmp_path: Path, with_fold: bool) -> None:
             [["file", "words"]],
             "its columns are file, words; expected file and caption, or file and label",
         ),
-        ([["file", "caption", "label"]], "its columns are file, caption, label; expected"),
+        ([["file", "caption", "label"]], "has captions and labels; choose with --ask caption or"),
         ([["file;label"]], "must be separated by commas"),
         ([["file", "label"]], "it lists no clips"),
         ([["file", "caption"]], "it lists no clips"),
@@ -488,3 +488,28 @@ def test_a_manifest_with_something_wrong(tmp_path: Path, rows: list[list[str]], 
 
 def test_refusals_are_of_the_benchmarks() -> None:
     assert issubclass(DataSetError, BenchmarkError)
+
+
+def test_one_split_of_a_manifest_and_one_of_its_columns(tmp_path: Path) -> None:
+    rows = [["file", "caption", "label", "split"]]
+    for i, (label, split) in enumerate([("dog", "train"), ("rain", "valid"), ("dog", "valid")]):
+        made.clip(tmp_path / f"{i}.wav", "hum")
+        rows.append([f"{i}.wav", f"{label} number {i}", label, split])
+    path = made.table(tmp_path / "both.csv", rows)
+    with pytest.raises(DataSetError, match="captions and labels; choose with --ask caption or"):
+        read_manifest(path)
+    captions = read_manifest(path, split="valid", ask="caption")
+    assert isinstance(captions, RetrievalSet)
+    assert (captions.names, captions.split) == (("1.wav", "2.wav"), "both, valid")
+    assert captions.texts == ["rain number 1", "dog number 2"]
+    labels = read_manifest(path, split="valid", ask="label")
+    assert isinstance(labels, ClassificationSet)
+    assert (labels.classes, labels.target.tolist()) == (("rain", "dog"), [0, 1])
+    assert read_manifest(path, ask="label").names == ("0.wav", "1.wav", "2.wav")
+    with pytest.raises(DataSetError, match="has no split 'test'; there is: train, valid"):
+        read_manifest(path, split="test", ask="label")
+    plain = made.table(tmp_path / "plain.csv", [["file", "caption"], ["1.wav", "rain"]])
+    with pytest.raises(DataSetError, match="column split is missing"):
+        read_manifest(plain, split="valid")
+    with pytest.raises(DataSetError, match="expected file and label"):
+        read_manifest(plain, ask="label")

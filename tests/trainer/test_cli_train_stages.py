@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +113,18 @@ def test_a_changed_option_is_refused_with_the_difference(
     # a run's own config.json is a config file
     again = soundsearch("train", "pivot", shards, "--run", "run", "--config", "run/config.json")
     assert again.stdout == "run\n"
+
+
+def test_under_torchrun_one_process_speaks(shards: Path, config: Path, tmp_path: Path) -> None:
+    arguments = ("train", "pivot", str(shards), "--run", "two", "--config", str(config), *SMALL)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    done = subprocess.run(
+        [sys.executable, *torchrun, "-m", "soundsearch", "--", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "two\n"
+    assert done.stderr.count("18 clips") == 1
+    assert read_config(Path("two")).batch_size == 6

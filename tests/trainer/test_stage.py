@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from soundsearch.errors import SoundsearchError
 from tests.trainer.made_shards import DIM, ENCODER, TINY, made_shards, store, vector_of
 from trainer.captions import train_captions
 from trainer.config import ConfigError
@@ -59,6 +60,7 @@ def test_the_pivot_stage_learns_which_sound_belongs_to_which_picture(
     assert last["valid_images_from_audio_recall_at_1"] > 0.8
     assert last["valid_captions_to_audio_recall_at_1"] > 0.8
     assert losses(run)[-1] < 0.7 * losses(run)[0]
+    assert 0 < last["waited_s"] < last["seconds"] + 1
     found = read_run(run)
     assert found.stage == "pivot"
     assert (found.clip.model, found.clip.pretrained, found.dim) == ("made", "by-hand", DIM)
@@ -274,3 +276,20 @@ def test_the_papers_numbers() -> None:
     captions = StageConfig(stage="captions", texts="gold", batch_size=64).loop(44_100)
     assert captions.learning_rate == pytest.approx(0.05)
     assert captions.flat_learning_rate == pytest.approx(0.0012)
+
+
+def test_a_stage_begins_with_the_authors_weights(shards: Path, tmp_path: Path) -> None:
+    from tests.trainer.convert.made_checkpoint import tower_of, write_checkpoint
+
+    theirs = tower_of(TINY.vit, seed=4)
+    path = write_checkpoint(tmp_path / "00071478.pth", theirs.state_dict())
+    still = dataclasses.replace(TINY, init=str(path), learning_rate=1e-9, epochs=1.0)
+    run = read_run(train_pivot(shards, tmp_path / "run", still))
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(run.tower.state_dict()[name], value, msg=name)
+    small = dataclasses.replace(still, vit=dataclasses.replace(TINY.vit, width=8))
+    with pytest.raises(SoundsearchError):
+        train_pivot(shards, tmp_path / "small", small)
+    compact = dataclasses.replace(still, tower="compact")
+    with pytest.raises(TrainingError, match="the authors' weights are for the vit tower"):
+        train_pivot(shards, tmp_path / "compact", compact)

@@ -199,14 +199,18 @@ def pivot(
     run: Run,
     init: Annotated[
         str | None,
-        typer.Option(help="clip (CLIP's image tower), random, or a run folder. [default: clip]"),
+        typer.Option(
+            help="clip (CLIP's image tower), random, a run folder, or a checkpoint of the "
+            "paper's authors (.pth). [default: clip]"
+        ),
     ] = None,
     *,
     options: StageOptions,
 ) -> None:
     """Stage 1: train an audio tower against the pictures of the same moments.
 
-    No text is seen. Under torchrun all processes train together, on one batch.
+    No text is seen. With torchrun --nproc-per-node N -m soundsearch -- train pivot ... N processes
+    train together, on one batch.
 
     Example: soundsearch train pivot shards --run runs/pivot --batch-size 256 --workers 8
     """
@@ -216,7 +220,8 @@ def pivot(
     machine, checks = options.machine(), options.checks()
     with _watched() as watch:
         done = train_pivot(shards, run, settings, machine, checks=checks, watch=watch)
-    typer.echo(str(done))
+    if _leads():
+        typer.echo(str(done))
 
 
 @spread(StageOptions)
@@ -225,7 +230,10 @@ def captions(
     run: Run,
     init: Annotated[
         str | None,
-        typer.Option(help="Folder of the pivot run to begin from, or clip, or random."),
+        typer.Option(
+            help="Folder of the pivot run to begin from, or a checkpoint of the paper's authors "
+            "(.pth), or clip, or random."
+        ),
     ] = None,
     texts: Annotated[
         str | None,
@@ -255,7 +263,8 @@ def captions(
     machine, checks = options.machine(), options.checks()
     with _watched() as watch:
         done = train_captions(shards, run, settings, machine, checks=checks, watch=watch)
-    typer.echo(str(done))
+    if _leads():
+        typer.echo(str(done))
 
 
 def scaling(
@@ -344,7 +353,7 @@ def _like(paper: StageConfig, init: str | None) -> StageConfig:
 
     from trainer.runs import read_config
 
-    if init is None or init in ("clip", "random"):
+    if init is None or init in ("clip", "random") or init.endswith(".pth"):
         return paper
     earlier = read_config(Path(init))
     return dataclasses.replace(
@@ -371,6 +380,13 @@ def _numbers(text: str, option: str) -> list[int]:
         ) from error
 
 
+def _leads() -> bool:
+    """Whether this is the process of torchrun's that speaks."""
+    import os
+
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def _watched() -> Iterator[Callable[[int, Mapping[str, float]], None]]:
     """Progress on stderr: a bar in a terminal, elsewhere a line for each log record."""
@@ -386,8 +402,9 @@ def _watched() -> Iterator[Callable[[int, Mapping[str, float]], None]]:
         TimeRemainingColumn,
     )
 
-    logging.getLogger("trainer").setLevel(logging.INFO)
-    if not sys.stderr.isatty():
+    if _leads():
+        logging.getLogger("trainer").setLevel(logging.INFO)
+    if not (_leads() and sys.stderr.isatty()):
         yield lambda step, record: typer.echo(_line(step, record), err=True)
         return
     columns = (
