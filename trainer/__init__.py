@@ -14,5 +14,5 @@ loop.py        the one training loop                   checks.py     what is mea
 runs.py        run folders and their settings          config.py     settings to JSON and back
 graphs.py      torch modules to ONNX                   export.py     a run to a bundle
 convert/       published weights to a bundle           model_card.py
-starter/       the recipe of the shipped bundle        evaluate.py   its numbers
+starter/       the recipe of the shipped bundle
 """

@@ -121,7 +121,7 @@ def _check_same(first: BenchmarkResult, second: BenchmarkResult) -> None:
     ):
         if one != two:
             raise BenchmarkError(
-                f"these results have different {what}, {one} and {two}; nothing compares"
+                f"these results have different {what}, {one} and {two}; only results of the same data and protocol compare"
             )
 
 

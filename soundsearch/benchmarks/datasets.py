@@ -346,7 +346,7 @@ def read_manifest(path: Path, *, split: str | None = None, ask: str | None = Non
         raise DataSetError(
             f"{path}: has captions and labels; choose with --ask caption or --ask label"
         )
-    part = path.stem if split is None else f"{path.stem}, {split}"
+    part = path.stem if split is None else f"{path.stem}/{split}"
     if asked == ["caption"]:
         by_file: dict[str, list[str]] = {}
         for row in _rows_of_split(path, ["file", "caption"], split):

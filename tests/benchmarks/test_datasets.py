@@ -500,7 +500,7 @@ def test_one_split_of_a_manifest_and_one_of_its_columns(tmp_path: Path) -> None:
         read_manifest(path)
     captions = read_manifest(path, split="valid", ask="caption")
     assert isinstance(captions, RetrievalSet)
-    assert (captions.names, captions.split) == (("1.wav", "2.wav"), "both, valid")
+    assert (captions.names, captions.split) == (("1.wav", "2.wav"), "both/valid")
     assert captions.texts == ["rain number 1", "dog number 2"]
     labels = read_manifest(path, split="valid", ask="label")
     assert isinstance(labels, ClassificationSet)

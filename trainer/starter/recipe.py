@@ -1,6 +1,6 @@
 """The recipe of the shipped `starter` bundle: its stages in order.
 
-    decode -> teach -> distil -> embed -> align -> export -> evaluate -> card
+    decode -> teach -> distil -> embed -> align -> export -> measure -> card
 
 Each stage writes one folder under the run folder and, when it is complete, `done.json` with the
 fingerprint of everything that went in. A stage whose fingerprint is there already is skipped, so
@@ -30,7 +30,6 @@ from torch import nn
 from soundsearch.bundle import EncoderBundle, sha256_of
 from soundsearch.encoder import Encoder
 from soundsearch.metrics import best_ranks, recall_at_k
-from trainer import evaluate
 from trainer.data.manifests import ESC10, SOUNDS, Clip, digest, of_split, read_esc10, read_sounds
 from trainer.loop import forget_checkpoint
 from trainer.starter import card
@@ -63,6 +62,7 @@ from trainer.starter.distil import (
     teach,
 )
 from trainer.starter.export import export_bundle
+from trainer.starter.measure import measure
 from trainer.towers.bert import TextTower, read_bert
 from trainer.towers.compact import AudioTower
 from trainer.towers.unit import embed_unit
@@ -202,11 +202,7 @@ def make_starter(
 
     bundle = _export(run_folder / "bundle", cache, text_tower, aligner, tokenizer, config)
     results = {
-        "captions and labels": {
-            "command": evaluate.COMMAND,
-            "split": "valid",
-            **_rounded(evaluate.evaluate(Encoder(bundle), data)),
-        },
+        **measure(Encoder(bundle), data),
         "text tower against its teacher": {
             "command": card.COMMAND,
             "texts": f"first {len(held_out)} captions of AudioCaps val",
@@ -342,7 +338,7 @@ def _export(
 
 
 class _Check:
-    """Validation on the way, on the cached frames: close to the protocol of `evaluate`, and quick."""
+    """Validation on the way, on the cached frames: close to what `measure` says, and quick."""
 
     def __init__(
         self,
@@ -367,8 +363,8 @@ class _Check:
         self._clips = [clips[i] for i in here]
         sounds = np.array([clip.label is None for clip in self._clips], bool)
         self._sounds, self._labelled = np.flatnonzero(sounds), np.flatnonzero(~sounds)
-        self._captions = evaluate.captions_of([self._clips[i] for i in self._sounds])
-        self._labels = evaluate.labels_of(self._clips)
+        self._captions = sorted({self._clips[i].caption for i in self._sounds})
+        self._labels = sorted({clip.label for clip in self._clips if clip.label is not None})
         self._caption_vectors = torch.from_numpy(embed(self._captions)) if self._captions else None
         prompts = [config.text.prompt.format(label) for label in self._labels]
         self._label_vectors = torch.from_numpy(embed(prompts)) if prompts else None

@@ -12,11 +12,14 @@ import pytest
 from soundsearch.bundle import EncoderBundle
 from soundsearch.encoder import Encoder
 from soundsearch.registry import SHIPPED
-from trainer.evaluate import evaluate
+from trainer.starter.measure import measure
 from trainer.starter.recipe import StarterConfig, fingerprint_of, make_starter
 
 #: What the shipped encoder must reach on the validation split.
-FLOOR = {"text_to_audio_recall_at_10": 0.30, "esc10_zero_shot_top_1": 0.60}
+FLOOR = {
+    ("captions", "text-to-audio R@10"): 0.30,
+    ("labels of ESC-10", "zero-shot accuracy"): 0.60,
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +51,19 @@ def test_the_recipe_leaves_a_bundle_that_searches(made: Path, made_data: Path) -
 
 def test_results_stand_in_the_bundle_with_their_command(made: Path, made_data: Path) -> None:
     bundle = EncoderBundle.read(made / "out")
-    results = bundle.results["captions and labels"]
-    again = evaluate(Encoder(bundle), made_data)
-    assert {name: results[name] for name in again} == {
-        name: round(value, 4) for name, value in again.items()
-    }
-    assert results["command"].startswith("python -m trainer.evaluate")
+    again = measure(Encoder(bundle), made_data)
+    assert {title: bundle.results[title] for title in again} == again
+    captions = again["captions"]
+    assert captions["command"].startswith(
+        "soundsearch bench manifest DATA/sounds.csv --split valid"
+    )
+    assert captions["recordings"] == 4
+    assert 0 <= captions["text-to-audio R@1"] <= captions["text-to-audio R@10"] == 1
 
 
 def test_the_card_names_sources_licences_and_numbers(made: Path) -> None:
     card = (made / "out" / "model_card.md").read_text(encoding="utf-8")
-    recall = EncoderBundle.read(made / "out").results["captions and labels"][
-        "text_to_audio_recall_at_10"
-    ]
+    recall = EncoderBundle.read(made / "out").results["captions"]["text-to-audio R@1"]
     for part in (
         "| made | CC0 | 4 |",
         "| esc | not stated | 2 |",
@@ -118,7 +121,8 @@ def test_the_shipped_bundle_is_whole_and_small() -> None:
 @pytest.mark.data
 def test_the_shipped_bundle_reaches_its_floor_and_says_what_it_reaches(data_folder: Path) -> None:
     bundle = EncoderBundle.read(SHIPPED / "starter")
-    found = evaluate(Encoder(bundle), data_folder)
-    for name, least in FLOOR.items():
-        assert found[name] >= least, f"{name}: {found[name]:.3f} is under {least}"
-        assert found[name] == pytest.approx(bundle.results["captions and labels"][name], abs=0.01)
+    found = measure(Encoder(bundle), data_folder)
+    for (title, name), least in FLOOR.items():
+        value = found[title][name]
+        assert value >= least, f"{name}: {value:.3f} is under {least}"
+        assert value == pytest.approx(bundle.results[title][name], abs=0.01)
