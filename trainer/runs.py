@@ -111,9 +111,7 @@ class StageConfig:
         base = self.batch_size / 256
         lars = self.optimiser == "lars"
         rate = self.learning_rate or (0.2 * base if lars else 5e-4)
-        flat = self.flat_learning_rate or (
-            0.0048 * base if lars and not self.learning_rate else rate
-        )
+        flat = self.flat_learning_rate or (rate * 0.0048 / 0.2 if lars else rate)
         return LoopConfig(
             steps=steps,
             schedule_steps=round((self.schedule_epochs or self.epochs) * per_epoch) or 1,

@@ -276,6 +276,8 @@ def test_the_papers_numbers() -> None:
     captions = StageConfig(stage="captions", texts="gold", batch_size=64).loop(44_100)
     assert captions.learning_rate == pytest.approx(0.05)
     assert captions.flat_learning_rate == pytest.approx(0.0012)
+    faster = dataclasses.replace(PAPER, learning_rate=2.0).loop(1000)
+    assert faster.flat_learning_rate == pytest.approx(0.048)  # in the same proportion
 
 
 def test_a_stage_begins_with_the_authors_weights(shards: Path, tmp_path: Path) -> None:
