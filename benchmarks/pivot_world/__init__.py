@@ -1,0 +1,1 @@
+"""The method in miniature: sound and words aligned through pictures, in a world made for it."""
