@@ -13,6 +13,7 @@ import functools
 import io
 import os
 import unicodedata
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Missing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet:
+class DataSet(ABC):
     """Clips of one split of one data set: a `RetrievalSet` or a `ClassificationSet`.
 
     names: what the CSV calls each clip, each once. clips: their recordings, in that order.
@@ -104,8 +105,9 @@ class DataSet:
             **self._facts_of(kept),
         )
 
+    @abstractmethod
     def _facts_of(self, kept: list[int]) -> dict[str, Any]:
-        raise NotImplementedError
+        """What a subclass knows of these clips, by field."""
 
 
 @dataclass(frozen=True, kw_only=True)
