@@ -148,11 +148,6 @@ def true_recall_at_k(ranks: Ranks, k: int) -> NDArray[np.float64]:
     return _sums(ranks, ranks.positions <= _positive(k)) / ranks.n_relevant
 
 
-def precision_at_k(ranks: Ranks, k: int) -> NDArray[np.float64]:
-    """Each query's relevant candidates among the first k, over k."""
-    return _sums(ranks, ranks.positions <= _positive(k)) / k
-
-
 def average_precision_at_k(ranks: Ranks, k: int) -> NDArray[np.float64]:
     """Average precision of each query over the first k, normalised by all that is relevant.
 
@@ -169,22 +164,6 @@ def average_precision_at_k(ranks: Ranks, k: int) -> NDArray[np.float64]:
 def reciprocal_rank_at_k(ranks: Ranks, k: int) -> NDArray[np.float64]:
     """1 / rank of each query's best relevant candidate if that is among the first k, else 0."""
     return np.where(ranks.best <= _positive(k), 1 / ranks.best, 0.0)
-
-
-def mean_average_precision_at_k(ranks: Ranks, k: int, *, first_hit_only: bool = False) -> float:
-    """Mean of `average_precision_at_k`; with first_hit_only that of `reciprocal_rank_at_k`."""
-    values = reciprocal_rank_at_k if first_hit_only else average_precision_at_k
-    return float(np.mean(values(ranks, k)))
-
-
-def median_rank(ranks: Ranks) -> float:
-    """Median over the queries of the rank of their best relevant candidate."""
-    return float(np.median(ranks.best))
-
-
-def mean_rank(ranks: Ranks) -> float:
-    """Mean over the queries of the rank of their best relevant candidate."""
-    return float(np.mean(ranks.best))
 
 
 def _sums(ranks: Ranks, values: NDArray[np.generic]) -> NDArray[np.float64]:

@@ -137,6 +137,8 @@ def stage_config(plain: Mapping[str, Any], base: StageConfig, where: str = "") -
     """
     rest = dict(plain)
     front = rest.pop("front_end", {})
+    if not isinstance(front, str | Mapping):
+        raise ConfigError(f"{where}front_end: expected a name or an object, found {front!r}")
     name = front if isinstance(front, str) else dict(front).get("name", base.front_end.name)
     if isinstance(front, str) and name not in FRONT_ENDS:
         raise ConfigError(f"{where}front_end: must be one of {', '.join(FRONT_ENDS)}, not {name!r}")
@@ -223,11 +225,12 @@ def _read_config(folder: Path) -> tuple[StageConfig, dict[str, Any]]:
         raise TrainingError(f"{folder}: not a run folder, {CONFIG} is missing")
     plain = read_json(folder / CONFIG)
     data = plain.pop("data", {})
-    stage = plain.get("stage", "pivot")
-    base = StageConfig(
-        stage=stage, texts=plain.get("texts"), tower=plain.get("tower", "vit"), init="random"
-    )
-    return stage_config(plain, base, f"{folder / CONFIG}: "), data
+    where = f"{folder / CONFIG}: "
+    texts = "gold" if plain.get("stage") == "captions" else None
+    base = StageConfig(stage="captions" if texts else "pivot", texts=texts, init="random")
+    if not isinstance(data, dict) or not {"dim", "model", "pretrained"} <= data.keys():
+        raise ConfigError(f"{where}does not say which vectors it learnt from; not a run's own file")
+    return stage_config(plain, base, where), data
 
 
 def read_run(folder: Path) -> TrainedRun:

@@ -63,6 +63,7 @@ def scaling_curve(
                 point = replace(
                     config,
                     n_clips=n,
+                    fraction=1.0,
                     seed=seed,
                     batch_size=batch,
                     epochs=steps * batch / n,

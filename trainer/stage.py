@@ -71,7 +71,8 @@ def run_stage(
     """Train and leave the result in `folder`, which is returned. Goes on where a run broke off.
 
     kind: of the side files that say whose vectors these are. targets_of: the vectors of a folder
-    of shards by that encoder. watch: is told of every logged record. Raises TrainingError, ConfigError or ShardError.
+    of shards by that encoder. checks: made once the encoder is known, measured on the way. watch:
+    is told of every logged record. Raises TrainingError, ConfigError or ShardError.
     """
     machine = machine or Machine()
     device = torch_device(machine.device)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.trainer.made_shards import TINY
 from trainer.config import ConfigError, changed, differences, read_json
+from trainer.runs import read_config
 
 
 def test_a_file_fills_nested_settings_and_leaves_the_rest() -> None:
@@ -53,3 +55,17 @@ def test_differences_are_named_inside_too() -> None:
     new = {"a": 1, "b": {"c": 5, "d": 3}}
     assert differences(old, new) == ["b.c was 2, is 5", "gone was 1, is None"]
     assert differences(old, old) == []
+
+
+def test_a_config_that_no_run_wrote_is_one_line(tmp_path: Path) -> None:
+    data = {"dim": 8, "model": "made", "pretrained": "by-hand"}
+    for plain, message in (
+        ({"stage": "pivot"}, "does not say which vectors it learnt from"),
+        ({"stage": "pivot", "texts": "gold", "data": data}, "texts belongs to the captions stage"),
+        ({"stage": "captions", "texts": None, "data": data}, "texts belongs to the captions stage"),
+        ({"stage": "third", "data": data}, "stage: expected pivot or captions, found 'third'"),
+        ({"stage": "pivot", "front_end": 3, "data": data}, "front_end: expected a name or an obj"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(plain))
+        with pytest.raises(ConfigError, match=message):
+            read_config(tmp_path)
