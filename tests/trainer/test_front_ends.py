@@ -17,47 +17,17 @@ from soundsearch.bundle import EncoderBundle
 from soundsearch.errors import AudioError
 from soundsearch.features import KaldiFbank, compute_features
 from tests import sounds
+from tests.trainer.authors import as_the_authors
 from trainer.front_ends import FRONT_ENDS, STARTER, VIP_ANT, clip_features, masked_rows
 
 with warnings.catch_warnings():  # the oracles are other people's code
     warnings.simplefilter("ignore")
     import torch
-    import torchaudio.compliance.kaldi as kaldi
     import torchaudio.functional
 
 Array = NDArray[np.float32]
 
 PADDING = 0.857731
-
-
-def _as_the_authors(channels: Array, sample_rate: int, max_len: int = 1000) -> Array:
-    """Evaluation features as (mel, time), by the words of the paper's code, in torch."""
-    sound = torch.from_numpy(channels)
-    size = int((max_len / 100 + 0.05) * sample_rate)
-    if sound.shape[1] > size:
-        left = round(0.5 * (sound.shape[1] - size))
-        half = 0.5 * sound.std()
-        crop = sound[:, left : left + size]
-        level = crop.std()
-        if level < half:
-            crop = sound[:, :size]
-            if half > level > crop.std():
-                crop = sound[:, -size:]
-        sound = crop
-    sound = sound - sound.mean()
-    fbank = kaldi.fbank(
-        sound,
-        sample_frequency=sample_rate,
-        htk_compat=True,
-        use_energy=False,
-        window_type="hanning",
-        num_mel_bins=128,
-        dither=0.0,
-        frame_shift=10,
-    )[:max_len]
-    fbank = torch.nn.functional.pad(fbank, (0, 0, 0, max_len - len(fbank)))
-    features: Array = ((fbank + 4.93839311) / 5.75751113).numpy().T
-    return features
 
 
 def _clip(seconds: float, sample_rate: int, n_channels: int = 2, seed: int = 0) -> Array:
@@ -85,7 +55,7 @@ def test_trap_1_features_are_the_authors_at_the_files_own_rate(
     channels = _clip(seconds, sample_rate)
     found = clip_features(channels, sample_rate, VIP_ANT, None)
     assert found.shape == (128, 1000) and found.dtype == np.float32
-    np.testing.assert_allclose(found, _as_the_authors(channels, sample_rate), atol=1e-3)
+    np.testing.assert_allclose(found, as_the_authors(channels, sample_rate), atol=1e-3)
 
 
 def test_trap_1_the_mel_bands_move_with_the_rate() -> None:

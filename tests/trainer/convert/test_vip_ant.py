@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchaudio.compliance.kaldi as kaldi
 from torch import Tensor
 
 from soundsearch.bundle import EncoderBundle, sha256_of
@@ -20,6 +19,7 @@ from soundsearch.encoder import Encoder
 from soundsearch.errors import SoundsearchError
 from tests.sounds import noise, tone, write
 from tests.tiny_clip import tiny_model, write_tiny_clip
+from tests.trainer.authors import as_the_authors
 from tests.trainer.convert.made_checkpoint import SETTINGS, TINY, tower_of, write_checkpoint
 from trainer.convert import ConversionError, vip_ant
 from trainer.convert.vip_ant import DEFAULT, VARIANTS, build_vip_ant, bundle_name
@@ -52,33 +52,6 @@ def bundle(
     return build_vip_ant(out, checkpoint=checkpoint)
 
 
-def authors_features(channels: Tensor, sample_rate: int, max_len: int = 1000) -> Tensor:
-    """Section by section as the authors' program goes, evaluation mode: (max_len, 128)."""
-    length = int((max_len / 100 + 0.05) * sample_rate)
-    if channels.shape[1] > length:
-        start = round(0.5 * (channels.shape[1] - length))
-        whole, half = channels, channels[:, start : start + length]
-        if half.std() < 0.5 * whole.std():
-            quiet, half = half.std(), whole[:, :length]
-            if 0.5 * whole.std() > quiet > half.std():
-                half = whole[:, -length:]
-        channels = half
-    channels = channels - channels.mean()
-    found = kaldi.fbank(
-        channels,
-        htk_compat=True,
-        sample_frequency=sample_rate,
-        use_energy=False,
-        window_type="hanning",
-        num_mel_bins=128,
-        dither=0.0,
-        frame_shift=10,
-    )[:max_len]
-    found = torch.nn.functional.pad(found, (0, 0, 0, max_len - len(found)))
-    mean, std = SETTINGS["running"]["audio"]["norms"]
-    return (found - mean) / std
-
-
 @pytest.mark.parametrize(
     ("seconds", "sample_rate"), [(0.4, 16000), (4.0, 44100), (10.0, 22050), (13.0, 22050)]
 )
@@ -89,8 +62,9 @@ def test_sounds_and_labels_score_as_in_the_authors_protocol(
     both = np.stack([left.astype(np.float32), tone(700, seconds, sample_rate)], axis=1)
     path = write(tmp_path / "clip.wav", both, sample_rate, subtype="FLOAT")
     with torch.no_grad():
-        features = authors_features(torch.from_numpy(both.T.copy()), sample_rate)
-        audio = torch.nn.functional.normalize(tower_of()(features.T[None]), dim=-1)[0].numpy()
+        norms = tuple(SETTINGS["running"]["audio"]["norms"])
+        features = torch.from_numpy(as_the_authors(both.T.copy(), sample_rate, norms=norms))
+        audio = torch.nn.functional.normalize(tower_of()(features[None]), dim=-1)[0].numpy()
         import open_clip
 
         model: Any = tiny_model()
