@@ -6,11 +6,13 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import tokenizers
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from soundsearch.audio import AudioConfig
@@ -22,10 +24,30 @@ from trainer.starter.align import CaptionsConfig
 from trainer.starter.config import StarterConfig
 from trainer.starter.corpus import CorpusConfig
 from trainer.starter.distil import DistilConfig
+from trainer.starter.scenes import SceneConfig
 from trainer.towers.compact import AudioTowerConfig
 
 RATE = 8000
 WORDS = "low tone high hiss buzz of and a the sound whistle rumble"
+
+
+class MadeTagger:
+    """A teacher of two classes: how much of a sound lies below 500 Hz, and how much above."""
+
+    names: ClassVar[list[str]] = ["Low tone, hum", "High tone"]
+    sample_rate = 4000
+    fingerprint = "made"
+
+    def scores(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        power = np.abs(np.fft.rfft(waveform)) ** 2
+        edge = round(500 / self.sample_rate * len(waveform))
+        low = power[:edge].sum() / power.sum()
+        return np.array([low, 1 - low], np.float32)
+
+
+@pytest.fixture(scope="session")
+def made_tagger() -> MadeTagger:
+    return MadeTagger()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -157,5 +179,6 @@ def tiny_config() -> StarterConfig:
         corpus=CorpusConfig(n_combinations=5),
         distil=DistilConfig(layers=(0,), rank=4, batch_size=8, loop=loop),
         tower=AudioTowerConfig(widths=(4, 8), depths=(1, 1), pooled=8, dim=6),
-        captions=CaptionsConfig(batch_size=8, n_mixtures=6, loop=loop),
+        scenes=SceneConfig(n_scenes=24),
+        captions=CaptionsConfig(batch_size=8, loop=loop),
     )

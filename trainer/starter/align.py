@@ -1,13 +1,14 @@
-"""Stage: the audio tower against captions.
+"""Stage: the audio tower against captions, and against a tagger's opinion of scenes.
 
 The text tower stands still, so every text is one fixed vector. What learns is the audio tower, a
-linear head that turns text vectors into the shared space, and the logit scale.
+linear head that turns text vectors into the shared space, and the logit scales.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainer.data.manifests import Clip
 from trainer.loop import LoopConfig, generator_of, plain, train
 from trainer.losses import contrastive_loss
-from trainer.starter.augment import AugmentConfig, augment, mix
-from trainer.starter.cache import LogMelCache
+from trainer.starter.augment import AugmentConfig, augment
+from trainer.starter.cache import RecordingCache
 from trainer.starter.corpus import TEMPLATES
+from trainer.starter.scenes import MOST, Kind, Scenes, captions_of, draw_weights
 from trainer.towers.compact import AudioTower
 from trainer.towers.unit import embed_unit
 
@@ -31,52 +34,65 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionsConfig:
-    """How batches are drawn, and how the towers learn from them.
+    """How batches are drawn, and what the towers learn from them.
 
-    caption_power: a clip is drawn with weight (clips that share its caption) ** caption_power.
-    mixture_share: share of a batch that is two recordings at once, under "a and b"; n_mixtures:
-    how many such pairs there are. same_meaning: texts with a higher cosine are not held
-    against each other. speed: largest change of speed; shift_bands: of pitch, in mel bands.
+    caption_power, source_power: with which weights recordings are drawn, see `draw_weights`.
+    scene_share: share of a batch that is scenes; the rest is windows of recordings. hard_share: share of those
+    that are recordings which also sound in one of the batch's mixtures, so that "a and b" must not
+    be said of a. same_meaning: texts with a higher cosine are not held against each other.
+    speed: largest change of speed; shift_bands: of pitch, in mel bands.
+    tag_weight: of the divergence from the tagger, by way of its classes' names; probe_weight: of a
+    linear map to its scores, which is thrown away afterwards; either may be 0.
     head_rate: factor on the learning rate of the head, which starts as the principal components
     of the texts and should keep the neighbourhoods of words that no caption holds.
     """
 
     batch_size: int = 256
     caption_power: float = -0.5
-    mixture_share: float = 0.1
-    n_mixtures: int = 5_000
+    source_power: float = -0.3
+    scene_share: float = 0.5
+    hard_share: float = 0.3
     same_meaning: float = 0.95
     speed: float = 0.15
     shift_bands: int = 2
+    tag_weight: float = 1.0
+    probe_weight: float = 1.0
     logit_scale: float = 1 / 0.07
     largest_logit_scale: float = 100.0
+    tag_scale: float = 20.0
     head_rate: float = 0.2
     seed: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            steps=2000, warmup_steps=60, learning_rate=1.5e-3, weight_decay=0.05, average=0.995
+            steps=4000, warmup_steps=60, learning_rate=1.5e-3, weight_decay=0.05, average=0.998
         )
     )
 
 
 @dataclass(frozen=True)
-class ClipTexts:
-    """Every text that may stand for a clip, and which.
+class Texts:
+    """Every text that may stand for a sound, and which.
 
-    texts: all of them, without duplicates. of_clip: for each clip, numbers of the texts that may
-    be drawn (the plain caption several times, so that it comes up more often). mixtures: (clip,
-    clip, text) numbers of pairs that are heard together.
+    texts: all of them, without duplicates. of_clip, of_scene: for each, numbers of the texts that may
+    be drawn (a plain caption several times, so that it comes up more often). of_class: numbers of
+    the texts for each of the tagger's classes, equally many for each.
     """
 
     texts: list[str]
     of_clip: list[list[int]]
-    mixtures: NDArray[np.int64]
+    of_scene: list[list[int]]
+    of_class: NDArray[np.int64]
 
 
-def texts_of(clips: Sequence[Clip], config: CaptionsConfig) -> ClipTexts:
-    """Captions as they are, inside templates, with tags, and tags alone; and pairs of captions."""
-    generator = random.Random(config.seed)
+def texts_of(
+    clips: Sequence[Clip], scenes: Scenes, class_names: Sequence[str], prompt: str, seed: int
+) -> Texts:
+    """Captions as they are, inside templates, with tags, and tags alone; composed; class names.
+
+    clips: those that the scenes' members number. prompt: with {} where a class goes.
+    """
+    generator = random.Random(seed)
     numbers: dict[str, int] = {}
 
     def number(text: str) -> int:
@@ -84,30 +100,47 @@ def texts_of(clips: Sequence[Clip], config: CaptionsConfig) -> ClipTexts:
 
     of_clip = []
     for clip in clips:
-        plain = number(clip.caption)
-        some = [plain] * 4 + [
+        some = [number(clip.caption)] * 4 + [
             number(template.format(clip.caption)) for template in generator.sample(TEMPLATES, 2)
         ]
         if clip.tags:
             some.append(number(", ".join(clip.tags)))
             some.append(number(", ".join((clip.caption, *clip.tags))))
         of_clip.append(some)
-    mixtures = []
-    for _ in range(config.n_mixtures):
-        one, other = generator.randrange(len(clips)), generator.randrange(len(clips))
-        joined = f"{clips[one].caption} and {clips[other].caption}"
-        mixtures.append((one, other, number(joined)))
-    return ClipTexts(list(numbers), of_clip, np.array(mixtures, np.int64).reshape(-1, 3))
+    of_scene = []
+    for members, kind in zip(scenes.members, scenes.kinds, strict=True):
+        who = [int(clip) for clip in members if clip >= 0]
+        if len(who) == 1:
+            of_scene.append(of_clip[who[0]])
+            continue
+        forms = captions_of([clips[clip].caption for clip in who], Kind(kind))
+        of_scene.append([number(text) for text in generator.sample(forms, 2)])
+    of_class = [[number(text) for text in class_texts(name, prompt)] for name in class_names]
+    return Texts(list(numbers), of_clip, of_scene, np.array(of_class, np.int64).reshape(-1, 4))
+
+
+def class_texts(name: str, prompt: str) -> list[str]:
+    """Four ways to say a class's name, such as "Gush" or "Child speech, kid speaking"."""
+    plain = name.lower()
+    parts = [part.strip() for part in re.sub(r"\(.*?\)", "", plain).split(",")]
+    return [plain, prompt.format(plain), prompt.format(parts[0]), parts[-1]]
 
 
 class Aligner(nn.Module):
-    """The audio tower, the head on the text tower, and the logit scale between them."""
+    """What learns: the audio tower, the head on the text tower, and what only training needs.
 
-    def __init__(self, tower: AudioTower, head: nn.Linear, logit_scale: float) -> None:
+    That is the logit scales of captions and of classes, and the probe (`probe_weight`).
+    """
+
+    def __init__(
+        self, tower: AudioTower, head: nn.Linear, n_classes: int, config: CaptionsConfig
+    ) -> None:
         super().__init__()
         self.tower = tower
         self.head = head
-        self.log_scale = nn.Parameter(torch.tensor(math.log(logit_scale)))
+        self.probe = nn.Linear(2 * tower.config.pooled, n_classes)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale)))
+        self.log_tag_scale = nn.Parameter(torch.tensor(math.log(config.tag_scale)))
 
 
 def head_from(vectors: Array, dim: int) -> nn.Linear:
@@ -125,50 +158,80 @@ class Batches:
     def __init__(
         self,
         clips: Sequence[Clip],
-        cache: LogMelCache,
+        cache: RecordingCache,
         places: Sequence[int],
-        texts: ClipTexts,
+        scenes: Scenes,
+        texts: Texts,
         vectors: Array,
         n_frames: int,
         config: CaptionsConfig,
+        usable: Callable[[Clip], bool] = lambda clip: True,
     ) -> None:
-        """places: where each clip stands in the cache. vectors: (n_texts, width), unit."""
-        self._cache, self._places, self._texts = cache, places, texts
+        """places: where each clip stands in the cache. vectors: (n_texts, width), unit.
+
+        usable: clips of which it is false are left out, and every scene in which one sounds.
+        """
+        self._cache, self._places, self._scenes, self._texts = cache, places, scenes, texts
         self._vectors = torch.from_numpy(vectors)
         self._n_frames, self._config = n_frames, config
-        number = {caption: i for i, caption in enumerate(sorted({c.caption for c in clips}))}
-        self._caption = np.array([number[clip.caption] for clip in clips])
-        counts = np.bincount(self._caption)
-        usable = np.array([cache.n_frames(place) >= n_frames for place in places])
-        weights = usable * counts[self._caption].astype(np.float64) ** config.caption_power
-        self._weights = torch.from_numpy(weights)
-        one, other = texts.mixtures[:, 0], texts.mixtures[:, 1]
-        self._mixtures = texts.mixtures[usable[one] & usable[other]]
+        _, self._caption = np.unique([clip.caption for clip in clips], return_inverse=True)
+        taken = np.array(
+            [
+                usable(clip) and cache.n_frames(place) >= n_frames
+                for clip, place in zip(clips, places, strict=True)
+            ]
+        )
+        weights = taken * draw_weights(clips, config.caption_power, config.source_power)
+        self._chances = weights / weights.sum()
+        heard = np.append(taken, True)[scenes.members].all(axis=1)  # -1 is nobody
+        self._usable_scenes = np.flatnonzero(heard)
+        logits = scenes.logits[np.sort(self._usable_scenes)[:20_000]].astype(np.float32)
+        self.logits_mean = torch.from_numpy(logits.mean(axis=0))
+        self.logits_std = torch.from_numpy(logits.std(axis=0)).clamp(min=0.1)
+
+    def class_vectors(self, generator: torch.Generator) -> Tensor:
+        """(n_classes, width): one of the texts of each class."""
+        of_class = torch.from_numpy(self._texts.of_class)
+        drawn = torch.randint(of_class.shape[1], (len(of_class), 1), generator=generator)
+        return self._vectors[of_class.gather(1, drawn).ravel()]
 
     def draw(self, step: int) -> Batch:
         """The batch of a step; the same for the same seed."""
-        config = self._config
+        config, scenes = self._config, self._scenes
         generator = generator_of(config.seed, step)
-        n_mixed = round(config.mixture_share * config.batch_size) if len(self._mixtures) else 0
-        n_plain = config.batch_size - n_mixed
-        plain = torch.multinomial(
-            self._weights, n_plain, replacement=True, generator=generator
-        ).numpy()
-        chosen = torch.randint(max(1, len(self._mixtures)), (n_mixed,), generator=generator).numpy()
-        one, other, joined = self._mixtures[chosen].T
-        numbers = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
-        texts = np.array([numbers.choice(self._texts.of_clip[clip]) for clip in plain], np.int64)
-        log_mel = self._windows(plain, numbers)
-        if n_mixed:
-            both = mix(self._windows(one, numbers), self._windows(other, numbers), generator)
-            log_mel = torch.cat((log_mel, both))
-        first = np.concatenate((self._caption[plain], self._caption[one]))
-        second = np.concatenate((self._caption[plain], self._caption[other]))
-        texts = np.concatenate((texts, joined))
+        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
+        n_scenes = round(config.scene_share * config.batch_size)
+        mixed = rng.choice(self._usable_scenes, n_scenes)
+        hard = scenes.members[mixed[scenes.kinds[mixed] != Kind.SINGLE]]
+        n_plain = config.batch_size - n_scenes
+        hard = rng.permutation(hard[hard >= 0])[: round(config.hard_share * n_plain)]
+        others = rng.choice(len(self._chances), n_plain - len(hard), p=self._chances)
+        plain = np.concatenate((hard, others))
+        log_mel = torch.cat(
+            (
+                torch.from_numpy(scenes.frames[mixed].astype(np.float32)),
+                self._windows(plain, rng),
+            )
+        )
+        heard = np.full((config.batch_size, MOST), -1, np.int64)
+        heard[:n_scenes] = np.append(self._caption, -1)[scenes.members[mixed]]
+        heard[n_scenes:, 0] = self._caption[plain]
+        texts = np.array(
+            [rng.choice(self._texts.of_scene[scene]) for scene in mixed]
+            + [rng.choice(self._texts.of_clip[clip]) for clip in plain],
+            np.int64,
+        )
         vectors = self._vectors[torch.from_numpy(texts)]
-        positive, counted = relations(first, second, texts)
+        positive, counted = relations(heard, texts)
         counted = counted & (vectors @ vectors.T < config.same_meaning) | positive
-        return Batch(augment(log_mel, config.augment, generator), vectors, positive, counted)
+        return Batch(
+            augment(log_mel, config.augment, generator),
+            vectors,
+            positive,
+            counted,
+            torch.from_numpy(scenes.logits[mixed].astype(np.float32)),
+            self.class_vectors(generator),
+        )
 
     def _windows(self, clips: NDArray[np.int64], numbers: np.random.Generator) -> Tensor:
         """One random window of each clip, played a little faster or slower, higher or lower."""
@@ -191,31 +254,43 @@ class Batches:
 
 @dataclass(frozen=True)
 class Batch:
-    """log_mel (n, n_frames, n_mels), not normalised; vectors (n, width); see `contrastive_loss`."""
+    """Sounds, texts, and what a teacher says.
+
+    log_mel (n, n_frames, n_mels), not normalised, the scenes first; vectors (n, width); positive,
+    counted: see `contrastive_loss`. logits (n_scenes, n_classes): the teacher's, of the first rows;
+    classes (n_classes, width): their texts' vectors.
+    """
 
     log_mel: Tensor
     vectors: Tensor
     positive: Tensor
     counted: Tensor
+    logits: Tensor
+    classes: Tensor
 
 
-def relations(
-    first: NDArray[np.int64], second: NDArray[np.int64], texts: NDArray[np.int64]
-) -> tuple[Tensor, Tensor]:
+def relations(heard: NDArray[np.int64], texts: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Which texts are right for which sounds, and which pairs count: two (n, n) bool tensors.
 
-    first, second: caption numbers of the one or two recordings in each sound. texts: the text
-    drawn. The same captions or the same text are right; one shared caption of two is neither
-    right nor wrong.
+    heard: caption numbers of what sounds, (n, at most), -1 for nothing; the text of each row names
+    all of them. texts: the text drawn. Right are the same captions, and the same text. A text that
+    names only a part of what sounds is neither right nor wrong; one that names more is wrong.
     """
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    same = (low[:, None] == low) & (high[:, None] == high)
-    shared = np.zeros_like(same)
-    for mine in (first, second):
-        for theirs in (first, second):
-            shared |= mine[:, None] == theirs
-    positive = same | (texts[:, None] == texts)
-    return torch.from_numpy(positive), torch.from_numpy(positive | ~shared)
+    within = (heard[:, None, :, None] == heard[None, :, None, :]).any(axis=2)
+    covers = (within | (heard == -1)[None]).all(axis=2)  # [i, j]: sound i has all that text j names
+    positive = (covers & covers.T) | (texts[:, None] == texts)
+    return torch.from_numpy(positive), torch.from_numpy(positive | ~covers)
+
+
+def tag_loss(cosine: Tensor, scale: Tensor, logits: Tensor) -> Tensor:
+    """Divergence of the student's distribution over classes from the teacher's, a scalar.
+
+    cosine (n, n_classes) of sounds and class names. The teacher's scores are independent; as a
+    distribution over classes they say what fits a sound best, however weakly.
+    """
+    wanted = torch.softmax(logits, dim=1)
+    found = torch.log_softmax(scale * cosine, dim=1)
+    return functional.kl_div(found, wanted, reduction="batchmean")
 
 
 def align(
@@ -233,12 +308,25 @@ def align(
     def loss_of(step: int) -> dict[str, Tensor]:
         batch = batches.draw(step)
         features = ((batch.log_mel - mean) / std).transpose(1, 2)
-        audio = embed_unit(aligner.tower(features))
+        pooled = aligner.tower.pool(features)
+        audio = embed_unit(aligner.tower.project(pooled))
         text = embed_unit(aligner.head(batch.vectors))
         scale = aligner.log_scale.clamp(max=ceiling).exp()
         cosine = audio @ text.T
-        loss = contrastive_loss(scale * cosine.float(), batch.positive, batch.counted)
-        return {"loss": loss, "logit_scale": scale.detach()}
+        contrast = contrastive_loss(scale * cosine.float(), batch.positive, batch.counted)
+        losses = {"captions": contrast.detach(), "logit_scale": scale.detach()}
+        loss = contrast
+        n_scenes = len(batch.logits)
+        if config.tag_weight and n_scenes:
+            classes = embed_unit(aligner.head(batch.classes))
+            by_class = (audio[:n_scenes] @ classes.T).float()
+            tags = tag_loss(by_class, aligner.log_tag_scale.exp(), batch.logits)
+            loss, losses["tags"] = loss + config.tag_weight * tags, tags.detach()
+        if config.probe_weight and n_scenes:
+            wanted = (batch.logits - batches.logits_mean) / batches.logits_std
+            probed = functional.mse_loss(aligner.probe(pooled[:n_scenes]).float(), wanted)
+            loss, losses["probe"] = loss + config.probe_weight * probed, probed.detach()
+        return {"loss": loss, **losses}
 
     train(
         aligner,

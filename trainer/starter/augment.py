@@ -1,7 +1,7 @@
 """Changes to log-mel frames that leave the meaning of a sound alone.
 
 Everything works on natural-log mel energies before normalisation, where a gain is an addition
-and a mixture is `logaddexp`. All randomness comes from the generator handed in.
+and adding noise is `logaddexp`. All randomness comes from the generator handed in.
 """
 
 from __future__ import annotations
@@ -49,13 +49,6 @@ def augment(log_mel: Tensor, config: AugmentConfig, generator: torch.Generator) 
 def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
     """(n,) numbers between low and high."""
     return low + (high - low) * torch.rand(n, generator=generator)
-
-
-def mix(one: Tensor, other: Tensor, generator: torch.Generator) -> Tensor:
-    """Two batches of windows sounding together, brought to the same peak up to 6 dB."""
-    gap = one.amax(dim=(1, 2)) - other.amax(dim=(1, 2))
-    gain = gap + uniform(len(one), -6.0, 6.0, generator) * PER_DB
-    return torch.logaddexp(one, other + gain[:, None, None])
 
 
 def tilt(log_mel: Tensor, most_db: float, generator: torch.Generator) -> Tensor:

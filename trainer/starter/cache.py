@@ -1,9 +1,10 @@
-"""The log-mel cache: every recording decoded once, through the product's own front end.
+"""The cache of recordings: each decoded once, through the product's own front end.
 
 Kaldi frames are cut without padding, so frame i of a whole recording equals frame 0 of a window
 that starts i hops later, and any window's features are a slice of the recording's frames:
 `compute_features` of that window gives the same numbers (a test holds the two together).
 Augmentation (`augment.py`) works on these frames, and no step of training decodes anything.
+The waveforms are kept beside them: scenes (`scenes.py`) are put together from those.
 """
 
 from __future__ import annotations
@@ -27,37 +28,51 @@ logger = logging.getLogger(__name__)
 
 FRAMES = "frames.f16"
 OFFSETS = "offsets.npy"
+SAMPLES = "samples.i16"
 FACTS = "cache.json"
+#: What an int16 sample of 1.0 is.
+FULL_SCALE = 32767.0
 
 
-class LogMelCache:
-    """Log-mel frames of many recordings in one float16 file, mapped into memory.
+class RecordingCache:
+    """Log-mel frames and waveforms of many recordings, in two files mapped into memory.
 
-    Recording i owns rows offsets[i] to offsets[i + 1] of `frames` (n_frames, n_mels); natural
-    logarithm of the energies, before mean and standard deviation. A recording that could not be
+    Recording i owns the frames offsets[i, 0] to offsets[i + 1, 0], (n_frames, n_mels) float16, the
+    natural logarithm of the energies before mean and standard deviation; and the samples
+    offsets[i, 1] to offsets[i + 1, 1], int16 at the encoder's rate. A recording that could not be
     used owns none and is named in `failed` (path -> reason).
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         self.failed: dict[str, str] = facts["failed"]
         self.n_mels: int = facts["n_mels"]
         self.offsets: NDArray[np.int64] = np.load(folder / OFFSETS, allow_pickle=False)
         self._frames: NDArray[np.float16] = np.memmap(
-            folder / FRAMES, np.float16, "r", shape=(int(self.offsets[-1]), self.n_mels)
+            folder / FRAMES, np.float16, "r", shape=(int(self.offsets[-1, 0]), self.n_mels)
         )
+        self._samples: NDArray[np.int16] = np.memmap(folder / SAMPLES, np.int16, "r")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def __reduce__(self) -> tuple[type[RecordingCache], tuple[Path]]:
+        return RecordingCache, (self._folder,)  # another process maps the same files
+
     def n_frames(self, i: int) -> int:
         """Frames of recording i; 0 if it could not be used."""
-        return int(self.offsets[i + 1] - self.offsets[i])
+        return int(self.offsets[i + 1, 0] - self.offsets[i, 0])
 
     def window(self, i: int, start: int, n_frames: int) -> NDArray[np.float16]:
         """Frames start to start + n_frames of recording i, (n_frames, n_mels), a view."""
-        first = int(self.offsets[i]) + start
+        first = int(self.offsets[i, 0]) + start
         return self._frames[first : first + n_frames]
+
+    def waveform(self, i: int) -> NDArray[np.float32]:
+        """The samples of recording i in [-1, 1], (time,), not repeated however short it is."""
+        samples = self._samples[int(self.offsets[i, 1]) : int(self.offsets[i + 1, 1])]
+        return samples.astype(np.float32) / FULL_SCALE
 
     def mean_and_std(self, recordings: Iterable[int]) -> tuple[float, float]:
         """Mean and standard deviation of all values of these recordings, for normalisation."""
@@ -81,7 +96,7 @@ def build_cache(
     *,
     longest_s: float,
     n_workers: int = 2,
-) -> LogMelCache:
+) -> RecordingCache:
     """Decode every clip into `folder` and return the cache.
 
     A recording shorter than one window is repeated, as at search time, to its own length more
@@ -89,42 +104,48 @@ def build_cache(
     seconds of a long recording are taken. Raises ManifestError if nothing could be decoded.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    offsets = [0]
+    offsets = [(0, 0)]
     failed: dict[str, str] = {}
-    with open(folder / FRAMES, "wb") as file, ThreadPoolExecutor(n_workers) as pool:
-        jobs = pool.map(lambda clip: _try_frames(clip.path, audio, features, longest_s), clips)
+    with (
+        open(folder / FRAMES, "wb") as frames_file,
+        open(folder / SAMPLES, "wb") as samples_file,
+        ThreadPoolExecutor(n_workers) as pool,
+    ):
+        jobs = pool.map(lambda clip: _try_read(clip.path, audio, features, longest_s), clips)
         for n_done, (clip, found) in enumerate(zip(clips, jobs, strict=True), start=1):
-            n_new = 0
+            n_frames, n_samples = offsets[-1]
             if isinstance(found, AudioError):
                 failed[str(clip.path)] = found.reason
             else:
-                file.write(found.astype("<f2").tobytes())
-                n_new = len(found)
-            offsets.append(offsets[-1] + n_new)
+                waveform, frames = found
+                frames_file.write(frames.astype("<f2").tobytes())
+                whole = (waveform.clip(-1.0, 1.0) * FULL_SCALE).round()
+                samples_file.write(whole.astype("<i2").tobytes())
+                n_frames, n_samples = n_frames + len(frames), n_samples + len(waveform)
+            offsets.append((n_frames, n_samples))
             if n_done % 1000 == 0:
                 logger.info("decoded %d of %d recordings", n_done, len(clips))
-    if offsets[-1] == 0:
+    if offsets[-1] == (0, 0):
         reason = next(iter(failed.values()), "the manifest is empty")
         raise ManifestError(f"none of {len(clips)} recordings could be decoded ({reason})")
     np.save(folder / OFFSETS, np.array(offsets, np.int64), allow_pickle=False)
     facts = {"n_mels": features.n_mels, "failed": failed}
     (folder / FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
-    return LogMelCache(folder)
+    return RecordingCache(folder)
 
 
-def _try_frames(
+def _try_read(
     path: Path, audio: AudioConfig, features: KaldiFbank, longest_s: float
-) -> NDArray[np.float32] | AudioError:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | AudioError:
     try:
-        return recording_frames(path, audio, features, longest_s)
+        waveform = read_waveform(path, audio, longest_s)
     except AudioError as error:
         return error
+    return waveform, frames_of(waveform, audio, features)
 
 
-def recording_frames(
-    path: Path, audio: AudioConfig, features: KaldiFbank, longest_s: float
-) -> NDArray[np.float32]:
-    """Log-mel frames of one recording, (n_frames, n_mels), at least one window. Raises AudioError."""
+def read_waveform(path: Path, audio: AudioConfig, longest_s: float) -> NDArray[np.float32]:
+    """The first longest_s seconds of a recording, mono, at the encoder's rate. Raises AudioError."""
     rate = audio.sample_rate
     if rate is None or audio.short != "repeat":
         raise ValueError("the cache needs a fixed sample rate and short recordings repeated")
@@ -139,7 +160,15 @@ def recording_frames(
     waveform = np.concatenate(blocks)[:longest]
     if waveform.size < SHORTEST_S * rate:
         raise AudioError(Cause.TOO_SHORT, "shorter than a window can be cut from")
-    size = round(audio.window_s * rate)
+    return waveform
+
+
+def frames_of(
+    waveform: NDArray[np.float32], audio: AudioConfig, features: KaldiFbank
+) -> NDArray[np.float32]:
+    """Log-mel frames (n_frames, n_mels) of a recording at the encoder's rate, at least a window."""
+    assert audio.sample_rate is not None
+    size = round(audio.window_s * audio.sample_rate)
     if waveform.size < size:
         waveform = np.resize(waveform, size + waveform.size)
-    return np.ascontiguousarray(features.log_mel(waveform, rate).T)
+    return np.ascontiguousarray(features.log_mel(waveform, audio.sample_rate).T)

@@ -12,6 +12,7 @@ from soundsearch.features import KaldiFbank
 from trainer.starter.align import CaptionsConfig
 from trainer.starter.corpus import CorpusConfig
 from trainer.starter.distil import DistilConfig
+from trainer.starter.scenes import SceneConfig
 from trainer.towers.compact import AudioTowerConfig
 
 
@@ -42,6 +43,7 @@ class StarterConfig:
     n_held_out: int = 500
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     distil: DistilConfig = field(default_factory=DistilConfig)
+    scenes: SceneConfig = field(default_factory=SceneConfig)
     tower: AudioTowerConfig = field(default_factory=AudioTowerConfig)
     captions: CaptionsConfig = field(default_factory=CaptionsConfig)
 
@@ -51,6 +53,7 @@ class StarterConfig:
             self,
             corpus=dataclasses.replace(self.corpus, seed=seed),
             distil=dataclasses.replace(self.distil, seed=seed),
+            scenes=dataclasses.replace(self.scenes, seed=seed),
             captions=dataclasses.replace(self.captions, seed=seed),
         )
 

@@ -44,7 +44,7 @@ class DistilConfig:
     seed: int = 0
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            steps=1200, warmup_steps=60, learning_rate=6e-4, weight_decay=0.01, average=0.99
+            steps=1500, warmup_steps=60, learning_rate=6e-4, weight_decay=0.01, average=0.99
         )
     )
 

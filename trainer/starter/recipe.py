@@ -1,6 +1,6 @@
 """The recipe of the shipped `starter` bundle: its stages in order.
 
-    decode -> teach -> distil -> embed -> align -> export -> measure -> card
+    decode -> scenes -> teach -> distil -> align -> export -> measure -> card
 
 Each stage writes one folder under the run folder and, when it is complete, `done.json` with the
 fingerprint of everything that went in. A stage whose fingerprint is there already is skipped, so
@@ -17,6 +17,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,18 @@ from torch import nn
 
 from soundsearch.bundle import EncoderBundle, sha256_of
 from soundsearch.encoder import Encoder
-from soundsearch.metrics import best_ranks, recall_at_k
 from trainer.data.manifests import ESC10, SOUNDS, Clip, digest, of_split, read_esc10, read_sounds
 from trainer.loop import forget_checkpoint
 from trainer.starter import card
 from trainer.starter.align import (
     Aligner,
     Batches,
-    ClipTexts,
     align,
     head_from,
     texts_of,
 )
-from trainer.starter.cache import LogMelCache, build_cache
+from trainer.starter.cache import RecordingCache, build_cache
+from trainer.starter.check import Check
 from trainer.starter.config import StarterConfig
 from trainer.starter.corpus import (
     AUDIOCAPS_TRAIN,
@@ -63,9 +63,10 @@ from trainer.starter.distil import (
 )
 from trainer.starter.export import export_bundle
 from trainer.starter.measure import measure
+from trainer.starter.scenes import Scenes, make_scenes
+from trainer.starter.tagger import Tagger, Teacher
 from trainer.towers.bert import TextTower, read_bert
 from trainer.towers.compact import AudioTower
-from trainer.towers.unit import embed_unit
 
 logger = logging.getLogger(__name__)
 
@@ -130,15 +131,67 @@ def make_starter(
     out: Path,
     config: StarterConfig | None = None,
     teacher: Path | None = None,
+    tagger: Teacher | None = None,
+    n_workers: int = 2,
 ) -> EncoderBundle:
     """Run the recipe and leave the bundle in `out`.
 
-    data: folder with sounds.csv, esc10.csv and captions/. run_folder: intermediate results.
-    teacher: folder of a published BERT sentence encoder, if not all-MiniLM-L6-v2.
+    data: folder with sounds.csv, esc10.csv, captions/ and teachers/. run_folder: intermediate results.
+    teacher: folder of a published BERT sentence encoder, if not all-MiniLM-L6-v2. tagger: what
+    hears the scenes, if not YAMNet in `data`. n_workers: processes that make scenes, 0 for none.
     """
     config = config or StarterConfig()
-    teacher = teacher or find_teacher()
     run = Run(run_folder)
+    prepared = prepare(data, run, config, teacher, tagger, n_workers)
+    lessons, cache = prepared.lessons, prepared.lessons.cache
+
+    # align: the audio tower and the head
+    aligned, _ = run.stage(
+        "align",
+        [prepared.key, config.tower, config.captions],
+        lambda folder: align_audio(folder, lessons, config),
+    )
+    weights = load_file(aligned / WEIGHTS)
+    mean, std = (round(float(x), 4) for x in weights.pop("mean_and_std"))
+    aligner = _aligner(config, mean, std, lessons.text_tower.config.width, len(lessons.class_names))
+    aligner.load_state_dict(weights)
+    aligner.eval()
+
+    bundle = _export(run_folder / "bundle", lessons, aligner, config)
+    results = {
+        **measure(Encoder(bundle), data),
+        "text tower against its teacher": {
+            "command": card.COMMAND,
+            "texts": f"first {config.n_held_out} captions of AudioCaps val",
+            **_rounded(prepared.exam),
+        },
+    }
+    text = card.render(bundle, results, config, lessons.clips, cache.failed, run_folder)
+    (bundle.folder / card.NAME).write_text(text, encoding="utf-8")
+    card.finish(bundle, results).write()
+    return install(bundle.folder, out)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What stands before the audio stage begins. key: fingerprint of all of it."""
+
+    lessons: Lessons
+    key: str
+    exam: dict[str, float]
+
+
+def prepare(
+    data: Path,
+    run: Run,
+    config: StarterConfig,
+    teacher: Path | None = None,
+    tagger: Teacher | None = None,
+    n_workers: int = 2,
+) -> Prepared:
+    """Every stage but the last: recordings, scenes, and the text tower. Parameters: `make_starter`."""
+    teacher = teacher or find_teacher()
+    tagger = tagger or Tagger(data)
     clips = read_sounds(data) + read_esc10(data)
     train_clips = of_split(clips, "train")
     manifests = digest(data, (SOUNDS, ESC10))
@@ -152,7 +205,26 @@ def make_starter(
             clips, folder, config.audio, config.features, longest_s=config.longest_s
         ),
     )
-    cache = LogMelCache(decoded)
+    cache = RecordingCache(decoded)
+
+    # scenes: recordings mixed, and heard by the tagger
+    places = [i for i, clip in enumerate(clips) if clip.split == "train"]
+    mixed, scenes_key = run.stage(
+        "scenes",
+        [decoded_key, tagger.fingerprint, config.scenes],
+        lambda folder: make_scenes(
+            cache,
+            places,
+            train_clips,
+            tagger,
+            folder,
+            config.audio,
+            config.features,
+            config.scenes,
+            n_workers,
+        ),
+    )
+    scenes = Scenes(mixed, config.features)
 
     # teach: the teacher embeds the corpus
     tokenizer = read_tokenizer(teacher, config.text.max_tokens)
@@ -188,31 +260,11 @@ def make_starter(
     text_tower.load_state_dict(load_file(distilled / WEIGHTS))
     text_tower.eval()
 
-    # align: the audio tower and the head
-    aligned, _ = run.stage(
-        "align",
-        [decoded_key, distilled_key, config.tower, config.captions],
-        lambda folder: _align(folder, clips, cache, text_tower, tokenizer, config),
+    key = fingerprint_of([scenes_key, distilled_key])
+    exam_found = json.loads((distilled / EXAM).read_text(encoding="utf-8"))
+    return Prepared(
+        Lessons(clips, cache, scenes, tagger.names, text_tower, tokenizer), key, exam_found
     )
-    weights = load_file(aligned / WEIGHTS)
-    mean, std = (round(float(x), 4) for x in weights.pop("mean_and_std"))
-    aligner = _aligner(config, mean, std, text_tower.config.width)
-    aligner.load_state_dict(weights)
-    aligner.eval()
-
-    bundle = _export(run_folder / "bundle", cache, text_tower, aligner, tokenizer, config)
-    results = {
-        **measure(Encoder(bundle), data),
-        "text tower against its teacher": {
-            "command": card.COMMAND,
-            "texts": f"first {len(held_out)} captions of AudioCaps val",
-            **_rounded(json.loads((distilled / EXAM).read_text(encoding="utf-8"))),
-        },
-    }
-    text = card.render(bundle, results, config, clips, cache.failed, run_folder)
-    (bundle.folder / card.NAME).write_text(text, encoding="utf-8")
-    card.finish(bundle, results).write()
-    return install(bundle.folder, out)
 
 
 def install(made: Path, out: Path) -> EncoderBundle:
@@ -266,63 +318,93 @@ def _distil(
     forget_checkpoint(folder)
 
 
-def _aligner(config: StarterConfig, mean: float, std: float, width: int) -> Aligner:
+def _aligner(config: StarterConfig, mean: float, std: float, width: int, n_classes: int) -> Aligner:
     torch.manual_seed(config.captions.seed)
     tower = AudioTower(config.tower, config.features.n_mels, mean, std)
     head = nn.Linear(width, config.tower.dim, bias=False)
-    return Aligner(tower, head, config.captions.logit_scale)
+    return Aligner(tower, head, n_classes, config.captions)
 
 
-def _align(
+@dataclass(frozen=True)
+class Lessons:
+    """All that the audio stage learns from: what the stages before it left.
+
+    clips: of both splits, in the cache's order. class_names: what the scenes' logits are of.
+    """
+
+    clips: Sequence[Clip]
+    cache: RecordingCache
+    scenes: Scenes
+    class_names: Sequence[str]
+    text_tower: TextTower
+    tokenizer: tokenizers.Tokenizer
+
+    def embed(self, texts: Sequence[str]) -> Array:
+        """Unit vectors (n, width) of the text tower."""
+        return embed_texts(self.text_tower, TokenIds(self.tokenizer, texts))
+
+
+def align_audio(
     folder: Path,
-    clips: Sequence[Clip],
-    cache: LogMelCache,
-    text_tower: TextTower,
-    tokenizer: tokenizers.Tokenizer,
+    lessons: Lessons,
     config: StarterConfig,
-) -> None:
-    """Train on the training split; the validation split is measured on the way."""
+    zero_shot: Mapping[str, Mapping[int, str]] | None = None,
+    usable: Callable[[Clip], bool] = lambda clip: True,
+) -> Aligner:
+    """Train on the training split, and write WEIGHTS; the validation split is measured on the way.
 
-    def embed(texts: Sequence[str]) -> Array:
-        return embed_texts(text_tower, TokenIds(tokenizer, texts))
-
+    zero_shot: more sets of labelled clips to be measured, see `Check`. usable: clips of which it is
+    false are not trained on.
+    """
+    clips, cache = lessons.clips, lessons.cache
     places = [i for i, clip in enumerate(clips) if clip.split == "train"]
-    mean, std = (round(x, 4) for x in cache.mean_and_std(places))
     train_clips = [clips[i] for i in places]
-    texts: ClipTexts = texts_of(train_clips, config.captions)
-    vectors = embed(texts.texts)
-    batches = Batches(
-        train_clips, cache, places, texts, vectors, config.features.n_frames, config.captions
+    mean, std = (round(x, 4) for x in cache.mean_and_std(places))
+    texts = texts_of(
+        train_clips,
+        lessons.scenes,
+        lessons.class_names,
+        config.text.prompt,
+        config.captions.seed,
     )
-    aligner = _aligner(config, mean, std, text_tower.config.width)
+    vectors = lessons.embed(texts.texts)
+    batches = Batches(
+        train_clips,
+        cache,
+        places,
+        lessons.scenes,
+        texts,
+        vectors,
+        config.features.n_frames,
+        config.captions,
+        usable,
+    )
+    width = lessons.text_tower.config.width
+    aligner = _aligner(config, mean, std, width, len(lessons.class_names))
     aligner.head = head_from(vectors, config.tower.dim)
-    check = _Check(clips, cache, embed, config)
+    check = Check(clips, cache, lessons.embed, config, zero_shot, usable)
     align(aligner, batches, config.captions, folder, check)
     state = aligner.state_dict() | {"mean_and_std": torch.tensor([mean, std])}
     save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
     forget_checkpoint(folder)
+    return aligner
 
 
 def _export(
-    folder: Path,
-    cache: LogMelCache,
-    text_tower: TextTower,
-    aligner: Aligner,
-    tokenizer: tokenizers.Tokenizer,
-    config: StarterConfig,
+    folder: Path, lessons: Lessons, aligner: Aligner, config: StarterConfig
 ) -> EncoderBundle:
     """The bundle without results and card; torch and onnxruntime compared on real windows."""
     shutil.rmtree(folder, ignore_errors=True)
-    n = config.features.n_frames
+    n, cache = config.features.n_frames, lessons.cache
     mean, std = aligner.tower.mean, aligner.tower.std
     usable = [i for i in range(len(cache)) if cache.n_frames(i) >= n][:8]
     windows = np.stack([cache.window(i, 0, n) for i in usable]).astype(np.float32)
     return export_bundle(
         folder,
         aligner.tower,
-        text_tower,
+        lessons.text_tower,
         aligner.head,
-        tokenizer,
+        lessons.tokenizer,
         audio=config.audio,
         features=dataclasses.replace(config.features, mean=mean, std=std),
         text=config.text,
@@ -335,72 +417,6 @@ def _export(
             "provenance": card.PROVENANCE,
         },
     )
-
-
-class _Check:
-    """Validation on the way, on the cached frames: close to what `measure` says, and quick."""
-
-    def __init__(
-        self,
-        clips: Sequence[Clip],
-        cache: LogMelCache,
-        embed: Callable[[Sequence[str]], Array],
-        config: StarterConfig,
-    ) -> None:
-        n = config.features.n_frames
-        hop = round(config.audio.hop_s * 1000 / config.features.frame_shift_ms)
-        here = [
-            i for i, clip in enumerate(clips) if clip.split == "valid" and cache.n_frames(i) >= n
-        ]
-        windows, owners = [], []
-        for row, i in enumerate(here):
-            last = cache.n_frames(i) - n
-            short = last < n  # the cache repeats short recordings: their one window is the first
-            for start in [0] if short else [*range(0, last, hop), last]:
-                windows.append(cache.window(i, start, n).T)
-                owners.append(row)
-        self._windows, self._owners = windows, np.array(owners)
-        self._clips = [clips[i] for i in here]
-        sounds = np.array([clip.label is None for clip in self._clips], bool)
-        self._sounds, self._labelled = np.flatnonzero(sounds), np.flatnonzero(~sounds)
-        self._captions = sorted({self._clips[i].caption for i in self._sounds})
-        self._labels = sorted({clip.label for clip in self._clips if clip.label is not None})
-        self._caption_vectors = torch.from_numpy(embed(self._captions)) if self._captions else None
-        prompts = [config.text.prompt.format(label) for label in self._labels]
-        self._label_vectors = torch.from_numpy(embed(prompts)) if prompts else None
-
-    @torch.no_grad()
-    def __call__(self, aligner: nn.Module) -> dict[str, float]:
-        assert isinstance(aligner, Aligner)
-        tower, found = aligner.tower, []
-        for start in range(0, len(self._windows), 256):
-            batch = np.stack(self._windows[start : start + 256]).astype(np.float32)
-            features = (torch.from_numpy(batch) - tower.mean) / tower.std
-            with torch.autocast("cpu", torch.bfloat16):
-                found.append(embed_unit(tower(features)).numpy())
-        embeddings = np.concatenate(found) if found else np.zeros((0, tower.config.dim), np.float32)
-        numbers: dict[str, float] = {}
-        if self._caption_vectors is not None:
-            scores = self._scores(aligner, self._caption_vectors, embeddings)[:, self._sounds]
-            captions = np.array([self._clips[i].caption for i in self._sounds])
-            ranks = best_ranks(scores, np.array(self._captions)[:, None] == captions)
-            numbers["valid_recall_at_10"] = recall_at_k(ranks, 10)
-        if self._label_vectors is not None:
-            scores = self._scores(aligner, self._label_vectors, embeddings)[:, self._labelled]
-            labels = [self._clips[i].label for i in self._labelled]
-            right = [
-                self._labels[best] == label
-                for best, label in zip(scores.argmax(0), labels, strict=True)
-            ]
-            numbers["valid_esc10"] = float(np.mean(right))
-        return numbers
-
-    def _scores(self, aligner: Aligner, vectors: torch.Tensor, embeddings: Array) -> Array:
-        """(n_texts, n_clips): each clip's best window."""
-        by_window = embed_unit(aligner.head(vectors)).numpy() @ embeddings.T
-        scores = np.full((len(vectors), len(self._clips)), -1.0, np.float32)
-        np.maximum.at(scores.T, self._owners, by_window.T)
-        return scores
 
 
 def _save(path: Path, **arrays: NDArray[Any]) -> None:

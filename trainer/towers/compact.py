@@ -63,13 +63,16 @@ class AudioTower(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, n_mels, n_frames) float32 -> (n, dim)."""
+        vectors: Tensor = self.project(self.pool(features))
+        return vectors
+
+    def pool(self, features: Tensor) -> Tensor:
+        """What the window is heard as before the last projection: (n, 2 * pooled)."""
         x = self.levelled(features)[:, None]
         x = functional.relu(self.norm(self.stem(x)) + self.height)
         x = self.blocks(x)  # (n, last, n_rows, n_columns)
         x = functional.relu(self.merge(x.flatten(1, 2)))  # (n, pooled, n_columns)
-        pooled = torch.cat((x.mean(dim=2), x.amax(dim=2)), dim=1)
-        vectors: Tensor = self.project(pooled)
-        return vectors
+        return torch.cat((x.mean(dim=2), x.amax(dim=2)), dim=1)
 
     def levelled(self, features: Tensor) -> Tensor:
         """Log-mel relative to the log of the window's mean energy, cut at dynamic_range below."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from tests.sounds import noise, tone, write
+from tests.trainer.conftest import MadeTagger
 from trainer.data.manifests import Clip
 from trainer.loop import LoopConfig
 from trainer.starter.align import (
@@ -20,10 +22,13 @@ from trainer.starter.align import (
     align,
     head_from,
     relations,
+    tag_loss,
     texts_of,
 )
-from trainer.starter.cache import LogMelCache, build_cache
+from trainer.starter.cache import RecordingCache, build_cache
 from trainer.starter.config import StarterConfig
+from trainer.starter.scenes import SceneConfig, Scenes, make_scenes
+from trainer.starter.tagger import Teacher
 from trainer.towers.compact import AudioTower
 from trainer.towers.unit import embed_unit
 
@@ -47,69 +52,154 @@ def eight(tmp_path: Path) -> list[Clip]:
 
 
 @pytest.fixture
-def cache(eight: list[Clip], tmp_path: Path, tiny_config: StarterConfig) -> LogMelCache:
+def cache(eight: list[Clip], tmp_path: Path, tiny_config: StarterConfig) -> RecordingCache:
     return build_cache(
         eight, tmp_path / "cache", tiny_config.audio, tiny_config.features, longest_s=3
     )
 
 
+@pytest.fixture
+def scenes(
+    eight: list[Clip],
+    cache: RecordingCache,
+    tiny_config: StarterConfig,
+    made_tagger: Teacher,
+    tmp_path: Path,
+) -> Scenes:
+    """Sixty scenes of the eight sounds."""
+    return make_scenes(
+        cache,
+        range(N),
+        eight,
+        made_tagger,
+        tmp_path / "scenes",
+        tiny_config.audio,
+        tiny_config.features,
+        SceneConfig(n_scenes=60, speed=0.02, room_share=0, band_share=0, noise_share=0),
+        n_workers=0,
+    )
+
+
 def batches_of(
-    clips: list[Clip], cache: LogMelCache, tiny_config: StarterConfig, config: CaptionsConfig
+    clips: list[Clip],
+    cache: RecordingCache,
+    scenes: Scenes,
+    config: CaptionsConfig,
+    usable: Callable[[Clip], bool] = lambda clip: True,
 ) -> Batches:
-    texts = texts_of(clips, config)
+    texts = texts_of(clips, scenes, MadeTagger.names, "the sound of {}", 0)
     vectors = np.random.default_rng(0).standard_normal((len(texts.texts), 12)).astype(np.float32)
     for numbers in texts.of_clip:  # texts of one clip lie close together
         vectors[numbers] = vectors[numbers[0]] + 0.1 * vectors[numbers]
+    for members, numbers in zip(scenes.members, texts.of_scene, strict=True):
+        if members[1] >= 0:  # and those of a mixture between its members'
+            vectors[numbers] = sum(vectors[texts.of_clip[i][0]] for i in members if i >= 0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    n_frames = tiny_config.features.n_frames
-    return Batches(clips, cache, range(len(clips)), texts, vectors, n_frames, config)
+    return Batches(clips, cache, range(len(clips)), scenes, texts, vectors, 48, config, usable)
 
 
-def test_equal_captions_and_equal_texts_are_right_and_parts_do_not_count() -> None:
-    # 0: a; 1: a again; 2: b; 3: a and b; 4: b and a; 5: c, under the same tag as 2
-    first, second = np.array([0, 0, 1, 0, 1, 2]), np.array([0, 0, 1, 1, 0, 2])
-    texts = np.array([10, 11, 12, 13, 14, 12])
-    positive, counted = relations(first, second, texts)
-    right = {(i, j) for i, j in torch.nonzero(positive).tolist() if i < j}
-    left_out = {(i, j) for i, j in torch.nonzero(~counted).tolist() if i < j}
-    assert right == {(0, 1), (3, 4), (2, 5)}
-    assert left_out == {(i, j) for i in (0, 1, 2) for j in (3, 4)}
-    assert torch.equal(positive, positive.T) and torch.equal(counted, counted.T)
+def test_a_text_is_wrong_for_a_sound_that_lacks_a_part_of_it() -> None:
+    # 0: a; 1: a again; 2: b; 3: a and b; 4: b and a; 5: c, under the same tag as 2; 6: a, b and c
+    heard = np.array(
+        [[0, -1, -1], [0, -1, -1], [1, -1, -1], [0, 1, -1], [1, 0, -1], [2, -1, -1], [0, 1, 2]]
+    )
+    positive, counted = relations(heard, np.array([10, 11, 12, 13, 14, 12, 15]))
+    right = {(i, j) for i, j in torch.nonzero(positive).tolist() if i != j}
+    assert right == {(0, 1), (1, 0), (3, 4), (4, 3), (2, 5), (5, 2)}
+    left_out = {(sound, text) for sound, text in torch.nonzero(~counted).tolist()}
+    parts_of_two = {(sound, text) for sound in (3, 4) for text in (0, 1, 2)}
+    assert left_out == parts_of_two | {(6, text) for text in (0, 1, 2, 3, 4, 5)}
+    assert counted[0, 3] and not positive[0, 3]  # "a and b" over a alone is held against it
     assert positive.diagonal().all()
 
 
 def test_a_batch_is_the_same_for_the_same_step(
-    eight: list[Clip], cache: LogMelCache, tiny_config: StarterConfig
+    eight: list[Clip], cache: RecordingCache, scenes: Scenes
 ) -> None:
-    config = CaptionsConfig(batch_size=10, mixture_share=0.2, n_mixtures=20)
-    batches = batches_of(eight, cache, tiny_config, config)
+    batches = batches_of(eight, cache, scenes, CaptionsConfig(batch_size=10, scene_share=0.4))
     batch, again, next_one = batches.draw(3), batches.draw(3), batches.draw(4)
     torch.testing.assert_close(batch.log_mel, again.log_mel)
     assert batch.log_mel.shape == (10, 48, 16)
+    assert batch.logits.shape == (4, 2) and batch.classes.shape == (2, 12)
     assert not torch.equal(batch.log_mel, next_one.log_mel)
     assert torch.isfinite(batch.log_mel).all()
     assert (batch.counted | ~batch.positive).all()
 
 
-def test_a_clip_has_its_caption_its_tags_and_sentences_around_it(eight: list[Clip]) -> None:
-    texts = texts_of(eight, CaptionsConfig(n_mixtures=5))
+def test_members_of_mixtures_stand_beside_them(
+    eight: list[Clip], cache: RecordingCache, scenes: Scenes
+) -> None:
+    def wrong_parts(hard_share: float) -> float:
+        """In how many sounds of a batch, on average, lies a part of what another's text names."""
+        config = CaptionsConfig(
+            batch_size=8, scene_share=0.5, hard_share=hard_share, same_meaning=2.0
+        )
+        batches = batches_of(eight, cache, scenes, config)
+        return float(np.mean([(~batches.draw(i).counted).sum() for i in range(40)]))
+
+    assert wrong_parts(1.0) > 1.3 * wrong_parts(0.0)
+
+
+def test_a_clip_has_its_caption_its_tags_and_sentences_around_it(
+    eight: list[Clip], scenes: Scenes
+) -> None:
+    texts = texts_of(eight, scenes, MadeTagger.names, "the sound of {}", 0)
     of_first = {texts.texts[number] for number in texts.of_clip[0]}
     assert {"sound 0", "tag 0", "sound 0, tag 0"} < of_first
     assert sum(texts.texts[number] == "sound 0" for number in texts.of_clip[0]) == 4
-    for one, other, number in texts.mixtures:
-        assert texts.texts[number] == f"sound {one} and sound {other}"
+    for members, numbers in zip(scenes.members, texts.of_scene, strict=True):
+        for number in numbers:
+            if (members >= 0).sum() > 1:
+                assert all(f"sound {i}" in texts.texts[number] for i in members if i >= 0)
+    assert [texts.texts[number] for number in texts.of_class[0]] == [
+        "low tone, hum",
+        "the sound of low tone, hum",
+        "the sound of low tone",
+        "hum",
+    ]
 
 
-def test_a_recording_that_could_not_be_decoded_is_never_drawn(
-    eight: list[Clip], tmp_path: Path, tiny_config: StarterConfig
+def test_nothing_of_a_clip_that_is_left_out_is_drawn(
+    eight: list[Clip], tmp_path: Path, tiny_config: StarterConfig, made_tagger: Teacher
 ) -> None:
     eight[3].path.write_text("damaged")
-    cache = build_cache(
-        eight, tmp_path / "again", tiny_config.audio, tiny_config.features, longest_s=3
+    audio, features = tiny_config.audio, tiny_config.features
+    cache = build_cache(eight, tmp_path / "again", audio, features, longest_s=3)
+    scenes = make_scenes(
+        cache,
+        range(N),
+        eight,
+        made_tagger,
+        tmp_path / "scenes",
+        audio,
+        features,
+        SceneConfig(n_scenes=60),
+        n_workers=0,
     )
-    config = CaptionsConfig(batch_size=64, mixture_share=0.5, n_mixtures=200)
-    batches = batches_of(eight, cache, tiny_config, config)
-    assert torch.isfinite(batches.draw(0).log_mel).all()
+    config = CaptionsConfig(batch_size=64, scene_share=0.5)
+    batches = batches_of(eight, cache, scenes, config, lambda clip: clip is not eight[5])
+    texts = texts_of(eight, scenes, MadeTagger.names, "the sound of {}", 0)
+    named = {
+        i
+        for i, text in enumerate(texts.texts)
+        if "sound 3" in text or "sound 5" in text or text in ("tag 3", "tag 5")
+    }
+    vectors = batches._vectors
+    for step in range(20):
+        batch = batches.draw(step)
+        assert torch.isfinite(batch.log_mel).all()
+        nearest = (batch.vectors @ vectors.T).argmax(dim=1).tolist()
+        assert not named & set(nearest)
+
+
+def test_the_divergence_is_least_where_the_student_agrees() -> None:
+    logits = torch.tensor([[4.0, 0.0, -3.0], [-2.0, 1.0, 1.0]])
+    agreeing = tag_loss(logits, torch.tensor(1.0), logits)
+    assert agreeing.item() == pytest.approx(0.0, abs=1e-6)
+    wanted = torch.softmax(logits, 1)
+    assert tag_loss(torch.zeros(2, 3), torch.tensor(1.0), logits).item() == pytest.approx(
+        float((wanted * (wanted.log() + np.log(3))).sum(1).mean()), abs=1e-6
+    )
 
 
 def test_the_head_starts_as_principal_directions() -> None:
@@ -122,10 +212,14 @@ def test_the_head_starts_as_principal_directions() -> None:
 
 
 def test_the_loss_falls_when_eight_sounds_are_learnt(
-    eight: list[Clip], cache: LogMelCache, tiny_config: StarterConfig, tmp_path: Path
+    eight: list[Clip],
+    cache: RecordingCache,
+    scenes: Scenes,
+    tiny_config: StarterConfig,
+    tmp_path: Path,
 ) -> None:
-    loop = LoopConfig(steps=150, warmup_steps=10, learning_rate=1e-2, precision="fp32", log_every=1)
-    config = CaptionsConfig(batch_size=16, n_mixtures=0, speed=0.02, shift_bands=0, loop=loop)
+    loop = LoopConfig(steps=250, warmup_steps=10, learning_rate=1e-2, precision="fp32", log_every=1)
+    config = CaptionsConfig(batch_size=16, scene_share=0.25, hard_share=0.0, speed=0.02, shift_bands=0, loop=loop)
     quiet = dataclasses.replace(
         config.augment,
         noise_share=0.0,
@@ -135,21 +229,21 @@ def test_the_loss_falls_when_eight_sounds_are_learnt(
         band_masks=(0, 1),
     )
     config = dataclasses.replace(config, augment=quiet)
-    batches = batches_of(eight, cache, tiny_config, config)
+    batches = batches_of(eight, cache, scenes, config)
     torch.manual_seed(0)
     tower_config = dataclasses.replace(tiny_config.tower, widths=(8, 16), pooled=16)
     mean, std = cache.mean_and_std(range(N))
     tower = AudioTower(tower_config, 16, mean, std)
-    aligner = Aligner(tower, head_from(batches.draw(0).vectors.numpy(), 6), config.logit_scale)
+    aligner = Aligner(tower, head_from(batches.draw(0).vectors.numpy(), 6), 2, config)
     align(aligner, batches, config, tmp_path)
-    losses = [
-        json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()
-    ]
-    assert np.mean(losses[-10:]) < 0.4 * np.mean(losses[:10])
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    for name, share in (("captions", 0.6), ("tags", 0.6), ("probe", 0.6)):
+        losses = [record[name] for record in log]
+        assert np.mean(losses[-10:]) < share * np.mean(losses[:10]), name
     # And the sounds find their texts.
     batch = batches.draw(1000)
     features = ((batch.log_mel - mean) / std).transpose(1, 2)
     with torch.no_grad():
         scores = embed_unit(aligner.tower(features)) @ embed_unit(aligner.head(batch.vectors)).T
-    best = scores.argmax(dim=1)
-    assert batch.positive[torch.arange(16), best].float().mean() > 0.8
+    right = batch.positive[4:, 4:]  # the scenes stand first
+    assert right[torch.arange(12), scores[4:, 4:].argmax(dim=1)].float().mean() > 0.8

@@ -15,7 +15,6 @@ from trainer.starter.augment import (
     augment,
     limit_band,
     mask,
-    mix,
     tilt,
 )
 
@@ -80,11 +79,3 @@ def test_masks_blank_no_more_than_they_may() -> None:
     assert 1 <= hidden.any(dim=2).sum(dim=1).max() <= 9
     hidden = mask(x, (0, 1), (1, 3), generator()) != x
     assert 1 <= hidden.any(dim=1).sum(dim=1).max() <= 4
-
-
-def test_a_mixture_holds_the_energy_of_both() -> None:
-    one = torch.full((1, 4, 2), -1.0)
-    other = torch.full((1, 4, 2), -9.0)
-    found = mix(one, other, generator())
-    assert (found > one).all()
-    assert found.max() <= -1.0 + torch.log(torch.tensor(1 + 10**0.6)) + 1e-5

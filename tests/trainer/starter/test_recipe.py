@@ -14,6 +14,7 @@ from soundsearch.encoder import Encoder
 from soundsearch.registry import SHIPPED
 from trainer.starter.measure import measure
 from trainer.starter.recipe import StarterConfig, fingerprint_of, make_starter
+from trainer.starter.tagger import Teacher
 
 #: What the shipped encoder must reach on the validation split.
 FLOOR = {
@@ -28,10 +29,13 @@ def made(
     made_data: Path,
     tiny_teacher: Path,
     tiny_config: StarterConfig,
+    made_tagger: Teacher,
 ) -> Path:
     """The folder of a run of the recipe, with the bundle in `out`."""
     folder = tmp_path_factory.mktemp("made")
-    make_starter(made_data, folder / "run", folder / "out", tiny_config, tiny_teacher)
+    make_starter(
+        made_data, folder / "run", folder / "out", tiny_config, tiny_teacher, made_tagger, 0
+    )
     return folder
 
 
@@ -76,7 +80,11 @@ def test_the_card_names_sources_licences_and_numbers(made: Path) -> None:
 
 
 def test_a_second_run_skips_what_is_done_and_a_changed_constant_what_is_not(
-    made: Path, made_data: Path, tiny_teacher: Path, tiny_config: StarterConfig
+    made: Path,
+    made_data: Path,
+    tiny_teacher: Path,
+    tiny_config: StarterConfig,
+    made_tagger: Teacher,
 ) -> None:
     run = made / "run"
 
@@ -84,15 +92,15 @@ def test_a_second_run_skips_what_is_done_and_a_changed_constant_what_is_not(
         return {path.parent.name: path.stat().st_mtime_ns for path in run.glob("*/done.json")}
 
     before = stamps()
-    assert set(before) == {"decode", "teach", "distil", "align"}
-    make_starter(made_data, run, made / "again", tiny_config, tiny_teacher)
+    assert set(before) == {"decode", "scenes", "teach", "distil", "align"}
+    make_starter(made_data, run, made / "again", tiny_config, tiny_teacher, made_tagger, 0)
     assert stamps() == before
     assert (
         EncoderBundle.read(made / "again").fingerprint
         == EncoderBundle.read(made / "out").fingerprint
     )
     longer = tiny_config.with_steps(None, 5)
-    make_starter(made_data, run, made / "longer", longer, tiny_teacher)
+    make_starter(made_data, run, made / "longer", longer, tiny_teacher, made_tagger, 0)
     assert {name for name, stamp in stamps().items() if stamp != before[name]} == {"align"}
     assert (
         EncoderBundle.read(made / "longer").fingerprint
