@@ -4,6 +4,7 @@
     audio.onnx       features (n, n_mels, n_frames) float32 -> embeddings (n, dim) float32
     text.onnx        input_ids, attention_mask (n, n_tokens) int64 -> embeddings (n, dim) float32
     tokenizer.json   a tokenizer of the `tokenizers` library
+    background.npy   embeddings (n, dim) float16 of ordinary sounds, if scores are calibrated
     model_card.md    for people
 
 A new encoder is data: nothing about a particular one stands in the code.
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from soundsearch.audio import AudioConfig
+from soundsearch.audio import ADDED_LATER, AudioConfig
 from soundsearch.errors import BundleError
 from soundsearch.features import FEATURE_KINDS, FeatureConfig
 
@@ -32,6 +33,7 @@ MANIFEST = "bundle.json"
 AUDIO_TOWER = "audio.onnx"
 TEXT_TOWER = "text.onnx"
 TOKENIZER = "tokenizer.json"
+BACKGROUND = "background.npy"
 
 #: Types of fields that JSON knows too: how a person calls them, and what is of them.
 JSON_TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
@@ -67,11 +69,32 @@ class TextConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A rising logistic curve: 1 / (1 + exp(-(slope * z + offset)))."""
+
+    slope: float
+    offset: float
+
+    def __post_init__(self) -> None:
+        if self.slope <= 0:
+            raise ValueError(f"slope must be above 0, not {self.slope}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelevanceConfig:
+    """How cosines become a relevance from 0 to 1 (see `relevance.py`), by the kind of query."""
+
+    text: Curve
+    audio: Curve
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderBundle:
     """The facts of bundle.json. Frozen and complete; `folder` is where the files lie.
 
     dim: length of an embedding. files: name -> SHA-256, for every file but bundle.json.
     results: measured numbers, each with the command that reproduces it.
+    relevance: None where scores are not calibrated, and are cosines; else there is background.npy.
     """
 
     folder: Path = field(compare=False)
@@ -86,6 +109,7 @@ class EncoderBundle:
     provenance: str
     results: Mapping[str, Any]
     files: Mapping[str, str]
+    relevance: RelevanceConfig | None = field(default=None, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if self.dim < 1:
@@ -97,6 +121,8 @@ class EncoderBundle:
             if Path(name).name != name:
                 raise ValueError(f"files may only name files of the bundle's folder, not {name!r}")
             _check_type(f"files.{name}", sha256, str)
+        if self.relevance is not None and BACKGROUND not in self.files:
+            raise ValueError(f"files lacks {BACKGROUND}, which relevance needs")
 
     @classmethod
     def read(cls, folder: Path) -> EncoderBundle:
@@ -128,6 +154,8 @@ class EncoderBundle:
             facts["audio"] = _filled(AudioConfig, facts.get("audio"), "audio")
             facts["features"] = _filled(FEATURE_KINDS[kind], facts.get("features"), "features")
             facts["text"] = _filled(TextConfig, facts.get("text"), "text")
+            if facts.get("relevance") is not None:
+                facts["relevance"] = _filled_relevance(facts["relevance"])
             return _filled(cls, {**facts, "folder": folder}, "bundle")
         except (TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"{path}: {error}") from error
@@ -167,15 +195,14 @@ class EncoderBundle:
         """Write bundle.json into `folder`, aside first and then renamed."""
         facts = {
             "format": BUNDLE_FORMAT,
-            **{
-                f.name: getattr(self, f.name)
-                for f in dataclasses.fields(self)
-                if f.name != "folder"
-            },
+            **_told(self),
             "audio": _told(self.audio),
             "features": {"kind": self.features.kind, **_told(self.features)},
             "text": _told(self.text),
         }
+        del facts["folder"]
+        if self.relevance is not None:
+            facts["relevance"] = dataclasses.asdict(self.relevance)
         aside = self.folder / f".{MANIFEST}"
         aside.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         aside.replace(self.folder / MANIFEST)
@@ -187,8 +214,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _told(config: AudioConfig | FeatureConfig | TextConfig) -> dict[str, Any]:
-    """A config as bundle.json and the fingerprint tell it.
+def _told(config: AudioConfig | FeatureConfig | TextConfig | EncoderBundle) -> dict[str, Any]:
+    """Fields as bundle.json and the fingerprint tell it.
 
     A field that was added later is left out at its default: bundles from before keep their
     fingerprint, which indexes are held to, and versions from before read what does without it.
@@ -222,10 +249,19 @@ def _filled(cls: type[ConfigT], values: Any, where: str) -> ConfigT:
     return cls(**values)
 
 
+def _filled_relevance(values: Any) -> RelevanceConfig:
+    """The section on relevance, with a curve for each kind of query."""
+    if isinstance(values, Mapping):
+        values = {
+            kind: _filled(Curve, curve, f"relevance.{kind}") for kind, curve in values.items()
+        }
+    return _filled(RelevanceConfig, values, "relevance")
+
+
 def _check_type(where: str, value: Any, wanted: Any) -> None:
     """ValueError for a text where a number belongs, and the like; what JSON has no type for passes."""
     choices = get_args(wanted) if isinstance(wanted, UnionType) else (wanted,)
     known = [kind for choice in choices if (kind := get_origin(choice) or choice) in JSON_TYPES]
-    if known and not any(JSON_TYPES[kind][1](value) for kind in known):
+    if len(known) == len(choices) and not any(JSON_TYPES[kind][1](value) for kind in known):
         names = " or ".join(JSON_TYPES[kind][0] for kind in known)
         raise ValueError(f"{where}: expected {names}, found {value!r}")

@@ -45,12 +45,15 @@ def copy_bundle(bundle: EncoderBundle, folder: Path) -> None:
 def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:
     """The bundle an index is pinned to: its own copy, or one of the same fingerprint elsewhere.
 
+    One whose scores are calibrated goes before one whose scores are not: a copy from before that
+    was known embeds alike, and scores no worse with what an installed twin knows.
     own_copy: whether the copy may be it; not where that one is damaged.
     Raises IndexMismatchError naming what was wanted and what there is.
     """
     with store.snapshot() as connection:
         pinned = store.encoder(connection)
-    found = []
+    found: list[str] = []
+    plain: EncoderBundle | None = None
     own = [store.folder / COPY] if own_copy else []
     for candidate in (*own, *bundle_folders()):
         try:
@@ -59,9 +62,15 @@ def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:
             found.append(str(error))
             continue
         complete = all((candidate / name).exists() for name in bundle.files)
-        if bundle.fingerprint == pinned.fingerprint and complete:
+        if bundle.fingerprint != pinned.fingerprint or not complete:
+            missing = "" if complete else " (files are missing)"
+            found.append(f"{PinnedEncoder.of(bundle)}{missing}")
+        elif bundle.relevance is not None:
             return bundle
-        found.append(str(PinnedEncoder.of(bundle)) + ("" if complete else " (files are missing)"))
+        else:
+            plain = plain or bundle
+    if plain is not None:
+        return plain
     raise IndexMismatchError(
         f"{store.folder}: this index was built with {pinned}, which is not at hand; found: "
         f"{'; '.join(found) or 'no encoder'}. Get that bundle back and run: soundsearch repair --model BUNDLE"

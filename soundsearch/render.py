@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from soundsearch.search import Hit, Label
+from soundsearch.search import Fit, Hit, Label
 from soundsearch.store import PinnedEncoder
 
 SCHEMA = 1
@@ -82,7 +82,7 @@ def path_bytes(hits: Iterable[Hit], end: bytes) -> bytes:
 def hits_json(query: Mapping[str, str], encoder: PinnedEncoder, hits: Sequence[Hit]) -> str:
     """Hits with the question they answer."""
     return to_json(
-        {"query": query, "encoder": asdict(encoder), "hits": [asdict(hit) for hit in hits]}
+        {"query": query, "encoder": asdict(encoder), "hits": [_facts(hit) for hit in hits]}
     )
 
 
@@ -92,9 +92,13 @@ def labels_json(audio: str, encoder: PinnedEncoder, labels: Sequence[Label]) -> 
         {
             "query": {"audio": audio},
             "encoder": asdict(encoder),
-            "labels": [asdict(label) for label in labels],
+            "labels": [_facts(label) for label in labels],
         }
     )
+
+
+def _facts(fit: Fit) -> dict[str, Any]:
+    return {**asdict(fit), "score": fit.score}
 
 
 def to_json(facts: Mapping[str, Any]) -> str:

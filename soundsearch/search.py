@@ -19,6 +19,7 @@ from soundsearch.cache import load_vectors
 from soundsearch.encoder import Device, Encoder
 from soundsearch.errors import AudioError, Cause, QueryError
 from soundsearch.pinned import pinned_bundle
+from soundsearch.relevance import Calibration, Kind
 from soundsearch.store import State, Store
 from soundsearch.vectors import VectorIndex
 
@@ -29,35 +30,45 @@ Array = NDArray[np.float32]
 
 #: Windows fetched per wanted recording in the first go; more follow where recordings are long.
 OVER_FETCH = 8
-#: Scores are told (and compared) to this many decimals: float32 sums differ beyond.
+#: Cosines are told (and compared) to this many decimals: float32 sums differ beyond.
 SCORE_DECIMALS = 5
 
 
-@dataclass(frozen=True)
-class Hit:
-    """One recording found, with the window that fits best.
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How well a window of a recording fits a query, and where it lies.
 
-    rank: 1 is best. path: absolute. start_s, end_s: where to listen, in seconds.
-    score: cosine of query and window, in [-1, 1]; higher is better.
+    rank: 1 is best. start_s, end_s: where to listen, in seconds.
+    cosine: of query and window, in [-1, 1]; what is high differs from query to query.
+    relevance: in [0, 1], alike for every query (see `relevance.py`); from 0.5 on it fits. None
+    where the encoder's scores are not calibrated.
     """
 
     rank: int
-    path: Path
     start_s: float
     end_s: float
-    score: float
+    cosine: float
+    relevance: float | None
+
+    @property
+    def score(self) -> float:
+        """The relevance, or the cosine where there is none; higher is better."""
+        return self.cosine if self.relevance is None else self.relevance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit(Fit):
+    """One recording found, with the window that fits best. path: absolute."""
+
+    path: Path
     duration_s: float
 
 
-@dataclass(frozen=True)
-class Label:
+@dataclass(frozen=True, kw_only=True)
+class Label(Fit):
     """One text that `describe` found fitting, with the window it fits best."""
 
-    rank: int
     text: str
-    start_s: float
-    end_s: float
-    score: float
 
 
 class Index:
@@ -78,6 +89,11 @@ class Index:
         return Encoder(pinned_bundle(self.store), self.device)
 
     @functools.cached_property
+    def calibration(self) -> Calibration | None:
+        """What gives hits a relevance, if the encoder has it."""
+        return Calibration.of(self.encoder.bundle)
+
+    @functools.cached_property
     def vectors(self) -> VectorIndex:
         """The embeddings of all windows that may be shown."""
         return load_vectors(self.store)
@@ -95,7 +111,7 @@ class Index:
 
         text: what to hear, in plain words. audio: a file, indexed or not; it is not among its own
         hits. Exactly one of the two. top_k: at most so many hits, 1 or more. min_score: leave out
-        lower ones. below: only recordings in this folder.
+        hits whose `score` is lower. below: only recordings in this folder.
         Ties stand in the order in which the recordings were indexed.
         Raises QueryError for a query that cannot be asked, AudioError for unusable audio.
         """
@@ -105,15 +121,16 @@ class Index:
             raise QueryError("a search needs either a text or a recording")
         with self.store.snapshot() as connection:
             itself = None
-            if text is not None:
-                query = self._embed_text(text)
-            else:
-                assert audio is not None
+            kind: Kind = "audio"
+            if audio is not None:
                 itself, query = self._embed_audio(connection, Path(audio))
+            else:
+                assert text is not None
+                kind, query = "text", self._embed_text(text)
             among = None
             if below is not None:
                 among = self.store.window_ids(connection, Path(below).resolve())
-            return self._hits(connection, query, top_k, min_score, among, itself)
+            return self._hits(connection, kind, query, top_k, min_score, among, itself)
 
     def describe(
         self, audio: str | Path, texts: Sequence[str], *, top_k: int = 10, as_labels: bool = False
@@ -142,6 +159,7 @@ class Index:
     def _hits(
         self,
         connection: Connection,
+        kind: Kind,
         query: Array,
         top_k: int,
         min_score: float | None,
@@ -152,34 +170,48 @@ class Index:
         n_all = len(self.vectors) if among is None else len(among)
         n_windows = OVER_FETCH * (top_k + 1)
         while True:
-            ids, cosines = self.vectors.search(query, min(n_windows, n_all), among)
-            scores = cosines.astype(np.float64).round(SCORE_DECIMALS)
+            ids, found = self.vectors.search(query, min(n_windows, n_all), among)
+            cosines = found.astype(np.float64).round(SCORE_DECIMALS)
             rows = self.store.describe_windows(connection, ids)
             best: dict[int, tuple[float, Row[Any]]] = {}
-            for window_id, score in sorted(
-                zip(ids, scores, strict=True), key=lambda x: (-x[1], x[0])
+            for window_id, cosine in sorted(
+                zip(ids, cosines, strict=True), key=lambda x: (-x[1], x[0])
             ):
                 row = rows.get(int(window_id))  # None: gone since the vectors were loaded
                 if row is not None and row.recording_id != itself:
-                    best.setdefault(row.recording_id, (float(score), row))
+                    best.setdefault(row.recording_id, (float(cosine), row))
             ranked = sorted(best.values(), key=lambda hit: (-hit[0], hit[1].recording_id))[:top_k]
-            enough = len(ranked) == top_k and (ranked[-1][0] > scores[-1])
-            too_low = min_score is not None and len(scores) > 0 and scores[-1] < min_score
+            enough = len(ranked) == top_k and (ranked[-1][0] > cosines[-1])
+            too_low = (
+                min_score is not None
+                and len(cosines) > 0
+                and self._scores(kind, query, cosines[-1:])[0] < min_score
+            )
             if enough or too_low or n_windows >= n_all:
                 break
             n_windows *= 4
+        scores = self._scores(kind, query, np.array([cosine for cosine, _ in ranked]))
         return [
             Hit(
-                rank,
-                Path(row.root, row.relative_path),
-                row.start_s,
-                row.end_s,
-                score,
-                row.duration_s,
+                rank=rank,
+                path=Path(row.root, row.relative_path),
+                start_s=row.start_s,
+                end_s=row.end_s,
+                cosine=cosine,
+                relevance=None if self.calibration is None else float(score),
+                duration_s=row.duration_s,
             )
-            for rank, (score, row) in enumerate(ranked, start=1)
+            for rank, ((cosine, row), score) in enumerate(zip(ranked, scores, strict=True), start=1)
             if min_score is None or score >= min_score
         ]
+
+    def _scores(
+        self, kind: Kind, query: Array, cosines: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """What cosines (m,) to a query count: their relevance, or themselves; (m,) float64."""
+        if self.calibration is None:
+            return cosines
+        return self.calibration.relevance(kind, query, cosines).round(SCORE_DECIMALS)
 
     def close(self) -> None:
         """Close the database."""
@@ -202,6 +234,8 @@ def describe(
 ) -> list[Label]:
     """The texts that fit a recording best, each with the window it fits best.
 
+    Each text is a query of its own: where the encoder is calibrated, texts are ranked by
+    relevance, so that one that lies near to every sound does not come first everywhere.
     as_labels: the texts are bare labels, to be put into the encoder's prompt first.
     Raises AudioError for unusable audio.
     """
@@ -211,17 +245,22 @@ def describe(
     prompt = encoder.bundle.text.prompt if as_labels else "{}"
     text_embeddings = encoder.embed_text([prompt.replace("{}", text) for text in texts])
     cosines = (embeddings @ text_embeddings.T).astype(np.float64)  # (n_windows, n_texts)
-    scores = cosines.round(SCORE_DECIMALS)
-    best_windows = scores.argmax(axis=0)
-    best_scores = scores.max(axis=0)
-    order = np.argsort(-best_scores, kind="stable")[:top_k]
+    cosines = cosines.round(SCORE_DECIMALS)
+    best_windows = cosines.argmax(axis=0)
+    best = cosines.max(axis=0)
+    calibration = Calibration.of(encoder.bundle)
+    scores = best
+    if calibration is not None:
+        scores = calibration.relevance("text", text_embeddings, best[:, None]).ravel()
+    order = np.argsort(-scores, kind="stable")[:top_k]
     return [
         Label(
             rank=rank,
             text=texts[i],
             start_s=spans[best_windows[i]][0],
             end_s=spans[best_windows[i]][1],
-            score=float(best_scores[i]),
+            cosine=float(best[i]),
+            relevance=None if calibration is None else round(float(scores[i]), SCORE_DECIMALS),
         )
         for rank, i in enumerate(order, start=1)
     ]

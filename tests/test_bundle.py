@@ -11,9 +11,10 @@ import pytest
 
 from soundsearch import registry
 from soundsearch.audio import AudioConfig
-from soundsearch.bundle import EncoderBundle, TextConfig
+from soundsearch.bundle import BACKGROUND, EncoderBundle, TextConfig
 from soundsearch.errors import BundleError
 from soundsearch.features import KaldiFbank, StftLogMel
+from tests.calibrated import CURVES, calibrate
 from tests.tiny_encoder import write_tiny_bundle
 
 Facts = dict[str, Any]
@@ -64,6 +65,26 @@ def test_what_is_written_is_read(tiny: EncoderBundle, features: KaldiFbank | Stf
         "text.onnx",
         "tokenizer.json",
     ]
+
+
+def test_calibration_is_written_and_read(tiny: EncoderBundle) -> None:
+    assert tiny.relevance is None
+    assert "relevance" not in json.loads((tiny.folder / "bundle.json").read_text())
+
+    calibrated = calibrate(tiny)
+
+    assert EncoderBundle.read(tiny.folder) == calibrated != tiny
+    facts = json.loads((tiny.folder / "bundle.json").read_text())
+    assert facts["relevance"] == {
+        "text": {"slope": 2.0, "offset": -4.0},
+        "audio": {"slope": 1.5, "offset": -1.0},
+    }
+    assert calibrated.file(BACKGROUND) == tiny.folder / "background.npy"
+
+
+def test_no_calibration_may_be_spelt_out(tiny: EncoderBundle) -> None:
+    _edit(tiny, _set("relevance", to=None))
+    assert EncoderBundle.read(tiny.folder) == tiny
 
 
 def test_a_folder_without_a_bundle(tmp_path: Path) -> None:
@@ -171,7 +192,35 @@ def test_a_bundle_with_a_fault(
     assert str(tiny.folder / "bundle.json") in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_set("relevance", to=[]), "relevance: expected an object, found list"),
+        (_set("relevance", "speech", to={}), "relevance.speech.slope: missing"),
+        (_set("relevance", "audios", to={"slope": 1, "offset": 0}), "did you mean audio?"),
+        (_drop("relevance", "audio"), "relevance.audio: missing"),
+        (_set("relevance", "text", to=1), "relevance.text: expected an object, found int"),
+        (_drop("relevance", "text", "offset"), "relevance.text.offset: missing"),
+        (_set("relevance", "text", "slope", to=0), "slope must be above 0, not 0"),
+        (_set("relevance", "text", "slope", to="1"), "text.slope: expected a number, found '1'"),
+        (_drop("files", "background.npy"), "files lacks background.npy, which relevance needs"),
+    ],
+)
+def test_a_calibration_with_a_fault(
+    tiny: EncoderBundle, change: Callable[[Facts], Any], message: str
+) -> None:
+    _edit(calibrate(tiny), change)
+    with pytest.raises(BundleError, match=re.escape(message)):
+        EncoderBundle.read(tiny.folder)
+
+
 # ---- the fingerprint
+
+
+def test_calibration_leaves_the_fingerprint(tiny: EncoderBundle) -> None:
+    calibrated = calibrate(tiny)
+    assert calibrated.relevance == CURVES
+    assert calibrated.fingerprint == tiny.fingerprint
 
 
 @pytest.mark.parametrize(

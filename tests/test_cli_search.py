@@ -12,6 +12,7 @@ import pytest
 from soundsearch.bundle import EncoderBundle
 from soundsearch.vocabulary import load_vocabulary
 from tests import program
+from tests.calibrated import calibrate
 from tests.conftest import Run
 from tests.sounds import tone, write
 from tests.tiny_encoder import BAND_HZ, WORDS
@@ -82,8 +83,9 @@ def test_the_json_of_a_query(soundsearch: Run, library: Path, tiny: EncoderBundl
             "dim": 8,
         },
     }
-    assert 0.9 < hit.pop("score") <= 1
+    assert 0.9 < hit.pop("score") == hit.pop("cosine") <= 1
     assert hit == {
+        "relevance": None,
         "rank": 1,
         "path": str(library / "high" / "beep.wav"),
         "start_s": 0.0,
@@ -146,6 +148,34 @@ def test_min_score(soundsearch: Run) -> None:
         "no recording fits; try other words, a lower --min-score or a wider --root\n"
     )
     assert soundsearch("query", "hum", "--min-score", 2, code=2).stdout == ""
+
+
+# ---- relevance
+
+NOTE = "nothing fits well, no score reaches 0.5; the nearest are shown\n"
+
+
+def test_a_calibrated_encoder_says_when_nothing_fits_well(
+    soundsearch: Run, tiny: EncoderBundle, library: Path, tmp_path: Path
+) -> None:
+    calibrate(tiny)  # the index from before profits
+    result = soundsearch("query", "hum", "--json")
+    hits = json.loads(result.stdout)["hits"]
+    assert [hit["score"] for hit in hits] == [hit["relevance"] for hit in hits]
+    assert hits[0]["score"] > 0.5 > hits[1]["score"]
+    assert hits[0]["cosine"] > 0.9
+    assert result.stderr == ""
+    assert soundsearch("query", "hum", "-k", 1).stdout.split()[1] == f"{hits[0]['score']:.3f}"
+    assert names(soundsearch("query", "hum", "--min-score", 0.5, "--paths").stdout) == ["hum.wav"]
+
+    result = soundsearch("query", "hum", "--root", library / "high", "--paths")
+    assert len(names(result.stdout)) == 4 and result.stderr == NOTE
+    result = soundsearch("query", "hum", "--root", library / "high", "--min-score", 0.5)
+    assert result.stdout == "" and result.stderr.startswith("no recording fits; ")
+
+    write(tmp_path / "mine.wav", tone(BAND_HZ[1]))
+    assert soundsearch("similar", "mine.wav").stderr == ""
+    assert soundsearch("similar", "mine.wav", "--root", library / "high").stderr == NOTE
 
 
 def test_root(soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +393,15 @@ def test_describe_tells_where(soundsearch: Run, tmp_path: Path) -> None:
     assert facts["schema"] == 1
     assert facts["query"] == {"audio": str(tmp_path / "two.wav")}
     assert set(facts["encoder"]) == {"name", "version", "fingerprint", "dim"}
-    assert set(labels["hiss"]) == {"rank", "text", "start_s", "end_s", "score"}
+    assert set(labels["hiss"]) == {
+        "rank",
+        "text",
+        "start_s",
+        "end_s",
+        "score",
+        "cosine",
+        "relevance",
+    }
     assert labels["rumble"]["start_s"] < 1.5 <= labels["hiss"]["start_s"]
 
 

@@ -19,9 +19,11 @@ from soundsearch.bundle import EncoderBundle, TextConfig
 from soundsearch.encoder import Encoder
 from soundsearch.errors import AudioError, Cause, QueryError, SoundsearchError, StoreError
 from soundsearch.pinned import create_index
+from soundsearch.relevance import Calibration, Kind
 from soundsearch.search import SCORE_DECIMALS, Hit, Index, describe
 from soundsearch.store import FileFacts, Indexed, Store
 from tests import sounds
+from tests.calibrated import calibrate
 from tests.filled_store import put, recording, unit
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.tiny_encoder import BAND_HZ, WORDS, write_tiny_bundle
@@ -116,7 +118,8 @@ def test_a_search_is_brute_force_over_all_windows(
         assert [hit.rank for hit in hits] == list(range(1, len(expected) + 1))
         assert [hit.start_s for hit in hits] == [float(window) for _, _, window in expected]
         for hit, (score, recording_id, _) in zip(hits, expected, strict=True):
-            assert hit.score == pytest.approx(score, abs=2e-5)
+            assert hit.score == hit.cosine == pytest.approx(score, abs=2e-5)
+            assert hit.relevance is None
             assert hit.end_s == hit.start_s + 1
             assert hit.duration_s == len(stored[recording_id][1])
 
@@ -167,6 +170,64 @@ def test_min_score_keeps_what_reaches_it(store: Store) -> None:
     assert len(index.search(text="hum", min_score=scores[1])) == 2
     assert len(index.search(text="hum", min_score=scores[1] + 1e-5)) == 1
     assert index.search(text="hum", min_score=1.01) == []
+
+
+# ---- relevance
+
+
+@pytest.fixture
+def relevant(tmp_path: Path, tiny: EncoderBundle) -> Iterator[Store]:
+    """An index of the calibrated encoder, with sounds that are `hum` more and less."""
+    with contextlib.closing(create_index(tmp_path / "index", calibrate(tiny))) as made:
+        for sureness in (0.9, 0.1, 0.7, 0.3, 1.0, 0.5):
+            put(made, ROOT, f"{sureness}.wav", [_towards("hum", sureness)])
+        yield made
+
+
+def _relevance(index: Index, kind: Kind, query: Array, hits: Sequence[Hit]) -> list[float]:
+    assert index.calibration is not None
+    cosines = np.array([hit.cosine for hit in hits])
+    return index.calibration.relevance(kind, query, cosines).tolist()
+
+
+def test_a_calibrated_encoder_scores_by_relevance_and_ranks_as_before(
+    relevant: Store,
+) -> None:
+    index = Index(relevant)
+    hits = index.search(text="hum")
+    query = index.encoder.embed_text(["hum"])[0]
+
+    assert _names(hits) == [f"{x}.wav" for x in (1.0, 0.9, 0.7, 0.5, 0.3, 0.1)]
+    assert [h.score for h in hits] == [h.relevance for h in hits]
+    assert [h.score for h in hits] == pytest.approx(
+        _relevance(index, "text", query, hits), abs=1e-5
+    )
+    assert [h.cosine for h in hits] == sorted([h.cosine for h in hits], reverse=True)
+    assert hits[0].cosine == pytest.approx(1.0, abs=1e-4)
+    assert hits[0].score > 0.5 > hits[-1].score  # the curve is met on both sides
+
+
+@pytest.mark.parametrize("over_fetch", [1, 8])
+def test_min_score_is_held_against_relevance(
+    relevant: Store, monkeypatch: pytest.MonkeyPatch, over_fetch: int
+) -> None:
+    monkeypatch.setattr(search_module, "OVER_FETCH", over_fetch)
+    index = Index(relevant)
+    hits = index.search(text="hum")
+    for top_k in (1, 3, 10):
+        for least in (0.0, *(hit.score for hit in hits), 1.0):
+            expected = [hit for hit in hits[:top_k] if hit.score >= least]
+            assert index.search(text="hum", top_k=top_k, min_score=least) == expected
+
+
+def test_a_recording_asks_by_a_curve_of_its_own(relevant: Store, tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "query.wav", sounds.tone(BAND_HZ[1]))
+    index = Index(relevant)
+    hits = index.search(audio=path)
+    query = index.encoder.embed_file(path)[1][0]
+    as_audio = _relevance(index, "audio", query, hits)
+    assert [hit.score for hit in hits] == pytest.approx(as_audio, abs=1e-5)
+    assert as_audio != pytest.approx(_relevance(index, "text", query, hits), abs=1e-3)
 
 
 # ---- what may be shown
@@ -364,9 +425,38 @@ def test_labels_go_through_the_prompt(tiny: EncoderBundle, tmp_path: Path) -> No
     assert label.text == "unheard" and label.score > bare.score + 0.2
 
 
+def test_a_text_near_to_everything_does_not_describe_everything(
+    tiny: EncoderBundle, tmp_path: Path
+) -> None:
+    path = sounds.write(tmp_path / "a.wav", sounds.tone(BAND_HZ[6]) + sounds.noise())
+    # All eight words at once lie near to any sound, and no nearer to this one.
+    texts = [" ".join(WORDS), "hum", "squeak"]
+    plain = describe(Encoder(tiny, "cpu"), path, texts)
+    assert [label.relevance for label in plain] == [None] * 3
+
+    calibrated = calibrate(tiny)
+    labels = describe(Encoder(calibrated, "cpu"), path, texts)
+
+    cosines = {label.text: label.cosine for label in plain}
+    assert {label.text: label.cosine for label in labels} == cosines
+    by_cosine = sorted(texts, key=lambda text: -cosines[text])
+    assert [label.text for label in plain] == by_cosine
+    calibration = Calibration.of(calibrated)
+    assert calibration is not None
+    queries = Encoder(calibrated, "cpu").embed_text(texts)
+    column = np.array([[cosines[text]] for text in texts])
+    expected = dict(zip(texts, calibration.relevance("text", queries, column)[:, 0], strict=True))
+    by_relevance = sorted(texts, key=lambda text: -expected[text])
+    assert [label.text for label in labels] == by_relevance != by_cosine
+    assert [label.score for label in labels] == pytest.approx(
+        [expected[text] for text in by_relevance], abs=1e-5
+    )
+
+
 def test_no_words_describe_nothing(tiny: EncoderBundle, tmp_path: Path) -> None:
     path = sounds.write(tmp_path / "a.wav", sounds.noise())
     assert describe(Encoder(tiny, "cpu"), path, []) == []
+    assert describe(Encoder(calibrate(tiny), "cpu"), path, []) == []
     with pytest.raises(QueryError, match="top_k is 0"):
         describe(Encoder(tiny, "cpu"), path, WORDS, top_k=0)
 

@@ -18,7 +18,12 @@ Null = Annotated[
     bool, typer.Option("-0", "--null", help="Like --paths, with a zero byte after each (xargs -0).")
 ]
 MinScore = Annotated[
-    float | None, typer.Option(min=-1.0, max=1.0, help="Leave out hits with a lower score.")
+    float | None,
+    typer.Option(
+        min=-1.0,
+        max=1.0,
+        help="Leave out hits with a lower score; from 0.5 on a hit fits, if the encoder is calibrated.",
+    ),
 ]
 Below = Annotated[
     Path | None,
@@ -43,7 +48,8 @@ def query(
 ) -> None:
     """Find recordings by words.
 
-    Prints rank, score (cosine, higher is better), the seconds to listen at, and the path.
+    Prints rank, score, the seconds to listen at, and the path. The score goes from 0 to 1 and
+    means the same for every query; of an encoder that is not calibrated, it is the cosine.
 
     Example: soundsearch query "dog barking in rain" -k 5
     """
@@ -67,6 +73,8 @@ def similar(
     json: Json = False,
 ) -> None:
     """Find recordings that sound like this one.
+
+    Prints what `query` prints.
 
     Example: soundsearch similar takes/door_03.wav
     """
@@ -124,6 +132,7 @@ def _opened(index: Path | None, device: Device) -> Index:
 def _print_hits(
     opened: Index, asked: dict[str, str], hits: list[Hit], paths: bool, null: bool, json: bool
 ) -> None:
+    from soundsearch.relevance import FITS
     from soundsearch.render import hit_lines, hits_json, path_bytes
 
     if json:
@@ -140,5 +149,10 @@ def _print_hits(
             "nothing is indexed yet; add a folder with: soundsearch index FOLDER"
             if empty
             else "no recording fits; try other words, a lower --min-score or a wider --root",
+            err=True,
+        )
+    elif hits[0].relevance is not None and hits[0].relevance < FITS:
+        typer.echo(
+            f"nothing fits well, no score reaches {FITS}; the nearest are shown",
             err=True,
         )

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from soundsearch.bundle import BACKGROUND, EncoderBundle
+from soundsearch.encoder import Encoder
+from soundsearch.errors import SoundsearchError
+from soundsearch.relevance import Calibration
+from tests import sounds
+from tests.tiny_encoder import BAND_HZ, WORDS
+from trainer.data.manifests import Clip
+from trainer.starter.calibrate import (
+    Library,
+    ask,
+    calibrate,
+    draw_background,
+    embed_clips,
+    fit_curve,
+    separation,
+)
+
+Array = NDArray[np.float32]
+
+
+def _clip(path: Path, caption: str) -> Clip:
+    return Clip(path=path, caption=caption, tags=(), split="valid", source="", licence="")
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Clip]:
+    """A second of a tone and one of another, three windows each; and a file that is no sound."""
+    (tmp_path / "broken.wav").write_text("no sound")
+    made = [_clip(tmp_path / "broken.wav", "hum")]
+    for i, word in enumerate(WORDS):
+        both = np.concatenate([sounds.tone(BAND_HZ[i]), sounds.tone(1.08 * BAND_HZ[i])])
+        made.append(_clip(sounds.write(tmp_path / f"{word}.wav", both), word))
+    return made
+
+
+# ---- embedding
+
+
+def test_recordings_become_a_library(tiny: EncoderBundle, clips: list[Clip]) -> None:
+    encoder = Encoder(tiny, "cpu")
+    library = embed_clips(encoder, clips)
+    assert library.captions.tolist() == list(WORDS)
+    assert library.owners.tolist() == sorted([*range(8)] * 3)
+    np.testing.assert_array_equal(
+        library.embeddings[library.owners == 2], encoder.embed_file(clips[3].path)[1]
+    )
+    with pytest.raises(SoundsearchError, match="none of 1 recordings can be embedded"):
+        embed_clips(encoder, clips[:1])
+
+
+def test_a_background_is_one_window_a_recording(tiny: EncoderBundle, clips: list[Clip]) -> None:
+    encoder = Encoder(tiny, "cpu")
+    library = embed_clips(encoder, clips)
+    windows = library.embeddings.astype(np.float16)
+
+    drawn = draw_background(encoder, clips, seed=3)
+
+    assert drawn.dtype == np.float16
+    places = [int(np.flatnonzero((windows == row).all(axis=1))[0]) for row in drawn]
+    assert sorted(library.owners[places].tolist()) == list(range(8))
+    assert len({place % 3 for place in places}) > 1  # not always the first window
+    np.testing.assert_array_equal(drawn, draw_background(encoder, clips, seed=3))
+    assert not np.array_equal(drawn, draw_background(encoder, clips, seed=4))
+    assert draw_background(encoder, clips, seed=3, n=5).shape == (5, 8)
+    with pytest.raises(SoundsearchError, match="2 recordings or more, 1 of 2 can be used"):
+        draw_background(encoder, clips[:2], seed=3)
+
+
+# ---- asking
+
+
+class _ByWord(Encoder):
+    """Texts as given, without a tower."""
+
+    def __init__(self, bundle: EncoderBundle, vectors: dict[str, Array]) -> None:
+        super().__init__(bundle, "cpu")
+        self._vectors = vectors
+
+    def embed_text(self, texts, *, normalise=True):  # type: ignore[no-untyped-def]
+        return np.stack([self._vectors[text] for text in texts])
+
+
+def test_captions_and_recordings_ask(tiny: EncoderBundle) -> None:
+    """Three recordings, the first of two windows; two of them are called the same."""
+    library = Library(
+        np.array(["b", "a", "b"]),
+        np.float32([[1, 0], [0, 1], [0.6, 0.8], [0.8, 0.6]]),
+        np.array([0, 0, 1, 2]),
+    )
+    encoder = _ByWord(tiny, {"a": np.float32([1, 0]), "b": np.float32([0, 1])})
+
+    text, audio = ask(encoder, library)
+
+    assert (text.kind, audio.kind) == ("text", "audio")
+    np.testing.assert_allclose(text.cosines, [[1, 0.6, 0.8], [1, 0.8, 0.6]], rtol=1e-6)
+    assert text.right.tolist() == [[False, True, False], [True, False, True]]
+    half = 0.5**0.5
+    np.testing.assert_allclose(audio.queries, [[half, half], [0.8, 0.6]], rtol=1e-6)
+    np.testing.assert_allclose(
+        audio.cosines, [[-np.inf, 1.4 * half, 1.4 * half], [0.8, 0.96, -np.inf]], rtol=1e-6
+    )
+    assert audio.right.tolist() == [[False, False, True], [True, False, False]]
+
+
+# ---- fitting
+
+
+@given(st.lists(st.tuples(st.floats(-6, 6), st.booleans()), min_size=2, max_size=40))
+def test_a_curve_balances_right_and_wrong(pairs: list[tuple[float, bool]]) -> None:
+    z = np.array([x for x, _ in pairs]).round(3)
+    is_right = np.array([y for _, y in pairs])
+
+    curve = fit_curve(z, is_right)
+
+    if curve is None:
+        lower = is_right.all() or not is_right.any() or z.std() == 0
+        assert lower or z[is_right].mean() <= z[~is_right].mean() + 1e-3 * z.std()
+        return
+    told = 1 / (1 + np.exp(-np.clip(curve.slope * z + curve.offset, -700, 700)))
+    surplus = 0.5 * (told[is_right] - 1).mean() + 0.5 * told[~is_right].mean()
+    moment = (
+        0.5 * ((told[is_right] - 1) * z[is_right]).mean()
+        + 0.5 * (told[~is_right] * z[~is_right]).mean()
+    )
+    # At the best curve both vanish, but for the ridge and for rounding.
+    assert abs(surplus) < 0.02 and abs(moment - surplus * z.mean()) < 0.05 * max(1.0, z.std())
+
+
+def test_half_lies_where_right_and_wrong_are_equally_likely() -> None:
+    rng = np.random.default_rng(0)
+    right, wrong = rng.normal(4, 1, 20_000), rng.normal(2, 1, 80_000)
+    is_right = np.arange(100_000) < 20_000
+    curve = fit_curve(np.concatenate([right, wrong]), is_right)
+    assert curve is not None  # of two such bells the log odds are 2 z - 6
+    assert curve.slope == pytest.approx(2, rel=0.03)
+    assert curve.offset == pytest.approx(-6, rel=0.03)
+
+
+def test_what_does_not_tell_right_from_wrong_has_no_curve() -> None:
+    z = np.array([1.0, 2, 3, 4])
+    assert fit_curve(z, np.array([True, True, False, False])) is None
+    assert fit_curve(z, np.ones(4, bool)) is None
+    assert fit_curve(z, np.zeros(4, bool)) is None
+    assert fit_curve(np.ones(4), np.array([True, False, True, False])) is None
+    separable = fit_curve(z, np.array([False, False, True, True]))
+    assert separable is not None and np.isfinite([separable.slope, separable.offset]).all()
+
+
+# ---- the whole
+
+
+def _library(n_odd: int) -> tuple[dict[str, Array], Library]:
+    """Twelve captions with two recordings each; those of the first n_odd resemble nothing."""
+    rng = np.random.default_rng(1)
+    vectors = {}
+    rows = []
+    for i in range(12):
+        vector = rng.normal(size=8)
+        vectors[f"caption {i:02}"] = (vector / np.linalg.norm(vector)).astype(np.float32)
+        for _ in range(2):
+            noise = rng.normal(size=8)
+            rows.append(noise if i < n_odd else vector + 0.1 * noise)
+    embeddings = np.stack(rows)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    captions = np.repeat(sorted(vectors), 2)
+    return vectors, Library(captions, embeddings.astype(np.float32), np.arange(24))
+
+
+def _background() -> NDArray[np.float16]:
+    rows = np.random.default_rng(2).normal(size=(200, 8))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+
+
+def test_a_bundle_is_calibrated(tiny: EncoderBundle) -> None:
+    vectors, library = _library(n_odd=5)
+    encoder = _ByWord(tiny, vectors)
+    assert separation(encoder, library) == {}
+
+    bundle = calibrate(encoder, library, _background())
+
+    assert bundle == EncoderBundle.read(tiny.folder) and bundle.relevance is not None
+    assert bundle.fingerprint == tiny.fingerprint
+    assert dataclasses.replace(bundle, relevance=None, files=tiny.files) == tiny
+    calibration = Calibration.of(bundle)
+    assert calibration is not None
+    np.testing.assert_array_equal(calibration.background, _background())
+
+    told = separation(_ByWord(bundle, vectors), library)
+
+    assert set(told) == {
+        f"{kind}: {name}"
+        for kind in ("text", "audio")
+        for name in (
+            "best hit scores 0.5 or more",
+            "the same, right recordings taken out",
+            "best hit is right where it scores 0.5 or more",
+            "best hit is right where it scores less",
+        )
+    }
+    for asked in ask(encoder, library):
+        scores = calibration.relevance(asked.kind, asked.queries, asked.cosines)
+        fits, right, alone = [], [], []
+        for row, wanted in zip(scores, asked.right, strict=True):
+            fits.append(row.max() >= 0.5)
+            right.append(wanted[row.argmax()])
+            alone.append(max(row[~wanted]) >= 0.5)
+        assert 0 < sum(fits) < len(fits)
+        where = [r for r, f in zip(right, fits, strict=True) if f]
+        elsewhere = [r for r, f in zip(right, fits, strict=True) if not f]
+        expected = (fits, alone, where, elsewhere)
+        found = [value for name, value in told.items() if name.startswith(asked.kind)]
+        assert found == pytest.approx([np.mean(x) for x in expected], abs=1e-4)
+        assert np.mean(where) > 0.8 > 0.3 > np.mean(elsewhere)
+
+
+def test_a_bundle_that_cannot_tell_stays_as_it_is(
+    tiny: EncoderBundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    vectors, library = _library(n_odd=0)
+    alone = dataclasses.replace(
+        library, captions=np.array([f"caption {i % 12:02}" for i in range(24)])
+    )
+    unique = Library(library.captions[::2], library.embeddings[::2], np.arange(12))
+    before = (tiny.folder / "bundle.json").read_bytes()
+    for useless in (alone, unique):  # nothing is right; no two have one caption
+        caplog.clear()
+        assert calibrate(_ByWord(tiny, vectors), useless, _background()) == tiny
+        assert "stays without calibration" in caplog.text
+    assert (tiny.folder / "bundle.json").read_bytes() == before
+    assert not (tiny.folder / BACKGROUND).exists()

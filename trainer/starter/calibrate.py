@@ -1,0 +1,220 @@
+"""Scores from 0 to 1 for a finished bundle: its background and its two curves.
+
+The validation recordings are a library. Each of their captions asks it, and so does each recording
+that shares its caption with another. A hit is right if it has the caption asked for. What counts
+is the best hit of each query, as standard deviations above the query's mean over the background
+(`soundsearch/relevance.py`). A logistic regression, right and wrong best hits weighing alike in
+all, tells the two apart: where it says 0.5, a right best hit is as likely as the best mistake.
+
+Best hits are compared with best hits: the best of many mistakes often beats a right recording
+that is not found, so a curve that held all right recordings against them could fall.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.bundle import BACKGROUND, Curve, EncoderBundle, RelevanceConfig, sha256_of
+from soundsearch.encoder import Encoder
+from soundsearch.errors import AudioError, SoundsearchError
+from soundsearch.relevance import FITS, Calibration, Kind, standardise
+from trainer.data.manifests import Clip
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[np.float32]
+
+#: Windows in a background, one of a recording.
+N_BACKGROUND = 1024
+#: Keeps the curve finite where one number tells all right hits from all wrong ones.
+RIDGE = 1e-3
+N_NEWTON_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Library:
+    """Recordings with captions, embedded.
+
+    captions: (n,) texts. embeddings: (n_windows, dim) float32. owners: (n_windows,) the place of
+    each window's recording in captions.
+    """
+
+    captions: NDArray[np.str_]
+    embeddings: Array
+    owners: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Queries of one kind and what a library answers.
+
+    queries: (n, dim) float32. cosines: (n, n_recordings), each recording's best window; -inf for
+    a query's own recording. right: (n, n_recordings) bool, whether it has the caption asked for.
+    """
+
+    kind: Kind
+    queries: Array
+    cosines: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+
+def embed_clips(encoder: Encoder, clips: Sequence[Clip]) -> Library:
+    """All windows of the recordings; those that cannot be used are left out.
+
+    Raises SoundsearchError if none can be used.
+    """
+    captions, embeddings = [], []
+    for clip in clips:
+        try:
+            _, found = encoder.embed_file(clip.path)
+        except AudioError:
+            continue
+        captions.append(clip.caption)
+        embeddings.append(found)
+    if not captions:
+        raise SoundsearchError(f"none of {len(clips)} recordings can be embedded; give others")
+    owners = np.repeat(np.arange(len(captions)), [len(found) for found in embeddings])
+    return Library(np.array(captions), np.concatenate(embeddings), owners)
+
+
+def draw_background(
+    encoder: Encoder, clips: Sequence[Clip], seed: int, n: int = N_BACKGROUND
+) -> NDArray[np.float16]:
+    """One window each of n recordings, drawn from those that can be used: (n, dim) float16.
+
+    Of fewer recordings, all. Raises SoundsearchError if there are not two.
+    """
+    rng = np.random.default_rng(seed)
+    drawn: list[Array] = []
+    for place in rng.permutation(len(clips)):
+        if len(drawn) == n:
+            break
+        try:
+            _, embeddings = encoder.embed_file(clips[place].path)
+        except AudioError:
+            continue
+        drawn.append(embeddings[rng.integers(len(embeddings))])
+    if len(drawn) < 2:
+        raise SoundsearchError(
+            f"a background needs 2 recordings or more, {len(drawn)} of {len(clips)} can be used"
+        )
+    return np.stack(drawn).astype(np.float16)
+
+
+def ask(encoder: Encoder, library: Library) -> list[Asked]:
+    """What the library answers to its captions, and to its recordings whose caption others have."""
+    captions = library.captions
+    texts = np.array(sorted(set(captions.tolist())))
+    words = encoder.embed_text(texts.tolist())
+    said = Asked("text", words, _best_windows(words, library), texts[:, None] == captions)
+
+    counts = Counter(captions.tolist())
+    asking = np.flatnonzero([counts[caption] > 1 for caption in captions.tolist()])
+    sounds = np.zeros((len(asking), library.embeddings.shape[1]), np.float32)
+    for row, recording in enumerate(asking):
+        mean = library.embeddings[library.owners == recording].mean(axis=0)
+        sounds[row] = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    cosines = _best_windows(sounds, library)
+    right = captions[asking][:, None] == captions
+    itself = np.arange(len(asking)), asking
+    cosines[itself], right[itself] = -np.inf, False
+    return [said, Asked("audio", sounds, cosines, right)]
+
+
+def fit_curve(z: NDArray[np.float64], is_right: NDArray[np.bool_]) -> Curve | None:
+    """The logistic curve that tells right from wrong by z, both (n,); both sides weigh alike.
+
+    None if there is no such curve: all are right, none is, or the right ones do not lie higher.
+    """
+    n_right = int(is_right.sum())
+    if n_right in (0, len(z)) or z.std() == 0:
+        return None
+    weights = np.where(is_right, 0.5 / n_right, 0.5 / (len(z) - n_right))
+    centre, spread = float(z.mean()), float(z.std())
+    x = np.stack([(z - centre) / spread, np.ones_like(z)])  # (2, n)
+    curve = np.zeros(2)
+    for _ in range(N_NEWTON_STEPS):
+        p = np.exp(-np.logaddexp(0.0, -(curve @ x)))
+        gradient = x @ (weights * (p - is_right)) + RIDGE * curve
+        hessian = (x * (weights * p * (1.0 - p))) @ x.T + RIDGE * np.eye(2)
+        curve -= np.linalg.solve(hessian, gradient)
+    slope = float(curve[0]) / spread
+    if slope <= 0:
+        return None
+    return Curve(slope=round(slope, 4), offset=round(float(curve[1]) - slope * centre, 4))
+
+
+def calibrate(encoder: Encoder, library: Library, background: NDArray[np.float16]) -> EncoderBundle:
+    """Fit the curves, write background.npy and bundle.json; returns the bundle as it is now.
+
+    library: of the validation split. background: (n, dim), of the training split. A bundle whose
+    scores do not tell right from wrong stays as it is, and the log says so.
+    """
+    bundle = encoder.bundle
+    curves = {}
+    for asked in ask(encoder, library):
+        z = standardise(asked.queries, asked.cosines, background.astype(np.float32))
+        curve = fit_curve(z.max(axis=1), _best_is_right(asked)) if len(z) else None
+        if curve is None:
+            logger.warning(
+                "%s: stays without calibration, its scores do not tell right from wrong "
+                "best hits of the %s queries",
+                bundle.folder,
+                asked.kind,
+            )
+            return bundle
+        curves[asked.kind] = curve
+    np.save(bundle.folder / BACKGROUND, background)
+    files = {**bundle.files, BACKGROUND: sha256_of(bundle.folder / BACKGROUND)}
+    calibrated = dataclasses.replace(bundle, files=files, relevance=RelevanceConfig(**curves))
+    calibrated.write()
+    return calibrated
+
+
+def separation(encoder: Encoder, library: Library) -> dict[str, float]:
+    """How well the score of the best hit says whether anything fits: shares of queries by name.
+
+    For text and audio queries each: how often the best hit scores 0.5 or more, with the right
+    recordings in the library and with them taken out; and how often it is right where it does,
+    and where it does not. A share of no queries is left out. Nothing for a bundle without
+    calibration.
+    """
+    calibration = Calibration.of(encoder.bundle)
+    if calibration is None:
+        return {}
+    found: dict[str, float] = {}
+    for asked in ask(encoder, library):
+        scores = calibration.relevance(asked.kind, asked.queries, asked.cosines)
+        fits = scores.max(axis=1) >= FITS
+        mistakes = np.where(asked.right, 0.0, scores).max(axis=1)
+        is_right = _best_is_right(asked)
+        for name, shares in {
+            f"best hit scores {FITS} or more": fits,
+            "the same, right recordings taken out": mistakes >= FITS,
+            f"best hit is right where it scores {FITS} or more": is_right[fits],
+            "best hit is right where it scores less": is_right[~fits],
+        }.items():
+            if len(shares):
+                found[f"{asked.kind}: {name}"] = round(float(shares.mean()), 4)
+    return found
+
+
+def _best_windows(queries: Array, library: Library) -> NDArray[np.float64]:
+    """(n_queries, n_recordings): the cosine of each recording's best window."""
+    by_window = (queries @ library.embeddings.T).astype(np.float64)
+    best = np.full((len(queries), len(library.captions)), -np.inf)
+    np.maximum.at(best.T, library.owners, by_window.T)
+    return best
+
+
+def _best_is_right(asked: Asked) -> NDArray[np.bool_]:
+    best = asked.cosines.argmax(axis=1)
+    found: NDArray[np.bool_] = asked.right[np.arange(len(best)), best]
+    return found
