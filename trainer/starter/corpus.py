@@ -1,7 +1,8 @@
 """The texts on which the text tower learns from its teacher.
 
-A search box is given sentences, labels, tags and single words, with typing errors; each kind is
-here. Texts only: nothing is paired with a sound at this stage. Only training rows are read.
+A search box is given sentences, labels, tags, file names, requests and single words, of any
+length, with typing errors; each kind is here. Texts only: nothing is paired with a sound at this
+stage. Only training rows are read, and the project's own vocabulary.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.vocabulary import load_vocabulary
 from trainer.data.manifests import Clip
 
 AUDIOCAPS_TRAIN = "captions/audiocaps_train.csv"
@@ -37,24 +40,96 @@ TEMPLATES = (
     "loud {}",
     "{} sfx",
 )
+#: What a request means: the first template, whatever words it is wrapped in.
+ASKED = TEMPLATES[0]
+REQUESTS = (
+    "find {}",
+    "i need {}",
+    "give me {} please",
+    "i am looking for {}",
+    "looking for the sound of {}",
+    "search for {}",
+    "do you have {}?",
+    "can you find {}?",
+    "is there a recording of {} in here?",
+    "show me everything with {}",
+    "what does {} sound like?",
+    "{} sound effect",
+    "{} audio clip",
+    "{} wav",
+)
+#: Sounds heard together or in turn.
+JOINS = (
+    "{a}, {b}",
+    "{a} and {b}",
+    "{a} while {b}",
+    "{a} with {b}",
+    "{a} with {b} in the background",
+    "{a}, then {b}",
+    "{a} then {b}",
+    "{a} followed by {b}",
+    "{b} after {a}",
+    "{a} without {b}",
+    "{a}, {b} and {c}",
+)
+
+#: Words that end the part of a phrase in which its head stands.
+LINKS = frozenset(
+    ["of", "in", "on", "with", "and", "at", "by", "to", "from", "into", "as", "while"]
+)
+#: Words that a name in a library leaves out.
+SMALL_WORDS = LINKS | {"a", "an", "the", "is", "are", "its", "it", "his", "her"}
+#: Words in -ing that name things.
+THINGS_IN_ING = frozenset(["string", "ring", "wing", "king", "building", "ceiling", "lightning"])
+UNCOUNTED = frozenset(
+    ["people", "sheep", "deer", "rain", "thunder", "water", "music", "traffic", "speech", "noise"]
+)
+IRREGULAR = {
+    "man": "men",
+    "woman": "women",
+    "child": "children",
+    "person": "people",
+    "foot": "feet",
+    "tooth": "teeth",
+    "goose": "geese",
+    "mouse": "mice",
+    "wolf": "wolves",
+    "knife": "knives",
+    "leaf": "leaves",
+}
+#: Letters that lie side by side on a keyboard.
+KEY_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+#: Texts of at least so many words get two slips.
+LONG = 9
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
     """How many texts of the made-up kinds there are; the published texts all enter.
 
-    n_combinations: random groups of two to four words. typo_share: share of the published texts
-    that enter a second time with a typing error, with the clean text's embedding as the target.
+    A sound is a label, a tag, a class name or a phrase of the vocabulary. For each sound there are
+    so many templates, joined (with other sounds), requests, filed (names as libraries write them).
+    n_passages: two to four captions in a row. n_combinations: random groups of two to four words.
+    filed_share: share of the captions that also enter as names. slips_per_sound, and slip_share of
+    all other texts: how many enter again with typing errors and the clean text's embedding as the
+    target.
     """
 
-    n_combinations: int = 30_000
-    typo_share: float = 0.25
+    templates: int = 2
+    joined: int = 3
+    requests: int = 1
+    filed: int = 2
+    n_passages: int = 3_000
+    n_combinations: int = 10_000
+    filed_share: float = 0.08
+    slips_per_sound: int = 2
+    slip_share: float = 0.16
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """A text, and the text whose embedding it should get: itself, or itself without a slip."""
+    """A text, and the text whose embedding it should get: itself, or what it stands for."""
 
     text: str
     meaning: str
@@ -63,38 +138,86 @@ class Lesson:
 def build_corpus(
     data: Path, clips: Sequence[Clip], words: Sequence[str], config: CorpusConfig
 ) -> list[Lesson]:
-    """All lessons, without duplicates, in a fixed order.
+    """All lessons, in a fixed order, no text twice.
 
     data: folder with `captions/`. clips: recordings whose captions and tags enter; the training
     split. words: whole words of the tokenizer's vocabulary.
+
+    Texts that differ in case alone are one text, since the tokenizer lower-cases; of two meanings
+    of a text the first holds, and clean texts come first.
     """
     generator = random.Random(config.seed)
-    labels = sorted({clip.caption for clip in clips} | {tag for clip in clips for tag in clip.tags})
     names, definitions = read_ontology(data)
-    published = [*read_audiocaps(data / AUDIOCAPS_TRAIN), *definitions, *names, *labels]
-    for label in (*names, *labels):
-        published.extend(generator.choice(TEMPLATES).format(label) for _ in range(2))
-    published += [f"{a}, {b}" for a, b in _pairs(labels + names, len(labels), generator)]
-    published += [f"{a} and {b}" for a, b in _pairs(labels + names, len(labels), generator)]
-    published += [", ".join((clip.caption, *clip.tags)) for clip in clips if clip.tags]
-    published += [", ".join(clip.tags) for clip in clips if len(clip.tags) > 1]
-    made = list(words)
-    made += [generator.choice(TEMPLATES).format(word) for word in words]
-    made += [plural(word) for word in words if word.isalpha() and len(word) > 2]
+    labels = {clip.caption for clip in clips} | {tag for clip in clips for tag in clip.tags}
+    sounds = list(dict.fromkeys([*sorted(labels), *names, *load_vocabulary()]))
+    captions = read_audiocaps(data / AUDIOCAPS_TRAIN)
+
+    clean = [*captions, *definitions]
+    clean += [plural_of(sound) for sound in sounds]
+    for sound in sounds:
+        clean += [form.format(sound) for form in _some(TEMPLATES, config.templates, generator)]
+        for form in _some(JOINS, config.joined, generator):
+            b, c = generator.choice(sounds), generator.choice(sounds)
+            clean.append(form.format(a=sound, b=b, c=c))
+    clean += [", ".join((clip.caption, *clip.tags)) for clip in clips if clip.tags]
+    clean += [", ".join(clip.tags) for clip in clips if len(clip.tags) > 1]
+    for _ in range(config.n_passages):
+        clean.append(". ".join(generator.choices(captions, k=generator.randint(2, 4))))
+    clean += words
+    clean += [
+        generator.choice(TEMPLATES).format(word) for word in words[generator.randrange(2) :: 2]
+    ]
+    clean += [plural(word) for word in words if _may_be_a_thing(word)]
     for _ in range(config.n_combinations):
-        made.append(" ".join(generator.choices(words, k=generator.randint(2, 4))))
-    lessons = [Lesson(text, text) for text in (*published, *made)]
-    for text in published:
-        if generator.random() < config.typo_share:
-            lessons.append(Lesson(with_typo(text, generator), text))
-    return list(dict.fromkeys(lessons))
+        clean.append(" ".join(generator.choices(words, k=generator.randint(2, 4))))
+    lessons = [Lesson(text, text) for text in (*sounds, *clean)]
+
+    for sound in sounds:
+        for form in _some(REQUESTS, config.requests, generator):
+            lessons.append(Lesson(form.format(sound), ASKED.format(sound)))
+        lessons += [Lesson(filed(sound, generator), sound) for _ in range(config.filed)]
+    for label, tag in dict.fromkeys((clip.caption, tag) for clip in clips for tag in clip.tags):
+        if tag not in label:
+            lessons.append(Lesson(filed(label, generator, tag), f"{label}, {tag}"))
+    for caption in captions:
+        if generator.random() < config.filed_share:
+            lessons.append(Lesson(filed(caption, generator), caption))
+
+    known = frozenset(words)
+    for sound in sounds:
+        for _ in range(config.slips_per_sound):
+            lessons.append(Lesson(with_slips(sound, generator, known), sound))
+    for text in clean:
+        if generator.random() < config.slip_share:
+            lessons.append(Lesson(with_slips(text, generator, known), text))
+
+    by_text: dict[str, Lesson] = {}
+    for lesson in lessons:
+        by_text.setdefault(lesson.text.lower(), lesson)
+    return list(by_text.values())
 
 
 def read_audiocaps(path: Path) -> list[str]:
-    """The captions of one of AudioCaps' CSV files."""
+    """The captions of one of AudioCaps' CSV files, row by row."""
+    return [caption for _, caption in _audiocaps_rows(path)]
+
+
+def read_audiocaps_clips(path: Path) -> list[list[str]]:
+    """The captions of each clip of one of AudioCaps' CSV files, clips as they first appear."""
+    clips: dict[tuple[str, str], list[str]] = {}
+    for clip, caption in _audiocaps_rows(path):
+        clips.setdefault(clip, []).append(caption)
+    return list(clips.values())
+
+
+def _audiocaps_rows(path: Path) -> list[tuple[tuple[str, str], str]]:
+    """(video, start) and caption of every row."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            return [row["caption"].strip() for row in csv.DictReader(file)]
+            return [
+                ((row["youtube_id"], row["start_time"]), row["caption"].strip())
+                for row in csv.DictReader(file)
+            ]
     except (OSError, KeyError) as error:
         raise SoundsearchError(f"{path}: not a readable AudioCaps CSV file ({error})") from error
 
@@ -119,7 +242,9 @@ def whole_words(vocabulary: Iterable[str]) -> list[str]:
 
 
 def plural(word: str) -> str:
-    """The regular English plural."""
+    """The English plural of one noun in lower case."""
+    if word in IRREGULAR:
+        return IRREGULAR[word]
     if word.endswith(("s", "x", "z", "ch", "sh")):
         return word + "es"
     if word.endswith("y") and word[-2:-1] not in "aeiou":
@@ -127,25 +252,132 @@ def plural(word: str) -> str:
     return word + "s"
 
 
-def with_typo(text: str, generator: random.Random) -> str:
-    """One slip in one longer word: two letters swapped, one lost, doubled or replaced."""
+def head_of(words: Sequence[str]) -> int:
+    """Where the head of a phrase stands: before its first "of" or "-ing", else at the end.
+
+    words: at least one. Right for most names of sounds ("car horn honking": the horn).
+    """
+    for i, word in enumerate(words[1:], start=1):
+        if word in LINKS or (word.endswith("ing") and word not in THINGS_IN_ING):
+            return i - 1
+    return len(words) - 1
+
+
+def plural_of(sound: str) -> str:
+    """The phrase with its head in the plural: "a dog barking" to "dogs barking".
+
+    The phrase as it is where its head, as far as letters show, is no singular noun that can be
+    counted, or where an article inside says that this rule mistakes the head.
+    """
+    words = sound.split()
+    if words and words[0].lower() in ("a", "an"):
+        words = words[1:]
+    if not words:
+        return sound
+    head = head_of(words)
+    if "a" in words[:head] or not _may_be_a_thing(words[head]):
+        return sound
+    return " ".join((*words[:head], plural(words[head]), *words[head + 1 :]))
+
+
+def filed(sound: str, generator: random.Random, category: str = "") -> str:
+    """A sound's name as libraries file it: "a wooden door creaking" to "DOOR WOODEN CREAKING".
+
+    Small words go. The category comes first, if there is one; otherwise, half of the time, the
+    head does. Upper case, or a file's name with or without number and ending.
+    """
+    words = [word for word in re.findall(r"\w+", sound) if word.lower() not in SMALL_WORDS]
+    if not words:
+        return sound
+    if category:
+        words = [*re.findall(r"\w+", category), *words]
+    elif generator.random() < 0.5:
+        head = head_of(words)
+        words = [words[head], *words[:head], *words[head + 1 :]]
+    number = generator.randint(1, 20)
+    first = words[0].upper() + "".join(word.capitalize() for word in words[1:2])
+    return generator.choice(
+        (
+            " ".join(words).upper(),
+            "_".join(words).lower(),
+            "_".join(words).lower() + f"_{number:02}",
+            "-".join(words).lower() + f"-{number}.wav",
+            " ".join([first, *words[2:]]) + f" {number:02}",
+        )
+    )
+
+
+def with_slips(text: str, generator: random.Random, known: Container[str] = ()) -> str:
+    """The text as typed in haste: one slip, two in a text of LONG words; one in five a lost space.
+
+    known: as in `with_typo`.
+    """
+    for _ in range(2 if text.count(" ") + 1 >= LONG else 1):
+        slip = without_space if generator.random() < 0.2 and " " in text else with_typo
+        text = slip(text, generator, known)
+    return text
+
+
+def without_space(text: str, generator: random.Random, known: Container[str] = ()) -> str:
+    """One space lost, unless that makes one of the known words, or there is none."""
     words = text.split(" ")
-    longer = [i for i, word in enumerate(words) if len(word) > 4 and word.isalpha()]
+    if len(words) < 2:
+        return text
+    i = generator.randrange(len(words) - 1)
+    joined = words[i] + words[i + 1]
+    return text if joined.lower() in known else " ".join((*words[:i], joined, *words[i + 2 :]))
+
+
+def with_typo(text: str, generator: random.Random, known: Container[str] = ()) -> str:
+    """One slip in one word of four letters or more, never in its first letter.
+
+    Two letters swapped, one lost, doubled, or replaced by its neighbour on the keyboard. known:
+    words, in lower case, that no slip may make, since they mean something else. The text as it is
+    where it has no such word or the slip drawn is not one.
+    """
+    words = text.split(" ")
+    longer = [i for i, word in enumerate(words) if len(word) > 3 and word.isalpha()]
     if not longer:
         return text
     i = generator.choice(longer)
     word = words[i]
     at = generator.randrange(1, len(word) - 1)
-    words[i] = generator.choice(
+    wrong = generator.choice(
         (
             word[:at] + word[at + 1] + word[at] + word[at + 2 :],
             word[:at] + word[at + 1 :],
             word[:at] + word[at] + word[at:],
-            word[:at] + generator.choice(string.ascii_lowercase) + word[at + 1 :],
+            word[:at] + _beside(word[at], generator) + word[at + 1 :],
         )
     )
+    if wrong.lower() not in known:
+        words[i] = wrong
     return " ".join(words)
 
 
-def _pairs(texts: Sequence[str], n: int, generator: random.Random) -> list[tuple[str, str]]:
-    return [(generator.choice(texts), generator.choice(texts)) for _ in range(n)]
+def _beside(letter: str, generator: random.Random) -> str:
+    """A key beside that of the letter; any letter where it has no key of its own."""
+    for row in KEY_ROWS:
+        at = row.find(letter.lower())
+        if at >= 0:
+            return generator.choice(row[max(at - 1, 0) : at] + row[at + 1 : at + 2])
+    return generator.choice(string.ascii_lowercase)
+
+
+def _may_be_a_thing(word: str) -> bool:
+    """Whether the word could be a singular noun that can be counted, by its letters."""
+    return (
+        len(word) > 2
+        and word.isascii()
+        and word.isalpha()
+        and word.islower()
+        and word not in UNCOUNTED
+        and word not in IRREGULAR.values()
+        and (word in THINGS_IN_ING or not word.endswith(("ed", "ing", "ly")))
+        and not word.endswith("s")
+    )
+
+
+def _some(forms: Sequence[str], n: int, generator: random.Random) -> list[str]:
+    """Some n of the forms, each at most once."""
+    return generator.sample(forms, min(n, len(forms)))
