@@ -1,48 +1,294 @@
-"""The numbers of a finished bundle, as `soundsearch bench` computes them, each with its command."""
+"""The numbers of a finished bundle, each with its command.
+
+What `soundsearch bench` computes: captions and ESC-10. And what a maker asks besides: the words
+for a recording, two sounds at once, and the same sound softer and louder. `measure_families` is for
+an encoder that was trained without the families of `families.py`.
+
+    python -m trainer.starter.measure BUNDLE DATA [--families]
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.audio import AudioFile, Window, read_windows
+from soundsearch.benchmarks import BenchmarkError
 from soundsearch.benchmarks.datasets import read_manifest
+from soundsearch.benchmarks.embed import embed_clips, embed_texts, score_texts
 from soundsearch.benchmarks.embedding_cache import EmbeddingCache
 from soundsearch.benchmarks.protocols import PROTOCOLS
 from soundsearch.benchmarks.run import Settings, run_benchmark
-from soundsearch.encoder import Encoder
-from trainer.data.manifests import ESC10, SOUNDS
+from soundsearch.encoder import BATCH_SIZE, Encoder
+from soundsearch.errors import AudioError
+from soundsearch.registry import find_bundle
+from soundsearch.vocabulary import load_vocabulary
+from trainer.data.manifests import ESC10, SOUNDS, Clip, Split, of_split, read_sounds
+from trainer.starter.families import LABELS, examples
+from trainer.starter.head_word import ARTICLES, BREAKS, head_word, singular, words_of
 
-SPLIT = "valid"
+Array = NDArray[np.float32]
+Found = dict[str, Any]
+
+SPLIT: Split = "valid"
 PROTOCOL = "literature"
+COMMAND = "python -m trainer.starter.measure BUNDLE DATA"
 #: What is measured: a title, the manifest, what is asked, and what the command says besides.
 MEASURED = (
     ("captions", SOUNDS, "caption", " --merge-identical-captions"),
     ("labels of ESC-10", ESC10, "label", ""),
 )
+#: Answers of `soundsearch describe` among which a caption's head word is looked for.
+TOP = 5
+#: Mixtures of two sounds, and the seed that draws them.
+N_MIXTURES = 200
+SEED = 0
+#: Both sounds of a mixture are brought to this root of the mean power.
+LEVEL = 0.05
+#: Changes of loudness, in dB.
+GAINS_DB = (-20.0, 6.0)
 
 
-def measure(encoder: Encoder, data: Path) -> dict[str, dict[str, Any]]:
+def measure(encoder: Encoder, data: Path) -> dict[str, Found]:
     """For each title its command, and shares between 0 and 1 (ranks from 1) by name.
 
     data: the folder of sounds.csv and esc10.csv. A recording that cannot be used is left out, and
-    counted. Raises BenchmarkError.
+    counted. Raises BenchmarkError, ManifestError.
     """
-    found = {}
-    for title, manifest, ask, more in MEASURED:
-        settings = Settings(
-            protocol=PROTOCOLS[PROTOCOL], merge_identical=ask == "caption", allow_missing=True
-        )
-        asked = read_manifest(data / manifest, split=SPLIT, ask=ask)
-        with EmbeddingCache(None, encoder) as cache:
-            result = run_benchmark(encoder, asked, settings, cache)
-        found[title] = {
-            "command": f"soundsearch bench manifest DATA/{manifest} --split {SPLIT} --ask {ask}{more}",
-            "split": SPLIT,
-            "recordings": result.n_clips,
-            **{
-                f"{direction.name} {name}": round(number.value, 4)
-                for direction in result.directions
-                for name, number in direction.numbers.items()
-            },
+    with _kept(encoder) as cache:
+        found = {
+            title: _benchmark(encoder, data / manifest, ask, more, cache)
+            for title, manifest, ask, more in MEASURED
         }
+        clips = of_split(read_sounds(data), SPLIT)
+        found["words for a recording"] = _words_for(encoder, clips, cache)
+    captions, windows = loudest_windows(encoder, clips)
+    found["two sounds at once"] = _mixtures(encoder, captions, windows)
+    found["loudness"] = _loudness(encoder, windows)
     return found
+
+
+def measure_families(encoder: Encoder, data: Path) -> dict[str, Found]:
+    """Zero-shot accuracy over the classes of `families.py`; results as those of `measure`.
+
+    The recordings of both splits are asked: the encoder was trained on none of them.
+    """
+    clips = read_sounds(data)
+    label_of = examples(clips)
+    with _kept(encoder) as cache:
+        found, lost = embed_clips(encoder, [clips[i].path for i in label_of], cache)
+        if found is None:
+            raise BenchmarkError(f"{data / SOUNDS}: no recording of the held-out classes")
+        prompts = [encoder.bundle.text.prompt.format(label) for label in LABELS]
+        scores = score_texts(embed_texts(encoder, prompts, cache), found)
+    named = [label for n, label in enumerate(label_of.values()) if n not in lost]
+    target = np.array([LABELS.index(label) for label in named])
+    right = scores.argmax(axis=0) == target
+    present = np.unique(target)
+    return {
+        "unseen families": {
+            "command": f"{COMMAND} --families",
+            "recordings": len(right),
+            "classes": len(present),
+            "zero-shot accuracy": _share(right),
+            "zero-shot accuracy, mean of classes": _share(
+                [right[target == label].mean() for label in present]
+            ),
+        }
+    }
+
+
+@contextmanager
+def _kept(encoder: Encoder) -> Iterator[EmbeddingCache]:
+    """Embeddings are computed once for all numbers, and forgotten after them."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddingCache(Path(folder, "embeddings.db"), encoder) as cache,
+    ):
+        yield cache
+
+
+def _benchmark(
+    encoder: Encoder, manifest: Path, ask: str, more: str, cache: EmbeddingCache
+) -> Found:
+    settings = Settings(
+        protocol=PROTOCOLS[PROTOCOL], merge_identical=ask == "caption", allow_missing=True
+    )
+    asked = read_manifest(manifest, split=SPLIT, ask=ask)
+    result = run_benchmark(encoder, asked, settings, cache)
+    return {
+        "command": f"soundsearch bench manifest DATA/{manifest.name} --split {SPLIT} --ask {ask}{more}",
+        "split": SPLIT,
+        "recordings": result.n_clips,
+        **{
+            f"{direction.name} {name}": round(number.value, 4)
+            for direction in result.directions
+            for name, number in direction.numbers.items()
+        },
+    }
+
+
+def _words_for(encoder: Encoder, clips: Sequence[Clip], cache: EmbeddingCache) -> Found:
+    """Whether the first answers of `soundsearch describe` name what the caption names.
+
+    Answers are the split's captions, where one with the same head word is right, and the lines of
+    the shipped vocabulary, where one that holds the head word is right. Of the latter only
+    recordings are asked whose head word the vocabulary has at all.
+    """
+    found, lost = embed_clips(encoder, [clip.path for clip in clips], cache)
+    assert found is not None, "the benchmark before has used the same recordings"
+    heads = [head_word(clip.caption) for i, clip in enumerate(clips) if i not in lost]
+    captions = sorted({clip.caption for clip in clips})
+    lines = load_vocabulary()
+    prompts = [encoder.bundle.text.prompt.format(line) for line in lines]
+    by_caption = named_among_first(
+        score_texts(embed_texts(encoder, captions, cache), found),
+        [{head_word(caption)} for caption in captions],
+        heads,
+    )
+    words_of_line = [{singular(word) for word in words_of(line)} for line in lines]
+    by_line = named_among_first(
+        score_texts(embed_texts(encoder, prompts, cache), found), words_of_line, heads
+    )
+    known = np.isin(heads, list(set().union(*words_of_line)))
+    return {
+        "command": COMMAND,
+        "split": SPLIT,
+        "recordings": len(heads),
+        f"head word in the first {TOP} captions": _share(by_caption),
+        "recordings whose head word the vocabulary has": int(known.sum()),
+        **(
+            {f"head word in the first {TOP} lines of the vocabulary": _share(by_line[known])}
+            if known.any()
+            else {}
+        ),
+    }
+
+
+def named_among_first(
+    scores: Array, words: Sequence[set[str]], heads: Sequence[str]
+) -> NDArray[np.bool_]:
+    """For each clip, whether one of its TOP best texts has its head word.
+
+    scores: (n_texts, n_clips). words: of each text. heads: of each clip. Ties go to earlier texts.
+    """
+    best = np.argsort(-scores, axis=0, kind="stable")[:TOP]
+    return np.array(
+        [any(head in words[i] for i in best[:, clip]) for clip, head in enumerate(heads)], bool
+    )
+
+
+def loudest_windows(encoder: Encoder, clips: Sequence[Clip]) -> tuple[list[str], list[Array]]:
+    """The caption and the loudest window, (time,) at the encoder's rate, of each usable clip."""
+    captions, windows = [], []
+    for clip in clips:
+        try:
+            with AudioFile(clip.path) as file:
+                found = [w.waveform for w in read_windows(file, encoder.bundle.audio)]
+        except AudioError:
+            continue
+        loudest = max(found, key=_level)
+        if _level(loudest) > 0:
+            captions.append(clip.caption)
+            windows.append(loudest)
+    return captions, windows
+
+
+def _mixtures(encoder: Encoder, captions: Sequence[str], windows: Sequence[Array]) -> Found:
+    """Whether "A and B" fits A and B together better than A alone, and than B alone."""
+    pairs = drawn_pairs(captions)
+    levelled = [window * np.float32(LEVEL / _level(window)) for window in windows]
+    alone = _embed(encoder, levelled)
+    together = _embed(encoder, [levelled[a] + levelled[b] for a, b in pairs])
+    queries = encoder.embed_text([f"{captions[a]} and {captions[b]}" for a, b in pairs])
+    first, second = np.array(pairs).T
+    scores = (queries * together).sum(axis=1)
+    above = [scores > (queries * alone[part]).sum(axis=1) for part in (first, second)]
+    return {
+        "command": COMMAND,
+        "split": SPLIT,
+        "mixtures": len(pairs),
+        "above both sounds alone": _share(above[0] & above[1]),
+    }
+
+
+def drawn_pairs(captions: Sequence[str]) -> list[tuple[int, int]]:
+    """N_MIXTURES pairs of places whose captions share no word, drawn with SEED.
+
+    Raises BenchmarkError if there is no such pair.
+    """
+    words = [{singular(word) for word in words_of(text)} - ARTICLES - BREAKS for text in captions]
+    if not any(a.isdisjoint(b) for a, b in combinations(words, 2)):
+        raise BenchmarkError(
+            f"no two of the {len(captions)} captions of the split {SPLIT} are without a shared word; "
+            "mixtures need recordings of different sounds"
+        )
+    rng = np.random.default_rng(SEED)
+    pairs: list[tuple[int, int]] = []
+    while len(pairs) < N_MIXTURES:
+        a, b = (int(i) for i in rng.integers(len(captions), size=2))
+        if words[a].isdisjoint(words[b]):
+            pairs.append((a, b))
+    return pairs
+
+
+def _loudness(encoder: Encoder, windows: Sequence[Array]) -> Found:
+    """Cosines of windows with themselves, softer and louder."""
+    as_they_are = _embed(encoder, windows)
+    cosines = {
+        gain_db: (
+            _embed(encoder, [w * np.float32(10 ** (gain_db / 20)) for w in windows]) * as_they_are
+        ).sum(axis=1)
+        for gain_db in GAINS_DB
+    }
+    return {
+        "command": COMMAND,
+        "split": SPLIT,
+        "recordings": len(windows),
+        **{f"cosine at {gain_db:+g} dB": _share(found) for gain_db, found in cosines.items()},
+    }
+
+
+def _embed(encoder: Encoder, waveforms: Sequence[Array]) -> Array:
+    """(n, dim) float32 of windows at the encoder's rate."""
+    rate = encoder.bundle.audio.sample_rate
+    assert rate is not None, "the starter hears everything at one rate"
+    found = []
+    for start in range(0, len(waveforms), BATCH_SIZE):
+        windows = [Window(0.0, 0.0, waveform) for waveform in waveforms[start : start + BATCH_SIZE]]
+        found.append(encoder.embed_features(encoder.features_of(windows, rate)))
+    return np.concatenate(found)
+
+
+def _level(waveform: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+
+
+def _share(values: Sequence[float] | NDArray[Any]) -> float:
+    return round(float(np.mean(values)), 4)
+
+
+def main() -> None:
+    """Print the numbers as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("bundle", help="a name from `soundsearch models list`, or a folder")
+    parser.add_argument("data", type=Path, help="folder of sounds.csv and esc10.csv")
+    parser.add_argument("--families", action="store_true", help="the held-out families instead")
+    options = parser.parse_args()
+    ask = measure_families if options.families else measure
+    found = ask(Encoder(find_bundle(options.bundle)), options.data)
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Seconds of sound that become embeddings in a second: features and audio tower, together and apart.
+
+The windows lie in memory and follow each other without overlap, so each second of sound counts
+once; at the bundle's own hop a recording costs window_s / hop_s times as much. As `soundsearch
+index` does it, features are computed by as many threads as the tower has, a batch each. Each
+number is the median of several runs.
+
+    .venv/bin/python benchmarks/encoding.py --bundle starter --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.audio import Window
+from soundsearch.demo import DEMO_SOUNDS, synthesise
+from soundsearch.encoder import BATCH_SIZE, Encoder
+from soundsearch.registry import DEFAULT_MODEL, find_bundle
+
+Array = NDArray[np.float32]
+
+#: Rate in Hz for an encoder that hears a recording at the recording's own.
+USUAL_RATE = 44_100
+
+
+def batches_of_windows(encoder: Encoder, n_batches: int) -> tuple[list[list[Window]], int]:
+    """Batches of BATCH_SIZE windows of the demo's sounds, and their rate in Hz."""
+    audio = encoder.bundle.audio
+    rate = audio.rate_for(USUAL_RATE)
+    sounds = np.concatenate([synthesise(sound).mean(axis=0) for sound in DEMO_SOUNDS])
+    size = round(audio.window_s * rate)
+    waveform = np.resize(sounds, n_batches * BATCH_SIZE * size)
+    windows = [
+        Window(i * audio.window_s, (i + 1) * audio.window_s, waveform[i * size : (i + 1) * size])
+        for i in range(n_batches * BATCH_SIZE)
+    ]
+    return [windows[i : i + BATCH_SIZE] for i in range(0, len(windows), BATCH_SIZE)], rate
+
+
+def median_s(run: Callable[[], object], runs: int) -> float:
+    """Median seconds of several runs, after one warm-up."""
+    times = []
+    for _ in range(runs + 1):
+        begin = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times[1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", default=DEFAULT_MODEL, help="a bundle's name, or its folder")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batches", type=int, default=8, help=f"of {BATCH_SIZE} windows")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    encoder = Encoder(find_bundle(options.bundle), "cpu", options.threads)
+    batches, rate = batches_of_windows(encoder, options.batches)
+    audio_s = options.batches * BATCH_SIZE * encoder.bundle.audio.window_s
+
+    with ThreadPoolExecutor(options.threads) as pool:
+
+        def features() -> list[Array]:
+            return list(pool.map(lambda batch: encoder.features_of(batch, rate), batches))
+
+        def tower(found: list[Array]) -> None:
+            for batch in found:
+                encoder.embed_features(batch)
+
+        ready = features()
+        taken = {
+            "both": median_s(lambda: tower(features()), options.runs),
+            "features": median_s(features, options.runs),
+            "audio tower": median_s(lambda: tower(ready), options.runs),
+        }
+    print(
+        f"{encoder.bundle.name} {encoder.bundle.version}, {audio_s:.0f} s of sound, "
+        f"{options.threads} threads, medians of {options.runs} runs"
+    )
+    for name, took in taken.items():
+        print(f"{name:12} {audio_s / took:7.0f} seconds of sound a second")
+
+
+if __name__ == "__main__":
+    main()

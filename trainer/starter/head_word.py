@@ -1,0 +1,78 @@
+"""The word that says what sounds: "dog" of "a small dog barking in the rain".
+
+A rule of thumb for captions of a few words, not a parser: the last word of the first group of
+nouns. A group ends before a verb, a participle or a preposition. "sawing wood" begins with a verb:
+it goes with the nouns right after it, and is the head word itself where there are none.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import dropwhile, takewhile
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+#: What may stand before all that is said: "the sound of rain".
+OPENING = re.compile(r"^(the |a )?(sounds?|noises?|recording) of ", re.IGNORECASE)
+ARTICLES = _words("a an the some his her its their")
+#: Words after which something else begins, and words that tell where and how.
+BREAKS = _words(
+    """about above across after against along among and around as at away back before behind below
+    beneath beside between but by down during far followed for from in indoors inside into is are
+    like near nearby of off on onto or out outdoors outside over past shut softly loudly slowly
+    quickly that then through to toward towards under underwater until up when where which while
+    with within without"""
+)
+#: Verbs as "heavy door slams shut" has them, which are otherwise taken for plurals, and participles
+#: that do not end in -ed.
+VERBS = _words(
+    """barks beats blows breaks bubbles burns buzzes calls chirps closes crackles crashes creaks
+    cries croaks drips drives explodes falls flies flows growls hisses hits honks hoots howls hums
+    laughs meows moos opens plays purrs rattles rings roars rolls runs rustles says screams
+    screeches shoots sings slams speaks squeaks starts stops strikes talks ticks walks whistles
+    blown broken heard put spoken struck taken thrown torn"""
+)
+#: Nouns that end as verbs do.
+NOUNS_IN_ING = _words(
+    """building ceiling clothing crossing ding earring evening king lightning morning ping railing
+    ring sling spring sting string swing thing wing"""
+)
+
+
+def head_word(caption: str) -> str:
+    """The head word in lower case and the singular; "" where only little words are found."""
+    words = words_of(OPENING.sub("", caption))
+    said = list(dropwhile(lambda word: word in ARTICLES or word in BREAKS, words))
+    after = list(dropwhile(lambda word: word in ARTICLES, dropwhile(_is_ing, said)))
+    nouns = after[:1] if after and not _ends(after[0]) else []
+    if nouns:
+        nouns += takewhile(lambda word: not (_ends(word) or _is_participle(word)), after[1:])
+    return singular(nouns[-1]) if nouns else singular(said[0]) if said else ""
+
+
+def words_of(text: str) -> list[str]:
+    """Its words in lower case; "hi-hat" is one. A comma ends a group of nouns, so it reads "and"."""
+    return re.findall(r"[^\W_]+(?:['-][^\W_]+)*", text.lower().replace(",", " and "))
+
+
+def singular(word: str) -> str:
+    """The word without a plural's ending, by how it is spelt alone."""
+    if re.search(r"(x|sh|ch|ss)es$", word):
+        return word[:-2]
+    return word[:-1] if len(word) > 3 and re.search(r"[^sui]s$", word) else word
+
+
+def _ends(word: str) -> bool:
+    return word in BREAKS or word in VERBS or _is_ing(word)
+
+
+def _is_ing(word: str) -> bool:
+    return word.endswith("ing") and word not in NOUNS_IN_ING
+
+
+def _is_participle(word: str) -> bool:
+    """An -ed form; "reed", "bed" and the like are none. Before a noun it is an adjective."""
+    return bool(re.search(r"\w\w[^e]ed$", word))
