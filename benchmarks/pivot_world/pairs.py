@@ -12,7 +12,7 @@ import csv
 import io
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def run(data: Path, out: Path, choice: ClipChoice | None, n_seeds: int) -> Outco
     clip_name = choice.pretrained if choice else "a small CLIP trained on these pictures"
     clip = load_clip(choice or train_on_pictures(recordings, out / "pairs-clip"))
     training, known, new = split(recordings)
-    sounds = {recording.path: _sound(recording.path) for recording in recordings}
+    sounds = {recording.path: read_or_skip(recording.path) for recording in recordings}
     asked = {"new recordings": known, "new concepts": new}
     asked = {k: [r for r in some if sounds[r.path]] for k, some in asked.items()}
     arms: dict[str, list[Numbers]] = {}
@@ -78,11 +78,11 @@ def run(data: Path, out: Path, choice: ClipChoice | None, n_seeds: int) -> Outco
             if name == "shuffled pairs":
                 order = np.random.default_rng(seed).permutation(len(training))
                 shown = [training[i] for i in order]
-            make_shards(folder / "shards", _packed(training, shown, sounds), clip)
+            make_shards(folder / "shards", packed(training, shown, sounds.__getitem__), clip)
             trained = train_pivot(
-                folder / "shards", folder / "run", _config(seed), Machine(device="cpu")
+                folder / "shards", folder / "run", pivot_config(seed), Machine(device="cpu")
             )
-            numbers = _measure(trained, asked, sounds, clip)
+            numbers = measure(trained, asked, sounds, clip)
             arms.setdefault(name, []).append(numbers)
             logger.info("seed %d, %s: %s", seed, name, numbers)
     concepts = {r.concept for r in training}
@@ -91,7 +91,7 @@ def run(data: Path, out: Path, choice: ClipChoice | None, n_seeds: int) -> Outco
         f"{len(asked['new recordings'])} others of them and {len(asked['new concepts'])} of "
         f"{len({r.concept for r in new})} new concepts"
     )
-    return Outcome(about, arms, _chance(asked))
+    return Outcome(about, arms, chance_of(asked))
 
 
 def read_pairs(data: Path) -> list[Recording]:
@@ -164,7 +164,8 @@ def train_on_pictures(recordings: Sequence[Recording], folder: Path) -> ClipChoi
     return train_small_clip(batch_of, folder, steps=300, seed=0)
 
 
-def _config(seed: int) -> StageConfig:
+def pivot_config(seed: int) -> StageConfig:
+    """The pivot stage for a few hundred recordings."""
     return StageConfig(
         stage="pivot",
         front_end=STARTER,
@@ -184,7 +185,8 @@ def _config(seed: int) -> StageConfig:
     )
 
 
-def _sound(path: Path) -> Sound | None:
+def read_or_skip(path: Path) -> Sound | None:
+    """The sound of a recording, or None with a warning if it cannot be decoded."""
     try:
         return read_sound(path)
     except AudioError as error:
@@ -192,13 +194,14 @@ def _sound(path: Path) -> Sound | None:
         return None
 
 
-def _packed(
+def packed(
     training: Sequence[Recording],
     shown: Sequence[Recording],
-    sounds: Mapping[Path, Sound | None],
+    sound_of: Callable[[Path], Sound | None],
 ) -> Iterator[PackedClip]:
+    """The recordings as clips, each with the pictures of the one in `shown` at its place."""
     for recording, other in zip(training, shown, strict=True):
-        sound = sounds[recording.path]
+        sound = sound_of(recording.path)
         if sound is None:
             continue
         channels = sound.channels[:, : round(LONGEST_S * sound.sample_rate)]
@@ -222,12 +225,13 @@ def _picture(path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _measure(
+def measure(
     run_folder: Path,
     asked: Mapping[str, Sequence[Recording]],
     sounds: Mapping[Path, Sound | None],
     clip: FrozenClip,
 ) -> Numbers:
+    """R@1 and R@5 of a run's tower, asked with recordings for the captions of their concept."""
     run = read_run(run_folder)
     found: Numbers = {}
     for name, recordings in asked.items():
@@ -265,7 +269,7 @@ def _scores(
     return audio @ unit(clip.embed_texts(list(texts))).T, right
 
 
-def _chance(asked: Mapping[str, Sequence[Recording]]) -> Numbers:
+def chance_of(asked: Mapping[str, Sequence[Recording]]) -> Numbers:
     """What a random order of the texts gets."""
     found: Numbers = {}
     for name, recordings in asked.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,65 @@ from trainer.starter.config import StarterConfig
 
 __all__ = ["COMMAND", "NAME", "PROVENANCE", "finish", "render"]
 
+#: In a run folder: what benchmarks/starter_study.py measured, for the card.
+STUDY = "study.json"
 COMMAND = "soundsearch train starter DATA --run RUN --out BUNDLE"
 PROVENANCE = (
     "Audio tower trained from random weights on about 7,000 freely licensed recordings with "
-    "captions; text tower distilled from all-MiniLM-L6-v2 (Apache-2.0). See model_card.md."
+    "captions and on mixtures of them, with the AudioSet tagger YAMNet (Apache-2.0) as a teacher; "
+    "text tower distilled from all-MiniLM-L6-v2 (Apache-2.0). See model_card.md."
 )
+#: Heads of the study's columns, by what they are called in a training log.
+STUDIED = {
+    "valid_recall_at_1": "R@1",
+    "valid_recall_at_10": "R@10",
+    "valid_esc10": "ESC-10",
+    "valid_held_out": "held-out classes",
+}
+
+
+def note_study(
+    run_folder: Path, title: str, command: str, rows: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Add a table to the run folder's STUDY, in the place of one with the same title.
+
+    rows: shares by the names of STUDIED, for each variant.
+    """
+    tables = read_study(run_folder)
+    tables[title] = {"command": command, "rows": {name: dict(row) for name, row in rows.items()}}
+    (run_folder / STUDY).write_text(json.dumps(tables, indent=2), encoding="utf-8")
+
+
+def read_study(run_folder: Path) -> dict[str, Any]:
+    """The tables of the run folder's STUDY by title; none if there is no such file."""
+    path = run_folder / STUDY
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def study_table(title: str, command: str, rows: Mapping[str, Mapping[str, float]]) -> str:
+    """The study's numbers in percent, as Markdown."""
+    lines = [
+        f"| {' | '.join(('', *STUDIED.values()))} |",
+        f"| --- |{' ---: |' * len(STUDIED)}",
+    ]
+    for name, row in rows.items():
+        lines.append(f"| {name} | {' | '.join(f'{100 * row[which]:.1f}' for which in STUDIED)} |")
+    return f"{title}, by `{command}`:\n\n" + "\n".join(lines)
+
+
+def _study(run_folder: Path) -> str:
+    tables = read_study(run_folder)
+    if not tables:
+        return ""
+    shown = "\n\n".join(study_table(title, **found) for title, found in tables.items())
+    return f"""
+## What each part brings
+
+Audio towers trained like this one, but without whole families of sounds: forty classes of these are asked
+for by name, and no recording that was trained on is called by one. In percent.
+
+{shown}
+"""
 
 
 def render(
@@ -52,16 +107,18 @@ Made by `{COMMAND}`; every constant stands below and in `trainer/starter/config.
 
 A query is a distinct caption of the validation split, a hit any recording with that caption, and
 a recording scores what its best window scores. Of the {len(queries)} queries,
-{len(queries & captions)} also stand over other recordings in the training split.
-
+{len(queries & captions)} also stand over other recordings in the training split. Settings were chosen on this split, so its
+numbers are a little flattered.
+{_study(run_folder)}
 ## Limits
 
 - English only. The captions were made from file names, folders and descriptions; few were written
   by someone who listened.
 - Short sounds: half of the recordings it learnt from last under two seconds. A scene in which
   much happens is heard as whatever its loudest sound resembles.
-- {len(train):,} recordings are little. Sounds that are not among them are found by the neighbourhood of
-  their words, which works for a dog of another breed and not for a thing unlike anything heard.
+- {len(train):,} recordings are little. Sounds that are not among them are known from the tagger's opinion of
+  mixtures alone, and from the neighbourhood of their words.
+- "and" is understood, the order of two sounds and "without" hardly.
 - It does not transcribe speech, and it recognises no one.
 
 ## What it learnt from
@@ -75,16 +132,20 @@ Some may not be passed on as files; no recording is part of this bundle. By sour
 | --- | --- | --- |
 {rows}
 
+Teacher of the audio tower, beside the captions: the scores of YAMNet (TensorFlow Model Garden,
+Apache-2.0; it learnt from AudioSet's labels) on {config.scenes.n_scenes:,} scenes made of these recordings. Nothing of it is in
+this bundle, and this bundle is not one that learnt without labels.
+
 Texts, for the text tower only: captions of AudioCaps' training split (MIT), names and definitions
 of the AudioSet ontology (CC-BY-SA 4.0), the captions and tags above, and the words of the
-tokenizer's vocabulary. Teacher of the text tower: all-MiniLM-L6-v2 (Apache-2.0), whose tokenizer
+tokenizer's vocabulary, and the phrases of soundsearch's own vocabulary. Teacher of the text tower: all-MiniLM-L6-v2 (Apache-2.0), whose tokenizer
 and first weights it has.
 
 ## Training
 
 {model_card.curve(run_folder / "distil" / "log.jsonl", "Text tower", ("loss", "held_out_cosine", "held_out_correlation"))}
 
-{model_card.curve(run_folder / "align" / "log.jsonl", "Audio tower", ("loss", "valid_recall_at_10", "valid_esc10"))}
+{model_card.curve(run_folder / "align" / "log.jsonl", "Audio tower", ("loss", "captions", "tags", "valid_recall_at_10", "valid_esc10"))}
 
 ## Configuration
 

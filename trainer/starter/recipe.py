@@ -1,6 +1,6 @@
 """The recipe of the shipped `starter` bundle: its stages in order.
 
-    decode -> scenes -> teach -> distil -> align -> export -> measure -> card
+    decode -> scenes -> teach -> distil -> phrases -> align -> export -> measure -> card
 
 Each stage writes one folder under the run folder and, when it is complete, `done.json` with the
 fingerprint of everything that went in. A stage whose fingerprint is there already is skipped, so
@@ -30,18 +30,13 @@ from torch import nn
 
 from soundsearch.bundle import EncoderBundle, sha256_of
 from soundsearch.encoder import Encoder
-from trainer.data.manifests import ESC10, SOUNDS, Clip, digest, of_split, read_esc10, read_sounds
+from trainer.data.manifests import ESC10, SOUNDS, digest, of_split, read_esc10, read_sounds
 from trainer.loop import forget_checkpoint
 from trainer.starter import card
-from trainer.starter.align import (
-    Aligner,
-    Batches,
-    align,
-    head_from,
-    texts_of,
-)
+from trainer.starter.align import Aligner, texts_of
+from trainer.starter.audio_stage import WEIGHTS, Material, align_audio, read_aligner
 from trainer.starter.cache import RecordingCache, build_cache
-from trainer.starter.check import Check
+from trainer.starter.calibrate import calibrate, draw_background, embed_clips, separation
 from trainer.starter.config import StarterConfig
 from trainer.starter.corpus import (
     AUDIOCAPS_TRAIN,
@@ -65,16 +60,14 @@ from trainer.starter.export import export_bundle
 from trainer.starter.measure import measure
 from trainer.starter.scenes import Scenes, make_scenes
 from trainer.starter.tagger import Tagger, Teacher
+from trainer.starter.text_exam import text_exam
 from trainer.towers.bert import TextTower, read_bert
-from trainer.towers.compact import AudioTower
 
 logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 
-WEIGHTS = "weights.safetensors"
 DONE = "done.json"
-EXAM = "exam.json"
 TEACHER = "model.safetensors"
 
 
@@ -141,32 +134,42 @@ def make_starter(
     hears the scenes, if not YAMNet in `data`. n_workers: processes that make scenes, 0 for none.
     """
     config = config or StarterConfig()
+    teacher = teacher or find_teacher()
     run = Run(run_folder)
     prepared = prepare(data, run, config, teacher, tagger, n_workers)
-    lessons, cache = prepared.lessons, prepared.lessons.cache
+    material, cache = prepared.material, prepared.material.cache
 
     # align: the audio tower and the head
     aligned, _ = run.stage(
         "align",
         [prepared.key, config.tower, config.captions],
-        lambda folder: align_audio(folder, lessons, config),
+        lambda folder: align_audio(folder, material, config),
     )
-    weights = load_file(aligned / WEIGHTS)
-    mean, std = (round(float(x), 4) for x in weights.pop("mean_and_std"))
-    aligner = _aligner(config, mean, std, lessons.text_tower.config.width, len(lessons.class_names))
-    aligner.load_state_dict(weights)
-    aligner.eval()
+    aligner = read_aligner(aligned, material, config)
 
-    bundle = _export(run_folder / "bundle", lessons, aligner, config)
+    bundle = _export(run_folder / "bundle", material, aligner, config)
+    encoder = Encoder(bundle)
+    sounds = [clip for clip in material.clips if clip.label is None]
+    asked = embed_clips(encoder, of_split(sounds, "valid"))
+    background = draw_background(encoder, of_split(sounds, "train"), config.captions.seed)
+    bundle = calibrate(encoder, asked, background)
+    encoder = Encoder(bundle)
+    marks = text_exam(
+        encoder.embed_text,
+        lambda texts: teach(
+            teacher,
+            material.tokenizer,
+            [Lesson(text, text) for text in texts],
+            config.text.max_tokens,
+        ),
+        data,
+    )
     results = {
-        **measure(Encoder(bundle), data),
-        "text tower against its teacher": {
-            "command": card.COMMAND,
-            "texts": f"first {config.n_held_out} captions of AudioCaps val",
-            **_rounded(prepared.exam),
-        },
+        **measure(encoder, data),
+        "scores from 0 to 1": {"command": card.COMMAND, **separation(encoder, asked)},
+        "text tower beside its teacher": {"command": card.COMMAND, **_rounded(marks)},
     }
-    text = card.render(bundle, results, config, lessons.clips, cache.failed, run_folder)
+    text = card.render(bundle, results, config, material.clips, cache.failed, run_folder)
     (bundle.folder / card.NAME).write_text(text, encoding="utf-8")
     card.finish(bundle, results).write()
     return install(bundle.folder, out)
@@ -176,9 +179,8 @@ def make_starter(
 class Prepared:
     """What stands before the audio stage begins. key: fingerprint of all of it."""
 
-    lessons: Lessons
+    material: Material
     key: str
-    exam: dict[str, float]
 
 
 def prepare(
@@ -260,11 +262,18 @@ def prepare(
     text_tower.load_state_dict(load_file(distilled / WEIGHTS))
     text_tower.eval()
 
-    key = fingerprint_of([scenes_key, distilled_key])
-    exam_found = json.loads((distilled / EXAM).read_text(encoding="utf-8"))
-    return Prepared(
-        Lessons(clips, cache, scenes, tagger.names, text_tower, tokenizer), key, exam_found
+    # phrases: the text tower embeds whatever may stand for a sound
+    phrases = texts_of(train_clips, scenes, tagger.names, config.text.prompt, config.captions.seed)
+    embedded, key = run.stage(
+        "phrases",
+        [scenes_key, distilled_key, config.text.prompt, config.captions.seed],
+        lambda folder: _save(
+            folder / WEIGHTS,
+            vectors=embed_texts(text_tower, TokenIds(tokenizer, phrases.texts)),
+        ),
     )
+    vectors = load_file(embedded / WEIGHTS)["vectors"].numpy()
+    return Prepared(Material(clips, cache, scenes, phrases, vectors, text_tower, tokenizer), key)
 
 
 def install(made: Path, out: Path) -> EncoderBundle:
@@ -313,98 +322,25 @@ def _distil(
         folder,
         check,
     )
-    (folder / EXAM).write_text(json.dumps(check(student)), encoding="utf-8")
     save_file(student.state_dict(), folder / WEIGHTS)
     forget_checkpoint(folder)
 
 
-def _aligner(config: StarterConfig, mean: float, std: float, width: int, n_classes: int) -> Aligner:
-    torch.manual_seed(config.captions.seed)
-    tower = AudioTower(config.tower, config.features.n_mels, mean, std)
-    head = nn.Linear(width, config.tower.dim, bias=False)
-    return Aligner(tower, head, n_classes, config.captions)
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """All that the audio stage learns from: what the stages before it left.
-
-    clips: of both splits, in the cache's order. class_names: what the scenes' logits are of.
-    """
-
-    clips: Sequence[Clip]
-    cache: RecordingCache
-    scenes: Scenes
-    class_names: Sequence[str]
-    text_tower: TextTower
-    tokenizer: tokenizers.Tokenizer
-
-    def embed(self, texts: Sequence[str]) -> Array:
-        """Unit vectors (n, width) of the text tower."""
-        return embed_texts(self.text_tower, TokenIds(self.tokenizer, texts))
-
-
-def align_audio(
-    folder: Path,
-    lessons: Lessons,
-    config: StarterConfig,
-    zero_shot: Mapping[str, Mapping[int, str]] | None = None,
-    usable: Callable[[Clip], bool] = lambda clip: True,
-) -> Aligner:
-    """Train on the training split, and write WEIGHTS; the validation split is measured on the way.
-
-    zero_shot: more sets of labelled clips to be measured, see `Check`. usable: clips of which it is
-    false are not trained on.
-    """
-    clips, cache = lessons.clips, lessons.cache
-    places = [i for i, clip in enumerate(clips) if clip.split == "train"]
-    train_clips = [clips[i] for i in places]
-    mean, std = (round(x, 4) for x in cache.mean_and_std(places))
-    texts = texts_of(
-        train_clips,
-        lessons.scenes,
-        lessons.class_names,
-        config.text.prompt,
-        config.captions.seed,
-    )
-    vectors = lessons.embed(texts.texts)
-    batches = Batches(
-        train_clips,
-        cache,
-        places,
-        lessons.scenes,
-        texts,
-        vectors,
-        config.features.n_frames,
-        config.captions,
-        usable,
-    )
-    width = lessons.text_tower.config.width
-    aligner = _aligner(config, mean, std, width, len(lessons.class_names))
-    aligner.head = head_from(vectors, config.tower.dim)
-    check = Check(clips, cache, lessons.embed, config, zero_shot, usable)
-    align(aligner, batches, config.captions, folder, check)
-    state = aligner.state_dict() | {"mean_and_std": torch.tensor([mean, std])}
-    save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
-    forget_checkpoint(folder)
-    return aligner
-
-
 def _export(
-    folder: Path, lessons: Lessons, aligner: Aligner, config: StarterConfig
+    folder: Path, material: Material, aligner: Aligner, config: StarterConfig
 ) -> EncoderBundle:
     """The bundle without results and card; torch and onnxruntime compared on real windows."""
     shutil.rmtree(folder, ignore_errors=True)
-    n, cache = config.features.n_frames, lessons.cache
+    n, cache = config.features.n_frames, material.cache
     mean, std = aligner.tower.mean, aligner.tower.std
     usable = [i for i in range(len(cache)) if cache.n_frames(i) >= n][:8]
     windows = np.stack([cache.window(i, 0, n) for i in usable]).astype(np.float32)
     return export_bundle(
         folder,
         aligner.tower,
-        lessons.text_tower,
+        material.text_tower,
         aligner.head,
-        lessons.tokenizer,
+        material.tokenizer,
         audio=config.audio,
         features=dataclasses.replace(config.features, mean=mean, std=std),
         text=config.text,

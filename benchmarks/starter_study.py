@@ -1,0 +1,102 @@
+"""What each step of the starter's recipe brings: audio towers trained without whole families of sounds.
+
+    python -m benchmarks.starter_study ../shared/data --run runs/starter --steps 500
+
+Every variant learns from the same recordings, from which the families of `trainer/starter/families.py`
+are missing, for as many steps and from the same seed. Told are, in percent, recall over the captions
+of the validation split that are left, ESC-10's validation clips, and the held-out classes: forty
+names that stood over no recording. The stages before are those of `soundsearch train starter`; what is
+done already in the run folder is not done again, and an interrupted variant goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from soundsearch.bundle import sha256_of
+from trainer.starter import card
+from trainer.starter.align import CaptionsConfig
+from trainer.starter.audio_stage import Material, align_audio
+from trainer.starter.config import StarterConfig
+from trainer.starter.families import examples, held_out
+from trainer.starter.recipe import Run, prepare
+
+Change = Callable[[CaptionsConfig], CaptionsConfig]
+
+#: How the numbers come about again.
+COMMAND = "python -m benchmarks.starter_study DATA --run RUN"
+#: Each variant is the one before it with something more.
+VARIANTS: dict[str, dict[str, float]] = {
+    "captions": {"scene_share": 0.0, "tag_weight": 0.0, "probe_weight": 0.0},
+    "scenes": {"tag_weight": 0.0, "probe_weight": 0.0},
+    "tagger by names": {"tag_dims": 256, "probe_weight": 0.0},
+    "tagger by a probe": {"tag_dims": 256},
+    "names in 96 of 256 dimensions": {},
+}
+
+
+def main() -> None:
+    """Train the variants that are asked for, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--run", type=Path, required=True, help="run folder of the recipe")
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="weights of benchmarks/pivot_start.py: what was asked for from these, too",
+    )
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    config = StarterConfig().with_steps(None, arguments.steps)
+    run = Run(arguments.run)
+    prepared = prepare(arguments.data, run, config)
+    rows: dict[str, dict[str, float]] = {}
+    for name in arguments.variants:
+        captions = dataclasses.replace(config.captions, **VARIANTS[name])  # type: ignore[arg-type]
+        changed = dataclasses.replace(config, captions=captions)
+        rows[name] = study(run, name, prepared.material, prepared.key, changed)
+        if arguments.start:
+            name = f"{name}, from a pivot stage"
+            rows[name] = study(run, name, prepared.material, prepared.key, changed, arguments.start)
+    title = f"{arguments.steps} steps, the held-out families left out"
+    card.note_study(arguments.run, title, COMMAND, rows)
+    print(card.study_table(title, COMMAND, rows))
+
+
+def study(
+    run: Run,
+    name: str,
+    material: Material,
+    key: str,
+    config: StarterConfig,
+    start: Path | None = None,
+) -> dict[str, float]:
+    """Train one variant; what its last check measured, shares by name."""
+    esc10 = {
+        i: clip.label
+        for i, clip in enumerate(material.clips)
+        if clip.split == "valid" and clip.label is not None
+    }
+    asked = {"esc10": esc10, "held_out": examples(material.clips)}
+    begins = [sha256_of(start)] if start else []
+    folder, _ = run.stage(
+        "study-" + name.replace(",", "").replace(" ", "-"),
+        [key, config.tower, config.captions, sorted(asked["held_out"].items()), *begins],
+        lambda folder: align_audio(
+            folder, material, config, asked, lambda clip: not held_out(clip), start
+        ),
+    )
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    last = next(record for record in map(json.loads, reversed(lines)) if "valid_held_out" in record)
+    return {name: value for name, value in last.items() if name.startswith("valid_")}
+
+
+if __name__ == "__main__":
+    main()

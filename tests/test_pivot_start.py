@@ -1,0 +1,89 @@
+"""What the starter's first weights may learn from: benchmarks/pivot_start.py."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from benchmarks.pivot_start import choose
+from soundsearch.errors import SoundsearchError
+from trainer.front_ends import STARTER
+from trainer.starter.config import StarterConfig
+
+#: File, concept, caption, split in sounds.csv; None is not in it.
+PAIRED = (
+    ("rain.wav", "rain", "rain falling", "train"),
+    ("drizzle.wav", "rain", "drizzle", "valid"),
+    ("bee.wav", "bee", "bee buzzing", "train"),
+    ("swarm.wav", "bee", "a swarm of bees", "valid"),
+    ("harp.wav", "harp", "harp playing", "valid"),
+    ("drum.wav", "drum", "drum roll", None),
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    sounds = [
+        (f"sounds/{file}", caption, "", split, "made", "CC0")
+        for file, _, caption, split in PAIRED
+        if split
+    ]
+    unpaired = ("sounds/wind.wav", "wind", "", "train", "made", "CC0")
+    write(
+        tmp_path / "sounds.csv",
+        ("file", "caption", "tags", "split", "source", "licence"),
+        [*sounds, unpaired],
+    )
+    write(
+        tmp_path / "pairs" / "pairs.csv",
+        ("image", "audio", "image_caption", "audio_caption", "concept"),
+        [
+            (f"pairs/images/{concept}-{n}.jpg", f"sounds/{file}", concept, caption, concept)
+            for file, concept, caption, _ in PAIRED
+            for n in range(2)
+        ],
+    )
+    return tmp_path
+
+
+def write(path: Path, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+
+
+def test_only_paired_recordings_of_the_training_split_are_trained_on(data: Path) -> None:
+    training, asked = choose(data)
+
+    assert {recording.path for recording in training} == {
+        data / "sounds" / "rain.wav",
+        data / "sounds" / "bee.wav",
+    }
+    # the harp is of the validation split too, but nothing could have been learnt of harps
+    assert {recording.path.name for recording in asked} == {"drizzle.wav", "swarm.wav"}
+    assert all(len(recording.pictures) == 2 for recording in training)
+
+
+def test_families_can_be_left_out_on_both_sides(data: Path) -> None:
+    training, asked = choose(data, without_families=True)
+
+    assert [recording.path.name for recording in training] == ["rain.wav"]
+    assert [recording.path.name for recording in asked] == ["drizzle.wav"]
+
+
+def test_a_folder_without_pairs_is_refused_in_one_line(data: Path) -> None:
+    (data / "pairs" / "pairs.csv").unlink()
+
+    with pytest.raises(SoundsearchError, match="not a table of pairs"):
+        choose(data)
+
+
+def test_the_stage_listens_as_the_starter_does() -> None:
+    config = StarterConfig()
+    features = dataclasses.replace(STARTER.features, mean=0.0, std=1.0)
+
+    assert STARTER.audio == config.audio
+    assert features == dataclasses.replace(config.features, mean=0.0, std=1.0)

@@ -1,0 +1,112 @@
+"""Stage: the audio tower, from what the stages before it left; in a module of its own for studies.
+
+In: a `Material`. Out: WEIGHTS in the stage's folder, and the `Aligner` they belong to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from trainer.data.manifests import Clip
+from trainer.loop import forget_checkpoint
+from trainer.starter.align import Aligner, Batches, Texts, align, head_from
+from trainer.starter.cache import RecordingCache
+from trainer.starter.check import Check
+from trainer.starter.config import StarterConfig
+from trainer.starter.distil import TokenIds, embed_texts
+from trainer.starter.scenes import Scenes
+from trainer.starter.start import start_from
+from trainer.towers.bert import TextTower
+from trainer.towers.compact import AudioTower
+
+Array = NDArray[np.float32]
+
+WEIGHTS = "weights.safetensors"
+
+
+def _aligner(config: StarterConfig, mean: float, std: float, width: int, n_classes: int) -> Aligner:
+    torch.manual_seed(config.captions.seed)
+    tower = AudioTower(config.tower, config.features.n_mels, mean, std)
+    head = nn.Linear(width, config.tower.dim, bias=False)
+    return Aligner(tower, head, n_classes, config.captions)
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that the audio stage learns from: what the stages before it left.
+
+    clips: of both splits, in the cache's order. texts: of clips of the training split, of scenes and
+    of the tagger's classes; vectors: theirs, (n_texts, width) float32.
+    """
+
+    clips: Sequence[Clip]
+    cache: RecordingCache
+    scenes: Scenes
+    texts: Texts
+    vectors: Array
+    text_tower: TextTower
+    tokenizer: tokenizers.Tokenizer
+
+    def embed(self, texts: Sequence[str]) -> Array:
+        """Unit vectors (n, width) of the text tower."""
+        return embed_texts(self.text_tower, TokenIds(self.tokenizer, texts))
+
+
+def align_audio(
+    folder: Path,
+    material: Material,
+    config: StarterConfig,
+    zero_shot: Mapping[str, Mapping[int, str]] | None = None,
+    usable: Callable[[Clip], bool] = lambda clip: True,
+    start: Path | None = None,
+) -> Aligner:
+    """Train on the training split, and write WEIGHTS; the validation split is measured on the way.
+
+    zero_shot: more sets of labelled clips to be measured, see `Check`. usable: clips of which it is
+    false are not trained on. start: weights for the tower to begin with, see `start_from`.
+    """
+    clips, cache = material.clips, material.cache
+    places = [i for i, clip in enumerate(clips) if clip.split == "train"]
+    train_clips = [clips[i] for i in places]
+    mean, std = (round(x, 4) for x in cache.mean_and_std(places))
+    batches = Batches(
+        train_clips,
+        cache,
+        places,
+        material.scenes,
+        material.texts,
+        material.vectors,
+        config.features.n_frames,
+        config.captions,
+        usable,
+    )
+    width = material.text_tower.config.width
+    aligner = _aligner(config, mean, std, width, len(material.texts.of_class))
+    aligner.head = head_from(material.vectors, config.tower.dim, config.captions.seed)
+    if start is not None:
+        start_from(aligner.tower, start)
+    check = Check(clips, cache, material.embed, config, zero_shot, usable)
+    align(aligner, batches, config.captions, folder, check)
+    state = aligner.state_dict() | {"mean_and_std": torch.tensor([mean, std])}
+    save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
+    forget_checkpoint(folder)
+    return aligner
+
+
+def read_aligner(folder: Path, material: Material, config: StarterConfig) -> Aligner:
+    """What `align_audio` left in its folder."""
+    weights = load_file(folder / WEIGHTS)
+    mean, std = (round(float(x), 4) for x in weights.pop("mean_and_std"))
+    width, n_classes = material.text_tower.config.width, len(material.texts.of_class)
+    aligner = _aligner(config, mean, std, width, n_classes)
+    aligner.load_state_dict(weights)
+    return aligner.eval()
