@@ -41,9 +41,7 @@ class CaptionsConfig:
     that are recordings which also sound in one of the batch's mixtures, so that "a and b" must not
     be said of a. same_meaning: texts with a higher cosine are not held against each other.
     speed: largest change of speed; shift_bands: of pitch, in mel bands.
-    tag_weight: of the divergence from the tagger, by way of its classes' names, in the first
-    tag_dims dimensions of the shared space, so that the others are free for what captions say
-    beyond these names; probe_weight: of a
+    tag_weight: of the divergence from the tagger, by way of its classes' names; probe_weight: of a
     linear map to its scores, which is thrown away afterwards; either may be 0.
     head_rate: factor on the learning rate of the head, which starts as the principal components
     of the texts and should keep the neighbourhoods of words that no caption holds.
@@ -57,9 +55,8 @@ class CaptionsConfig:
     same_meaning: float = 0.95
     speed: float = 0.15
     shift_bands: int = 2
-    tag_weight: float = 1.0
-    tag_dims: int = 96
-    probe_weight: float = 1.0
+    tag_weight: float = 0.3
+    probe_weight: float = 0.3
     logit_scale: float = 1 / 0.07
     largest_logit_scale: float = 100.0
     tag_scale: float = 20.0
@@ -68,7 +65,7 @@ class CaptionsConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            steps=4000, warmup_steps=60, learning_rate=1.5e-3, weight_decay=0.05, average=0.998
+            steps=3000, warmup_steps=60, learning_rate=1.5e-3, weight_decay=0.05, average=0.998
         )
     )
 
@@ -146,17 +143,12 @@ class Aligner(nn.Module):
         self.log_tag_scale = nn.Parameter(torch.tensor(math.log(config.tag_scale)))
 
 
-def head_from(vectors: Array, dim: int, seed: int) -> nn.Linear:
-    """A linear map from text vectors (n, width) to dim: their principal directions, turned.
-
-    They are turned by a random rotation, so that every group of dimensions has its part of all of
-    them; cosines are as before it.
-    """
+def head_from(vectors: Array, dim: int) -> nn.Linear:
+    """A linear map from text vectors (n, width) to dim: their principal directions."""
     _, _, directions = torch.linalg.svd(torch.from_numpy(vectors), full_matrices=False)
-    turned, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator_of(seed, 0)))
     head = nn.Linear(vectors.shape[1], dim, bias=False)
     with torch.no_grad():
-        head.weight.copy_(turned @ directions[:dim])
+        head.weight.copy_(directions[:dim])
     return head
 
 
@@ -326,8 +318,8 @@ def align(
         loss = contrast
         n_scenes = len(batch.logits)
         if config.tag_weight and n_scenes:
-            classes = embed_unit(aligner.head(batch.classes)[:, : config.tag_dims])
-            by_class = (embed_unit(audio[:n_scenes, : config.tag_dims]) @ classes.T).float()
+            classes = embed_unit(aligner.head(batch.classes))
+            by_class = (audio[:n_scenes] @ classes.T).float()
             tags = tag_loss(by_class, aligner.log_tag_scale.exp(), batch.logits)
             loss, losses["tags"] = loss + config.tag_weight * tags, tags.detach()
         if config.probe_weight and n_scenes:

@@ -91,7 +91,7 @@ def align_audio(
     )
     width = material.text_tower.config.width
     aligner = _aligner(config, mean, std, width, len(material.texts.of_class))
-    aligner.head = head_from(material.vectors, config.tower.dim, config.captions.seed)
+    aligner.head = head_from(material.vectors, config.tower.dim)
     if start is not None:
         start_from(aligner.tower, start)
     check = Check(clips, cache, material.embed, config, zero_shot, usable)

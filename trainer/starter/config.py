@@ -25,7 +25,7 @@ class StarterConfig:
     """
 
     name: str = "starter"
-    version: str = "1"
+    version: str = "2"
     description: str = "Small general encoder for sound effects, nature, machines, music and voices"
     licence: str = "Apache-2.0"
     audio: AudioConfig = field(

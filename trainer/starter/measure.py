@@ -32,6 +32,7 @@ from soundsearch.benchmarks.run import Settings, run_benchmark
 from soundsearch.encoder import BATCH_SIZE, Encoder
 from soundsearch.errors import AudioError
 from soundsearch.registry import find_bundle
+from soundsearch.relevance import Calibration
 from soundsearch.vocabulary import load_vocabulary
 from trainer.data.manifests import ESC10, SOUNDS, Clip, Split, of_split, read_sounds
 from trainer.starter.families import LABELS, examples
@@ -151,15 +152,20 @@ def _words_for(encoder: Encoder, clips: Sequence[Clip], cache: EmbeddingCache) -
     captions = sorted({clip.caption for clip in clips})
     lines = load_vocabulary()
     prompts = [encoder.bundle.text.prompt.format(line) for line in lines]
+    calibration = Calibration.of(encoder.bundle)
+
+    def scores_of(texts: Sequence[str]) -> Array:
+        vectors = embed_texts(encoder, texts, cache)
+        cosines = score_texts(vectors, found)
+        if calibration is None:
+            return cosines
+        return calibration.relevance("text", vectors, cosines).astype(np.float32)
+
     by_caption = named_among_first(
-        score_texts(embed_texts(encoder, captions, cache), found),
-        [{head_word(caption)} for caption in captions],
-        heads,
+        scores_of(captions), [{head_word(caption)} for caption in captions], heads
     )
     words_of_line = [{singular(word) for word in words_of(line)} for line in lines]
-    by_line = named_among_first(
-        score_texts(embed_texts(encoder, prompts, cache), found), words_of_line, heads
-    )
+    by_line = named_among_first(scores_of(prompts), words_of_line, heads)
     known = np.isin(heads, list(set().union(*words_of_line)))
     return {
         "command": COMMAND,
