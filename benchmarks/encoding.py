@@ -11,13 +11,11 @@ number is the median of several runs.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+from processes import median_s
 
 from soundsearch.audio import Window
 from soundsearch.demo import DEMO_SOUNDS, synthesise
@@ -42,16 +40,6 @@ def batches_of_windows(encoder: Encoder, n_batches: int) -> tuple[list[list[Wind
         for i in range(n_batches * BATCH_SIZE)
     ]
     return [windows[i : i + BATCH_SIZE] for i in range(0, len(windows), BATCH_SIZE)], rate
-
-
-def median_s(run: Callable[[], object], runs: int) -> float:
-    """Median seconds of several runs, after one warm-up."""
-    times = []
-    for _ in range(runs + 1):
-        begin = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times[1:])
 
 
 def main() -> None:

@@ -8,23 +8,12 @@ without and with intervals, as ratios to it.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
+from processes import median_s
 
 from soundsearch.benchmarks.protocols import PROTOCOLS, Protocol, evaluate_retrieval
-
-
-def seconds(run: Callable[[], object], runs: int) -> float:
-    """Median of several runs, after one warm-up."""
-    times = []
-    for _ in range(runs + 1):
-        begin = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times[1:])
 
 
 def main() -> None:
@@ -43,11 +32,11 @@ def main() -> None:
     def evaluation(protocol: Protocol, bootstrap: int) -> Callable[[], object]:
         return lambda: evaluate_retrieval(scores, owner, protocol, bootstrap=bootstrap)
 
-    sort_s = seconds(sorting, options.runs)
+    sort_s = median_s(sorting, options.runs)
     print(f"{'argsort, both directions':38} {sort_s:6.3f} s")
     for protocol in PROTOCOLS.values():
         for bootstrap in (0, 1000):
-            took = seconds(evaluation(protocol, bootstrap), options.runs)
+            took = median_s(evaluation(protocol, bootstrap), options.runs)
             what = f"{protocol.name}, {bootstrap:,} resamplings"
             print(f"{what:38} {took:6.3f} s  ratio {took / sort_s:5.2f}")
 

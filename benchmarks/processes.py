@@ -1,9 +1,10 @@
-"""Running things in processes of their own, so that times and memory are theirs alone."""
+"""Running things so that times and memory are theirs alone: in processes of their own, or often."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -31,3 +32,13 @@ def measured(command: list[str]) -> tuple[float, float, bytes]:
     if status != 0:
         sys.exit(f"failed: {' '.join(command)}")
     return time.perf_counter() - started, usage.ru_maxrss / 1024, printed
+
+
+def median_s(run: Callable[[], object], runs: int) -> float:
+    """Median seconds of several runs, after one warm-up."""
+    times = []
+    for _ in range(runs + 1):
+        begin = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times[1:])

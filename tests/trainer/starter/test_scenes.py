@@ -15,7 +15,10 @@ from tests.sounds import noise, tone, write
 from trainer.data.manifests import Clip
 from trainer.starter.cache import RecordingCache, build_cache
 from trainer.starter.config import StarterConfig
+from trainer.starter.corpus import JOINS
 from trainer.starter.scenes import (
+    FORM_OF_THREE,
+    FORMS,
     MOST,
     Kind,
     SceneConfig,
@@ -211,3 +214,8 @@ def test_sentences_name_every_member() -> None:
     assert len(captions_of(["one", "two", "three"], Kind.TOGETHER)[0].split(",")) == MOST - 1
     after = next(text for text in captions_of(["one", "two"], Kind.SEQUENCE) if "after" in text)
     assert after == "two after one"
+
+
+def test_the_text_tower_has_read_every_form_of_a_mixture() -> None:
+    forms = {form for of_kind in FORMS.values() for form in of_kind} - {"{b} and {a}"}
+    assert {*forms, FORM_OF_THREE} <= set(JOINS)
