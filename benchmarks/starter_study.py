@@ -71,7 +71,7 @@ def main() -> None:
             rows[name] = study(run, name, prepared.material, prepared.key, changed, arguments.start)
     title = f"{arguments.steps} steps, the held-out families left out"
     card.note_study(arguments.run, title, COMMAND, rows)
-    print(card.study_table(title, COMMAND, rows))
+    print(card.study_table(title, **card.read_study(arguments.run)[title]))
     print(
         f"\nThe tagger itself: {100 * tagger_alone(arguments.data, prepared.material):.1f} % of the held-out classes"
     )

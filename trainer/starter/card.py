@@ -37,12 +37,13 @@ STUDIED = {
 def note_study(
     run_folder: Path, title: str, command: str, rows: Mapping[str, Mapping[str, float]]
 ) -> None:
-    """Add a table to the run folder's STUDY, in the place of one with the same title.
+    """Add a table to the run folder's STUDY, or rows to the one with the same title.
 
     rows: shares by the names of STUDIED, for each variant.
     """
     tables = read_study(run_folder)
-    tables[title] = {"command": command, "rows": {name: dict(row) for name, row in rows.items()}}
+    table = tables.setdefault(title, {"command": command, "rows": {}})
+    table["rows"] |= {name: dict(row) for name, row in rows.items()}
     (run_folder / STUDY).write_text(json.dumps(tables, indent=2), encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ def test_a_study_stands_in_the_card_with_its_command(tmp_path: Path) -> None:
     row = dict(zip(STUDIED, (0.1, 0.4567, 0.8, 0.25), strict=True))
     note_study(tmp_path, "few steps", "python study", {"plain": row})
     note_study(tmp_path, "many steps", "python study", {"plain": row})
-    note_study(tmp_path, "few steps", "python study", {"plain": row, "more": row})
+    note_study(tmp_path, "few steps", "python study", {"more": row})
     assert list(read_study(tmp_path)) == ["few steps", "many steps"]
     told = _study(tmp_path)
     assert told.count("| plain | 10.0 | 45.7 | 80.0 | 25.0 |") == 2
