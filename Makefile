@@ -25,7 +25,7 @@ ifeq ($(LIBRARY),)
 	@$(SOUNDSEARCH) demo "$(ASKED)"
 endif
 	@$(SOUNDSEARCH) index "$(ASKED)" --index "$(INDEX)"
-	@for text in "dog barking in rain" "waves on the beach" "motorcycle engine"; do \
+	@for text in "dog barking" "thunder and rain" "waves on the beach"; do \
 	  echo; echo "\$$ soundsearch query \"$$text\""; $(QUERY) "$$text" || exit 1; \
 	done
 	@echo; echo "\$$ soundsearch similar (the first hit for \"police siren\")"
