@@ -11,7 +11,9 @@ from soundsearch.cli.train.extra import training_extra
 
 
 def starter(
-    data: Annotated[Path, typer.Argument(help="Folder with sounds.csv, esc10.csv, captions/ and teachers/.")],
+    data: Annotated[
+        Path, typer.Argument(help="Folder with sounds.csv, esc10.csv, captions/ and teachers/.")
+    ],
     run: Annotated[
         Path,
         typer.Option(help="Folder for intermediate results; an interrupted run goes on there."),
