@@ -258,6 +258,7 @@ def test_models_show(soundsearch: Run, tiny: EncoderBundle) -> None:
         "text",
         "licence",
         "provenance",
+        "relevance",
         "results",
         "files",
         "fingerprint",
