@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,12 +40,16 @@ def soundsearch(*arguments: object, **options: Any) -> subprocess.CompletedProce
 def start(
     *arguments: object, command: list[str] = COMMAND, **options: Any
 ) -> subprocess.Popen[bytes]:
-    """Start a command in a process group of its own."""
+    """Start a command in a process group of its own, in which Ctrl-C counts.
+
+    A shell starts what runs in the background with SIGINT ignored, and children inherit that.
+    """
     return subprocess.Popen(
         [*command, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **{"env": environment(), **options},
     )
 
