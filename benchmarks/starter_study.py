@@ -34,13 +34,15 @@ Change = Callable[[CaptionsConfig], CaptionsConfig]
 
 #: How the numbers come about again.
 COMMAND = "python -m benchmarks.starter_study DATA --run RUN"
+#: Captions and no teacher.
+ALONE = {"tag_weight": 0.0, "sound_weight": 0.0, "probe_weight": 0.0, "duet_share": 0.0}
 #: Each variant is the one before it with something more.
 VARIANTS: dict[str, dict[str, float]] = {
-    "captions": {"scene_share": 0.0, "tag_weight": 0.0, "probe_weight": 0.0},
-    "scenes": {"tag_weight": 0.0, "probe_weight": 0.0},
-    "tagger by names": {"tag_weight": 1.0, "probe_weight": 0.0},
-    "tagger by a probe": {"tag_weight": 1.0, "probe_weight": 1.0},
-    "tagger, less of it": {},
+    "captions": ALONE | {"scene_share": 0.0, "bent_share": 0.0},
+    "scenes": ALONE | {"scene_share": 0.5, "bent_share": 0.0},
+    "the tagger": {"scene_share": 0.5, "bent_share": 0.0, "duet_share": 0.0},
+    "bent scenes": {"duet_share": 0.0},
+    "duets": {},
 }
 
 

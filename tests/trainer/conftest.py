@@ -179,6 +179,6 @@ def tiny_config() -> StarterConfig:
         corpus=CorpusConfig(n_combinations=5),
         distil=DistilConfig(layers=(0,), rank=4, batch_size=8, loop=loop),
         tower=AudioTowerConfig(widths=(4, 8), depths=(1, 1), pooled=8, dim=6),
-        scenes=SceneConfig(n_scenes=24),
+        scenes=SceneConfig(n_scenes=24, n_bent=8),
         captions=CaptionsConfig(batch_size=8, loop=loop),
     )

@@ -22,7 +22,7 @@ from torch.nn import functional
 from trainer.data.manifests import Clip
 from trainer.loop import LoopConfig, generator_of, plain, train
 from trainer.losses import contrastive_loss
-from trainer.starter.augment import AugmentConfig, augment
+from trainer.starter.augment import PER_DB, AugmentConfig, augment
 from trainer.starter.cache import RecordingCache
 from trainer.starter.corpus import TEMPLATES
 from trainer.starter.scenes import MOST, Kind, Scenes, captions_of, draw_weights
@@ -37,37 +37,63 @@ class CaptionsConfig:
     """How batches are drawn, and what the towers learn from them.
 
     caption_power, source_power: with which weights recordings are drawn, see `draw_weights`.
-    scene_share: share of a batch that is scenes; the rest is windows of recordings. hard_share: share of those
-    that are recordings which also sound in one of the batch's mixtures, so that "a and b" must not
-    be said of a. same_meaning: texts with a higher cosine are not held against each other.
-    speed: largest change of speed; shift_bands: of pitch, in mel bands.
-    tag_weight: of the divergence from the tagger, by way of its classes' names; probe_weight: of a
-    linear map to its scores, which is thrown away afterwards; either may be 0.
+    scene_share, bent_share: share of a batch that is scenes with a caption, and bent ones without; the
+    rest is windows of recordings. duet_share: share of a batch that is two of those windows laid
+    over each other, each of which is in the batch as well, from the share duets_after of the steps
+    on; apart_db: largest level difference between them. duet_weight: of the loss that "a and b"
+    fits the two together better than either. same_meaning: texts with a higher cosine are not held
+    against each other. speed: largest change of speed; shift_bands: of pitch, in mel bands.
+    tag_weight: of the divergence from the tagger, by way of its classes' names, over classes of a
+    sound; sound_weight: over sounds of a class; probe_weight: of a linear map to its scores; any
+    may be 0.
     head_rate: factor on the learning rate of the head, which starts as the principal components
     of the texts and should keep the neighbourhoods of words that no caption holds.
+    augment, scene_augment: of windows, and of scenes, which were changed as waveforms already.
     """
 
     batch_size: int = 256
     caption_power: float = -0.5
     source_power: float = -0.3
-    scene_share: float = 0.5
-    hard_share: float = 0.3
+    scene_share: float = 0.35
+    bent_share: float = 0.15
+    duet_share: float = 0.15
+    duets_after: float = 0.6
+    duet_weight: float = 0.5
+    apart_db: float = 6.0
     same_meaning: float = 0.95
     speed: float = 0.15
     shift_bands: int = 2
-    tag_weight: float = 0.3
-    probe_weight: float = 0.3
+    tag_weight: float = 0.5
+    sound_weight: float = 0.5
+    probe_weight: float = 1.0
     logit_scale: float = 1 / 0.07
     largest_logit_scale: float = 100.0
     tag_scale: float = 20.0
     head_rate: float = 0.2
     seed: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    loop: LoopConfig = field(
-        default_factory=lambda: LoopConfig(
-            steps=3000, warmup_steps=60, learning_rate=1.5e-3, weight_decay=0.05, average=0.998
+    scene_augment: AugmentConfig = field(
+        default_factory=lambda: AugmentConfig(
+            tilt_db=3.0,
+            noise_share=0.1,
+            band_limit_share=0.0,
+            time_masks=(1, 40),
+            band_masks=(1, 8),
         )
     )
+    loop: LoopConfig = field(
+        default_factory=lambda: LoopConfig(
+            steps=3200, warmup_steps=60, learning_rate=1.5e-3, weight_decay=0.05, average=0.998
+        )
+    )
+
+    def __post_init__(self) -> None:
+        shares = self.scene_share + self.bent_share + 3 * self.duet_share
+        if not 0 <= shares <= 1:
+            raise ValueError(
+                "scenes, bent ones and three times the duets are shares of one batch and make 1 at "
+                f"most, not {shares:g}"
+            )
 
 
 @dataclass(frozen=True)
@@ -110,6 +136,9 @@ def texts_of(
     of_scene = []
     for members, kind in zip(scenes.members, scenes.kinds, strict=True):
         who = [int(clip) for clip in members if clip >= 0]
+        if kind == Kind.BENT:
+            of_scene.append([])
+            continue
         if len(who) == 1:
             of_scene.append(of_clip[who[0]])
             continue
@@ -141,6 +170,7 @@ class Aligner(nn.Module):
         self.probe = nn.Linear(2 * tower.config.pooled, n_classes)
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale)))
         self.log_tag_scale = nn.Parameter(torch.tensor(math.log(config.tag_scale)))
+        self.log_sound_scale = nn.Parameter(torch.tensor(math.log(config.tag_scale)))
 
 
 def head_from(vectors: Array, dim: int) -> nn.Linear:
@@ -184,7 +214,12 @@ class Batches:
         weights = taken * draw_weights(clips, config.caption_power, config.source_power)
         self._chances = weights / weights.sum()
         heard = np.append(taken, True)[scenes.members].all(axis=1)  # -1 is nobody
-        self._usable_scenes = np.flatnonzero(heard)
+        bent = scenes.kinds == Kind.BENT
+        self._usable_scenes = np.flatnonzero(heard & ~bent)
+        self._usable_bent = np.flatnonzero(heard & bent)
+        two = (scenes.kinds == Kind.TOGETHER) & ((scenes.members >= 0).sum(axis=1) == 2)
+        cached = np.append([cache.n_frames(place) >= n_frames for place in places], True)
+        self._duets = np.flatnonzero(heard & two & cached[scenes.members].all(axis=1))
         logits = scenes.logits[np.sort(self._usable_scenes)[:20_000]].astype(np.float32)
         self.logits_mean = torch.from_numpy(logits.mean(axis=0))
         self.logits_std = torch.from_numpy(logits.std(axis=0)).clamp(min=0.1)
@@ -201,36 +236,53 @@ class Batches:
         generator = generator_of(config.seed, step)
         rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
         n_scenes = round(config.scene_share * config.batch_size)
+        n_bent = round(config.bent_share * config.batch_size)
+        late = step >= config.duets_after * config.loop.steps
+        n_duets = round(config.duet_share * config.batch_size) if late else 0
+        bent = rng.choice(self._usable_bent, n_bent) if n_bent else np.zeros(0, np.int64)
         mixed = rng.choice(self._usable_scenes, n_scenes)
-        hard = scenes.members[mixed[scenes.kinds[mixed] != Kind.SINGLE]]
-        n_plain = config.batch_size - n_scenes
-        hard = rng.permutation(hard[hard >= 0])[: round(config.hard_share * n_plain)]
-        others = rng.choice(len(self._chances), n_plain - len(hard), p=self._chances)
-        plain = np.concatenate((hard, others))
+        duets = rng.choice(self._duets, n_duets) if n_duets else np.zeros(0, np.int64)
+        n_others = config.batch_size - n_bent - n_scenes - 3 * n_duets
+        others = rng.choice(len(self._chances), n_others, p=self._chances)
+        pairs = scenes.members[duets, :2]
+        plain = np.concatenate((pairs.T.ravel(), others))
+        windows = self._windows(plain, rng)
+        first, second = windows[:n_duets], windows[n_duets : 2 * n_duets]
+        apart = torch.from_numpy(rng.uniform(-1, 1, n_duets).astype(np.float32)) * config.apart_db
+        of_teacher = np.concatenate((bent, mixed))
         log_mel = torch.cat(
             (
-                torch.from_numpy(scenes.frames[mixed].astype(np.float32)),
-                self._windows(plain, rng),
+                torch.from_numpy(scenes.frames[of_teacher].astype(np.float32)),
+                overlaid(first, second, apart),
+                windows,
             )
         )
-        heard = np.full((config.batch_size, MOST), -1, np.int64)
-        heard[:n_scenes] = np.append(self._caption, -1)[scenes.members[mixed]]
-        heard[n_scenes:, 0] = self._caption[plain]
+        composed = np.concatenate((mixed, duets))
+        heard = np.full((config.batch_size - n_bent, MOST), -1, np.int64)
+        heard[: len(composed)] = np.append(self._caption, -1)[scenes.members[composed]]
+        heard[len(composed) :, 0] = self._caption[plain]
         texts = np.array(
-            [rng.choice(self._texts.of_scene[scene]) for scene in mixed]
+            [rng.choice(self._texts.of_scene[scene]) for scene in composed]
             + [rng.choice(self._texts.of_clip[clip]) for clip in plain],
             np.int64,
         )
+        trios = n_scenes + n_duets * np.arange(3)[:, None] + np.arange(n_duets)
         vectors = self._vectors[torch.from_numpy(texts)]
         positive, counted = relations(heard, texts)
         counted = counted & (vectors @ vectors.T < config.same_meaning) | positive
         return Batch(
-            augment(log_mel, config.augment, generator),
+            torch.cat(
+                (
+                    augment(log_mel[: len(of_teacher)], config.scene_augment, generator),
+                    augment(log_mel[len(of_teacher) :], config.augment, generator),
+                )
+            ),
             vectors,
             positive,
             counted,
-            torch.from_numpy(scenes.logits[mixed].astype(np.float32)),
+            torch.from_numpy(scenes.logits[of_teacher].astype(np.float32)),
             self.class_vectors(generator),
+            torch.from_numpy(trios),
         )
 
     def _windows(self, clips: NDArray[np.int64], numbers: np.random.Generator) -> Tensor:
@@ -256,9 +308,11 @@ class Batches:
 class Batch:
     """Sounds, texts, and what a teacher says.
 
-    log_mel (n, n_frames, n_mels), not normalised, the scenes first; vectors (n, width); positive,
-    counted: see `contrastive_loss`. logits (n_scenes, n_classes): the teacher's, of the first rows;
-    classes (n_classes, width): their texts' vectors.
+    log_mel (n, n_frames, n_mels), not normalised: first what is bent, then scenes, then the rest.
+    vectors (n_captioned, width): texts of all but the bent ones; positive, counted: see
+    `contrastive_loss`. logits (n_heard, n_classes): the teacher's, of what is bent and of scenes;
+    classes (n_classes, width): their texts' vectors. trios (3, n_duets): places, among what has a
+    caption, of two sounds together, of the first alone and of the second.
     """
 
     log_mel: Tensor
@@ -267,6 +321,21 @@ class Batch:
     counted: Tensor
     logits: Tensor
     classes: Tensor
+    trios: Tensor
+
+
+def overlaid(first: Tensor, second: Tensor, apart_db: Tensor) -> Tensor:
+    """Log-mel windows (n, n_frames, n_mels) of two sounds at once, the second apart_db (n,) above the first.
+
+    Energies add up, as they do on average where the sounds are not in phase.
+    """
+
+    def levelled(windows: Tensor) -> Tensor:
+        return windows - windows.logsumexp(dim=(1, 2), keepdim=True)
+
+    level = first.logsumexp(dim=(1, 2), keepdim=True)
+    louder = (apart_db * PER_DB)[:, None, None]
+    return torch.logaddexp(levelled(first), levelled(second) + louder) + level
 
 
 def relations(heard: NDArray[np.int64], texts: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -293,6 +362,27 @@ def tag_loss(cosine: Tensor, scale: Tensor, logits: Tensor) -> Tensor:
     return functional.kl_div(found, wanted, reduction="batchmean")
 
 
+def sound_loss(cosine: Tensor, scale: Tensor, wanted: Tensor) -> Tensor:
+    """Divergence of the student's distribution over sounds from the teacher's, mean of classes.
+
+    cosine (n, n_classes) of sounds and class names; wanted: the teacher's log-odds, standardised for
+    each class. Every class counts alike, also one that none of the sounds belongs to: which of
+    them is most like a cat says what a cat would sound like.
+    """
+    target = torch.softmax(wanted, dim=0)
+    found = torch.log_softmax(scale * cosine, dim=0)
+    return functional.kl_div(found, target, reduction="sum") / cosine.shape[1]
+
+
+def duet_loss(scores: Tensor, trios: Tensor) -> Tensor:
+    """How far "a and b" is from fitting a and b together better than a, and than b; a scalar.
+
+    scores (n, n): cosine similarity of sounds and texts times the logit scale; trios: see `Batch`.
+    """
+    both, *parts = (scores[rows, trios[0]] for rows in trios)
+    return torch.stack([functional.softplus(part - both).mean() for part in parts]).sum()
+
+
 def align(
     aligner: Aligner,
     batches: Batches,
@@ -312,19 +402,24 @@ def align(
         audio = embed_unit(aligner.tower.project(pooled))
         text = embed_unit(aligner.head(batch.vectors))
         scale = aligner.log_scale.clamp(max=ceiling).exp()
-        cosine = audio @ text.T
+        cosine = audio[len(audio) - len(text) :] @ text.T
         contrast = contrastive_loss(scale * cosine.float(), batch.positive, batch.counted)
         losses = {"captions": contrast.detach(), "logit_scale": scale.detach()}
         loss = contrast
-        n_scenes = len(batch.logits)
-        if config.tag_weight and n_scenes:
+        n_heard = len(batch.logits)
+        wanted = (batch.logits - batches.logits_mean) / batches.logits_std
+        if config.duet_weight and batch.trios.shape[1]:
+            duets = duet_loss(scale * cosine.float(), batch.trios)
+            loss, losses["duets"] = loss + config.duet_weight * duets, duets.detach()
+        if (config.tag_weight or config.sound_weight) and n_heard:
             classes = embed_unit(aligner.head(batch.classes))
-            by_class = (audio[:n_scenes] @ classes.T).float()
+            by_class = (audio[:n_heard] @ classes.T).float()
             tags = tag_loss(by_class, aligner.log_tag_scale.exp(), batch.logits)
             loss, losses["tags"] = loss + config.tag_weight * tags, tags.detach()
-        if config.probe_weight and n_scenes:
-            wanted = (batch.logits - batches.logits_mean) / batches.logits_std
-            probed = functional.mse_loss(aligner.probe(pooled[:n_scenes]).float(), wanted)
+            sounds = sound_loss(by_class, aligner.log_sound_scale.exp(), wanted)
+            loss, losses["sounds"] = loss + config.sound_weight * sounds, sounds.detach()
+        if config.probe_weight and n_heard:
+            probed = functional.mse_loss(aligner.probe(pooled[:n_heard]).float(), wanted)
             loss, losses["probe"] = loss + config.probe_weight * probed, probed.detach()
         return {"loss": loss, **losses}
 

@@ -44,7 +44,7 @@ class StarterConfig:
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     distil: DistilConfig = field(default_factory=DistilConfig)
     scenes: SceneConfig = field(default_factory=SceneConfig)
-    tower: AudioTowerConfig = field(default_factory=AudioTowerConfig)
+    tower: AudioTowerConfig = field(default_factory=lambda: AudioTowerConfig(dim=192))
     captions: CaptionsConfig = field(default_factory=CaptionsConfig)
 
     def seeded(self, seed: int) -> StarterConfig:

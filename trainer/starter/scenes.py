@@ -3,7 +3,7 @@
 Recordings are few, what can be made of them is endless: one played slower in a hall, two at once,
 one after the other. Each scene is mixed as a waveform, so that a teacher that listens to waveforms
 hears what the student will see: its log-mel frames. Captions of scenes are composed of the captions
-of their members (`captions_of`).
+of their members (`captions_of`); the last scenes are bent out of shape (`bend.py`) and have none.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from scipy import signal
 from soundsearch.audio import AudioConfig
 from soundsearch.features import KaldiFbank
 from trainer.data.manifests import Clip
+from trainer.starter.bend import bend, made_up
 from trainer.starter.cache import RecordingCache
 from trainer.starter.tagger import Teacher
 
@@ -52,6 +53,7 @@ class Kind(IntEnum):
     TOGETHER = 1
     BEHIND = 2
     SEQUENCE = 3
+    BENT = 4
 
 
 #: What a scene of two is called, its members' captions put in.
@@ -67,7 +69,8 @@ FORM_OF_THREE = "{a}, {b} and {c}"
 class SceneConfig:
     """How many scenes, and how they are made.
 
-    kinds: share of each `Kind`, in their order. three_share: of the scenes of sounds together, how
+    n_scenes: with a caption; n_bent: more, without one. made_up_share: of their sounds, how many are not of
+    a recording; pair_share: how many of them are two sounds. kinds: share of each `Kind` but the last. three_share: of the scenes of sounds together, how
     many have three. caption_power, source_power: see `draw_weights`. apart_db: largest level difference of
     members; behind_db: how far the background lies below. speed: largest change, as a factor's
     logarithm. Then the shares of members, or of scenes, that are sped up or slowed down, put into a
@@ -75,6 +78,9 @@ class SceneConfig:
     """
 
     n_scenes: int = 60_000
+    n_bent: int = 40_000
+    made_up_share: float = 0.2
+    pair_share: float = 0.25
     kinds: tuple[float, float, float, float] = (0.45, 0.3, 0.1, 0.15)
     three_share: float = 0.2
     caption_power: float = -0.5
@@ -94,7 +100,7 @@ class SceneConfig:
 class Scenes:
     """Finished scenes, mapped into memory.
 
-    members (n, MOST) int32: numbers of clips, -1 where there are fewer. kinds (n,) int8.
+    members (n, MOST) int32: numbers of clips, -1 where there are fewer or none. kinds (n,) int8.
     frames (n, n_frames, n_mels) float16, as `RecordingCache` has them. logits (n, n_classes) float16:
     the teacher's scores as log-odds.
     """
@@ -133,7 +139,7 @@ Made = tuple[Kind, NDArray[np.int64], Array, Array]
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes scene i: all that this depends on. It goes to other processes whole.
+    """Makes scene i, bent if i is n_scenes or more: all that this depends on. It goes to other processes whole.
 
     places: of each clip in the cache. chances: running sum of the clips' shares.
     """
@@ -151,20 +157,40 @@ class Maker:
         config, rate = self.config, self.audio.rate_for(0)
         size = round(self.audio.window_s * rate)
         rng = np.random.default_rng([config.seed, i])
-        kind = Kind(rng.choice(len(Kind), p=config.kinds))
-        n = 1 if kind is Kind.SINGLE else 2
-        n += kind is Kind.TOGETHER and rng.random() < config.three_share
-        members = np.searchsorted(self.chances, rng.random(n)).clip(max=len(self.places) - 1)
-        sounds = [
-            change(self.cache.waveform(self.places[clip]), rate, size, rng, config)
-            for clip in members
-        ]
+        if i >= config.n_scenes:
+            kind = Kind.BENT
+            members, sounds = self._bent(rate, size, rng)
+        else:
+            kind = Kind(rng.choice(len(config.kinds), p=config.kinds))
+            n = 1 if kind is Kind.SINGLE else 2
+            n += kind is Kind.TOGETHER and rng.random() < config.three_share
+            members = self._drawn(n, rng)
+            sounds = [
+                change(self.cache.waveform(self.places[clip]), rate, size, rng, config)
+                for clip in members
+            ]
         scene = finish(arrange(sounds, kind, size, rng, config), rate, rng, config)
         heard = soxr.resample(scene, rate, self.teacher.sample_rate, quality="MQ")
         scores = self.teacher.scores(heard).astype(np.float64)
         odds = np.log(np.maximum(scores, 1e-9)) - np.log1p(-np.minimum(scores, 1 - 1e-9))
         log_mel = self.features.log_mel(scene, rate).T
         return kind, members, log_mel, odds.clip(-LARGEST_LOGIT, LARGEST_LOGIT)
+
+    def _drawn(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        return np.searchsorted(self.chances, rng.random(n)).clip(max=len(self.places) - 1)
+
+    def _bent(
+        self, rate: int, size: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], list[Array]]:
+        """Members, -1 for a sound that is made up, and their sounds."""
+        members = self._drawn(2 if rng.random() < self.config.pair_share else 1, rng)
+        members[rng.random(len(members)) < self.config.made_up_share] = -1
+        return members, [
+            made_up(rate, size, rng)
+            if clip < 0
+            else bend(self.cache.waveform(self.places[clip]), rate, size, rng)
+            for clip in members
+        ]
 
 
 _maker: Maker | None = None
@@ -200,7 +226,7 @@ def make_scenes(
     config: SceneConfig,
     n_workers: int = 2,
 ) -> Scenes:
-    """Mix config.n_scenes scenes into `folder` and let the teacher hear each.
+    """Mix config.n_scenes scenes and config.n_bent bent ones into `folder`; the teacher hears each.
 
     places: of each clip in the cache. n_workers: processes; 0 makes them in this one.
     Scene i depends on the seed and i alone.
@@ -209,8 +235,9 @@ def make_scenes(
     weights = weights * np.array([cache.n_frames(place) > 0 for place in places])
     chances = np.cumsum(weights / weights.sum())
     maker = Maker(cache, places, chances, teacher, audio, features, config)
-    members = np.full((config.n_scenes, MOST), -1, np.int32)
-    kinds = np.zeros(config.n_scenes, np.int8)
+    n_all = config.n_scenes + config.n_bent
+    members = np.full((n_all, MOST), -1, np.int32)
+    kinds = np.zeros(n_all, np.int8)
     folder.mkdir(parents=True, exist_ok=True)
     with (
         open(folder / FRAMES, "wb") as frames_file,
@@ -218,14 +245,14 @@ def make_scenes(
         _workers(maker, n_workers) as make,
     ):
         at_once = 512
-        for start in range(0, config.n_scenes, at_once):
-            numbers = range(start, min(start + at_once, config.n_scenes))
+        for start in range(0, n_all, at_once):
+            numbers = range(start, min(start + at_once, n_all))
             for i, (kind, who, log_mel, odds) in zip(numbers, make(numbers), strict=True):
                 kinds[i], members[i, : len(who)] = kind, who
                 frames_file.write(log_mel.astype("<f2").tobytes())
                 logits_file.write(odds.astype("<f2").tobytes())
             if start % (at_once * 10) == 0:
-                logger.info("%d of %d scenes", start, config.n_scenes)
+                logger.info("%d of %d scenes", start, n_all)
     np.save(folder / MEMBERS, members, allow_pickle=False)
     np.save(folder / KINDS, kinds, allow_pickle=False)
     return Scenes(folder, features)

@@ -20,8 +20,11 @@ from trainer.starter.align import (
     Batches,
     CaptionsConfig,
     align,
+    duet_loss,
     head_from,
+    overlaid,
     relations,
+    sound_loss,
     tag_loss,
     texts_of,
 )
@@ -75,7 +78,29 @@ def scenes(
         tmp_path / "scenes",
         tiny_config.audio,
         tiny_config.features,
-        SceneConfig(n_scenes=60, speed=0.02, room_share=0, band_share=0, noise_share=0),
+        SceneConfig(n_scenes=60, n_bent=0, speed=0.02, room_share=0, band_share=0, noise_share=0),
+        n_workers=0,
+    )
+
+
+@pytest.fixture
+def bent(
+    eight: list[Clip],
+    cache: RecordingCache,
+    tiny_config: StarterConfig,
+    made_tagger: Teacher,
+    tmp_path: Path,
+) -> Scenes:
+    """Twenty scenes, and ten bent ones."""
+    return make_scenes(
+        cache,
+        range(N),
+        eight,
+        made_tagger,
+        tmp_path / "bent",
+        tiny_config.audio,
+        tiny_config.features,
+        SceneConfig(n_scenes=20, n_bent=10),
         n_workers=0,
     )
 
@@ -116,7 +141,8 @@ def test_a_text_is_wrong_for_a_sound_that_lacks_a_part_of_it() -> None:
 def test_a_batch_is_the_same_for_the_same_step(
     eight: list[Clip], cache: RecordingCache, scenes: Scenes
 ) -> None:
-    batches = batches_of(eight, cache, scenes, CaptionsConfig(batch_size=10, scene_share=0.4))
+    config = CaptionsConfig(batch_size=10, scene_share=0.4, bent_share=0.0)
+    batches = batches_of(eight, cache, scenes, config)
     batch, again, next_one = batches.draw(3), batches.draw(3), batches.draw(4)
     torch.testing.assert_close(batch.log_mel, again.log_mel)
     assert batch.log_mel.shape == (10, 48, 16)
@@ -126,18 +152,57 @@ def test_a_batch_is_the_same_for_the_same_step(
     assert (batch.counted | ~batch.positive).all()
 
 
-def test_members_of_mixtures_stand_beside_them(
+def test_duets_come_late_with_both_of_their_sounds(
     eight: list[Clip], cache: RecordingCache, scenes: Scenes
 ) -> None:
-    def wrong_parts(hard_share: float) -> float:
-        """In how many sounds of a batch, on average, lies a part of what another's text names."""
-        config = CaptionsConfig(
-            batch_size=8, scene_share=0.5, hard_share=hard_share, same_meaning=2.0
-        )
-        batches = batches_of(eight, cache, scenes, config)
-        return float(np.mean([(~batches.draw(i).counted).sum() for i in range(40)]))
+    config = CaptionsConfig(
+        batch_size=12, scene_share=0.25, bent_share=0.0, duet_share=0.25, duets_after=0.5
+    )
+    loop = dataclasses.replace(config.loop, steps=10, warmup_steps=1)
+    config = dataclasses.replace(config, loop=loop)
+    batches = batches_of(eight, cache, scenes, config)
+    assert batches.draw(4).trios.shape == (3, 0)
+    batch = batches.draw(5)
+    assert batch.trios.tolist() == [[3, 4, 5], [6, 7, 8], [9, 10, 11]]
+    assert batch.log_mel.shape[0] == len(batch.vectors) == 12
+    for together, first, second in batch.trios.T.tolist():
+        assert batch.counted[first, together] and batch.counted[second, together]
+        assert not batch.positive[first, together] and not batch.positive[second, together]
+        assert not batch.counted[together, first]  # a lies in a and b, neither right nor wrong
+        found = batch.vectors[first] + batch.vectors[second]
+        assert torch.cosine_similarity(found, batch.vectors[together], 0) > 0.9
 
-    assert wrong_parts(1.0) > 1.3 * wrong_parts(0.0)
+
+def test_two_sounds_at_once_have_the_energy_of_both() -> None:
+    low, high = torch.full((2, 5, 4), -20.0), torch.full((2, 5, 4), -20.0)
+    low[:, :, 0] = torch.tensor([2.0, -3.0])[:, None]
+    high[:, :, 3] = torch.tensor([-1.0, 4.0])[:, None]
+    found = overlaid(low, high, torch.tensor([0.0, 10.0]))
+    # As loud in its band as the first alone, the second brought to its level, or 10 dB above.
+    torch.testing.assert_close(found[:, :, 0], low[:, :, 0], atol=1e-3, rtol=0)
+    louder = torch.tensor([[0.0], [float(np.log(10.0))]])
+    torch.testing.assert_close(found[:, :, 3], low[:, :, 0] + louder, atol=1e-3, rtol=0)
+
+
+def test_a_duet_is_paid_for_while_a_part_fits_as_well() -> None:
+    trios = torch.tensor([[0], [1], [2]])
+    scores = torch.zeros(3, 3)
+    assert duet_loss(scores, trios).item() == pytest.approx(2 * np.log(2))
+    scores[0, 0] = 20.0  # the two together, and the text that names both
+    assert duet_loss(scores, trios).item() == pytest.approx(0.0, abs=1e-6)
+    scores[2, 0] = 25.0  # the second alone fits it better still
+    assert duet_loss(scores, trios).item() == pytest.approx(5.0, abs=0.01)
+
+
+def test_bent_scenes_have_a_teacher_and_no_text(
+    eight: list[Clip], cache: RecordingCache, bent: Scenes
+) -> None:
+    config = CaptionsConfig(batch_size=10, scene_share=0.2, bent_share=0.3, duet_share=0.0)
+    batch = batches_of(eight, cache, bent, config).draw(0)
+    assert batch.log_mel.shape == (10, 48, 16)
+    assert batch.logits.shape == (5, 2)
+    assert batch.vectors.shape == (7, 12)
+    assert batch.positive.shape == batch.counted.shape == (7, 7)
 
 
 def test_a_clip_has_its_caption_its_tags_and_sentences_around_it(
@@ -173,10 +238,12 @@ def test_nothing_of_a_clip_that_is_left_out_is_drawn(
         tmp_path / "scenes",
         audio,
         features,
-        SceneConfig(n_scenes=60),
+        SceneConfig(n_scenes=60, n_bent=20),
         n_workers=0,
     )
-    config = CaptionsConfig(batch_size=64, scene_share=0.5)
+    config = CaptionsConfig(
+        batch_size=64, scene_share=0.4, bent_share=0.2, duet_share=0.1, duets_after=0.0
+    )
     batches = batches_of(eight, cache, scenes, config, lambda clip: clip is not eight[5])
     texts = texts_of(eight, scenes, MadeTagger.names, "the sound of {}", 0)
     named = {
@@ -202,6 +269,23 @@ def test_the_divergence_is_least_where_the_student_agrees() -> None:
     )
 
 
+def test_every_class_has_its_own_distribution_over_sounds() -> None:
+    wanted = torch.tensor([[2.0, 0.0], [0.0, 0.0], [-1.0, 0.0]])
+    assert sound_loss(wanted / 4, torch.tensor(4.0), wanted).item() == pytest.approx(0.0, abs=1e-6)
+    # A class of which all sounds have as much says nothing of how loud its name calls.
+    raised = wanted + torch.tensor([0.0, 5.0])
+    assert sound_loss(raised, torch.tensor(1.0), wanted).item() == pytest.approx(0.0, abs=1e-6)
+    share = torch.softmax(wanted[:, 0], 0)
+    expected = float((share * (share.log() + np.log(3))).sum()) / 2
+    found = sound_loss(torch.zeros(3, 2), torch.tensor(1.0), wanted)
+    assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_shares_that_do_not_fit_into_a_batch_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"not 1\.1"):
+        CaptionsConfig(scene_share=0.5, bent_share=0.3, duet_share=0.1)
+
+
 def test_the_head_starts_as_principal_directions() -> None:
     vectors = np.zeros((20, 6), np.float32)
     vectors[:, 2] = np.linspace(1, 3, 20)
@@ -222,7 +306,8 @@ def test_the_loss_falls_when_eight_sounds_are_learnt(
     config = CaptionsConfig(
         batch_size=16,
         scene_share=0.25,
-        hard_share=0.0,
+        bent_share=0.0,
+        duet_share=0.0,
         tag_weight=1.0,
         probe_weight=1.0,
         speed=0.02,
@@ -237,7 +322,7 @@ def test_the_loss_falls_when_eight_sounds_are_learnt(
         time_masks=(0, 1),
         band_masks=(0, 1),
     )
-    config = dataclasses.replace(config, augment=quiet)
+    config = dataclasses.replace(config, augment=quiet, scene_augment=quiet)
     batches = batches_of(eight, cache, scenes, config)
     torch.manual_seed(0)
     tower_config = dataclasses.replace(tiny_config.tower, widths=(8, 16), pooled=16)

@@ -80,7 +80,7 @@ def test_the_teacher_hears_what_the_student_sees(
     made_tagger: Teacher,
     tmp_path: Path,
 ) -> None:
-    config = dataclasses.replace(PLAIN, n_scenes=40, seed=4)
+    config = dataclasses.replace(PLAIN, n_scenes=40, n_bent=0, seed=4)
     scenes = make_scenes(
         cache,
         range(3),
@@ -117,6 +117,35 @@ def test_the_teacher_hears_what_the_student_sees(
         n_workers=1,
     )
     np.testing.assert_array_equal(again.frames, scenes.frames[:7])  # the seed and i, nothing else
+
+
+def test_bent_scenes_follow_the_others_and_come_of_recordings_or_of_nothing(
+    cache: RecordingCache,
+    clips: list[Clip],
+    tiny_config: StarterConfig,
+    made_tagger: Teacher,
+    tmp_path: Path,
+) -> None:
+    config = dataclasses.replace(PLAIN, n_scenes=5, n_bent=60, made_up_share=0.3, pair_share=0.4)
+    scenes = make_scenes(
+        cache,
+        range(3),
+        clips,
+        made_tagger,
+        tmp_path / "scenes",
+        tiny_config.audio,
+        tiny_config.features,
+        config,
+        n_workers=0,
+    )
+    assert ((scenes.kinds == Kind.BENT) == (np.arange(65) >= 5)).all()
+    bent = scenes.members[5:]
+    assert set(bent.ravel()) == {-1, 0, 1} and (bent[:, 2] == -1).all()
+    n_named = (bent >= 0).sum(axis=1)
+    assert {0, 1, 2} == set(n_named.tolist())
+    odds = scenes.logits[5:, 0]
+    assert (odds > 3).any() and (odds < -3).any()  # low sounds and high ones, whatever they were
+    assert np.isfinite(scenes.frames).all()
 
 
 def test_rarer_captions_and_smaller_sources_come_more_often() -> None:
