@@ -97,7 +97,14 @@ def study(
     begins = [sha256_of(start)] if start else []
     folder, _ = run.stage(
         "study-" + name.replace(",", "").replace(" ", "-"),
-        [key, config.tower, config.captions, sorted(asked["held_out"].items()), *begins],
+        [
+            key,
+            config.tower,
+            config.tags,
+            config.captions,
+            sorted(asked["held_out"].items()),
+            *begins,
+        ],
         lambda folder: align_audio(
             folder, material, config, asked, lambda clip: not held_out(clip), start
         ),

@@ -25,6 +25,7 @@ from trainer.starter.config import StarterConfig
 from trainer.starter.corpus import CorpusConfig
 from trainer.starter.distil import DistilConfig
 from trainer.starter.scenes import SceneConfig
+from trainer.starter.tag_space import TagSpaceConfig
 from trainer.towers.compact import AudioTowerConfig
 
 RATE = 8000
@@ -179,6 +180,7 @@ def tiny_config() -> StarterConfig:
         corpus=CorpusConfig(n_combinations=5),
         distil=DistilConfig(layers=(0,), rank=4, batch_size=8, loop=loop),
         tower=AudioTowerConfig(widths=(4, 8), depths=(1, 1), pooled=8, dim=6),
+        tags=TagSpaceConfig(dim=2),
         scenes=SceneConfig(n_scenes=24, n_bent=8),
         captions=CaptionsConfig(batch_size=8, loop=loop),
     )

@@ -26,6 +26,7 @@ from trainer.starter.augment import PER_DB, AugmentConfig, augment
 from trainer.starter.cache import RecordingCache
 from trainer.starter.corpus import TEMPLATES
 from trainer.starter.scenes import MOST, Kind, Scenes, captions_of, draw_weights
+from trainer.starter.tag_space import TagSpace
 from trainer.towers.compact import AudioTower
 from trainer.towers.unit import embed_unit
 
@@ -39,9 +40,10 @@ class CaptionsConfig:
     caption_power, source_power: with which weights recordings are drawn, see `draw_weights`.
     scene_share, bent_share: share of a batch that is scenes with a caption, and bent ones without; the
     rest is windows of recordings. duet_share: share of a batch that is two of those windows laid
-    over each other, each of which is in the batch as well, from the share duets_after of the steps
-    on; apart_db: largest level difference between them. duet_weight: of the loss that "a and b"
-    fits the two together better than either. same_meaning: texts with a higher cosine are not held
+    over each other, each of which is in the batch as well; apart_db: largest level difference
+    between them. duet_weight: of the loss that "a and b" fits the two together better than either.
+    late: share of the steps after which duets are drawn, and sounds and texts are compared by whole
+    embeddings; before, by the learned part of them. same_meaning: texts with a higher cosine are not held
     against each other. speed: largest change of speed; shift_bands: of pitch, in mel bands.
     tag_weight: of the divergence from the tagger, by way of its classes' names, over classes of a
     sound; sound_weight: over sounds of a class; probe_weight: of a linear map to its scores; any
@@ -57,9 +59,9 @@ class CaptionsConfig:
     scene_share: float = 0.35
     bent_share: float = 0.15
     duet_share: float = 0.15
-    duets_after: float = 0.6
     duet_weight: float = 0.5
     apart_db: float = 6.0
+    late: float = 0.6
     same_meaning: float = 0.95
     speed: float = 0.15
     shift_bands: int = 2
@@ -156,21 +158,38 @@ def class_texts(name: str, prompt: str) -> list[str]:
 
 
 class Aligner(nn.Module):
-    """What learns: the audio tower, the head on the text tower, and what only training needs.
+    """What learns: the audio tower, the head on the text tower, the probe, and logit scales.
 
-    That is the logit scales of captions and of classes, and the probe (`probe_weight`).
+    The probe gives the tagger's log-odds, standardised; `tags` makes the second part of embeddings
+    of them. Only training needs the scales.
     """
 
     def __init__(
-        self, tower: AudioTower, head: nn.Linear, n_classes: int, config: CaptionsConfig
+        self, tower: AudioTower, head: nn.Linear, tags: TagSpace, config: CaptionsConfig
     ) -> None:
         super().__init__()
         self.tower = tower
         self.head = head
-        self.probe = nn.Linear(2 * tower.config.pooled, n_classes)
+        self.probe = nn.Linear(2 * tower.config.pooled, tags.n_classes)
+        self.tags = tags
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale)))
         self.log_tag_scale = nn.Parameter(torch.tensor(math.log(config.tag_scale)))
         self.log_sound_scale = nn.Parameter(torch.tensor(math.log(config.tag_scale)))
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.tower.config.dim + self.tags.config.dim
+
+    def embed_audio(self, features: Tensor) -> Tensor:
+        """(n, n_mels, n_frames) -> unit (n, dim of both parts)."""
+        pooled = self.tower.pool(features)
+        learned = embed_unit(self.tower.project(pooled))
+        return self.tags.join(learned, self.tags.of_sounds(self.probe(pooled)))
+
+    def embed_text(self, vectors: Tensor) -> Tensor:
+        """The text tower's unit vectors (n, width) -> unit (n, dim of both parts)."""
+        return self.tags.join(embed_unit(self.head(vectors)), self.tags.of_texts(vectors))
 
 
 def head_from(vectors: Array, dim: int) -> nn.Linear:
@@ -221,8 +240,18 @@ class Batches:
         cached = np.append([cache.n_frames(place) >= n_frames for place in places], True)
         self._duets = np.flatnonzero(heard & two & cached[scenes.members].all(axis=1))
         logits = scenes.logits[np.sort(self._usable_scenes)[:20_000]].astype(np.float32)
-        self.logits_mean = torch.from_numpy(logits.mean(axis=0))
-        self.logits_std = torch.from_numpy(logits.std(axis=0)).clamp(min=0.1)
+        self._logits = torch.from_numpy(logits)
+        self._logits_mean = self._logits.mean(dim=0)
+        self._logits_std = self._logits.std(dim=0, correction=0).clamp(min=0.1)
+
+    def standardised(self, logits: Tensor) -> Tensor:
+        """The teacher's log-odds (n, n_classes), each class by its mean and deviation over scenes."""
+        return (logits - self._logits_mean) / self._logits_std
+
+    def fit(self, tags: TagSpace) -> None:
+        """Make the tag space that of these scenes and class names."""
+        names = self._vectors[torch.from_numpy(self._texts.of_class)]
+        tags.fit(self.standardised(self._logits), names)
 
     def class_vectors(self, generator: torch.Generator) -> Tensor:
         """(n_classes, width): one of the texts of each class."""
@@ -237,7 +266,7 @@ class Batches:
         rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
         n_scenes = round(config.scene_share * config.batch_size)
         n_bent = round(config.bent_share * config.batch_size)
-        late = step >= config.duets_after * config.loop.steps
+        late = step >= config.late * config.loop.steps
         n_duets = round(config.duet_share * config.batch_size) if late else 0
         bent = rng.choice(self._usable_bent, n_bent) if n_bent else np.zeros(0, np.int64)
         mixed = rng.choice(self._usable_scenes, n_scenes)
@@ -390,7 +419,8 @@ def align(
     folder: Path,
     check: Callable[[nn.Module], Mapping[str, float]] | None = None,
 ) -> Aligner:
-    """Train the audio tower and the head; returns them."""
+    """Train the audio tower, the head and the probe; returns them."""
+    batches.fit(aligner.tags)
     mean, std = aligner.tower.mean, aligner.tower.std
     ceiling = math.log(config.largest_logit_scale)
     aligner.tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -399,27 +429,33 @@ def align(
         batch = batches.draw(step)
         features = ((batch.log_mel - mean) / std).transpose(1, 2)
         pooled = aligner.tower.pool(features)
-        audio = embed_unit(aligner.tower.project(pooled))
+        audio = learned = embed_unit(aligner.tower.project(pooled))
         text = embed_unit(aligner.head(batch.vectors))
+        opinions = aligner.probe(pooled).float()
+        if step >= config.late * config.loop.steps:
+            # Captions teach the learned part what tags do not say; tags are the tagger's alone.
+            audio = aligner.tags.join(learned, aligner.tags.of_sounds(opinions.detach()))
+            with torch.autocast(text.device.type, enabled=False):
+                text = aligner.tags.join(text, aligner.tags.of_texts(batch.vectors))
         scale = aligner.log_scale.clamp(max=ceiling).exp()
         cosine = audio[len(audio) - len(text) :] @ text.T
         contrast = contrastive_loss(scale * cosine.float(), batch.positive, batch.counted)
         losses = {"captions": contrast.detach(), "logit_scale": scale.detach()}
         loss = contrast
         n_heard = len(batch.logits)
-        wanted = (batch.logits - batches.logits_mean) / batches.logits_std
+        wanted = batches.standardised(batch.logits)
         if config.duet_weight and batch.trios.shape[1]:
             duets = duet_loss(scale * cosine.float(), batch.trios)
             loss, losses["duets"] = loss + config.duet_weight * duets, duets.detach()
         if (config.tag_weight or config.sound_weight) and n_heard:
             classes = embed_unit(aligner.head(batch.classes))
-            by_class = (audio[:n_heard] @ classes.T).float()
+            by_class = (learned[:n_heard] @ classes.T).float()
             tags = tag_loss(by_class, aligner.log_tag_scale.exp(), batch.logits)
             loss, losses["tags"] = loss + config.tag_weight * tags, tags.detach()
             sounds = sound_loss(by_class, aligner.log_sound_scale.exp(), wanted)
             loss, losses["sounds"] = loss + config.sound_weight * sounds, sounds.detach()
         if config.probe_weight and n_heard:
-            probed = functional.mse_loss(aligner.probe(pooled[:n_heard]).float(), wanted)
+            probed = functional.mse_loss(opinions[:n_heard], wanted)
             loss, losses["probe"] = loss + config.probe_weight * probed, probed.detach()
         return {"loss": loss, **losses}
 

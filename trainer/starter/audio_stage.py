@@ -25,19 +25,13 @@ from trainer.starter.config import StarterConfig
 from trainer.starter.distil import TokenIds, embed_texts
 from trainer.starter.scenes import Scenes
 from trainer.starter.start import start_from
+from trainer.starter.tag_space import TagSpace
 from trainer.towers.bert import TextTower
 from trainer.towers.compact import AudioTower
 
 Array = NDArray[np.float32]
 
 WEIGHTS = "weights.safetensors"
-
-
-def _aligner(config: StarterConfig, mean: float, std: float, width: int, n_classes: int) -> Aligner:
-    torch.manual_seed(config.captions.seed)
-    tower = AudioTower(config.tower, config.features.n_mels, mean, std)
-    head = nn.Linear(width, config.tower.dim, bias=False)
-    return Aligner(tower, head, n_classes, config.captions)
 
 
 @dataclass(frozen=True)
@@ -59,6 +53,15 @@ class Material:
     def embed(self, texts: Sequence[str]) -> Array:
         """Unit vectors (n, width) of the text tower."""
         return embed_texts(self.text_tower, TokenIds(self.tokenizer, texts))
+
+    def untrained(self, config: StarterConfig, mean: float, std: float) -> Aligner:
+        """Towers for features of this mean and deviation, with weights drawn from the seed."""
+        torch.manual_seed(config.captions.seed)
+        width = self.text_tower.config.width
+        tower = AudioTower(config.tower, config.features.n_mels, mean, std)
+        head = nn.Linear(width, config.tower.dim, bias=False)
+        tags = TagSpace(*self.texts.of_class.shape, width, config.tags)
+        return Aligner(tower, head, tags, config.captions)
 
 
 def align_audio(
@@ -89,8 +92,7 @@ def align_audio(
         config.captions,
         usable,
     )
-    width = material.text_tower.config.width
-    aligner = _aligner(config, mean, std, width, len(material.texts.of_class))
+    aligner = material.untrained(config, mean, std)
     aligner.head = head_from(material.vectors, config.tower.dim)
     if start is not None:
         start_from(aligner.tower, start)
@@ -106,7 +108,6 @@ def read_aligner(folder: Path, material: Material, config: StarterConfig) -> Ali
     """What `align_audio` left in its folder."""
     weights = load_file(folder / WEIGHTS)
     mean, std = (round(float(x), 4) for x in weights.pop("mean_and_std"))
-    width, n_classes = material.text_tower.config.width, len(material.texts.of_class)
-    aligner = _aligner(config, mean, std, width, n_classes)
+    aligner = material.untrained(config, mean, std)
     aligner.load_state_dict(weights)
     return aligner.eval()

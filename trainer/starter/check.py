@@ -14,7 +14,6 @@ from soundsearch.metrics import best_ranks, recall_at_k
 from trainer.data.manifests import Clip
 from trainer.starter.align import Aligner
 from trainer.starter.cache import RecordingCache
-from trainer.towers.unit import embed_unit
 
 if TYPE_CHECKING:
     from trainer.starter.config import StarterConfig
@@ -81,8 +80,10 @@ class Check:
             batch = np.stack(self._windows[start : start + 256]).astype(np.float32)
             features = (torch.from_numpy(batch) - tower.mean) / tower.std
             with torch.autocast("cpu", torch.bfloat16):
-                found.append(embed_unit(tower(features)).numpy())
-        embeddings = np.concatenate(found) if found else np.zeros((0, tower.config.dim), np.float32)
+                found.append(aligner.embed_audio(features).numpy())
+        if not found:
+            return {}
+        embeddings = np.concatenate(found)
         numbers: dict[str, float] = {}
         if self._caption_vectors is not None:
             rows = [self._row[i] for i in self._sounds]
@@ -98,7 +99,7 @@ class Check:
 
     def _scores(self, aligner: Aligner, vectors: torch.Tensor, embeddings: Array) -> Array:
         """(n_texts, n_clips): each clip's best window."""
-        by_window = embed_unit(aligner.head(vectors)).numpy() @ embeddings.T
+        by_window = aligner.embed_text(vectors).numpy() @ embeddings.T
         scores = np.full((len(vectors), self._n_rows), -1.0, np.float32)
         np.maximum.at(scores.T, self._owners, by_window.T)
         return scores

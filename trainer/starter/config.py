@@ -13,6 +13,7 @@ from trainer.starter.align import CaptionsConfig
 from trainer.starter.corpus import CorpusConfig
 from trainer.starter.distil import DistilConfig
 from trainer.starter.scenes import SceneConfig
+from trainer.starter.tag_space import TagSpaceConfig
 from trainer.towers.compact import AudioTowerConfig
 
 
@@ -45,6 +46,7 @@ class StarterConfig:
     distil: DistilConfig = field(default_factory=DistilConfig)
     scenes: SceneConfig = field(default_factory=SceneConfig)
     tower: AudioTowerConfig = field(default_factory=lambda: AudioTowerConfig(dim=192))
+    tags: TagSpaceConfig = field(default_factory=TagSpaceConfig)
     captions: CaptionsConfig = field(default_factory=CaptionsConfig)
 
     def seeded(self, seed: int) -> StarterConfig:

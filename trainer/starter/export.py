@@ -21,6 +21,7 @@ from soundsearch.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle
 from soundsearch.features import FeatureConfig
 from trainer.export import file_hashes
 from trainer.graphs import export_onnx, fold
+from trainer.starter.align import Aligner
 from trainer.towers.bert import TextTower
 from trainer.towers.compact import AudioTower
 from trainer.towers.unit import embed_unit
@@ -29,30 +30,38 @@ Array = NDArray[np.float32]
 
 
 class ExportedAudio(nn.Module):
-    """The audio tower with batch normalisation folded in and a unit embedding at its end."""
+    """`Aligner.embed_audio`, batch normalisation folded in, the probe and its directions in one."""
 
-    def __init__(self, tower: AudioTower) -> None:
+    def __init__(self, aligner: Aligner) -> None:
         super().__init__()
-        self.tower = fold(tower)
+        self.tower = fold(aligner.tower)
+        directions = aligner.tags.directions
+        self.tags = nn.Linear(aligner.probe.in_features, directions.shape[1])
+        with torch.no_grad():
+            self.tags.weight.copy_(directions.T @ aligner.probe.weight)
+            self.tags.bias.copy_(directions.T @ aligner.probe.bias)
+        self.join = aligner.tags.join
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, n_mels, n_frames) -> (n, dim)."""
-        return embed_unit(self.tower(features))
+        assert isinstance(self.tower, AudioTower)
+        pooled = self.tower.pool(features)
+        return self.join(embed_unit(self.tower.project(pooled)), embed_unit(self.tags(pooled)))
 
 
 class ExportedText(nn.Module):
-    """The text tower, its token table in int8, with the head and a unit embedding at its end."""
+    """The text tower, its token table in int8, with `Aligner.embed_text` at its end."""
 
     table: Tensor
     scales: Tensor
 
-    def __init__(self, tower: TextTower, head: nn.Module) -> None:
+    def __init__(self, tower: TextTower, aligner: Aligner) -> None:
         super().__init__()
         table = tower.tokens.weight.detach()
         scales = table.abs().amax(dim=1, keepdim=True).clamp(min=1e-8) / 127.0
         self.register_buffer("table", (table / scales).round().to(torch.int8))
         self.register_buffer("scales", scales)
-        self.tower, self.head = tower, head
+        self.tower, self.head, self.tags = tower, aligner.head, aligner.tags
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(n, n_tokens) int64 twice -> (n, dim)."""
@@ -60,14 +69,14 @@ class ExportedText(nn.Module):
         flat = input_ids.reshape(-1)
         rows = self.table.index_select(0, flat).float() * self.scales.index_select(0, flat)
         looked_up = rows.reshape(n, n_tokens, -1)
-        return embed_unit(self.head(embed_unit(self.tower.after_lookup(looked_up, attention_mask))))
+        vectors = embed_unit(self.tower.after_lookup(looked_up, attention_mask))
+        return self.tags.join(embed_unit(self.head(vectors)), self.tags.of_texts(vectors))
 
 
 def export_bundle(
     folder: Path,
-    audio_tower: AudioTower,
+    aligner: Aligner,
     text_tower: TextTower,
-    head: nn.Module,
     tokenizer: tokenizers.Tokenizer,
     *,
     audio: AudioConfig,
@@ -83,7 +92,7 @@ def export_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     export_onnx(
-        ExportedAudio(audio_tower),
+        ExportedAudio(aligner),
         {"features": torch.from_numpy(example)},
         {"features": {0: "n"}},
         folder / AUDIO_TOWER,
@@ -94,14 +103,14 @@ def export_bundle(
     for row, encoding in zip(ids, encodings, strict=True):
         row[: len(encoding.ids)] = torch.tensor(encoding.ids)
     export_onnx(
-        ExportedText(text_tower, head),
+        ExportedText(text_tower, aligner),
         {"input_ids": ids, "attention_mask": (ids > 0).long()},
         {name: {0: "n", 1: "n_tokens"} for name in ("input_ids", "attention_mask")},
         folder / TEXT_TOWER,
     )
     bundle = EncoderBundle(
         folder=folder,
-        dim=audio_tower.config.dim,
+        dim=aligner.dim,
         audio=audio,
         features=features,
         text=text,

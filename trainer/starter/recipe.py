@@ -142,7 +142,7 @@ def make_starter(
     # align: the audio tower and the head
     aligned, _ = run.stage(
         "align",
-        [prepared.key, config.tower, config.captions],
+        [prepared.key, config.tower, config.tags, config.captions],
         lambda folder: align_audio(folder, material, config),
     )
     aligner = read_aligner(aligned, material, config)
@@ -337,9 +337,8 @@ def _export(
     windows = np.stack([cache.window(i, 0, n) for i in usable]).astype(np.float32)
     return export_bundle(
         folder,
-        aligner.tower,
+        aligner,
         material.text_tower,
-        aligner.head,
         material.tokenizer,
         audio=config.audio,
         features=dataclasses.replace(config.features, mean=mean, std=std),

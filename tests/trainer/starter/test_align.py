@@ -31,9 +31,9 @@ from trainer.starter.align import (
 from trainer.starter.cache import RecordingCache, build_cache
 from trainer.starter.config import StarterConfig
 from trainer.starter.scenes import SceneConfig, Scenes, make_scenes
+from trainer.starter.tag_space import TagSpace, TagSpaceConfig
 from trainer.starter.tagger import Teacher
 from trainer.towers.compact import AudioTower
-from trainer.towers.unit import embed_unit
 
 N = 8
 
@@ -156,7 +156,7 @@ def test_duets_come_late_with_both_of_their_sounds(
     eight: list[Clip], cache: RecordingCache, scenes: Scenes
 ) -> None:
     config = CaptionsConfig(
-        batch_size=12, scene_share=0.25, bent_share=0.0, duet_share=0.25, duets_after=0.5
+        batch_size=12, scene_share=0.25, bent_share=0.0, duet_share=0.25, late=0.5
     )
     loop = dataclasses.replace(config.loop, steps=10, warmup_steps=1)
     config = dataclasses.replace(config, loop=loop)
@@ -166,6 +166,8 @@ def test_duets_come_late_with_both_of_their_sounds(
     assert batch.trios.tolist() == [[3, 4, 5], [6, 7, 8], [9, 10, 11]]
     assert batch.log_mel.shape[0] == len(batch.vectors) == 12
     for together, first, second in batch.trios.T.tolist():
+        if batch.vectors[first] @ batch.vectors[second] > 0.9:
+            continue  # one sound twice
         assert batch.counted[first, together] and batch.counted[second, together]
         assert not batch.positive[first, together] and not batch.positive[second, together]
         assert not batch.counted[together, first]  # a lies in a and b, neither right nor wrong
@@ -242,7 +244,7 @@ def test_nothing_of_a_clip_that_is_left_out_is_drawn(
         n_workers=0,
     )
     config = CaptionsConfig(
-        batch_size=64, scene_share=0.4, bent_share=0.2, duet_share=0.1, duets_after=0.0
+        batch_size=64, scene_share=0.4, bent_share=0.2, duet_share=0.1, late=0.0
     )
     batches = batches_of(eight, cache, scenes, config, lambda clip: clip is not eight[5])
     texts = texts_of(eight, scenes, MadeTagger.names, "the sound of {}", 0)
@@ -328,7 +330,8 @@ def test_the_loss_falls_when_eight_sounds_are_learnt(
     tower_config = dataclasses.replace(tiny_config.tower, widths=(8, 16), pooled=16)
     mean, std = cache.mean_and_std(range(N))
     tower = AudioTower(tower_config, 16, mean, std)
-    aligner = Aligner(tower, head_from(batches.draw(0).vectors.numpy(), 6), 2, config)
+    tags = TagSpace(2, 4, 12, TagSpaceConfig(dim=2))
+    aligner = Aligner(tower, head_from(batches.draw(0).vectors.numpy(), 6), tags, config)
     align(aligner, batches, config, tmp_path)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     for name, share in (("captions", 0.6), ("tags", 0.6), ("probe", 0.6)):
@@ -338,6 +341,6 @@ def test_the_loss_falls_when_eight_sounds_are_learnt(
     batch = batches.draw(1000)
     features = ((batch.log_mel - mean) / std).transpose(1, 2)
     with torch.no_grad():
-        scores = embed_unit(aligner.tower(features)) @ embed_unit(aligner.head(batch.vectors)).T
+        scores = aligner.embed_audio(features) @ aligner.embed_text(batch.vectors).T
     right = batch.positive[4:, 4:]  # the scenes stand first
     assert right[torch.arange(12), scores[4:, 4:].argmax(dim=1)].float().mean() > 0.8

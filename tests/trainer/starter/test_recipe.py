@@ -51,7 +51,7 @@ def test_the_recipe_leaves_a_bundle_that_searches(made: Path, made_data: Path) -
     encoder = Encoder(bundle)
     _, audio = encoder.embed_file(made_data / "sounds" / "hiss valid.wav")
     text = encoder.embed_text(["hiss"])
-    assert audio.shape == (5, 6) and text.shape == (1, 6)
+    assert audio.shape == (5, 8) and text.shape == (1, 8)
     np.testing.assert_allclose(np.linalg.norm(audio, axis=1), 1.0, atol=1e-5)
 
 
@@ -123,7 +123,8 @@ def test_the_shipped_bundle_is_whole_and_small() -> None:
         bundle.file(name)
     assert {path.name for path in bundle.folder.iterdir()} == {*bundle.files, "bundle.json"}
     assert sum(path.stat().st_size for path in bundle.folder.iterdir()) <= 30e6
-    assert bundle.dim == StarterConfig().tower.dim
+    config = StarterConfig()
+    assert bundle.dim == config.tower.dim + config.tags.dim
     facts = json.loads((bundle.folder / "bundle.json").read_text(encoding="utf-8"))
     assert facts["licence"] == "Apache-2.0"
 
