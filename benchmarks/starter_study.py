@@ -13,37 +13,40 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import soxr
 
 from soundsearch.bundle import sha256_of
+from trainer.data.manifests import Clip
 from trainer.starter import card
-from trainer.starter.align import CaptionsConfig
-from trainer.starter.audio_stage import Material, align_audio
+from trainer.starter.audio_stage import Material, align_audio, read_aligner
+from trainer.starter.check import Check
 from trainer.starter.config import StarterConfig
 from trainer.starter.families import LABELS, examples, held_out
 from trainer.starter.recipe import Run, prepare
+from trainer.starter.scenes import Kind
 from trainer.starter.tagger import Tagger
-
-Change = Callable[[CaptionsConfig], CaptionsConfig]
 
 #: How the numbers come about again.
 COMMAND = "python -m benchmarks.starter_study DATA --run RUN"
+
+
 #: Captions and no teacher.
-ALONE = {"tag_weight": 0.0, "sound_weight": 0.0, "probe_weight": 0.0, "duet_share": 0.0}
-#: Each variant is the one before it with something more.
+ALONE = {"tag_weight": 0.0, "sound_weight": 0.0, "probe_weight": 0.0}
+NO_BENT = {"bent_share": 0.0, "duet_share": 0.0}
+#: Constants of `CaptionsConfig` that differ from the recipe; each variant has more than the one before it.
 VARIANTS: dict[str, dict[str, float]] = {
-    "captions": ALONE | {"scene_share": 0.0, "bent_share": 0.0},
-    "scenes": ALONE | {"scene_share": 0.5, "bent_share": 0.0},
-    "the tagger": {"scene_share": 0.5, "bent_share": 0.0, "duet_share": 0.0},
+    "captions": ALONE | NO_BENT | {"scene_share": 0.0},
+    "scenes": ALONE | NO_BENT | {"scene_share": 0.5},
+    "the tagger": NO_BENT | {"scene_share": 0.5},
     "bent scenes": {"duet_share": 0.0},
     "duets": {},
 }
+#: What is added to the name of a variant whose embeddings have their second part.
+WITH_TAGS = ", with the tag space"
 
 
 def main() -> None:
@@ -67,10 +70,10 @@ def main() -> None:
     for name in arguments.variants:
         captions = dataclasses.replace(config.captions, **VARIANTS[name])  # type: ignore[arg-type]
         changed = dataclasses.replace(config, captions=captions)
-        rows[name] = study(run, name, prepared.material, prepared.key, changed)
+        rows |= study(run, name, prepared.material, prepared.key, changed)
         if arguments.start:
             name = f"{name}, from a pivot stage"
-            rows[name] = study(run, name, prepared.material, prepared.key, changed, arguments.start)
+            rows |= study(run, name, prepared.material, prepared.key, changed, arguments.start)
     title = f"{arguments.steps} steps, the held-out families left out"
     card.note_study(arguments.run, title, COMMAND, rows)
     print(card.study_table(title, **card.read_study(arguments.run)[title]))
@@ -86,8 +89,8 @@ def study(
     key: str,
     config: StarterConfig,
     start: Path | None = None,
-) -> dict[str, float]:
-    """Train one variant; what its last check measured, shares by name."""
+) -> dict[str, dict[str, float]]:
+    """Train one variant; shares by name, of its learned part and, if it has a probe, of the whole."""
     esc10 = {
         i: clip.label
         for i, clip in enumerate(material.clips)
@@ -97,39 +100,48 @@ def study(
     begins = [sha256_of(start)] if start else []
     folder, _ = run.stage(
         "study-" + name.replace(",", "").replace(" ", "-"),
-        [
-            key,
-            config.tower,
-            config.tags,
-            config.captions,
-            sorted(asked["held_out"].items()),
-            *begins,
-        ],
-        lambda folder: align_audio(
-            folder, material, config, asked, lambda clip: not held_out(clip), start
-        ),
+        [key, config.tower, config.captions, sorted(asked["held_out"].items()), *begins],
+        lambda folder: align_audio(folder, material, config, asked, usable, start),
     )
-    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    last = next(record for record in map(json.loads, reversed(lines)) if "valid_held_out" in record)
-    return {name: value for name, value in last.items() if name.startswith("valid_")}
+    aligner = read_aligner(folder, material, config)
+
+    def measured(weight: float) -> dict[str, float]:
+        tags = dataclasses.replace(config.tags, weight=weight)
+        changed = dataclasses.replace(config, tags=tags)
+        space = material.tag_space(changed, usable)
+        check = Check(material.clips, material.cache, material.embed, space, changed, asked, usable)
+        return dict(check(aligner))
+
+    rows = {name: measured(0.0)}
+    if config.captions.probe_weight:
+        rows[name + WITH_TAGS] = measured(config.tags.weight)
+    return rows
+
+
+def usable(clip: Clip) -> bool:
+    """Whether a clip may be heard in training."""
+    return not held_out(clip)
 
 
 def tagger_alone(data: Path, material: Material) -> float:
     """How many held-out classes the teacher names, mean of classes: a ceiling for its students.
 
-    Its scores weigh the text tower's vectors of its classes' names; the nearest label is its answer.
+    A label calls for the class whose names our text tower finds most like it; of the labels' classes
+    the teacher's answer is the one with the highest log-odds, standardised over scenes.
     """
     tagger, rate = Tagger(data), StarterConfig().audio.rate_for(0)
-    names = material.vectors[material.texts.of_class[:, 1]]
-    labels = [f"the sound of {label}" for label in LABELS]
-    label_vectors = material.embed(labels)
+    heard = material.scenes.logits[material.scenes.kinds != Kind.BENT].astype(np.float32)
+    mean, std = heard.mean(axis=0), heard.std(axis=0)
+    names = material.vectors[material.texts.of_class]
+    labels = material.embed([f"the sound of {label}" for label in LABELS])
+    called = (names @ labels.T).max(axis=1).argmax(axis=0)
     hits: dict[str, list[bool]] = {label: [] for label in LABELS}
     for i, label in examples(material.clips).items():
         sound = material.cache.waveform(i)
         sound = soxr.resample(sound / max(float(abs(sound).max()), 1e-6), rate, tagger.sample_rate)
-        scores = tagger.scores(sound).astype(np.float64)
-        vector = (scores / (1.0 - scores).clip(min=1e-9)) @ names
-        hits[label].append(LABELS[int((label_vectors @ vector).argmax())] == label)
+        scores = tagger.scores(sound).astype(np.float64).clip(1e-6, 1 - 1e-6)
+        odds = (np.log(scores / (1 - scores)) - mean) / std
+        hits[label].append(LABELS[int(odds[called].argmax())] == label)
     return float(np.mean([np.mean(of_class) for of_class in hits.values() if of_class]))
 
 

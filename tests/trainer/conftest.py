@@ -20,8 +20,7 @@ from soundsearch.bundle import TextConfig
 from soundsearch.features import KaldiFbank
 from tests.sounds import noise, tone, write
 from trainer.loop import LoopConfig
-from trainer.starter.align import CaptionsConfig
-from trainer.starter.config import StarterConfig
+from trainer.starter.config import CaptionsConfig, StarterConfig
 from trainer.starter.corpus import CorpusConfig
 from trainer.starter.distil import DistilConfig
 from trainer.starter.scenes import SceneConfig

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,22 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Clip, of_split
 from trainer.loop import forget_checkpoint
-from trainer.starter.align import Aligner, Batches, Texts, align, head_from
+from trainer.starter.align import Aligner, align, head_from
+from trainer.starter.batches import Batches
 from trainer.starter.cache import RecordingCache
 from trainer.starter.check import Check
 from trainer.starter.config import StarterConfig
 from trainer.starter.distil import TokenIds, embed_texts
+from trainer.starter.opinions import Opinions
 from trainer.starter.scenes import Scenes
 from trainer.starter.start import start_from
 from trainer.starter.tag_space import TagSpace
+from trainer.starter.texts import Texts
 from trainer.towers.bert import TextTower
 from trainer.towers.compact import AudioTower
+from trainer.towers.unit import embed_unit
 
 Array = NDArray[np.float32]
 
@@ -60,8 +65,23 @@ class Material:
         width = self.text_tower.config.width
         tower = AudioTower(config.tower, config.features.n_mels, mean, std)
         head = nn.Linear(width, config.tower.dim, bias=False)
-        tags = TagSpace(*self.texts.of_class.shape, width, config.tags)
-        return Aligner(tower, head, tags, config.captions)
+        return Aligner(tower, head, len(self.texts.of_class), config.captions)
+
+    def tag_space(
+        self, config: StarterConfig, usable: Callable[[Clip], bool] = lambda clip: True
+    ) -> TagSpace:
+        """That of the tagger's classes, the training split's captions, and the scenes made of it."""
+        clips = of_split(self.clips, "train")
+        taken = [usable(clip) for clip in clips]
+        opinions = Opinions.of(self.scenes, np.array(taken))
+        captions = sorted({clip.caption for clip in compress(clips, taken)})
+        prompts = [config.text.prompt.format(caption) for caption in captions]
+        return TagSpace(
+            opinions.standardised(opinions.logits),
+            torch.from_numpy(self.vectors[self.texts.of_class]),
+            embed_unit(torch.from_numpy(self.embed(captions) + self.embed(prompts))),
+            config.tags,
+        )
 
 
 def align_audio(
@@ -96,7 +116,8 @@ def align_audio(
     aligner.head = head_from(material.vectors, config.tower.dim)
     if start is not None:
         start_from(aligner.tower, start)
-    check = Check(clips, cache, material.embed, config, zero_shot, usable)
+    tags = material.tag_space(config, usable)
+    check = Check(clips, cache, material.embed, tags, config, zero_shot, usable)
     align(aligner, batches, config.captions, folder, check)
     state = aligner.state_dict() | {"mean_and_std": torch.tensor([mean, std])}
     save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,9 +13,9 @@ from soundsearch.metrics import best_ranks, recall_at_k
 from trainer.data.manifests import Clip
 from trainer.starter.align import Aligner
 from trainer.starter.cache import RecordingCache
-
-if TYPE_CHECKING:
-    from trainer.starter.config import StarterConfig
+from trainer.starter.config import StarterConfig
+from trainer.starter.embedder import Embedder
+from trainer.starter.tag_space import TagSpace
 
 Array = NDArray[np.float32]
 
@@ -24,7 +23,8 @@ Array = NDArray[np.float32]
 class Check:
     """Recall over the captions of the validation split, and zero-shot accuracy on labelled clips.
 
-    clips: in the cache's order; a clip without a label belongs to the captions. zero_shot: for each
+    clips: in the cache's order; a clip without a label belongs to the captions. tags: what the
+    embeddings are completed with. zero_shot: for each
     name of a set, the label of each of its clips by number; None for ESC-10's validation clips.
     """
 
@@ -33,10 +33,12 @@ class Check:
         clips: Sequence[Clip],
         cache: RecordingCache,
         embed: Callable[[Sequence[str]], Array],
+        tags: TagSpace,
         config: StarterConfig,
         zero_shot: Mapping[str, Mapping[int, str]] | None = None,
         usable: Callable[[Clip], bool] = lambda clip: True,
     ) -> None:
+        self._tags = tags
         n = config.features.n_frames
         hop = round(config.audio.hop_s * 1000 / config.features.frame_shift_ms)
         valid = [
@@ -75,31 +77,31 @@ class Check:
     def __call__(self, aligner: nn.Module) -> dict[str, float]:
         """R@1 and R@10 of text to audio, and the accuracy on each set, by name."""
         assert isinstance(aligner, Aligner)
-        tower, found = aligner.tower, []
+        embedder, tower, found = Embedder(aligner, self._tags), aligner.tower, []
         for start in range(0, len(self._windows), 256):
             batch = np.stack(self._windows[start : start + 256]).astype(np.float32)
             features = (torch.from_numpy(batch) - tower.mean) / tower.std
             with torch.autocast("cpu", torch.bfloat16):
-                found.append(aligner.embed_audio(features).numpy())
+                found.append(embedder.embed_audio(features).numpy())
         if not found:
             return {}
         embeddings = np.concatenate(found)
         numbers: dict[str, float] = {}
         if self._caption_vectors is not None:
             rows = [self._row[i] for i in self._sounds]
-            scores = self._scores(aligner, self._caption_vectors, embeddings)[:, rows]
+            scores = self._scores(embedder, self._caption_vectors, embeddings)[:, rows]
             ranks = best_ranks(scores, self._right)
             numbers |= {f"valid_recall_at_{k}": recall_at_k(ranks, k) for k in (1, 10)}
         for name, vectors, rows, right in self._sets:
-            scores = self._scores(aligner, vectors, embeddings)[:, rows]
+            scores = self._scores(embedder, vectors, embeddings)[:, rows]
             hits = scores.argmax(axis=0) == right
             by_class = [hits[right == label].mean() for label in np.unique(right)]
             numbers[f"valid_{name}"] = float(np.mean(by_class))
         return numbers
 
-    def _scores(self, aligner: Aligner, vectors: torch.Tensor, embeddings: Array) -> Array:
+    def _scores(self, embedder: Embedder, vectors: torch.Tensor, embeddings: Array) -> Array:
         """(n_texts, n_clips): each clip's best window."""
-        by_window = aligner.embed_text(vectors).numpy() @ embeddings.T
+        by_window = embedder.embed_text(vectors).numpy() @ embeddings.T
         scores = np.full((len(vectors), self._n_rows), -1.0, np.float32)
         np.maximum.at(scores.T, self._owners, by_window.T)
         return scores

@@ -21,7 +21,7 @@ from soundsearch.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle
 from soundsearch.features import FeatureConfig
 from trainer.export import file_hashes
 from trainer.graphs import export_onnx, fold
-from trainer.starter.align import Aligner
+from trainer.starter.embedder import Embedder
 from trainer.towers.bert import TextTower
 from trainer.towers.compact import AudioTower
 from trainer.towers.unit import embed_unit
@@ -30,17 +30,17 @@ Array = NDArray[np.float32]
 
 
 class ExportedAudio(nn.Module):
-    """`Aligner.embed_audio`, batch normalisation folded in, the probe and its directions in one."""
+    """`Embedder.embed_audio`, batch normalisation folded in, the probe and its directions in one."""
 
-    def __init__(self, aligner: Aligner) -> None:
+    def __init__(self, embedder: Embedder) -> None:
         super().__init__()
-        self.tower = fold(aligner.tower)
-        directions = aligner.tags.directions
-        self.tags = nn.Linear(aligner.probe.in_features, directions.shape[1])
+        self.tower = fold(embedder.tower)
+        directions = embedder.tags.directions
+        self.tags = nn.Linear(embedder.probe.in_features, directions.shape[1])
         with torch.no_grad():
-            self.tags.weight.copy_(directions.T @ aligner.probe.weight)
-            self.tags.bias.copy_(directions.T @ aligner.probe.bias)
-        self.join = aligner.tags.join
+            self.tags.weight.copy_(directions.T @ embedder.probe.weight)
+            self.tags.bias.copy_(directions.T @ embedder.probe.bias)
+        self.join = embedder.tags.join
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, n_mels, n_frames) -> (n, dim)."""
@@ -50,18 +50,18 @@ class ExportedAudio(nn.Module):
 
 
 class ExportedText(nn.Module):
-    """The text tower, its token table in int8, with `Aligner.embed_text` at its end."""
+    """The text tower, its token table in int8, with `Embedder.embed_text` at its end."""
 
     table: Tensor
     scales: Tensor
 
-    def __init__(self, tower: TextTower, aligner: Aligner) -> None:
+    def __init__(self, tower: TextTower, embedder: Embedder) -> None:
         super().__init__()
         table = tower.tokens.weight.detach()
         scales = table.abs().amax(dim=1, keepdim=True).clamp(min=1e-8) / 127.0
         self.register_buffer("table", (table / scales).round().to(torch.int8))
         self.register_buffer("scales", scales)
-        self.tower, self.head, self.tags = tower, aligner.head, aligner.tags
+        self.tower, self.head, self.tags = tower, embedder.head, embedder.tags
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(n, n_tokens) int64 twice -> (n, dim)."""
@@ -75,7 +75,7 @@ class ExportedText(nn.Module):
 
 def export_bundle(
     folder: Path,
-    aligner: Aligner,
+    embedder: Embedder,
     text_tower: TextTower,
     tokenizer: tokenizers.Tokenizer,
     *,
@@ -92,7 +92,7 @@ def export_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     export_onnx(
-        ExportedAudio(aligner),
+        ExportedAudio(embedder),
         {"features": torch.from_numpy(example)},
         {"features": {0: "n"}},
         folder / AUDIO_TOWER,
@@ -103,14 +103,14 @@ def export_bundle(
     for row, encoding in zip(ids, encodings, strict=True):
         row[: len(encoding.ids)] = torch.tensor(encoding.ids)
     export_onnx(
-        ExportedText(text_tower, aligner),
+        ExportedText(text_tower, embedder),
         {"input_ids": ids, "attention_mask": (ids > 0).long()},
         {name: {0: "n", 1: "n_tokens"} for name in ("input_ids", "attention_mask")},
         folder / TEXT_TOWER,
     )
     bundle = EncoderBundle(
         folder=folder,
-        dim=aligner.dim,
+        dim=embedder.dim,
         audio=audio,
         features=features,
         text=text,

@@ -33,7 +33,7 @@ from soundsearch.encoder import Encoder
 from trainer.data.manifests import ESC10, SOUNDS, digest, of_split, read_esc10, read_sounds
 from trainer.loop import forget_checkpoint
 from trainer.starter import card
-from trainer.starter.align import Aligner, texts_of
+from trainer.starter.align import Aligner
 from trainer.starter.audio_stage import WEIGHTS, Material, align_audio, read_aligner
 from trainer.starter.cache import RecordingCache, build_cache
 from trainer.starter.calibrate import calibrate, draw_background, embed_clips, separation
@@ -56,11 +56,13 @@ from trainer.starter.distil import (
     read_tokenizer,
     teach,
 )
+from trainer.starter.embedder import Embedder
 from trainer.starter.export import export_bundle
 from trainer.starter.measure import measure
 from trainer.starter.scenes import Scenes, make_scenes
 from trainer.starter.tagger import Tagger, Teacher
 from trainer.starter.text_exam import text_exam
+from trainer.starter.texts import texts_of
 from trainer.towers.bert import TextTower, read_bert
 
 logger = logging.getLogger(__name__)
@@ -142,7 +144,7 @@ def make_starter(
     # align: the audio tower and the head
     aligned, _ = run.stage(
         "align",
-        [prepared.key, config.tower, config.tags, config.captions],
+        [prepared.key, config.tower, config.captions],
         lambda folder: align_audio(folder, material, config),
     )
     aligner = read_aligner(aligned, material, config)
@@ -332,12 +334,13 @@ def _export(
     """The bundle without results and card; torch and onnxruntime compared on real windows."""
     shutil.rmtree(folder, ignore_errors=True)
     n, cache = config.features.n_frames, material.cache
+    embedder = Embedder(aligner, material.tag_space(config))
     mean, std = aligner.tower.mean, aligner.tower.std
     usable = [i for i in range(len(cache)) if cache.n_frames(i) >= n][:8]
     windows = np.stack([cache.window(i, 0, n) for i in usable]).astype(np.float32)
     return export_bundle(
         folder,
-        aligner,
+        embedder,
         material.text_tower,
         material.tokenizer,
         audio=config.audio,

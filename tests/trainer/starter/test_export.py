@@ -18,6 +18,7 @@ from tests.sounds import noise, tone
 from trainer.starter.align import Aligner
 from trainer.starter.config import StarterConfig
 from trainer.starter.distil import read_tokenizer
+from trainer.starter.embedder import Embedder
 from trainer.starter.export import export_bundle
 from trainer.starter.tag_space import TagSpace
 from trainer.towers.bert import read_bert
@@ -41,16 +42,16 @@ class Towers:
         self.text = read_bert(
             teacher, layers=(0,), rank=4, max_tokens=config.text.max_tokens
         ).eval()
-        tags = TagSpace(5, 2, 16, config.tags)
-        names = embed_unit(torch.randn(5, 2, 16))
-        tags.fit(torch.randn(30, 5), names)
         head = nn.Linear(16, config.tower.dim, bias=False)
-        self.aligner = Aligner(self.audio, head, tags, config.captions).eval()
+        aligner = Aligner(self.audio, head, 5, config.captions)
+        names, captions = embed_unit(torch.randn(5, 2, 16)), embed_unit(torch.randn(3, 16))
+        tags = TagSpace(torch.randn(30, 5), names, captions, config.tags)
+        self.embedder = Embedder(aligner, tags).eval()
         self.tokenizer = read_tokenizer(teacher, config.text.max_tokens)
         self.features = dataclasses.replace(config.features, mean=-6.0, std=4.0)
         self.bundle = export_bundle(
             folder,
-            self.aligner,
+            self.embedder,
             self.text,
             self.tokenizer,
             audio=config.audio,
@@ -79,12 +80,12 @@ def test_the_bundle_reads_back_and_embeds_as_torch_does(towers: Towers) -> None:
     windows = [Window(0.0, 0.5, tone(300, 0.5)), Window(0.0, 0.5, noise(0.5))]
     features = encoder.features_of(windows, 8000)
     with torch.no_grad():
-        audio = towers.aligner.embed_audio(torch.from_numpy(features)).numpy()
+        audio = towers.embedder.embed_audio(torch.from_numpy(features)).numpy()
         text = []
         for words in TEXTS:
             ids = torch.tensor([towers.tokenizer.encode(words).ids])
             vector = embed_unit(towers.text(ids, torch.ones_like(ids)))
-            text.append(towers.aligner.embed_text(vector).numpy()[0])
+            text.append(towers.embedder.embed_text(vector).numpy()[0])
     np.testing.assert_allclose(encoder.embed_features(features), audio, atol=2e-3)
     # int8 tokens of 4 numbers: coarser than in earnest, where there are 160
     np.testing.assert_allclose(encoder.embed_text(TEXTS), np.stack(text), atol=2e-2)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.starter_study import study
+from benchmarks.starter_study import study, usable
 from tests.sounds import noise, tone, write
 from tests.trainer.conftest import RATE
 from trainer.data.manifests import Clip
 from trainer.starter import audio_stage
-from trainer.starter.align import Batches
+from trainer.starter.batches import Batches
 from trainer.starter.config import StarterConfig
 from trainer.starter.recipe import Run, prepare
 from trainer.starter.tagger import Teacher
@@ -58,12 +58,20 @@ def test_held_out_families_are_asked_for_and_never_learnt(
     prepared = prepare(with_families, run, tiny_config, tiny_teacher, made_tagger, 0)
     found = study(run, "a name, with commas", prepared.material, prepared.key, tiny_config)
     assert left_out == [{"an owl hooting", "cat meowing"}]
-    assert set(found) == {
-        "valid_recall_at_1",
-        "valid_recall_at_10",
-        "valid_esc10",
-        "valid_held_out",
-    }
-    assert found["valid_held_out"] in (0.0, 0.5, 1.0)  # two classes
+    assert list(found) == ["a name, with commas", "a name, with commas, with the tag space"]
+    for row in found.values():
+        assert set(row) == {
+            "valid_recall_at_1",
+            "valid_recall_at_10",
+            "valid_esc10",
+            "valid_held_out",
+        }
+        assert row["valid_held_out"] in (0.0, 0.5, 1.0)  # two classes
+    # Nor does the tag space know what was said of them.
+    everything, known = (
+        prepared.material.tag_space(tiny_config, which).captions
+        for which in (lambda clip: True, usable)
+    )
+    assert len(known) == len(everything) - 2
     again = study(run, "a name, with commas", prepared.material, prepared.key, tiny_config)
     assert again == found and len(left_out) == 1  # read, not trained again
