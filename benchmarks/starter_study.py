@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,6 @@ from trainer.starter.tagger import Tagger
 
 #: How the numbers come about again.
 COMMAND = "python -m benchmarks.starter_study DATA --run RUN"
-
-
 #: Captions and no teacher.
 ALONE = {"tag_weight": 0.0, "sound_weight": 0.0, "probe_weight": 0.0}
 NO_BENT = {"bent_share": 0.0, "duet_share": 0.0}
@@ -45,8 +44,12 @@ VARIANTS: dict[str, dict[str, float]] = {
     "bent scenes": {"duet_share": 0.0},
     "duets": {},
 }
-#: What is added to the name of a variant whose embeddings have their second part.
-WITH_TAGS = ", with the tag space"
+#: What is added to the name of a variant with a probe, and the constants of its `TagSpaceConfig`.
+WITH_TAGS: dict[str, dict[str, float]] = {", with the tag space": {}}
+TAG_SPACES = WITH_TAGS | {
+    ", of one length for captions and others": {"least": 1.0},
+    ", of no length for captions": {"least": 0.0},
+}
 
 
 def main() -> None:
@@ -61,24 +64,29 @@ def main() -> None:
         type=Path,
         help="weights of benchmarks/pivot_start.py: what was asked for from these, too",
     )
+    parser.add_argument(
+        "--tag-spaces", action="store_true", help="measure other lengths of its part, too"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     config = StarterConfig().with_steps(None, arguments.steps)
     run = Run(arguments.run)
     prepared = prepare(arguments.data, run, config)
+    material, key = prepared.material, prepared.key
     rows: dict[str, dict[str, float]] = {}
+    tag_spaces = TAG_SPACES if arguments.tag_spaces else WITH_TAGS
     for name in arguments.variants:
         captions = dataclasses.replace(config.captions, **VARIANTS[name])  # type: ignore[arg-type]
         changed = dataclasses.replace(config, captions=captions)
-        rows |= study(run, name, prepared.material, prepared.key, changed)
+        rows |= study(run, name, material, key, changed, None, tag_spaces)
         if arguments.start:
             name = f"{name}, from a pivot stage"
-            rows |= study(run, name, prepared.material, prepared.key, changed, arguments.start)
+            rows |= study(run, name, material, key, changed, arguments.start, tag_spaces)
     title = f"{arguments.steps} steps, the held-out families left out"
     card.note_study(arguments.run, title, COMMAND, rows)
     print(card.study_table(title, **card.read_study(arguments.run)[title]))
     print(
-        f"\nThe tagger itself: {100 * tagger_alone(arguments.data, prepared.material):.1f} % of the held-out classes"
+        f"\nThe tagger itself: {100 * tagger_alone(arguments.data, material):.1f} % of the held-out classes"
     )
 
 
@@ -89,6 +97,7 @@ def study(
     key: str,
     config: StarterConfig,
     start: Path | None = None,
+    tag_spaces: Mapping[str, Mapping[str, float]] = WITH_TAGS,
 ) -> dict[str, dict[str, float]]:
     """Train one variant; shares by name, of its learned part and, if it has a probe, of the whole."""
     esc10 = {
@@ -99,22 +108,22 @@ def study(
     asked = {"esc10": esc10, "held_out": examples(material.clips)}
     begins = [sha256_of(start)] if start else []
     folder, _ = run.stage(
-        "study-" + name.replace(",", "").replace(" ", "-"),
+        f"study-{name.replace(',', '').replace(' ', '-')}-{config.captions.loop.steps}",
         [key, config.tower, config.captions, sorted(asked["held_out"].items()), *begins],
         lambda folder: align_audio(folder, material, config, asked, usable, start),
     )
     aligner = read_aligner(folder, material, config)
 
-    def measured(weight: float) -> dict[str, float]:
-        tags = dataclasses.replace(config.tags, weight=weight)
+    def measured(**constants: float) -> dict[str, float]:
+        tags = dataclasses.replace(config.tags, **constants)  # type: ignore[arg-type]
         changed = dataclasses.replace(config, tags=tags)
         space = material.tag_space(changed, usable)
         check = Check(material.clips, material.cache, material.embed, space, changed, asked, usable)
         return dict(check(aligner))
 
-    rows = {name: measured(0.0)}
+    rows = {name: measured(weight=0.0)}
     if config.captions.probe_weight:
-        rows[name + WITH_TAGS] = measured(config.tags.weight)
+        rows |= {name + added: measured(**constants) for added, constants in tag_spaces.items()}
     return rows
 
 

@@ -91,7 +91,7 @@ class StarterConfig:
     """
 
     name: str = "starter"
-    version: str = "2"
+    version: str = "3"
     description: str = "Small general encoder for sound effects, nature, machines, music and voices"
     licence: str = "Apache-2.0"
     audio: AudioConfig = field(
