@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from trainer.starter.tagger import Teacher
 from trainer.starter.texts import texts_of
 
 N = 8
+Mix = Callable[..., Scenes]
 
 
 @pytest.fixture
@@ -45,47 +47,40 @@ def cache(eight: list[Clip], tmp_path: Path, tiny_config: StarterConfig) -> Reco
 
 
 @pytest.fixture
-def scenes(
-    eight: list[Clip],
-    cache: RecordingCache,
-    tiny_config: StarterConfig,
-    made_tagger: Teacher,
-    tmp_path: Path,
-) -> Scenes:
-    """Sixty scenes of the eight sounds."""
-    return make_scenes(
-        cache,
-        range(N),
-        eight,
-        made_tagger,
-        tmp_path / "scenes",
-        tiny_config.audio,
-        tiny_config.features,
-        SceneConfig(n_scenes=60, n_bent=0, speed=0.02, room_share=0, band_share=0, noise_share=0),
-        n_workers=0,
-    )
+def mix(tiny_config: StarterConfig, made_tagger: Teacher, tmp_path: Path) -> Mix:
+    """Makes scenes of clips in a cache: `mix(cache, clips, config, n_workers=0)`."""
+
+    def make(
+        cache: RecordingCache, clips: list[Clip], config: SceneConfig, n_workers: int = 0
+    ) -> Scenes:
+        return make_scenes(
+            cache,
+            range(len(clips)),
+            clips,
+            made_tagger,
+            Path(tempfile.mkdtemp(dir=tmp_path)),
+            tiny_config.audio,
+            tiny_config.features,
+            config,
+            n_workers,
+        )
+
+    return make
 
 
 @pytest.fixture
-def bent(
-    eight: list[Clip],
-    cache: RecordingCache,
-    tiny_config: StarterConfig,
-    made_tagger: Teacher,
-    tmp_path: Path,
-) -> Scenes:
-    """Twenty scenes, and ten bent ones."""
-    return make_scenes(
-        cache,
-        range(N),
-        eight,
-        made_tagger,
-        tmp_path / "bent",
-        tiny_config.audio,
-        tiny_config.features,
-        SceneConfig(n_scenes=20, n_bent=10),
-        n_workers=0,
+def scenes(eight: list[Clip], cache: RecordingCache, mix: Mix) -> Scenes:
+    """Sixty scenes of the eight sounds."""
+    plain = SceneConfig(
+        n_scenes=60, n_bent=0, speed=0.02, room_share=0, band_share=0, noise_share=0
     )
+    return mix(cache, eight, plain)
+
+
+@pytest.fixture
+def bent(eight: list[Clip], cache: RecordingCache, mix: Mix) -> Scenes:
+    """Twenty scenes, and ten bent ones."""
+    return mix(cache, eight, SceneConfig(n_scenes=20, n_bent=10))
 
 
 def batches_of(

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from tests.trainer.conftest import MadeTagger
-from tests.trainer.starter.conftest import N, batches_of
+from tests.trainer.starter.conftest import Mix, batches_of
 from trainer.data.manifests import Clip
 from trainer.starter.batches import overlaid, relations
 from trainer.starter.cache import RecordingCache, build_cache
 from trainer.starter.config import CaptionsConfig, StarterConfig
-from trainer.starter.scenes import SceneConfig, Scenes, make_scenes
-from trainer.starter.tagger import Teacher
+from trainer.starter.scenes import SceneConfig, Scenes
 from trainer.starter.texts import texts_of
 
 
@@ -95,22 +94,12 @@ def test_bent_scenes_have_a_teacher_and_no_text(
 
 
 def test_nothing_of_a_clip_that_is_left_out_is_drawn(
-    eight: list[Clip], tmp_path: Path, tiny_config: StarterConfig, made_tagger: Teacher
+    eight: list[Clip], tmp_path: Path, tiny_config: StarterConfig, mix: Mix
 ) -> None:
     eight[3].path.write_text("damaged")
     audio, features = tiny_config.audio, tiny_config.features
     cache = build_cache(eight, tmp_path / "again", audio, features, longest_s=3)
-    scenes = make_scenes(
-        cache,
-        range(N),
-        eight,
-        made_tagger,
-        tmp_path / "scenes",
-        audio,
-        features,
-        SceneConfig(n_scenes=60, n_bent=20),
-        n_workers=0,
-    )
+    scenes = mix(cache, eight, SceneConfig(n_scenes=60, n_bent=20))
     config = CaptionsConfig(
         batch_size=64, scene_share=0.4, bent_share=0.2, duet_share=0.1, duets_after=0.0
     )

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sounds import noise, tone, write
+from tests.trainer.starter.conftest import Mix
 from trainer.data.manifests import Clip
 from trainer.starter.cache import RecordingCache, build_cache
 from trainer.starter.config import StarterConfig
@@ -29,10 +30,8 @@ from trainer.starter.scenes import (
     cut_to_band,
     draw_weights,
     finish,
-    make_scenes,
     room,
 )
-from trainer.starter.tagger import Teacher
 
 RATE = 8000
 SIZE = 4000
@@ -74,24 +73,10 @@ def test_a_cached_waveform_is_the_recording(cache: RecordingCache) -> None:
 
 
 def test_the_teacher_hears_what_the_student_sees(
-    cache: RecordingCache,
-    clips: list[Clip],
-    tiny_config: StarterConfig,
-    made_tagger: Teacher,
-    tmp_path: Path,
+    cache: RecordingCache, clips: list[Clip], mix: Mix
 ) -> None:
     config = dataclasses.replace(PLAIN, n_scenes=40, n_bent=0, seed=4)
-    scenes = make_scenes(
-        cache,
-        range(3),
-        clips,
-        made_tagger,
-        tmp_path / "scenes",
-        tiny_config.audio,
-        tiny_config.features,
-        config,
-        n_workers=0,
-    )
+    scenes = mix(cache, clips, config)
     assert len(scenes) == 40 and scenes.frames.shape == (40, 48, 16)
     assert set(scenes.members.ravel()) == {-1, 0, 1}  # what could not be decoded is in none
     assert ((scenes.members >= 0).sum(axis=1) == 1).tolist() == (
@@ -105,39 +90,15 @@ def test_the_teacher_hears_what_the_student_sees(
     np.testing.assert_allclose(logits[:, 0], -logits[:, 1], atol=0.05)
     loudest = scenes.frames.astype(np.float64).mean(axis=1).argmax(axis=1)
     assert loudest[low].max() < loudest[high].min()
-    again = make_scenes(
-        cache,
-        range(3),
-        clips,
-        made_tagger,
-        tmp_path / "again",
-        tiny_config.audio,
-        tiny_config.features,
-        dataclasses.replace(config, n_scenes=7),
-        n_workers=1,
-    )
+    again = mix(cache, clips, dataclasses.replace(config, n_scenes=7), n_workers=1)
     np.testing.assert_array_equal(again.frames, scenes.frames[:7])  # the seed and i, nothing else
 
 
 def test_bent_scenes_follow_the_others_and_come_of_recordings_or_of_nothing(
-    cache: RecordingCache,
-    clips: list[Clip],
-    tiny_config: StarterConfig,
-    made_tagger: Teacher,
-    tmp_path: Path,
+    cache: RecordingCache, clips: list[Clip], mix: Mix
 ) -> None:
     config = dataclasses.replace(PLAIN, n_scenes=5, n_bent=60, made_up_share=0.3, pair_share=0.4)
-    scenes = make_scenes(
-        cache,
-        range(3),
-        clips,
-        made_tagger,
-        tmp_path / "scenes",
-        tiny_config.audio,
-        tiny_config.features,
-        config,
-        n_workers=0,
-    )
+    scenes = mix(cache, clips, config)
     assert ((scenes.kinds == Kind.BENT) == (np.arange(65) >= 5)).all()
     bent = scenes.members[5:]
     assert set(bent.ravel()) == {-1, 0, 1} and (bent[:, 2] == -1).all()
