@@ -27,11 +27,11 @@ class TagSpaceConfig:
     or lower is like no caption. least: share of its length that this part keeps for a caption.
     """
 
-    dim: int = 64
+    dim: int = 128
     weight: float = 1.0
     temperature: float = 0.02
     unlike: float = 0.5
-    least: float = 0.2
+    least: float = 0.3
 
     def __post_init__(self) -> None:
         if self.dim < 1 or self.weight < 0 or self.temperature <= 0:
