@@ -27,7 +27,7 @@ class TagSpaceConfig:
     or lower is like no caption. least: share of its length that this part keeps for a caption.
     """
 
-    dim: int = 128
+    dim: int = 96
     weight: float = 1.0
     temperature: float = 0.02
     unlike: float = 0.5
@@ -51,7 +51,8 @@ class TagSpace(nn.Module):
     opinions: (n, n_classes), a tagger's log-odds of many sounds, standardised for each class; those
     of a sound are told by the dim directions in which these differ most. names: (n_classes,
     n_texts, width), unit vectors of the texts that stand for each class. captions: (n_captions,
-    width), unit vectors of what stood over recordings.
+    width), unit vectors of what stood over recordings. Both are kept as the columns of a matrix,
+    which is how onnxruntime multiplies: else it would hold them twice.
     """
 
     directions: Tensor
@@ -68,8 +69,8 @@ class TagSpace(nn.Module):
         self.config = config
         _, _, directions = torch.linalg.svd(torch.cov(opinions.T))
         self.register_buffer("directions", directions[: config.dim].T.contiguous())
-        self.register_buffer("names", names)
-        self.register_buffer("captions", captions)
+        self.register_buffer("names", names.flatten(0, 1).T.contiguous())
+        self.register_buffer("captions", captions.T.contiguous())
 
     def of_sounds(self, opinions: Tensor) -> Tensor:
         """Standardised log-odds (n, n_classes) -> unit (n, dim)."""
@@ -77,13 +78,12 @@ class TagSpace(nn.Module):
 
     def of_texts(self, vectors: Tensor) -> Tensor:
         """Text vectors (n, width), unit -> (n, dim), of length 1 or less."""
-        n_classes, n_texts, width = self.names.shape
-        cosines = vectors @ self.names.reshape(-1, width).T
-        alike = cosines.reshape(-1, n_classes, n_texts).amax(dim=2)
+        by_class = (vectors @ self.names).unflatten(1, (len(self.directions), -1))
+        alike = by_class.amax(dim=2)
         share = torch.softmax(alike / self.config.temperature, dim=1)
         unlike, least = self.config.unlike, self.config.least
         of_class = (alike.amax(dim=1, keepdim=True) - unlike) / (1 - unlike)
-        of_no_caption = (1 - (vectors @ self.captions.T).amax(dim=1, keepdim=True)) / (1 - unlike)
+        of_no_caption = (1 - (vectors @ self.captions).amax(dim=1, keepdim=True)) / (1 - unlike)
         length = of_class.clamp(0.0, 1.0) * of_no_caption.clamp(least, 1.0)
         return embed_unit(share @ self.directions) * length
 

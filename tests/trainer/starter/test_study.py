@@ -69,7 +69,7 @@ def test_held_out_families_are_asked_for_and_never_learnt(
         assert row["valid_held_out"] in (0.0, 0.5, 1.0)  # two classes
     # Nor does the tag space know what was said of them.
     everything, known = (
-        prepared.material.tag_space(tiny_config, which).captions
+        prepared.material.tag_space(tiny_config, which).captions.T
         for which in (lambda clip: True, usable)
     )
     assert len(known) == len(everything) - 2
