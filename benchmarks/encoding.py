@@ -1,9 +1,9 @@
-"""Seconds of sound that become embeddings in a second: features and audio tower, together and apart.
+"""Seconds of sound that become embeddings in a second, features and audio tower; and the text tower.
 
 The windows lie in memory and follow each other without overlap, so each second of sound counts
 once; at the bundle's own hop a recording costs window_s / hop_s times as much. As `soundsearch
-index` does it, features are computed by as many threads as the tower has, a batch each. Each
-number is the median of several runs.
+index` does it, features are computed by as many threads as the tower has, a batch each. Then the
+milliseconds that a question takes, each asked by itself. Each number is the median of several runs.
 
     .venv/bin/python benchmarks/encoding.py --bundle starter --threads 2
 """
@@ -26,6 +26,11 @@ Array = NDArray[np.float32]
 
 #: Rate in Hz for an encoder that hears a recording at the recording's own.
 USUAL_RATE = 44_100
+QUESTIONS = (
+    "thunder",
+    "dog barking in rain",
+    "a door slams and a man speaks softly in the next room",
+)
 
 
 def batches_of_windows(encoder: Encoder, n_batches: int) -> tuple[list[list[Window]], int]:
@@ -68,12 +73,14 @@ def main() -> None:
             "features": median_s(features, options.runs),
             "audio tower": median_s(lambda: tower(ready), options.runs),
         }
+    asked = median_s(lambda: [encoder.embed_text([text]) for text in QUESTIONS], 10 * options.runs)
     print(
         f"{encoder.bundle.name} {encoder.bundle.version}, {audio_s:.0f} s of sound, "
         f"{options.threads} threads, medians of {options.runs} runs"
     )
     for name, took in taken.items():
         print(f"{name:12} {audio_s / took:7.0f} seconds of sound a second")
+    print(f"{'text tower':12} {1000 * asked / len(QUESTIONS):7.1f} ms a question")
 
 
 if __name__ == "__main__":
