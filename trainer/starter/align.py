@@ -1,7 +1,8 @@
 """Stage: the audio tower against captions, and against a tagger's opinion of scenes.
 
 The text tower stands still, so every text is one fixed vector. What learns is the audio tower, a
-linear head that turns text vectors into the shared space, and the logit scales.
+linear head that turns text vectors into the shared space, a probe that repeats the tagger's scores,
+and the logit scales.
 """
 
 from __future__ import annotations

@@ -63,8 +63,7 @@ class Batches:
         self._usable_scenes = np.flatnonzero(heard & ~bent)
         self._usable_bent = np.flatnonzero(heard & bent)
         two = (scenes.kinds == Kind.TOGETHER) & ((scenes.members >= 0).sum(axis=1) == 2)
-        cached = np.append([cache.n_frames(place) >= n_frames for place in places], True)
-        self._duets = np.flatnonzero(heard & two & cached[scenes.members].all(axis=1))
+        self._duets = np.flatnonzero(heard & two)
         self._opinions = Opinions.of(scenes, taken)
 
     def class_vectors(self, generator: torch.Generator) -> Tensor:
@@ -156,8 +155,9 @@ class Batch:
     log_mel (n, n_frames, n_mels), not normalised: first what is bent, then scenes, then the rest.
     vectors (n_captioned, width): texts of all but the bent ones; positive, counted: see
     `contrastive_loss`. logits (n_heard, n_classes): the teacher's, of what is bent and of scenes;
-    wanted: the same, standardised for each class. classes (n_classes, width): their texts' vectors. trios (3, n_duets): places, among what has a
-    caption, of two sounds together, of the first alone and of the second.
+    wanted: the same, standardised for each class. classes (n_classes, width): their texts' vectors.
+    trios (3, n_duets): places, among what has a caption, of two sounds together, of the first alone
+    and of the second.
     """
 
     log_mel: Tensor

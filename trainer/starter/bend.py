@@ -46,7 +46,7 @@ def bend(waveform: Array, rate: int, size: int, rng: np.random.Generator) -> Arr
 
 
 def wavering(sound: Array, rate: int, rng: np.random.Generator) -> Array:
-    """The sound with its pitch going up and down by at most two thirds of itself, 0.3 to 12 times a second."""
+    """The sound with its pitch going up and down, by two thirds of it at most, 0.3 to 12 times a second."""
     frequency = _between(0.3, 12.0, rng)
     depth = rng.uniform(0.02, 0.67)
     time = np.arange(len(sound)) / rate

@@ -118,8 +118,9 @@ numbers are a little flattered.
 - Short sounds: half of the recordings it learnt from last under two seconds. A scene in which
   much happens is heard as whatever its loudest sound resembles.
 - {len(train):,} recordings are little. Sounds that are not among them are known from the tagger's opinion of
-  scenes alone, and from the neighbourhood of their words. {config.tags.dim} of the {bundle.dim} numbers are that opinion
-  (`trainer/starter/tag_space.py`): of a text, its likeness to the tagger's classes, the shorter the more it is like a caption.
+  scenes alone, and from the neighbourhood of their words. {config.tags.dim} of the {bundle.dim} numbers are that
+  opinion (`trainer/starter/tag_space.py`): of a text, its likeness to the tagger's classes, the shorter the more
+  it is like a caption.
 - "A and B" is not always told from A alone (two sounds at once, above); the order of two sounds, "no" and
   "without" hardly at all.
 - It does not transcribe speech, and it recognises no one.
@@ -136,9 +137,10 @@ Some may not be passed on as files; no recording is part of this bundle. By sour
 {rows}
 
 Teacher of the audio tower, beside the captions: the scores of YAMNet (TensorFlow Model Garden,
-Apache-2.0; it learnt from AudioSet's labels) on {config.scenes.n_scenes:,} scenes made of these recordings, and on {config.scenes.n_bent:,} sounds without a caption: recordings bent
-out of recognition, and calls made of nothing. None of its weights are in this bundle; the vectors of its classes' names are, and this
-bundle is not one that learnt without labels.
+Apache-2.0; it learnt from AudioSet's labels) on {config.scenes.n_scenes:,} scenes made of these recordings, and on
+{config.scenes.n_bent:,} sounds without a caption: recordings bent out of recognition, and calls made of nothing. None of its
+weights are in this bundle; the vectors of its classes' names are, and this bundle is not one that learnt without
+labels.
 
 Texts, for the text tower only: captions of AudioCaps' training split (MIT), names and definitions
 of the AudioSet ontology (CC-BY-SA 4.0), the captions and tags above, and the words of the

@@ -69,9 +69,9 @@ FORM_OF_THREE = "{a}, {b} and {c}"
 class SceneConfig:
     """How many scenes, and how they are made.
 
-    n_scenes: with a caption; n_bent: more, without one. made_up_share: of their sounds, how many are not of
-    a recording; pair_share: how many of them are two sounds. kinds: share of each `Kind` but the last. three_share: of the scenes of sounds together, how
-    many have three. caption_power, source_power: see `draw_weights`. apart_db: largest level difference of
+    n_scenes: with a caption; n_bent: more, without one. made_up_share: of their sounds, how many are
+    not of a recording; pair_share: how many of them are two sounds. kinds: share of each `Kind` but
+    the last. three_share: of the scenes of sounds together, how many have three. caption_power, source_power: see `draw_weights`. apart_db: largest level difference of
     members; behind_db: how far the background lies below. speed: largest change, as a factor's
     logarithm. Then the shares of members, or of scenes, that are sped up or slowed down, put into a
     room, cut to a band, coded as MP3, and laid over noise at noise_db above it.

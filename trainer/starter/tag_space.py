@@ -78,8 +78,8 @@ class TagSpace(nn.Module):
 
     def of_texts(self, vectors: Tensor) -> Tensor:
         """Text vectors (n, width), unit -> (n, dim), of length 1 or less."""
-        by_class = (vectors @ self.names).unflatten(1, (len(self.directions), -1))
-        alike = by_class.amax(dim=2)
+        n_classes = len(self.directions)
+        alike = torch.unflatten(vectors @ self.names, 1, (n_classes, -1)).amax(dim=2)
         share = torch.softmax(alike / self.config.temperature, dim=1)
         unlike, least = self.config.unlike, self.config.least
         of_class = (alike.amax(dim=1, keepdim=True) - unlike) / (1 - unlike)
