@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,8 +32,6 @@ from trainer.starter.recipe import Run, prepare
 from trainer.starter.scenes import Kind
 from trainer.starter.tagger import Tagger
 
-#: How the numbers come about again.
-COMMAND = "python -m benchmarks.starter_study DATA --run RUN"
 #: Captions and no teacher.
 ALONE = {"tag_weight": 0.0, "sound_weight": 0.0, "probe_weight": 0.0}
 NO_BENT = {"bent_share": 0.0, "duet_share": 0.0}
@@ -83,11 +82,24 @@ def main() -> None:
             name = f"{name}, from a pivot stage"
             rows |= study(run, name, material, key, changed, arguments.start, tag_spaces)
     title = f"{arguments.steps} steps, the held-out families left out"
-    card.note_study(arguments.run, title, COMMAND, rows)
-    print(card.study_table(title, **card.read_study(arguments.run)[title]))
+    command = command_of(arguments)
+    card.note_study(arguments.run, title, command, rows)
+    print(card.study_table(command, title, rows))
     print(
         f"\nThe tagger itself: {100 * tagger_alone(arguments.data, material):.1f} % of the held-out classes"
     )
+
+
+def command_of(arguments: argparse.Namespace) -> str:
+    """How the numbers come about again, whatever the folders are called."""
+    parts = [f"python -m benchmarks.starter_study DATA --run RUN --steps {arguments.steps}"]
+    if arguments.variants != list(VARIANTS):
+        parts += ["--variants", shlex.join(arguments.variants)]
+    if arguments.start:
+        parts.append("--start WEIGHTS")
+    if arguments.tag_spaces:
+        parts.append("--tag-spaces")
+    return " ".join(parts)
 
 
 def study(

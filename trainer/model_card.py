@@ -37,24 +37,33 @@ def finish(bundle: EncoderBundle, results: Mapping[str, Any]) -> EncoderBundle:
     return dataclasses.replace(bundle, results=dict(results), files=files)
 
 
-def results_tables(results: Mapping[str, Any]) -> str:
-    """Measured numbers by title, each with the command that gives them again, as tables."""
+def results_tables(
+    results: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]] | None = None
+) -> str:
+    """Measured numbers by title, each with the command that gives them again, as tables.
+
+    others: results of other runs by what stands over their column; a number they lack is left empty.
+    """
+    runs = {"": results, **(others or {})}
+    names = "".join(f" {name} |" for name in others or {})
+    head = f"| | |{names}\n|{' --- |' * (len(runs) + 1)}"
     parts = []
     for title, found in results.items():
-        about = ", ".join(
-            str(value)
-            for name, value in found.items()
-            if isinstance(value, str) and name != "command"
-        )
-        numbers = "\n".join(
-            f"| {name.replace('_', ' ')} | {value} |"
+        about = [
+            value for name, value in found.items() if isinstance(value, str) and name != "command"
+        ]
+        shown = f"{title} ({', '.join(about)})" if about else title
+        rows = "\n".join(
+            f"| {' | '.join((name.replace('_', ' '), *_of_runs(runs, title, name)))} |"
             for name, value in found.items()
             if not isinstance(value, str)
         )
-        parts.append(
-            f"{title} ({about}), by `{found['command']}`:\n\n| | |\n| --- | --- |\n{numbers}"
-        )
+        parts.append(f"{shown}, by `{found['command']}`:\n\n{head}\n{rows}")
     return "\n\n".join(parts)
+
+
+def _of_runs(runs: Mapping[str, Mapping[str, Any]], title: str, name: str) -> list[str]:
+    return [str(results.get(title, {}).get(name, "")) for results in runs.values()]
 
 
 def curve(path: Path, title: str, columns: Sequence[str]) -> str:

@@ -30,6 +30,24 @@ def test_results_become_tables_with_their_command() -> None:
     assert found == (
         "recall (valid), by `count`:\n\n| | |\n| --- | --- |\n| recall at 1 | 0.5 |\n| n | 3 |"
     )
+    assert model_card.results_tables({"recall": {"command": "count", "n": 3}}).startswith(
+        "recall, by `count`:"
+    )
+
+
+def test_another_run_stands_beside_the_results() -> None:
+    found = model_card.results_tables(
+        {
+            "recall": {"command": "count", "recall_at_1": 0.5, "n": 3},
+            "speed": {"command": "c", "s": 1},
+        },
+        {"seed 1": {"recall": {"command": "count", "recall_at_1": 0.25}}},
+    )
+    assert found == (
+        "recall, by `count`:\n\n| | | seed 1 |\n| --- | --- | --- |\n"
+        "| recall at 1 | 0.5 | 0.25 |\n| n | 3 |  |\n\n"
+        "speed, by `c`:\n\n| | | seed 1 |\n| --- | --- | --- |\n| s | 1 |  |"
+    )
 
 
 def test_a_finished_bundle_names_its_card_and_keeps_its_fingerprint(tiny: EncoderBundle) -> None:

@@ -25,35 +25,41 @@ PROVENANCE = (
     "captions and on mixtures of them, with the AudioSet tagger YAMNet (Apache-2.0) as a teacher; "
     "text tower distilled from all-MiniLM-L6-v2 (Apache-2.0). See model_card.md."
 )
+#: Over the column of another run's numbers, and what they are good for.
+REPEAT = "another run"
+ABOUT_REPEAT = """
+The other run had another seed for every random choice, from the scenes on. What differs by no more than
+the two runs do is noise.
+"""
 #: Heads of the study's columns, by what they are called in a training log.
 STUDIED = {
     "valid_recall_at_1": "R@1",
     "valid_recall_at_10": "R@10",
     "valid_esc10": "ESC-10",
     "valid_held_out": "held-out classes",
+    "valid_held_out_by_class": "mean of classes",
 }
 
 
 def note_study(
     run_folder: Path, title: str, command: str, rows: Mapping[str, Mapping[str, float]]
 ) -> None:
-    """Add a table to the run folder's STUDY, or rows to the one with the same title.
+    """Add a table to the run folder's STUDY, in place of the one by the same command.
 
     rows: shares by the names of STUDIED, for each variant.
     """
     tables = read_study(run_folder)
-    table = tables.setdefault(title, {"command": command, "rows": {}})
-    table["rows"] |= {name: dict(row) for name, row in rows.items()}
+    tables[command] = {"title": title, "rows": {name: dict(row) for name, row in rows.items()}}
     (run_folder / STUDY).write_text(json.dumps(tables, indent=2), encoding="utf-8")
 
 
 def read_study(run_folder: Path) -> dict[str, Any]:
-    """The tables of the run folder's STUDY by title; none if there is no such file."""
+    """The tables of the run folder's STUDY by command; none if there is no such file."""
     path = run_folder / STUDY
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
-def study_table(title: str, command: str, rows: Mapping[str, Mapping[str, float]]) -> str:
+def study_table(command: str, title: str, rows: Mapping[str, Mapping[str, float]]) -> str:
     """The study's numbers in percent, as Markdown."""
     lines = [
         f"| {' | '.join(('', *STUDIED.values()))} |",
@@ -68,7 +74,7 @@ def _study(run_folder: Path) -> str:
     tables = read_study(run_folder)
     if not tables:
         return ""
-    shown = "\n\n".join(study_table(title, **found) for title, found in tables.items())
+    shown = "\n\n".join(study_table(command, **found) for command, found in tables.items())
     return f"""
 ## What each part brings
 
@@ -86,8 +92,9 @@ def render(
     clips: Sequence[Clip],
     failed: Mapping[str, str],
     run_folder: Path,
+    repeat: EncoderBundle | None = None,
 ) -> str:
-    """The card as Markdown."""
+    """The card as Markdown. repeat: what another run of the same recipe gave."""
     heard = [clip for clip in clips if str(clip.path) not in failed]
     train, valid = of_split(heard, "train"), of_split(heard, "valid")
     captions = {clip.caption for clip in train}
@@ -104,8 +111,8 @@ Made by `{COMMAND}`; every constant stands below and in `trainer/starter/config.
 
 ## Measured
 
-{model_card.results_tables(results)}
-
+{model_card.results_tables(results, {REPEAT: repeat.results} if repeat else None)}
+{ABOUT_REPEAT if repeat else ""}
 A query is a distinct caption of the validation split, a hit any recording with that caption, and
 a recording scores what its best window scores. Of the {len(queries)} queries,
 {len(queries & captions)} also stand over other recordings in the training split. Settings were chosen on this split, so its

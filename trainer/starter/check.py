@@ -24,8 +24,8 @@ class Check:
     """Recall over the captions of the validation split, and zero-shot accuracy on labelled clips.
 
     clips: in the cache's order; a clip without a label belongs to the captions. tags: what the
-    embeddings are completed with. zero_shot: for each
-    name of a set, the label of each of its clips by number; None for ESC-10's validation clips.
+    embeddings are completed with. zero_shot: for each name of a set, the label of each of its clips
+    by number; None for ESC-10's validation clips.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Check:
 
     @torch.no_grad()
     def __call__(self, aligner: nn.Module) -> dict[str, float]:
-        """R@1 and R@10 of text to audio, and the accuracy on each set, by name."""
+        """R@1 and R@10 of text to audio; of each set the accuracy, and its mean over classes. By name."""
         assert isinstance(aligner, Aligner)
         embedder, tower, found = Embedder(aligner, self._tags), aligner.tower, []
         for start in range(0, len(self._windows), 256):
@@ -96,7 +96,8 @@ class Check:
             scores = self._scores(embedder, vectors, embeddings)[:, rows]
             hits = scores.argmax(axis=0) == right
             by_class = [hits[right == label].mean() for label in np.unique(right)]
-            numbers[f"valid_{name}"] = float(np.mean(by_class))
+            numbers[f"valid_{name}"] = float(hits.mean())
+            numbers[f"valid_{name}_by_class"] = float(np.mean(by_class))
         return numbers
 
     def _scores(self, embedder: Embedder, vectors: torch.Tensor, embeddings: Array) -> Array:

@@ -128,12 +128,14 @@ def make_starter(
     teacher: Path | None = None,
     tagger: Teacher | None = None,
     n_workers: int = 2,
+    repeat: EncoderBundle | None = None,
 ) -> EncoderBundle:
     """Run the recipe and leave the bundle in `out`.
 
     data: folder with sounds.csv, esc10.csv, captions/ and teachers/. run_folder: intermediate results.
     teacher: folder of a published BERT sentence encoder, if not all-MiniLM-L6-v2. tagger: what
     hears the scenes, if not YAMNet in `data`. n_workers: processes that make scenes, 0 for none.
+    repeat: what the recipe made from another seed; the card shows its numbers beside this run's.
     """
     config = config or StarterConfig()
     teacher = teacher or find_teacher()
@@ -171,7 +173,7 @@ def make_starter(
         "scores from 0 to 1": {"command": card.COMMAND, **separation(encoder, asked)},
         "text tower beside its teacher": {"command": card.COMMAND, **_rounded(marks)},
     }
-    text = card.render(bundle, results, config, material.clips, cache.failed, run_folder)
+    text = card.render(bundle, results, config, material.clips, cache.failed, run_folder, repeat)
     (bundle.folder / card.NAME).write_text(text, encoding="utf-8")
     card.finish(bundle, results).write()
     return install(bundle.folder, out)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from soundsearch.bundle import EncoderBundle
 from soundsearch.cli.train.extra import training_extra
 
 
@@ -28,6 +29,12 @@ def starter(
         int | None,
         typer.Option(help="Training steps of the audio tower; default: the recipe's.", min=1),
     ] = None,
+    repeat: Annotated[
+        Path | None,
+        typer.Option(
+            help="Bundle of another run, with another seed: the card shows its numbers beside this one's."
+        ),
+    ] = None,
 ) -> None:
     """Train the encoder that ships with soundsearch.
 
@@ -41,5 +48,6 @@ def starter(
         from trainer.starter.recipe import make_starter
     logging.getLogger("trainer").setLevel(logging.INFO)  # progress, on stderr
     config = StarterConfig().seeded(seed).with_steps(text_steps, audio_steps)
-    bundle = make_starter(find_data(data), run, out, config)
+    other = EncoderBundle.read(repeat) if repeat else None
+    bundle = make_starter(find_data(data), run, out, config, repeat=other)
     typer.echo(str(bundle.folder))

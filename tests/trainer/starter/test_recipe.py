@@ -82,6 +82,23 @@ def test_the_card_names_sources_licences_and_numbers(made: Path) -> None:
         assert part in card
 
 
+def test_the_card_shows_another_run_beside_this_one(
+    made: Path,
+    made_data: Path,
+    tiny_teacher: Path,
+    tiny_config: StarterConfig,
+    made_tagger: Teacher,
+) -> None:
+    other = EncoderBundle.read(made / "out")
+    other = dataclasses.replace(other, results={"captions": {"text-to-audio R@1": 0.123}})
+    parts = made_data, made / "run", made / "beside", tiny_config, tiny_teacher, made_tagger, 0
+    bundle = make_starter(*parts, repeat=other)
+    recall = bundle.results["captions"]["text-to-audio R@1"]
+    card = (made / "beside" / "model_card.md").read_text(encoding="utf-8")
+    assert f"| text-to-audio R@1 | {recall} | 0.123 |" in card and "is noise" in card
+    assert "is noise" not in (made / "out" / "model_card.md").read_text(encoding="utf-8")
+
+
 def test_a_second_run_skips_what_is_done_and_a_changed_constant_what_is_not(
     made: Path,
     made_data: Path,
