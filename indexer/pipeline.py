@@ -138,18 +138,18 @@ class _Run:
 
     def read(self, plan: Plan, jobs: int) -> None:
         """Read, embed and store the files of a plan."""
-        todo = [_Open(file, plan.path_of(file), before) for file, before in plan.to_read]
-        self.progress.begin(len(todo))
-        if not todo:
+        self.progress.begin(len(plan.to_read))
+        if not plan.to_read:
             return
-        source = iter(todo)
+        # Made one by one as readers ask: what is stored is held by nobody any more.
+        source = (_Open(file, plan.path_of(file), before) for file, before in plan.to_read)
         source_lock = threading.Lock()
         pieces: queue.Queue[_Piece | _Open | BaseException | None] = queue.Queue(2 * jobs)
         readers = [
             threading.Thread(
                 target=self._read_files, args=(source, source_lock, pieces), daemon=True
             )
-            for _ in range(min(jobs, len(todo)))
+            for _ in range(min(jobs, len(plan.to_read)))
         ]
         for reader in readers:
             reader.start()

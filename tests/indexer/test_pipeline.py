@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -251,6 +254,34 @@ def test_reading_waits_for_embedding(
     assert indexer.run(jobs=1).n_windows > 50 * BATCH_SIZE
     assert embedded == made
     assert 2 * BATCH_SIZE <= most <= 8 * BATCH_SIZE
+
+
+@pytest.mark.usefixtures("commit_at_once")
+def test_what_is_stored_is_held_no_longer(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many files there are, only those on their way are in memory."""
+    fill(library, n_files=60)
+    held: weakref.WeakSet[pipeline._Open] = weakref.WeakSet()
+
+    class Watched(pipeline._Open):
+        __hash__ = object.__hash__
+
+        def __init__(self, *facts: Any) -> None:
+            super().__init__(*facts)
+            held.add(self)
+
+    most = 0
+
+    def look(path: Path) -> None:
+        nonlocal most
+        gc.collect()
+        most = max(most, sum(bool(todo.embeddings) for todo in held))
+
+    monkeypatch.setattr(pipeline, "_Open", Watched)
+    monkeypatch.setattr(pipeline, "BATCH_SIZE", 4)
+    assert indexer.run(jobs=1, progress=Told(look)).n_new == 60
+    assert 0 < most <= 10
 
 
 # ---- files that go wrong while the run goes on
