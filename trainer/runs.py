@@ -110,8 +110,11 @@ class StageConfig:
         steps = max(1, round(self.epochs * per_epoch))
         base = self.batch_size / 256
         lars = self.optimiser == "lars"
-        rate = self.learning_rate or (0.2 * base if lars else 5e-4)
-        flat = self.flat_learning_rate or (rate * 0.0048 / 0.2 if lars else rate)
+        rate, flat = self.learning_rate, self.flat_learning_rate
+        if rate is None:
+            rate = 0.2 * base if lars else 5e-4
+        if flat is None:
+            flat = rate * 0.0048 / 0.2 if lars else rate
         return LoopConfig(
             steps=steps,
             schedule_steps=round((self.schedule_epochs or self.epochs) * per_epoch) or 1,

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio import SHORTEST_S, AudioConfig, AudioFile, resample
-from soundsearch.errors import AudioError, Cause
+from soundsearch.audio import AudioConfig, AudioFile, refuse_too_short, resample
+from soundsearch.errors import AudioError
 from soundsearch.features import KaldiFbank
 from trainer.data.manifests import Clip, ManifestError
 
@@ -63,6 +63,10 @@ class RecordingCache:
     def n_frames(self, i: int) -> int:
         """Frames of recording i; 0 if it could not be used."""
         return int(self.offsets[i + 1, 0] - self.offsets[i, 0])
+
+    def n_samples(self, i: int) -> int:
+        """Samples of recording i, not repeated however short it is; 0 if it could not be used."""
+        return int(self.offsets[i + 1, 1] - self.offsets[i, 1])
 
     def window(self, i: int, start: int, n_frames: int) -> NDArray[np.float16]:
         """Frames start to start + n_frames of recording i, (n_frames, n_mels), a view."""
@@ -152,14 +156,13 @@ def read_waveform(path: Path, audio: AudioConfig, longest_s: float) -> NDArray[n
     longest = round(longest_s * rate)
     blocks, n_samples = [], 0
     with AudioFile(path) as file:
-        for block in resample(file.blocks(), file.sample_rate, rate):
+        for block in resample(file.blocks(audio.channels), file.sample_rate, rate):
             blocks.append(block)
             n_samples += block.size
             if n_samples >= longest:
                 break
     waveform = np.concatenate(blocks)[:longest]
-    if waveform.size < SHORTEST_S * rate:
-        raise AudioError(Cause.TOO_SHORT, "shorter than a window can be cut from")
+    refuse_too_short(waveform.size, rate)
     return waveform
 
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.benchmarks.embed import ClipEmbeddings, embed_clips, score_texts
+from soundsearch.benchmarks.embedding_cache import EmbeddingCache
 from soundsearch.bundle import BACKGROUND, Curve, EncoderBundle, RelevanceConfig, sha256_of
 from soundsearch.encoder import Encoder
 from soundsearch.errors import AudioError, SoundsearchError
@@ -40,15 +42,10 @@ N_NEWTON_STEPS = 50
 
 @dataclass(frozen=True)
 class Library:
-    """Recordings with captions, embedded.
-
-    captions: (n,) texts. embeddings: (n_windows, dim) float32. owners: (n_windows,) the place of
-    each window's recording in captions.
-    """
+    """Recordings with captions, embedded. captions: (n,) texts. embeddings: of their windows."""
 
     captions: NDArray[np.str_]
-    embeddings: Array
-    owners: NDArray[np.int64]
+    embeddings: ClipEmbeddings
 
 
 @dataclass(frozen=True)
@@ -65,23 +62,16 @@ class Asked:
     right: NDArray[np.bool_]
 
 
-def embed_clips(encoder: Encoder, clips: Sequence[Clip]) -> Library:
-    """All windows of the recordings; those that cannot be used are left out.
+def make_library(encoder: Encoder, clips: Sequence[Clip], cache: EmbeddingCache) -> Library:
+    """The recordings as a benchmark hears them; those that cannot be used are left out.
 
     Raises SoundsearchError if none can be used.
     """
-    captions, embeddings = [], []
-    for clip in clips:
-        try:
-            _, found = encoder.embed_file(clip.path)
-        except AudioError:
-            continue
-        captions.append(clip.caption)
-        embeddings.append(found)
-    if not captions:
+    embeddings, lost = embed_clips(encoder, [clip.path for clip in clips], cache)
+    if embeddings is None:
         raise SoundsearchError(f"none of {len(clips)} recordings can be embedded; give others")
-    owners = np.repeat(np.arange(len(captions)), [len(found) for found in embeddings])
-    return Library(np.array(captions), np.concatenate(embeddings), owners)
+    captions = [clip.caption for i, clip in enumerate(clips) if i not in lost]
+    return Library(np.array(captions), embeddings)
 
 
 def draw_background(
@@ -113,15 +103,12 @@ def ask(encoder: Encoder, library: Library) -> list[Asked]:
     captions = library.captions
     texts = np.array(sorted(set(captions.tolist())))
     words = encoder.embed_text(texts.tolist())
-    said = Asked("text", words, _best_windows(words, library), texts[:, None] == captions)
+    said = Asked("text", words, _cosines(words, library), texts[:, None] == captions)
 
     counts = Counter(captions.tolist())
     asking = np.flatnonzero([counts[caption] > 1 for caption in captions.tolist()])
-    sounds = np.zeros((len(asking), library.embeddings.shape[1]), np.float32)
-    for row, recording in enumerate(asking):
-        mean = library.embeddings[library.owners == recording].mean(axis=0)
-        sounds[row] = mean / max(float(np.linalg.norm(mean)), 1e-12)
-    cosines = _best_windows(sounds, library)
+    sounds = library.embeddings.mean().vectors[asking]
+    cosines = _cosines(sounds, library)
     right = captions[asking][:, None] == captions
     itself = np.arange(len(asking)), asking
     cosines[itself], right[itself] = -np.inf, False
@@ -206,12 +193,11 @@ def separation(encoder: Encoder, library: Library) -> dict[str, float]:
     return found
 
 
-def _best_windows(queries: Array, library: Library) -> NDArray[np.float64]:
+def _cosines(queries: Array, library: Library) -> NDArray[np.float64]:
     """(n_queries, n_recordings): the cosine of each recording's best window."""
-    by_window = (queries @ library.embeddings.T).astype(np.float64)
-    best = np.full((len(queries), len(library.captions)), -np.inf)
-    np.maximum.at(best.T, library.owners, by_window.T)
-    return best
+    if not len(queries):
+        return np.zeros((0, len(library.captions)))
+    return score_texts(queries, library.embeddings).astype(np.float64)
 
 
 def _best_is_right(asked: Asked) -> NDArray[np.bool_]:

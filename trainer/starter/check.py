@@ -9,6 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from soundsearch.audio import AudioConfig
+from soundsearch.benchmarks.embed import ClipEmbeddings, score_texts
+from soundsearch.features import KaldiFbank
 from soundsearch.metrics import best_ranks, recall_at_k
 from trainer.data.manifests import Clip
 from trainer.starter.align import Aligner
@@ -39,12 +42,10 @@ class Check:
         usable: Callable[[Clip], bool] = lambda clip: True,
     ) -> None:
         self._tags = tags
-        n = config.features.n_frames
-        hop = round(config.audio.hop_s * 1000 / config.features.frame_shift_ms)
         valid = [
             i
             for i, clip in enumerate(clips)
-            if clip.split == "valid" and cache.n_frames(i) >= n and usable(clip)
+            if clip.split == "valid" and cache.n_samples(i) and usable(clip)
         ]
         if zero_shot is None:
             labelled = ((i, clips[i].label) for i in valid)
@@ -52,14 +53,9 @@ class Check:
         self._sounds = [i for i in valid if clips[i].label is None]
         here = sorted({*self._sounds, *(i for of_set in zero_shot.values() for i in of_set)})
         self._row = {i: row for row, i in enumerate(here)}
-        windows, owners = [], []
-        for row, i in enumerate(here):
-            last = cache.n_frames(i) - n
-            short = last < n  # the cache repeats short recordings: their one window is the first
-            for start in [0] if short else [*range(0, last, hop), last]:
-                windows.append(cache.window(i, start, n).T)
-                owners.append(row)
-        self._windows, self._owners, self._n_rows = windows, np.array(owners), len(here)
+        of_each = [windows_of(cache, i, config.audio, config.features) for i in here]
+        self._windows = [window.T for windows in of_each for window in windows]
+        self._first = np.cumsum([0, *(len(windows) for windows in of_each)], dtype=np.int64)
         captions = [clips[i].caption for i in self._sounds]
         self._captions = sorted(set(captions))
         self._right = np.array(self._captions)[:, None] == np.array(captions)
@@ -85,24 +81,33 @@ class Check:
                 found.append(embedder.embed_audio(features).numpy())
         if not found:
             return {}
-        embeddings = np.concatenate(found)
+        embeddings = ClipEmbeddings(np.concatenate(found), self._first)
         numbers: dict[str, float] = {}
         if self._caption_vectors is not None:
             rows = [self._row[i] for i in self._sounds]
-            scores = self._scores(embedder, self._caption_vectors, embeddings)[:, rows]
+            texts = embedder.embed_text(self._caption_vectors).numpy()
+            scores = score_texts(texts, embeddings)[:, rows]
             ranks = best_ranks(scores, self._right)
             numbers |= {f"valid_recall_at_{k}": recall_at_k(ranks, k) for k in (1, 10)}
         for name, vectors, rows, right in self._sets:
-            scores = self._scores(embedder, vectors, embeddings)[:, rows]
+            scores = score_texts(embedder.embed_text(vectors).numpy(), embeddings)[:, rows]
             hits = scores.argmax(axis=0) == right
             by_class = [hits[right == label].mean() for label in np.unique(right)]
             numbers[f"valid_{name}"] = float(hits.mean())
             numbers[f"valid_{name}_by_class"] = float(np.mean(by_class))
         return numbers
 
-    def _scores(self, embedder: Embedder, vectors: torch.Tensor, embeddings: Array) -> Array:
-        """(n_texts, n_clips): each clip's best window."""
-        by_window = embedder.embed_text(vectors).numpy() @ embeddings.T
-        scores = np.full((len(vectors), self._n_rows), -1.0, np.float32)
-        np.maximum.at(scores.T, self._owners, by_window.T)
-        return scores
+
+def windows_of(
+    cache: RecordingCache, i: int, audio: AudioConfig, features: KaldiFbank
+) -> list[NDArray[np.float16]]:
+    """The windows of a recording as a search has them, (n_frames, n_mels) each; see `cut_windows`.
+
+    The last is aligned to the recording's end, but for a part of a frame.
+    """
+    n = features.n_frames
+    if cache.n_samples(i) < round(audio.window_s * audio.rate_for(0)):
+        return [cache.window(i, 0, n)]  # the cache holds it repeated
+    hop = round(audio.hop_s * 1000 / features.frame_shift_ms)
+    last = cache.n_frames(i) - n
+    return [cache.window(i, start, n) for start in [*range(0, last, hop), last]]

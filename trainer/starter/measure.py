@@ -1,8 +1,8 @@
 """The numbers of a finished bundle, each with its command.
 
 What `soundsearch bench` computes: captions and ESC-10. And what a maker asks besides: the words
-for a recording, two sounds at once, and the same sound softer and louder. `measure_families` is for
-an encoder that was trained without the families of `families.py`.
+for a recording, two sounds at once, and the same sound softer and louder; and, apart, the classes of
+`families.py`.
 
     python -m trainer.starter.measure BUNDLE DATA [--families]
 """
@@ -60,44 +60,43 @@ LEVEL = 0.05
 GAINS_DB = (-20.0, 6.0)
 
 
-def measure(encoder: Encoder, data: Path) -> dict[str, Found]:
+def measure(encoder: Encoder, data: Path, cache: EmbeddingCache) -> dict[str, Found]:
     """For each title its command, and shares between 0 and 1 (ranks from 1) by name.
 
     data: the folder of sounds.csv and esc10.csv. A recording that cannot be used is left out, and
-    counted. Raises BenchmarkError, ManifestError.
+    counted. cache: of this encoder, see `kept`. Raises BenchmarkError, ManifestError.
     """
-    with _kept(encoder) as cache:
-        found = {
-            title: _benchmark(encoder, data / manifest, ask, more, cache)
-            for title, manifest, ask, more in MEASURED
-        }
-        clips = of_split(read_sounds(data), SPLIT)
-        found["words for a recording"] = _words_for(encoder, clips, cache)
+    found = {
+        title: _benchmark(encoder, data / manifest, ask, more, cache)
+        for title, manifest, ask, more in MEASURED
+    }
+    clips = of_split(read_sounds(data), SPLIT)
+    found["words for a recording"] = _words_for(encoder, clips, cache)
     captions, windows = loudest_windows(encoder, clips)
     found["two sounds at once"] = _mixtures(encoder, captions, windows)
     found["loudness"] = _loudness(encoder, windows)
     return found
 
 
-def measure_families(encoder: Encoder, data: Path) -> dict[str, Found]:
-    """Zero-shot accuracy over the classes of `families.py`; results as those of `measure`.
+def measure_families(encoder: Encoder, data: Path, cache: EmbeddingCache) -> dict[str, Found]:
+    """Zero-shot accuracy over the classes of `families.py`; parameters and results as `measure`.
 
-    The recordings of both splits are asked: the encoder was trained on none of them.
+    The recordings of both splits are asked. Whether the encoder was trained on them, the caller knows:
+    the study's encoders were not, the shipped one was.
     """
     clips = read_sounds(data)
     label_of = examples(clips)
-    with _kept(encoder) as cache:
-        found, lost = embed_clips(encoder, [clips[i].path for i in label_of], cache)
-        if found is None:
-            raise BenchmarkError(f"{data / SOUNDS}: no recording of the held-out classes")
-        prompts = [encoder.bundle.text.prompt.format(label) for label in LABELS]
-        scores = score_texts(embed_texts(encoder, prompts, cache), found)
+    found, lost = embed_clips(encoder, [clips[i].path for i in label_of], cache)
+    if found is None:
+        raise BenchmarkError(f"{data / SOUNDS}: no recording of the families' classes")
+    prompts = [encoder.bundle.text.prompt.format(label) for label in LABELS]
+    scores = score_texts(embed_texts(encoder, prompts, cache), found)
     named = [label for n, label in enumerate(label_of.values()) if n not in lost]
     target = np.array([LABELS.index(label) for label in named])
     right = scores.argmax(axis=0) == target
     present = np.unique(target)
     return {
-        "unseen families": {
+        "classes of the families": {
             "command": f"{COMMAND} --families",
             "recordings": len(right),
             "classes": len(present),
@@ -110,7 +109,7 @@ def measure_families(encoder: Encoder, data: Path) -> dict[str, Found]:
 
 
 @contextmanager
-def _kept(encoder: Encoder) -> Iterator[EmbeddingCache]:
+def kept(encoder: Encoder) -> Iterator[EmbeddingCache]:
     """Embeddings are computed once for all numbers, and forgotten after them."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -289,10 +288,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bundle", help="a name from `soundsearch models list`, or a folder")
     parser.add_argument("data", type=Path, help="folder of sounds.csv and esc10.csv")
-    parser.add_argument("--families", action="store_true", help="the held-out families instead")
+    parser.add_argument(
+        "--families", action="store_true", help="the classes of families.py instead"
+    )
     options = parser.parse_args()
     ask = measure_families if options.families else measure
-    found = ask(Encoder(find_bundle(options.bundle)), options.data)
+    encoder = Encoder(find_bundle(options.bundle))
+    with kept(encoder) as cache:
+        found = ask(encoder, options.data, cache)
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 

@@ -4,7 +4,8 @@
 
 Each stage writes one folder under the run folder and, when it is complete, `done.json` with the
 fingerprint of everything that went in. A stage whose fingerprint is there already is skipped, so
-an interrupted run goes on where it was, and a changed constant repeats only what depends on it.
+an interrupted run goes on where it was, and a changed constant repeats only what depends on it;
+what another constant gave is kept aside, and taken back if that constant is.
 Constants and data are in the fingerprint, the code is not: after changing that, begin a new folder.
 """
 
@@ -36,7 +37,7 @@ from trainer.starter import card
 from trainer.starter.align import Aligner
 from trainer.starter.audio_stage import WEIGHTS, Material, align_audio, read_aligner
 from trainer.starter.cache import RecordingCache, build_cache
-from trainer.starter.calibrate import calibrate, draw_background, embed_clips, separation
+from trainer.starter.calibrate import calibrate, draw_background, make_library, separation
 from trainer.starter.config import StarterConfig
 from trainer.starter.corpus import (
     AUDIOCAPS_TRAIN,
@@ -58,7 +59,7 @@ from trainer.starter.distil import (
 )
 from trainer.starter.embedder import Embedder
 from trainer.starter.export import export_bundle
-from trainer.starter.measure import measure
+from trainer.starter.measure import kept, measure
 from trainer.starter.scenes import Scenes, make_scenes
 from trainer.starter.tagger import Tagger, Teacher
 from trainer.starter.text_exam import text_exam
@@ -69,8 +70,11 @@ logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 
+#: In a stage's folder, from its start and from its end: the fingerprint of what it is made from.
+BEGUN = "begun"
 DONE = "done.json"
-TEACHER = "model.safetensors"
+#: In the folder of the text tower's teacher.
+TEACHER = ("model.safetensors", "tokenizer.json")
 
 
 class Run:
@@ -83,30 +87,44 @@ class Run:
         """Do `work(folder of the stage)` unless it was done with the same facts.
 
         Returns the folder and the fingerprint, which the stages that build on it put in theirs.
-        An unfinished stage keeps what it wrote, if it was for the same facts.
+        An unfinished stage keeps what it wrote, if it was for the same facts; a stage for other
+        facts is set aside under a name of its own, and comes back when these facts do.
         """
         fingerprint = fingerprint_of([name, facts])
         folder = self.folder / name
-        begun, done = folder / "begun", folder / DONE
-        if (
-            done.exists()
-            and json.loads(done.read_text(encoding="utf-8"))["fingerprint"] == fingerprint
-        ):
+        begun, done = folder / BEGUN, folder / DONE
+        if folder.exists() and _read(begun) != fingerprint:
+            aside = self._aside(name, _read(begun))
+            folder.rename(aside)
+            logger.info("%s: was made from something else, kept as %s", name, aside)
+        if not folder.exists() and self._aside(name, fingerprint).exists():
+            self._aside(name, fingerprint).rename(folder)
+        if done.exists():
             logger.info("%s: done before", name)
             return folder, fingerprint
-        if not begun.exists() or begun.read_text(encoding="utf-8") != fingerprint:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            begun.write_text(fingerprint, encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(begun, fingerprint)
         logger.info("%s: begins", name)
         started = time.monotonic()
         work(folder)
         seconds = round(time.monotonic() - started, 1)
-        done.write_text(
-            json.dumps({"fingerprint": fingerprint, "seconds": seconds}), encoding="utf-8"
-        )
+        _write(done, json.dumps({"fingerprint": fingerprint, "seconds": seconds}))
         logger.info("%s: took %.0f s", name, seconds)
         return folder, fingerprint
+
+    def _aside(self, name: str, fingerprint: str) -> Path:
+        return self.folder / f"{name}-{fingerprint[:12] or 'of-unknown-origin'}"
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing, however the program ends."""
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
 
 
 def fingerprint_of(facts: object) -> str:
@@ -154,10 +172,12 @@ def make_starter(
     bundle = _export(run_folder / "bundle", material, aligner, config)
     encoder = Encoder(bundle)
     sounds = [clip for clip in material.clips if clip.label is None]
-    asked = embed_clips(encoder, of_split(sounds, "valid"))
     background = draw_background(encoder, of_split(sounds, "train"), config.captions.seed)
-    bundle = calibrate(encoder, asked, background)
-    encoder = Encoder(bundle)
+    with kept(encoder) as embeddings:
+        asked = make_library(encoder, of_split(sounds, "valid"), embeddings)
+        bundle = calibrate(encoder, asked, background)
+        encoder = Encoder(bundle)
+        measured = measure(encoder, data, embeddings)
     marks = text_exam(
         encoder.embed_text,
         lambda texts: teach(
@@ -169,7 +189,7 @@ def make_starter(
         data,
     )
     results = {
-        **measure(encoder, data),
+        **measured,
         "scores from 0 to 1": {"command": card.COMMAND, **separation(encoder, asked)},
         "text tower beside its teacher": {"command": card.COMMAND, **_rounded(marks)},
     }
@@ -242,7 +262,7 @@ def prepare(
         [
             manifests,
             texts_digest,
-            sha256_of(teacher / TEACHER),
+            *(sha256_of(teacher / name) for name in TEACHER),
             config.corpus,
             config.text.max_tokens,
             held_out,

@@ -11,9 +11,10 @@ from __future__ import annotations
 import io
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from multiprocessing import get_context
@@ -38,10 +39,12 @@ Array = NDArray[np.float32]
 
 FRAMES = "scenes.f16"
 LOGITS = "logits.f16"
-MEMBERS = "members.npy"
-KINDS = "kinds.npy"
+MEMBERS = "members.i32"
+KINDS = "kinds.i8"
 #: Most recordings in a scene.
 MOST = 3
+#: Scenes given to the workers together.
+AT_ONCE = 1024
 #: A score's logit is kept within this.
 LARGEST_LOGIT = 12.0
 
@@ -71,10 +74,11 @@ class SceneConfig:
 
     n_scenes: with a caption; n_bent: more, without one. made_up_share: of their sounds, how many are
     not of a recording; pair_share: how many of them are two sounds. kinds: share of each `Kind` but
-    the last. three_share: of the scenes of sounds together, how many have three. caption_power, source_power: see `draw_weights`. apart_db: largest level difference of
-    members; behind_db: how far the background lies below. speed: largest change, as a factor's
-    logarithm. Then the shares of members, or of scenes, that are sped up or slowed down, put into a
-    room, cut to a band, coded as MP3, and laid over noise at noise_db above it.
+    the last. three_share: of the scenes of sounds together, how many have three. caption_power,
+    source_power: see `draw_weights`. apart_db: largest level difference of members; behind_db: how far
+    the background lies below. speed: largest change, as a factor's logarithm. Then the shares of
+    members, or of scenes, that are sped up or slowed down, put into a room, cut to a band, coded as
+    MP3, and laid over noise at noise_db above it.
     """
 
     n_scenes: int = 60_000
@@ -96,6 +100,10 @@ class SceneConfig:
     noise_db: tuple[float, float] = (5.0, 35.0)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if abs(sum(self.kinds) - 1) > 1e-6:
+            raise ValueError(f"kinds are shares of all scenes and make 1, not {sum(self.kinds):g}")
+
 
 class Scenes:
     """Finished scenes, mapped into memory.
@@ -106,9 +114,9 @@ class Scenes:
     """
 
     def __init__(self, folder: Path, features: KaldiFbank) -> None:
-        self.members: NDArray[np.int32] = np.load(folder / MEMBERS, allow_pickle=False)
-        self.kinds: NDArray[np.int8] = np.load(folder / KINDS, allow_pickle=False)
-        n = len(self.members)
+        self.kinds: NDArray[np.int8] = np.fromfile(folder / KINDS, np.int8)
+        n = len(self.kinds)
+        self.members: NDArray[np.int32] = np.fromfile(folder / MEMBERS, np.int32).reshape(n, MOST)
         self.frames: NDArray[np.float16] = np.memmap(
             folder / FRAMES, np.float16, "r", shape=(n, features.n_frames, features.n_mels)
         )
@@ -229,33 +237,45 @@ def make_scenes(
     """Mix config.n_scenes scenes and config.n_bent bent ones into `folder`; the teacher hears each.
 
     places: of each clip in the cache. n_workers: processes; 0 makes them in this one.
-    Scene i depends on the seed and i alone.
+    Scene i depends on the seed and i alone, and those that `folder` holds already are kept.
     """
     weights = draw_weights(clips, config.caption_power, config.source_power)
     weights = weights * np.array([cache.n_frames(place) > 0 for place in places])
     chances = np.cumsum(weights / weights.sum())
     maker = Maker(cache, places, chances, teacher, audio, features, config)
     n_all = config.n_scenes + config.n_bent
-    members = np.full((n_all, MOST), -1, np.int32)
-    kinds = np.zeros(n_all, np.int8)
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        open(folder / FRAMES, "wb") as frames_file,
-        open(folder / LOGITS, "wb") as logits_file,
-        _workers(maker, n_workers) as make,
-    ):
-        at_once = 512
-        for start in range(0, n_all, at_once):
-            numbers = range(start, min(start + at_once, n_all))
-            for i, (kind, who, log_mel, odds) in zip(numbers, make(numbers), strict=True):
-                kinds[i], members[i, : len(who)] = kind, who
-                frames_file.write(log_mel.astype("<f2").tobytes())
-                logits_file.write(odds.astype("<f2").tobytes())
-            if start % (at_once * 10) == 0:
-                logger.info("%d of %d scenes", start, n_all)
-    np.save(folder / MEMBERS, members, allow_pickle=False)
-    np.save(folder / KINDS, kinds, allow_pickle=False)
+    bytes_each = {
+        FRAMES: 2 * features.n_frames * features.n_mels,
+        LOGITS: 2 * len(teacher.names),
+        MEMBERS: 4 * MOST,
+        KINDS: 1,
+    }
+    n_done = _cut_to_whole_rows(folder, bytes_each)
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(open(folder / name, "ab")) for name in bytes_each}
+        make = stack.enter_context(_workers(maker, n_workers))
+        for start in range(n_done, n_all, AT_ONCE):
+            logger.info("%d of %d scenes", start, n_all)
+            for kind, who, log_mel, odds in make(range(start, min(start + AT_ONCE, n_all))):
+                members = np.full(MOST, -1, "<i4")
+                members[: len(who)] = who
+                files[FRAMES].write(log_mel.astype("<f2").tobytes())
+                files[LOGITS].write(odds.astype("<f2").tobytes())
+                files[MEMBERS].write(members.tobytes())
+                files[KINDS].write(np.int8(kind).tobytes())
     return Scenes(folder, features)
+
+
+def _cut_to_whole_rows(folder: Path, bytes_each: Mapping[str, int]) -> int:
+    """How many rows every file has; what an interrupted run wrote beyond them is cut off."""
+    paths = {folder / name: size for name, size in bytes_each.items()}
+    for path in paths:
+        path.touch()
+    n_rows = min(path.stat().st_size // size for path, size in paths.items())
+    for path, size in paths.items():
+        os.truncate(path, n_rows * size)
+    return n_rows
 
 
 def change(

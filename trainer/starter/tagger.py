@@ -29,8 +29,9 @@ STRIDE = 0.7
 class Teacher(Protocol):
     """What scenes are labelled with.
 
-    names: of the classes. sample_rate: Hz. fingerprint: of its weights. `scores` gives one score in [0, 1] for each class,
-    (n_classes,) float32, to a mono waveform (time,) in [-1, 1]. It can be pickled.
+    names: of the classes. sample_rate: Hz. fingerprint: of its weights and names. `scores` gives one
+    score in [0, 1] for each class, (n_classes,) float32, to a mono waveform (time,) in [-1, 1]. It
+    can be sent to another process.
     """
 
     names: list[str]
@@ -58,7 +59,7 @@ class Tagger:
                 f"{data / CLASSES}: not a readable list of AudioSet classes ({error})"
             ) from error
         self._interpreter = _open(self._model)
-        self.fingerprint = sha256_of(self._model)
+        self.fingerprint = f"{sha256_of(self._model)} {sha256_of(data / CLASSES)}"
         found = self.scores(np.zeros(N_SAMPLES, np.float32))
         if found.shape != (len(self.names),):
             raise SoundsearchError(

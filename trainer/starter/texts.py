@@ -64,7 +64,7 @@ def texts_of(
         forms = captions_of([clips[clip].caption for clip in who], Kind(kind))
         of_scene.append([number(text) for text in generator.sample(forms, 2)])
     of_class = [[number(text) for text in class_texts(name, prompt)] for name in class_names]
-    return Texts(list(numbers), of_clip, of_scene, np.array(of_class, np.int64).reshape(-1, 4))
+    return Texts(list(numbers), of_clip, of_scene, np.array(of_class, np.int64))
 
 
 def class_texts(name: str, prompt: str) -> list[str]:

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from soundsearch.benchmarks.embed import ClipEmbeddings
+from soundsearch.benchmarks.embedding_cache import EmbeddingCache
 from soundsearch.bundle import BACKGROUND, EncoderBundle
 from soundsearch.encoder import Encoder
 from soundsearch.errors import SoundsearchError
@@ -21,8 +23,8 @@ from trainer.starter.calibrate import (
     ask,
     calibrate,
     draw_background,
-    embed_clips,
     fit_curve,
+    make_library,
     separation,
 )
 
@@ -44,31 +46,38 @@ def clips(tmp_path: Path) -> list[Clip]:
     return made
 
 
+def made_library(encoder: Encoder, clips: list[Clip]) -> Library:
+    return make_library(encoder, clips, EmbeddingCache(None, encoder))
+
+
+def one_window_each(vectors: Array) -> ClipEmbeddings:
+    return ClipEmbeddings.of([vector[None] for vector in vectors])
+
+
 # ---- embedding
 
 
 def test_recordings_become_a_library(tiny: EncoderBundle, clips: list[Clip]) -> None:
     encoder = Encoder(tiny, "cpu")
-    library = embed_clips(encoder, clips)
+    library = made_library(encoder, clips)
     assert library.captions.tolist() == list(WORDS)
-    assert library.owners.tolist() == sorted([*range(8)] * 3)
+    assert library.embeddings.first.tolist() == list(range(0, 25, 3))
     np.testing.assert_array_equal(
-        library.embeddings[library.owners == 2], encoder.embed_file(clips[3].path)[1]
+        library.embeddings.vectors[6:9], encoder.embed_file(clips[3].path)[1]
     )
     with pytest.raises(SoundsearchError, match="none of 1 recordings can be embedded"):
-        embed_clips(encoder, clips[:1])
+        made_library(encoder, clips[:1])
 
 
 def test_a_background_is_one_window_a_recording(tiny: EncoderBundle, clips: list[Clip]) -> None:
     encoder = Encoder(tiny, "cpu")
-    library = embed_clips(encoder, clips)
-    windows = library.embeddings.astype(np.float16)
+    windows = made_library(encoder, clips).embeddings.vectors.astype(np.float16)
 
     drawn = draw_background(encoder, clips, seed=3)
 
     assert drawn.dtype == np.float16
     places = [int(np.flatnonzero((windows == row).all(axis=1))[0]) for row in drawn]
-    assert sorted(library.owners[places].tolist()) == list(range(8))
+    assert sorted(place // 3 for place in places) == list(range(8))
     assert len({place % 3 for place in places}) > 1  # not always the first window
     np.testing.assert_array_equal(drawn, draw_background(encoder, clips, seed=3))
     assert not np.array_equal(drawn, draw_background(encoder, clips, seed=4))
@@ -95,8 +104,9 @@ def test_captions_and_recordings_ask(tiny: EncoderBundle) -> None:
     """Three recordings, the first of two windows; two of them are called the same."""
     library = Library(
         np.array(["b", "a", "b"]),
-        np.float32([[1, 0], [0, 1], [0.6, 0.8], [0.8, 0.6]]),
-        np.array([0, 0, 1, 2]),
+        ClipEmbeddings(
+            np.float32([[1, 0], [0, 1], [0.6, 0.8], [0.8, 0.6]]), np.array([0, 2, 3, 4])
+        ),
     )
     encoder = _ByWord(tiny, {"a": np.float32([1, 0]), "b": np.float32([0, 1])})
 
@@ -174,7 +184,7 @@ def _library(n_odd: int) -> tuple[dict[str, Array], Library]:
     embeddings = np.stack(rows)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     captions = np.repeat(sorted(vectors), 2)
-    return vectors, Library(captions, embeddings.astype(np.float32), np.arange(24))
+    return vectors, Library(captions, one_window_each(embeddings.astype(np.float32)))
 
 
 def _background() -> NDArray[np.float16]:
@@ -231,7 +241,7 @@ def test_a_bundle_that_cannot_tell_stays_as_it_is(
     alone = dataclasses.replace(
         library, captions=np.array([f"caption {i % 12:02}" for i in range(24)])
     )
-    unique = Library(library.captions[::2], library.embeddings[::2], np.arange(12))
+    unique = Library(library.captions[::2], one_window_each(library.embeddings.vectors[::2]))
     before = (tiny.folder / "bundle.json").read_bytes()
     for useless in (alone, unique):  # nothing is right; no two have one caption
         caplog.clear()

@@ -24,7 +24,14 @@ from tests.tiny_encoder import BAND_HZ, WORDS
 from trainer.starter import measure as module
 from trainer.starter.families import LABELS
 from trainer.starter.head_word import head_word, singular, words_of
-from trainer.starter.measure import drawn_pairs, loudest_windows, measure, measure_families
+from trainer.starter.measure import (
+    Found,
+    drawn_pairs,
+    kept,
+    loudest_windows,
+    measure,
+    measure_families,
+)
 
 Array = NDArray[np.float32]
 
@@ -35,6 +42,16 @@ RECORDINGS = (
     ("rumble", "hiss"),
     ("drone", "a gong"),
 )
+
+
+def measured(encoder: Encoder, data: Path) -> dict[str, Found]:
+    with kept(encoder) as cache:
+        return measure(encoder, data, cache)
+
+
+def measured_families(encoder: Encoder, data: Path) -> dict[str, Found]:
+    with kept(encoder) as cache:
+        return measure_families(encoder, data, cache)
 
 
 def write_data(
@@ -70,7 +87,7 @@ def test_words_for_a_recording_are_those_that_describe_gives(
     # With three words before it, no more than the first word of a line is read.
     text = TextConfig(max_tokens=4, prompt="the sound of {}")
     encoder = Encoder(dataclasses.replace(tiny, text=text))
-    found = measure(encoder, data)["words for a recording"]
+    found = measured(encoder, data)["words for a recording"]
 
     captions = sorted({caption for _, caption in RECORDINGS})
     lines = load_vocabulary()
@@ -95,12 +112,12 @@ def test_two_sounds_at_once_are_found_where_both_are_heard(
     tmp_path: Path, tiny: EncoderBundle
 ) -> None:
     far_apart = [(tone_of("rumble"), "rumble"), (tone_of("hiss"), "hiss")]
-    found = measure(Encoder(tiny), write_data(tmp_path / "right", far_apart, WORDS[:2]))
+    found = measured(Encoder(tiny), write_data(tmp_path / "right", far_apart, WORDS[:2]))
     assert found["two sounds at once"]["mixtures"] == 200
     assert found["two sounds at once"]["above both sounds alone"] == 1
 
     far_apart[0] = (tone_of("beep"), "rumble")  # more of what nobody asks for makes it no better
-    found = measure(Encoder(tiny), write_data(tmp_path / "wrong", far_apart, WORDS[:2]))
+    found = measured(Encoder(tiny), write_data(tmp_path / "wrong", far_apart, WORDS[:2]))
     assert found["two sounds at once"]["above both sounds alone"] == 0
 
 
@@ -173,13 +190,13 @@ def test_unseen_families_are_asked_by_their_labels_in_the_bundle_s_prompt(
         (np.zeros(8000, np.float32), "cat meowing"),
     ]
     data = write_data(tmp_path / "data", sounds)
-    found = measure_families(Encoder(tiny), data)["unseen families"]
+    found = measured_families(Encoder(tiny), data)["classes of the families"]
     assert found["recordings"] == 4 and found["classes"] == 2
     assert found["zero-shot accuracy"] == 0.75
     assert found["zero-shot accuracy, mean of classes"] == round((2 / 3 + 1) / 2, 4)
 
-    with pytest.raises(BenchmarkError, match="no recording of the held-out classes"):
-        measure_families(Encoder(tiny), write_data(tmp_path / "none", sounds[4:5]))
+    with pytest.raises(BenchmarkError, match="no recording of the families' classes"):
+        measured_families(Encoder(tiny), write_data(tmp_path / "none", sounds[4:5]))
 
 
 def test_the_command_that_results_name_prints_them(
@@ -191,6 +208,6 @@ def test_the_command_that_results_name_prints_them(
     monkeypatch.setattr(sys, "argv", ["measure", "tiny", str(data)])
     module.main()
     printed = json.loads(capsys.readouterr().out)
-    assert printed == measure(Encoder(tiny), data)
+    assert printed == measured(Encoder(tiny), data)
     for title in ("words for a recording", "two sounds at once", "loudness"):
         assert printed[title]["command"] == "python -m trainer.starter.measure BUNDLE DATA"

@@ -12,8 +12,8 @@ import pytest
 from soundsearch.bundle import EncoderBundle
 from soundsearch.encoder import Encoder
 from soundsearch.registry import SHIPPED
-from trainer.starter.measure import measure
-from trainer.starter.recipe import StarterConfig, fingerprint_of, make_starter
+from trainer.starter.measure import kept, measure
+from trainer.starter.recipe import Run, StarterConfig, fingerprint_of, make_starter
 from trainer.starter.tagger import Teacher
 
 #: What the shipped encoder must reach on the validation split.
@@ -58,7 +58,9 @@ def test_the_recipe_leaves_a_bundle_that_searches(made: Path, made_data: Path) -
 
 def test_results_stand_in_the_bundle_with_their_command(made: Path, made_data: Path) -> None:
     bundle = EncoderBundle.read(made / "out")
-    again = measure(Encoder(bundle), made_data)
+    encoder = Encoder(bundle)
+    with kept(encoder) as cache:
+        again = measure(encoder, made_data, cache)
     assert {title: bundle.results[title] for title in again} == again
     captions = again["captions"]
     assert captions["command"].startswith(
@@ -121,11 +123,31 @@ def test_a_second_run_skips_what_is_done_and_a_changed_constant_what_is_not(
     )
     longer = tiny_config.with_steps(None, 5)
     make_starter(made_data, run, made / "longer", longer, tiny_teacher, made_tagger, 0)
-    assert {name for name, stamp in stamps().items() if stamp != before[name]} == {"align"}
-    assert (
-        EncoderBundle.read(made / "longer").fingerprint
-        != EncoderBundle.read(made / "out").fingerprint
-    )
+    assert {name for name, stamp in stamps().items() if stamp != before.get(name)} >= {"align"}
+    of_longer = EncoderBundle.read(made / "longer").fingerprint
+    assert of_longer != EncoderBundle.read(made / "out").fingerprint
+    # What the first constants gave was set aside, and comes back with them.
+    make_starter(made_data, run, made / "again", tiny_config, tiny_teacher, made_tagger, 0)
+    assert {name: stamp for name, stamp in stamps().items() if name in before} == before
+
+
+def test_an_unfinished_stage_keeps_what_it_wrote(tmp_path: Path) -> None:
+    run, seen = Run(tmp_path), []
+
+    def work(folder: Path) -> None:
+        seen.append((folder / "half").exists())
+        (folder / "half").touch()
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.stage("stage", "facts", work)
+    run.stage("stage", "other facts", work)
+    folder, _ = run.stage("stage", "facts", work)
+    assert seen == [False, False, True] and folder == tmp_path / "stage"
+    run.stage("stage", "facts", work)
+    assert len(seen) == 3
+    assert len([path for path in tmp_path.iterdir() if (path / "done.json").exists()]) == 2
 
 
 def test_every_constant_enters_the_fingerprint(tiny_config: StarterConfig) -> None:
@@ -150,7 +172,9 @@ def test_the_shipped_bundle_is_whole_and_small() -> None:
 @pytest.mark.data
 def test_the_shipped_bundle_reaches_its_floor_and_says_what_it_reaches(data_folder: Path) -> None:
     bundle = EncoderBundle.read(SHIPPED / "starter")
-    found = measure(Encoder(bundle), data_folder)
+    encoder = Encoder(bundle)
+    with kept(encoder) as cache:
+        found = measure(encoder, data_folder, cache)
     for (title, name), least in FLOOR.items():
         value = found[title][name]
         assert value >= least, f"{name}: {value:.3f} is under {least}"

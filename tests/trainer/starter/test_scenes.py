@@ -20,8 +20,10 @@ from trainer.starter.corpus import JOINS
 from trainer.starter.scenes import (
     FORM_OF_THREE,
     FORMS,
+    FRAMES,
     MOST,
     Kind,
+    Maker,
     SceneConfig,
     arrange,
     captions_of,
@@ -30,8 +32,10 @@ from trainer.starter.scenes import (
     cut_to_band,
     draw_weights,
     finish,
+    make_scenes,
     room,
 )
+from trainer.starter.tagger import Teacher
 
 RATE = 8000
 SIZE = 4000
@@ -107,6 +111,47 @@ def test_bent_scenes_follow_the_others_and_come_of_recordings_or_of_nothing(
     odds = scenes.logits[5:, 0]
     assert (odds > 3).any() and (odds < -3).any()  # low sounds and high ones, whatever they were
     assert np.isfinite(scenes.frames).all()
+
+
+def test_an_interrupted_stage_goes_on_and_ends_as_if_it_had_not_been(
+    clips: list[Clip],
+    cache: RecordingCache,
+    tmp_path: Path,
+    tiny_config: StarterConfig,
+    made_tagger: Teacher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    make = Maker.make
+
+    def noted(self: Maker, i: int) -> object:
+        asked.append(i)
+        if i == 7 and len(asked) == 8:
+            raise KeyboardInterrupt
+        return make(self, i)
+
+    def made(folder: Path) -> list[bytes]:
+        make_scenes(
+            cache,
+            range(len(clips)),
+            clips,
+            made_tagger,
+            folder,
+            tiny_config.audio,
+            tiny_config.features,
+            SceneConfig(n_scenes=12, n_bent=4),
+            0,
+        )
+        return [path.read_bytes() for path in sorted(folder.iterdir())]
+
+    at_once = made(tmp_path / "at once")
+    monkeypatch.setattr(Maker, "make", noted)
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path / "twice")
+    with open(tmp_path / "twice" / FRAMES, "ab") as file:
+        file.write(b"half a scene")
+    assert made(tmp_path / "twice") == at_once
+    assert asked == [*range(8), *range(7, 16)]
 
 
 def test_rarer_captions_and_smaller_sources_come_more_often() -> None:

@@ -68,7 +68,6 @@ def test_held_out_families_are_asked_for_and_never_learnt(
             "valid_held_out",
             "valid_held_out_by_class",
         }
-        assert row["valid_held_out_by_class"] in (0.0, 0.5, 1.0)  # two classes of two recordings
     # Nor does the tag space know what was said of them.
     everything, known = (
         prepared.material.tag_space(tiny_config, which).captions.T
