@@ -46,8 +46,8 @@ VARIANTS: dict[str, dict[str, float]] = {
 #: What is added to the name of a variant with a probe, and the constants of its `TagSpaceConfig`.
 WITH_TAGS: dict[str, dict[str, float]] = {", with the tag space": {}}
 TAG_SPACES = WITH_TAGS | {
-    ", of one length for captions and others": {"least": 1.0},
-    ", of no length for captions": {"least": 0.0},
+    ", with a tag space by likeness to a class alone": {"least": 1.0},
+    ", with a tag space that captions have no part in": {"least": 0.0},
 }
 
 

@@ -44,7 +44,8 @@ class Batches:
     ) -> None:
         """places: where each clip stands in the cache. vectors: (n_texts, width), unit.
 
-        usable: clips of which it is false are left out, and every scene in which one sounds.
+        usable: clips of which it is false are left out, and every scene in which one sounds. Raises
+        ValueError if there is nothing that a batch, or a share of it, could be drawn from.
         """
         self._cache, self._places, self._scenes, self._texts = cache, places, scenes, texts
         self._vectors = torch.from_numpy(vectors)
@@ -56,6 +57,8 @@ class Batches:
                 for clip, place in zip(clips, places, strict=True)
             ]
         )
+        if not taken.any():
+            raise ValueError(f"none of {len(clips)} recordings can be trained on; give others")
         weights = taken * draw_weights(clips, config.caption_power, config.source_power)
         self._chances = weights / weights.sum()
         heard = np.append(taken, True)[scenes.members].all(axis=1)  # -1 is nobody
@@ -64,6 +67,16 @@ class Batches:
         self._usable_bent = np.flatnonzero(heard & bent)
         two = (scenes.kinds == Kind.TOGETHER) & ((scenes.members >= 0).sum(axis=1) == 2)
         self._duets = np.flatnonzero(heard & two)
+        for share, there, what in (
+            (config.scene_share, self._usable_scenes, "with a caption (n_scenes)"),
+            (config.bent_share, self._usable_bent, "without one (n_bent)"),
+            (config.duet_share, self._duets, "of two sounds together (n_scenes)"),
+        ):
+            if share and not len(there):
+                raise ValueError(
+                    f"a batch is to draw a share of {share:g} from scenes {what}, and none can be "
+                    "used; make more scenes, or set that share to 0"
+                )
         self._opinions = Opinions.of(scenes, taken)
 
     def class_vectors(self, generator: torch.Generator) -> Tensor:

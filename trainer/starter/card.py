@@ -115,8 +115,8 @@ Made by `{COMMAND}`; every constant stands below and in `trainer/starter/config.
 {ABOUT_REPEAT if repeat else ""}
 A query is a distinct caption of the validation split, a hit any recording with that caption, and
 a recording scores what its best window scores. Of the {len(queries)} queries,
-{len(queries & captions)} also stand over other recordings in the training split. Settings were chosen on this split, so its
-numbers are a little flattered.
+{len(queries & captions)} also stand over other recordings in the training split. Settings were chosen on this split, and the
+curves behind "scores from 0 to 1" were fitted on it, so all numbers are a little flattered.
 {_study(run_folder)}
 ## Limits
 
@@ -124,7 +124,7 @@ numbers are a little flattered.
   by someone who listened.
 - Short sounds: half of the recordings it learnt from last under two seconds. A scene in which
   much happens is heard as whatever its loudest sound resembles.
-- {len(train):,} recordings are little. Sounds that are not among them are known from the tagger's opinion of
+- {len(train):,} recordings are few. Sounds that are not among them are known from the tagger's opinion of
   scenes alone, and from the neighbourhood of their words. {config.tags.dim} of the {bundle.dim} numbers are that
   opinion (`trainer/starter/tag_space.py`): of a text, its likeness to the tagger's classes, the shorter the more
   it is like a caption.
@@ -134,8 +134,8 @@ numbers are a little flattered.
 
 ## What it learnt from
 
-Recordings: {len(train):,} of the training split, under {len(captions):,} captions. From the {len(valid):,} of the
-validation split come only the numbers in this card. {len(terms)} ways of stating a licence occur, most
+Recordings: {len(train):,} of the training split, under {len(captions):,} captions. The {len(valid):,} of the validation split
+gave the numbers in this card and the two curves of the scores; no weight learnt from them. {len(terms)} ways of stating a licence occur, most
 often {", ".join(f"{name} ({n})" for name, n in terms[:5])}.
 Some may not be passed on as files; no recording is part of this bundle. By source:
 
@@ -146,15 +146,16 @@ Some may not be passed on as files; no recording is part of this bundle. By sour
 Teacher of the audio tower, beside the captions: the scores of YAMNet (TensorFlow Model Garden,
 Apache-2.0; it learnt from AudioSet's labels) on {config.scenes.n_scenes:,} scenes made of these recordings, and on
 {config.scenes.n_bent:,} sounds without a caption: recordings bent out of recognition, and calls made of nothing. None of its
-weights are in this bundle; the vectors of its classes' names are, and this bundle is not one that learnt without
-labels.
+weights are in this bundle, the vectors of its classes' names are. So labels took part in the training.
 
 Texts, for the text tower only: captions of AudioCaps' training split (MIT), names and definitions
-of the AudioSet ontology (CC-BY-SA 4.0), the captions and tags above, and the words of the
-tokenizer's vocabulary, and the phrases of soundsearch's own vocabulary. Teacher of the text tower: all-MiniLM-L6-v2 (Apache-2.0), whose tokenizer
+of the AudioSet ontology (CC-BY-SA 4.0), the captions and tags above, the words of the tokenizer's
+vocabulary, and the phrases of soundsearch's own. Teacher of the text tower: all-MiniLM-L6-v2 (Apache-2.0), whose tokenizer
 and first weights it has.
 
 ## Training
+
+What is measured on the way comes from cached frames and is close to the tables above, not equal to them.
 
 {model_card.curve(run_folder / "distil" / "log.jsonl", "Text tower", ("loss", "held_out_cosine", "held_out_correlation"))}
 

@@ -48,6 +48,23 @@ def test_a_batch_is_the_same_for_the_same_step(
     assert (batch.counted | ~batch.positive).all()
 
 
+@pytest.mark.parametrize(
+    ("share", "used", "what"),
+    [
+        ("bent_share", True, r"0.1 from scenes without one \(n_bent\)"),
+        ("duet_share", True, "of two sounds together"),
+        ("duet_share", False, "none of 8 recordings"),
+    ],
+)
+def test_nothing_to_draw_from_is_said_at_once(
+    share: str, used: bool, what: str, eight: list[Clip], cache: RecordingCache, mix: Mix
+) -> None:
+    scenes = mix(cache, eight, SceneConfig(n_scenes=4, n_bent=0, kinds=(1.0, 0.0, 0.0, 0.0)))
+    shares = {"scene_share": 0.0, "bent_share": 0.0, "duet_share": 0.0} | {share: 0.1}
+    with pytest.raises(ValueError, match=what):
+        batches_of(eight, cache, scenes, CaptionsConfig(batch_size=20, **shares), lambda clip: used)
+
+
 def test_duets_come_late_with_both_of_their_sounds(
     eight: list[Clip], cache: RecordingCache, scenes: Scenes
 ) -> None:
