@@ -35,13 +35,15 @@ from trainer.starter.tagger import Tagger
 #: Captions and no teacher.
 ALONE = {"tag_weight": 0.0, "sound_weight": 0.0, "probe_weight": 0.0}
 NO_BENT = {"bent_share": 0.0, "duet_share": 0.0}
-#: Constants of `CaptionsConfig` that differ from the recipe; each variant has more than the one before it.
+#: Constants of `CaptionsConfig` that differ from the recipe; each variant has more than the one before
+#: it, up to the recipe itself; the last is that without one of its parts.
 VARIANTS: dict[str, dict[str, float]] = {
     "captions": ALONE | NO_BENT | {"scene_share": 0.0},
     "scenes": ALONE | NO_BENT | {"scene_share": 0.5},
     "the tagger": NO_BENT | {"scene_share": 0.5},
     "bent scenes": {"duet_share": 0.0},
     "duets": {},
+    "duets and no bent scenes": {"scene_share": 0.5, "bent_share": 0.0},
 }
 #: What is added to the name of a variant with a probe, and the constants of its `TagSpaceConfig`.
 WITH_TAGS: dict[str, dict[str, float]] = {", with the tag space": {}}
