@@ -240,6 +240,7 @@ def test_what_cannot_be_trained_is_said_at_once(
         ({"schedule_epochs": 1.0}, "schedule_epochs"),
         ({"epochs": 0.0}, "epochs"),
         ({"clip_norm": 0.0}, "clip_norm"),
+        ({"learning_rate": 0.0}, "learning_rate"),
     ],
 )
 def test_impossible_settings_are_refused_before_anything_is_read(
