@@ -34,6 +34,8 @@ from soundsearch.vectors import NORM_TOLERANCE
 
 #: Windows compared at a time.
 BATCH_ROWS = 20_000
+#: The way out where the database itself is damaged.
+RESTORE = "restore soundsearch.db from a backup, or move it away and index again"
 
 
 @dataclass(frozen=True)
@@ -152,10 +154,7 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
         problems = verify(store)
         for problem in problems:
             if problem.kind == "database":
-                raise StoreError(
-                    f"{store.folder}: {problem.text}; restore soundsearch.db from a backup, "
-                    "or move it away and index again"
-                )
+                raise StoreError(f"{store.folder}: {problem.text}; {RESTORE}")
         if bundle is not None:
             check_same_encoder(store, bundle)
         if any(problem.kind == "encoder" for problem in problems):
@@ -200,8 +199,11 @@ def _database_problems(store: Store) -> list[Problem]:
             for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
                 text = f"row {row[1]} of {row[0]} points at a row of {row[2]} that is not there"
                 found.append(Problem("database", text))
-    except StoreError as error:  # too damaged to be looked through
-        return found or [Problem("database", str(error))]
+    except StoreError as error:
+        cause = error.__cause__
+        if not isinstance(cause, sa.exc.DBAPIError) or isinstance(cause, sa.exc.OperationalError):
+            raise  # busy, say, or on a full disk: no word about what is in it
+        return found or [Problem("database", f"SQLite says: {cause.orig}")]  # damaged through
     return found
 
 
@@ -216,6 +218,18 @@ def _row_problems(store: Store, connection: Connection) -> Iterator[Problem]:
     )
     for row in without:
         yield Problem("rows", f"{row.relative_path}: has no windows", row.id)
+    text_twin = recordings_table.alias()
+    twins = connection.execute(
+        sa.select(columns.id, columns.relative_path).where(
+            sa.func.typeof(columns.relative_path) == "blob",
+            sa.exists().where(
+                text_twin.c.root_id == columns.root_id,
+                text_twin.c.relative_path == sa.cast(columns.relative_path, sa.Text),
+            ),
+        )
+    )
+    for row in twins:  # what a file once became when it was indexed in two locales
+        yield Problem("rows", f"{row.relative_path}: known twice", row.id)
     windows = connection.execute(
         sa.select(windows_table, columns.relative_path, columns.duration_s)
         .join(recordings_table, columns.id == windows_table.c.recording_id)

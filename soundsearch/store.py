@@ -10,8 +10,10 @@ Only the process that holds the writer's lock may write; readers need no lock (W
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +38,8 @@ DATABASE = "soundsearch.db"
 LOCK = "writer.lock"
 #: How long a statement waits for another process to finish its transaction.
 BUSY_TIMEOUT_MS = 30_000
+#: A disk with less room than this is a full one, where SQLite only says that it could not write.
+FULL_BYTES = 1 << 20
 
 
 class State(StrEnum):
@@ -47,7 +51,10 @@ class State(StrEnum):
 
 
 class FilePath(sa.types.TypeDecorator[str]):
-    """A path as text; bytes that are no UTF-8 are kept as they are, as a blob."""
+    """A path as text; bytes that are no UTF-8 are kept as they are, as a blob.
+
+    What is stored depends on the name's bytes alone, not on the locale that Python runs in.
+    """
 
     impl = sa.Text
     cache_ok = True
@@ -60,15 +67,27 @@ class FilePath(sa.types.TypeDecorator[str]):
         self, dialect: sa.Dialect, coltype: object
     ) -> Callable[[str | bytes | None], str | None]:
         """From SQLite to Python."""
-        return lambda path: os.fsdecode(path) if isinstance(path, bytes) else path
+        return lambda stored: None if stored is None else _path_of(stored)
 
 
 def _stored_path(path: str) -> str | bytes:
+    raw = os.fsencode(path)
     try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def _path_of(stored: str | bytes) -> str:
+    return os.fsdecode(stored if isinstance(stored, bytes) else stored.encode())
+
+
+def _is_path(column: sa.Column[str], path: str) -> sa.ColumnElement[bool]:
+    """Whether a column holds this path; older rows hold some as blobs that are now text."""
+    stored = _stored_path(path)
+    raw = sa.type_coerce(column, sa.types.NullType)
+    forms = [stored, stored.encode()] if isinstance(stored, str) else [stored]
+    return sa.or_(*(raw == sa.literal(form) for form in forms))
 
 
 metadata = sa.MetaData()
@@ -377,7 +396,7 @@ class Store:
     def add_root(self, connection: Connection, path: Path) -> Root:
         """The root of this absolute path, added if it is new."""
         row = connection.execute(
-            sa.select(roots_table.c.id).where(roots_table.c.path == str(path))
+            sa.select(roots_table.c.id).where(_is_path(roots_table.c.path, str(path)))
         ).first()
         if row is None:
             added = connection.execute(roots_table.insert().values(path=str(path), added_at=_now()))
@@ -471,11 +490,11 @@ class Store:
         return known.id
 
     def _find(self, connection: Connection, file: FileFacts) -> Recording | None:
+        column = recordings_table.c.relative_path
         row = connection.execute(
-            _select_recordings().where(
-                recordings_table.c.root_id == file.root_id,
-                recordings_table.c.relative_path == file.relative_path,
-            )
+            _select_recordings()
+            .where(recordings_table.c.root_id == file.root_id, _is_path(column, file.relative_path))
+            .order_by(sa.func.typeof(column).desc())  # text before an old twin of it, a blob
         ).first()
         return None if row is None else _recording(row)
 
@@ -485,7 +504,7 @@ class Store:
         connection.execute(  # a failed row may stand at the new path
             recordings_table.delete().where(
                 recordings_table.c.root_id == file.root_id,
-                recordings_table.c.relative_path == file.relative_path,
+                _is_path(recordings_table.c.relative_path, file.relative_path),
                 recordings_table.c.id != recording_id,
             )
         )
@@ -581,10 +600,11 @@ class Store:
             if root.path.is_relative_to(folder):
                 choices.append(here)
             elif folder.is_relative_to(root.path):
-                inside = _stored_path(str(folder.relative_to(root.path)))
-                choices.append(here & (recordings_table.c.relative_path == os.fsdecode(inside)))
+                relative_path = str(folder.relative_to(root.path))
+                choices.append(here & _is_path(recordings_table.c.relative_path, relative_path))
                 # '0' follows '/': all that lies between them starts with "inside/".
-                as_bytes = os.fsencode(inside) if isinstance(inside, str) else inside
+                inside = _stored_path(relative_path)
+                as_bytes = inside.encode() if isinstance(inside, str) else inside
                 for low, high in (
                     (inside + "/", inside + "0") if isinstance(inside, str) else (b"", b""),
                     (as_bytes + b"/", as_bytes + b"0"),
@@ -650,30 +670,61 @@ class Store:
 
 
 def _engine(database: Path) -> Engine:
-    sealed = _is_sealed(database)
     uri = f"file:{quote(os.fsencode(database.absolute()))}"
-    if sealed:
+    if _is_sealed(database):
         uri += "?mode=ro&immutable=1"
-    engine = sa.create_engine(
-        "sqlite://",
-        creator=lambda: sqlite3.connect(uri, uri=True, check_same_thread=False),
-        poolclass=sa.QueuePool,
-    )
+        connect = functools.partial(_connect, uri, wal=False)
+    else:
+        connect = functools.partial(_connect_with_or_without_room, uri)
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
 
-    @sa.event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # transactions begin where we say so, below
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        if not sealed:
-            connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
+    @sa.event.listens_for(engine, "checkin")
+    def let_go(connection: sqlite3.Connection, record: sa.pool.ConnectionPoolEntry) -> None:
+        if isinstance(connection, _Alone):
+            record.invalidate()
+            engine.dispose()  # what was opened beside it in this process shares its hold
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+class _Alone(sqlite3.Connection):
+    """Keeps every other process out, so it is closed as soon as its transaction is over."""
+
+
+def _connect_with_or_without_room(uri: str) -> sqlite3.Connection:
+    """A connection beside those of other processes, or alone where that needs room on a full disk.
+
+    Processes meet in a file beside the database (-shm), which may find no room, even for reading.
+    A process that is alone keeps what would be in it in its own memory.
+    """
+    try:
+        return _connect(uri)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname.startswith("SQLITE_IOERR_SHM"):
+            with contextlib.suppress(sqlite3.OperationalError):
+                return _connect(f"{uri}?vfs=unix-excl", _Alone)
+        raise
+
+
+def _connect(
+    uri: str, factory: type[sqlite3.Connection] = sqlite3.Connection, *, wal: bool = True
+) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, check_same_thread=False, factory=factory)
+    try:
+        connection.isolation_level = None  # transactions begin where we say so, in _engine
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if wal:
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _is_sealed(database: Path) -> bool:
@@ -696,7 +747,8 @@ def _translated(folder: Path) -> Iterator[None]:
         yield
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         said = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
-        if "full" in said:
+        is_io_error = "I/O" in said
+        if "full" in said or ((is_io_error or "unable to open" in said) and _is_full(folder)):
             way_out = (
                 "the disk is full; make room and run the command again, what was committed is kept"
             )
@@ -710,9 +762,18 @@ def _translated(folder: Path) -> Iterator[None]:
             )
         elif "locked" in said:
             way_out = "another process holds the database; try again when it has finished"
+        elif is_io_error:
+            way_out = "the disk fails; check it, then run: soundsearch verify"
         else:
             way_out = "run: soundsearch verify"
         raise StoreError(f"{folder}: {said}: {way_out}") from error
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < FULL_BYTES
+    except OSError:
+        return False
 
 
 def _cannot_write(folder: Path, reason: str | None) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import faiss
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from soundsearch.errors import SoundsearchError
@@ -20,6 +22,10 @@ Ids = NDArray[np.int64]
 
 #: How far from 1 the norm of an embedding may be.
 NORM_TOLERANCE = 1e-3
+#: Length of the checksum (XXH3-128) of all before it, with which the file ends.
+CHECKSUM_BYTES = 16
+#: Bytes of the file hashed at a time.
+HASH_BLOCK_BYTES = 1 << 20
 
 
 class VectorFileError(SoundsearchError):
@@ -86,11 +92,18 @@ class VectorIndex:
         return ids[0][found], scores[0][found]
 
     def save(self, path: Path) -> None:
-        """Write aside, flush to the disk, then rename. Raises OSError."""
+        """Write aside with a checksum, flush to the disk, then rename. Raises OSError."""
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with open(aside, "wb") as file:
-                file.write(faiss.serialize_index(self._index).data)
+                digest = xxhash.xxh3_128()
+
+                def write(block: bytes) -> None:
+                    digest.update(block)
+                    file.write(block)
+
+                faiss.write_index(self._index, faiss.PyCallbackIOWriter(write))  # type: ignore[attr-defined]
+                file.write(digest.digest())
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(aside, path)
@@ -102,6 +115,10 @@ class VectorIndex:
         """Read what `save` wrote. Raises VectorFileError for anything else."""
         try:
             with open(path, "rb") as file:  # FAISS itself opens no name that is not UTF-8
+                # Checked before FAISS looks: a damaged count would make it ask for any memory.
+                if not _is_whole(file):
+                    raise VectorFileError(f"{path}: not a readable FAISS file")
+                file.seek(0)
                 reader = faiss.PyCallbackIOReader(file.read)  # type: ignore[attr-defined]
                 index = faiss.read_index(reader)
         except (OSError, RuntimeError, MemoryError) as error:
@@ -113,6 +130,16 @@ class VectorIndex:
         loaded = cls(dim)
         loaded._index = index
         return loaded
+
+
+def _is_whole(file: BinaryIO) -> bool:
+    """Whether a file ends with the checksum of all before it; an older file has none."""
+    n_left = os.fstat(file.fileno()).st_size - CHECKSUM_BYTES
+    digest = xxhash.xxh3_128()
+    while n_left > 0 and (block := file.read(min(n_left, HASH_BLOCK_BYTES))):
+        digest.update(block)
+        n_left -= len(block)
+    return bool(file.read() == digest.digest())
 
 
 def check_unit(embeddings: Array) -> None:

@@ -40,6 +40,12 @@ def _name(store: Store) -> str:
         return f"vectors-{store.revision(connection)}.faiss"
 
 
+def _flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
 def _assert_in_step(store: Store, vectors: VectorIndex) -> None:
     with store.snapshot() as connection:
         ids = store.window_ids(connection)
@@ -108,6 +114,8 @@ def test_a_stale_file_is_caught_up(store: Store, monkeypatch: pytest.MonkeyPatch
         Path.unlink,
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes()[:-9]),
+        lambda path: path.write_bytes(path.read_bytes()[:-16]),  # an older one, no checksum
+        lambda path: _flip(path, 60),
         lambda path: path.write_bytes(b"something else" * 99),
         lambda path: VectorIndex(3).save(path),  # of another dimension
     ],
@@ -125,6 +133,19 @@ def test_a_lost_or_damaged_file_is_made_again(
 
     assert _files(store) == [_name(store)]
     _assert_in_step(store, VectorIndex.load(store.folder / _name(store), 2))
+
+
+def test_wrong_vectors_never_answer(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    path = store.folder / _name(store)
+    cache.load_vectors(store)
+    content = path.read_bytes()
+    for at in range(0, len(content), 7):
+        _flip(path, at)
+        with caplog.at_level(logging.WARNING):
+            _assert_in_step(store, cache.load_vectors(store))
+        assert path.read_bytes() == content
+    (said,) = {record.getMessage() for record in caplog.records}
+    assert said == f"{path}: not a readable FAISS file; making it again from the database"
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

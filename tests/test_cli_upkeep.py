@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +157,21 @@ def test_an_odd_row_is_found_and_mended(soundsearch: Run, library: Path, index: 
     soundsearch("index")
     assert {path.name for path in searchable(index)} == {"a.wav", "b.wav", "c.wav"}
     assert soundsearch("verify").stderr == "the index is sound\n"
+
+
+@pytest.mark.usefixtures("library")
+def test_what_repair_cannot_mend_is_not_sent_there(soundsearch: Run, index: Path) -> None:
+    with contextlib.closing(sqlite3.connect(index / "soundsearch.db")) as connection:
+        connection.execute("DELETE FROM roots")
+        connection.commit()
+    result = soundsearch("verify", code=1)
+    assert result.stdout.startswith("database  row 1 of recordings points at a row of roots ")
+    assert result.stderr == (
+        "the index is not sound (problems: 5); "
+        "restore soundsearch.db from a backup, or move it away and index again\n"
+    )
+    result = soundsearch("repair", code=1)
+    assert result.stderr.count("from a backup") == 1 and result.stderr.count("\n") == 1
 
 
 @pytest.mark.usefixtures("library")

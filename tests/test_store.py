@@ -4,6 +4,7 @@ import contextlib
 import os
 import sqlite3
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 from soundsearch import store as store_module
 from soundsearch.errors import IndexBusyError, StoreError
 from soundsearch.store import Failed, FileFacts, Indexed, PinnedEncoder, State, Store, metadata
+from tests import program
+from tests.conftest import Run
 from tests.filled_store import FLAT, find, put, recording, windows_of
 from tests.program import another_writer
+from tests.sounds import tone, write
 
 ROOT = Path("/library")
 
@@ -543,6 +547,54 @@ def test_every_name_comes_back(shared: Store, name: bytes, folder: bytes) -> Non
         (window_id,) = shared.window_ids(connection, root / relative_path)
         row = shared.describe_windows(connection, np.array([window_id]))[window_id]
         assert Path(row.root, row.relative_path) == root / relative_path
+
+
+def _in_ascii(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+    """Run a command where Python takes no byte beyond ASCII for text."""
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    return program.soundsearch(*arguments, env=program.environment(**ascii_alone), check=True)
+
+
+def test_a_file_is_the_same_in_every_locale(soundsearch: Run, tmp_path: Path) -> None:
+    library = tmp_path / "ö"
+    names = ["ü.wav", os.fsdecode(b"\xff.wav"), "plain.wav"]
+    for hz, name in zip((100, 750, 3200), names, strict=True):
+        write(library / "new.wav", tone(hz)).rename(library / name)
+    assert soundsearch("index", library).stderr.startswith("3 new")
+    for arguments in (["index", library], ["index"]):
+        assert b"0 new, 0 changed, 0 moved, 3 unchanged" in _in_ascii(*arguments).stderr
+    for below, n in ((library, 3), (library / "ü.wav", 1)):
+        found = _in_ascii("query", "hum", "--paths", "--root", below).stdout.splitlines()
+        assert len(found) == n and os.fsencode(library / "ü.wav") in found
+    changed = "0 new, 1 changed, 0 moved, 2 unchanged"
+    write(library / "ü.wav", tone(1150, 2))
+    assert changed in _in_ascii("index").stderr.decode()
+    write(library / "ü.wav", tone(480, 3))
+    assert changed in soundsearch("index").stderr
+    with contextlib.closing(Store.open(tmp_path / "index")) as store:
+        assert set(_states(store)) == set(names)
+
+
+def test_names_stored_as_blobs_by_earlier_versions_are_still_known(store: Store) -> None:
+    root = Path("/bücher")
+    a, b = put(store, root, "ü/a.wav"), put(store, root, "ü/b.wav")
+    with contextlib.closing(_raw(store)) as connection:
+        connection.execute("UPDATE recordings SET relative_path = CAST(relative_path AS BLOB)")
+        connection.execute("UPDATE roots SET path = CAST(path AS BLOB)")
+    assert put(store, root, "ü/a.wav", [(0, 1), (1, 1)]) == a
+    with store.transaction() as connection:
+        assert [known.path for known in store.roots(connection)] == [root]
+        assert find(store, connection, root / "ü/b.wav").id == b
+        for below in (root / "ü", root / "ü/a.wav"):
+            assert len(store.window_ids(connection, below)) == (3 if below.name == "ü" else 2)
+        file = FileFacts(store.add_root(connection, root).id, "ü/b.wav", 1000, 3000)
+        store.move(connection, a, file)  # onto the other
+    assert set(windows_of(store)) == {a}
+    assert _states(store) == {"ü/b.wav": State.INDEXED}
+    with contextlib.closing(_raw(store)) as connection:
+        assert connection.execute("SELECT relative_path FROM recordings").fetchall() == [
+            ("ü/b.wav",)
+        ]
 
 
 FILES = [

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
-from hypothesis import given
+import xxhash
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -170,6 +172,38 @@ def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
         VectorIndex.load(path, 4)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_refused(tmp_path: Path, place: float, bit: int) -> None:
+    path = tmp_path / "vectors.faiss"
+    _made(*_random(20, 4, 0)).save(path)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(VectorFileError, match="not a readable FAISS file"):
+        VectorIndex.load(path, 4)
+
+
+def test_a_file_of_several_blocks(tmp_path: Path) -> None:
+    ids = np.arange(3000)
+    path = tmp_path / "vectors.faiss"
+    _made(ids, unit(np.random.default_rng(0).standard_normal((3000, 200)))).save(path)
+    content = bytearray(path.read_bytes())
+    assert len(content) > 2 << 20
+    assert VectorIndex.load(path, 200).ids.tolist() == ids.tolist()
+    content[-17] ^= 1  # the last byte that the checksum is about
+    path.write_bytes(content)
+    with pytest.raises(VectorFileError, match="not a readable FAISS file"):
+        VectorIndex.load(path, 200)
+
+
+def test_a_file_without_a_checksum_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.faiss"  # as earlier versions wrote it
+    faiss.write_index(_made(*_random(20, 4, 0))._index, str(path))
+    with pytest.raises(VectorFileError, match="not a readable FAISS file"):
+        VectorIndex.load(path, 4)
+
+
 @pytest.mark.parametrize("content", [b"something else " * 100, bytes(4000), b"\xff" * 4000])
 def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "vectors.faiss").write_bytes(content)
@@ -193,7 +227,8 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 )
 def test_a_faiss_file_of_another_kind_is_refused(tmp_path: Path, other: faiss.Index) -> None:
     path = tmp_path / "vectors.faiss"
-    faiss.write_index(other, str(path))
+    content = faiss.serialize_index(other).tobytes()
+    path.write_bytes(content + xxhash.xxh3_128_digest(content))
     with pytest.raises(VectorFileError, match="another kind or dimension"):
         VectorIndex.load(path, 4)
 
@@ -212,3 +247,15 @@ def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="vectors"):
         _made(*_random(5, 4, 0)).save(tmp_path / "vectors.faiss")
     assert [path.name for path in tmp_path.iterdir()] == ["vectors.faiss"]
+
+
+def test_a_file_too_big_for_the_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    index = _made(*_random(9000, 4, 0))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            index.save(tmp_path / "vectors.faiss")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []

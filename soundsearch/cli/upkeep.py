@@ -48,6 +48,7 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
 
     Example: soundsearch verify
     """
+    from soundsearch.health import RESTORE
     from soundsearch.health import verify as verify_index
     from soundsearch.paths import index_folder
     from soundsearch.render import shown, to_json
@@ -61,9 +62,9 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
         for problem in problems:
             typer.echo(f"{problem.kind:9} {shown(problem.text)}")
     if faults:
-        typer.echo(
-            f"the index is not sound (problems: {len(faults)}); run: soundsearch repair", err=True
-        )
+        is_lost = any(problem.kind == "database" for problem in faults)
+        way_out = RESTORE if is_lost else "run: soundsearch repair"
+        typer.echo(f"the index is not sound (problems: {len(faults)}); {way_out}", err=True)
         raise typer.Exit(1)
     drift = f"; {len(problems)} files differ from it, run: soundsearch index" if problems else ""
     typer.echo(f"the index is sound{drift}", err=True)

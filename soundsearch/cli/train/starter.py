@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from soundsearch.bundle import EncoderBundle
 from soundsearch.cli.train.extra import training_extra
 
 
@@ -43,6 +42,7 @@ def starter(
     with training_extra():
         import logging
 
+        from soundsearch.bundle import EncoderBundle
         from trainer.data.manifests import find_data
         from trainer.starter.config import StarterConfig
         from trainer.starter.recipe import make_starter
