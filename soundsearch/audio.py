@@ -1,26 +1,24 @@
 """Files to windows: decode, make mono, resample, cut.
 
 In: a path. Out: mono windows at the encoder's sample rate, one after the other, so a recording of
-many hours needs no more memory than a short one. Two decoders stand behind it: libsndfile
-(soundfile) first, FFmpeg (PyAV) for what libsndfile cannot open, cannot measure or stops reading.
+many hours needs no more memory than a short one. Two decoders stand behind it (`decoders.py`), and
+only here is held together what a file says it has and what was heard (`headers.py`).
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
+from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.decoders import FFmpegDecoder, GaveUpError, Pick, SndfileDecoder
 from soundsearch.errors import AudioError, Cause
-
-if TYPE_CHECKING:
-    import av
+from soundsearch.headers import SNDFILE_MAGIC, lacks_its_end
 
 Array = NDArray[np.float32]
 #: How channels become one: their mean, or the first alone.
@@ -29,8 +27,6 @@ Channels = Literal["mean", "first"]
 Short = Literal["repeat", "repeat-whole", "zeros", "keep"]
 #: What stands for a whole short recording.
 Clip = Literal["windows", "centre"]
-#: From (channel, time) to what is wanted of it.
-_Pick = Callable[[Array], Array]
 
 #: Shorter recordings are refused: there is nothing in them to hear.
 SHORTEST_S = 0.010
@@ -40,21 +36,6 @@ SILENCE_PEAK = 2.0**-15
 LARGEST_SAMPLE = 1e12
 #: Slower recordings are refused by an encoder that listens at the recording's own rate.
 LOWEST_RATE_HZ = 1000
-#: How the files begin that libsndfile is asked to read. Anything else it takes for MP3, and its
-#: MP3 decoder prints notes of its own to stderr.
-SNDFILE_MAGIC = frozenset(
-    [b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"dns."]
-)
-#: Frames decoded at a time.
-BLOCK_FRAMES = 1 << 17
-#: As many frames are told by libsndfile of a file that it cannot measure.
-UNKNOWN_FRAMES = 1 << 62
-#: So much less sound than the header tells is damage; codecs round by less.
-LOST_S = 0.1
-#: How libsndfile notes that a file ends before its sound should.
-CUT_SHORT = re.compile(r"^(?:data|SSND) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-#: Sizes from here on are written by programs that do not know yet how long the sound will be.
-OPEN_END_BYTES = 0x7FFFF000
 #: How finely soxr resamples; HQ is its 20-bit setting.
 RESAMPLING_QUALITY = "HQ"
 #: Marks a field that bundles were first written without: at its default it is not told.
@@ -156,15 +137,15 @@ class AudioFile:
         self.n_channels = self._decoder.n_channels
         self.format = self._decoder.format
 
-    def _open_decoder(self) -> _SndfileDecoder | _FFmpegDecoder:
+    def _open_decoder(self) -> SndfileDecoder | FFmpegDecoder:
         begins = self._file.read(4)
         self._file.seek(0)
         if begins in SNDFILE_MAGIC:
             try:
-                return _SndfileDecoder(self._file)
-            except _GaveUpError:
+                return SndfileDecoder(self._file)
+            except GaveUpError:
                 self._file.seek(0)
-        return _FFmpegDecoder(self._file)
+        return FFmpegDecoder(self._file)
 
     def blocks(self, channels: Channels = "mean") -> Iterator[Array]:
         """Mono blocks in order, (time,) float32, at the file's own sample rate.
@@ -179,7 +160,7 @@ class AudioFile:
         """The whole sound, (channel, time) float32, at the file's own sample rate; as `blocks`."""
         return np.concatenate(list(self._checked(np.ascontiguousarray)), axis=1)
 
-    def _checked(self, pick: _Pick) -> Iterator[Array]:
+    def _checked(self, pick: Pick) -> Iterator[Array]:
         n_frames = 0
         for block in self._decoded(pick):
             sound = np.abs(block) <= LARGEST_SAMPLE
@@ -196,33 +177,46 @@ class AudioFile:
         if n_frames == 0:
             raise AudioError(Cause.DAMAGED, self.damage or "the file holds no samples")
 
-    def _decoded(self, pick: _Pick) -> Iterator[Array]:
+    def _decoded(self, pick: Pick) -> Iterator[Array]:
         n_done = 0
         try:
             for block in self._decoder.blocks(pick):
                 n_done += block.shape[-1]
                 yield block
-            self.damage = self._decoder.damage
-        except _GaveUpError as error:
+            self.damage = self._what_is_lost()
+        except GaveUpError as error:
             reason = str(error).rstrip(".")
         else:
             return
         n_found = 0
+        told_s = self._decoder.told_s
         self._decoder.close()
         self._file.seek(0)
         try:
-            self._decoder = _FFmpegDecoder(self._file)
+            self._decoder = FFmpegDecoder(self._file, told_s)
             rate = self._decoder.sample_rate  # of an Opus file, say, libsndfile tells another one
             for block in resample(self._decoder.blocks(pick), rate, self.sample_rate):
                 new = block[..., max(0, n_done - n_found) :]
                 n_found += block.shape[-1]
                 if new.size:
                     yield new
-            self.damage = self._decoder.damage
+            self.damage = self._what_is_lost()
         except AudioError:
             pass
         if n_found <= n_done:
             self.damage = f"decoding stopped at {n_done / self.sample_rate:.1f} s ({reason})"
+
+    def _what_is_lost(self) -> str | None:
+        """One sentence if less was heard than the file tells of; only here the two are compared."""
+        heard_s, told_s = self._decoder.heard_s, self._decoder.told_s
+        n_damaged = self._decoder.n_damaged
+        packets = f"damaged packets were left out: {n_damaged}"
+        if told_s is not None and told_s - heard_s > self._decoder.lost_s:
+            lost = f"only {heard_s:.1f} s of {told_s:.1f} s could be decoded"
+            return f"{lost} ({packets})" if n_damaged else lost
+        if self.format.startswith("OGG") and lacks_its_end(self._file):
+            return f"it is cut short after {heard_s:.1f} s"
+        return packets if n_damaged else None
 
     def close(self) -> None:
         """Close the file; reading on is an error."""
@@ -251,154 +245,6 @@ def unreadable(error: OSError) -> AudioError:
     if isinstance(error, PermissionError):
         return AudioError(Cause.NOT_PERMITTED, "permission to read it is denied")
     return AudioError(Cause.UNREADABLE, f"it cannot be read ({error.strerror})")
-
-
-class _GaveUpError(Exception):
-    """libsndfile cannot go on with this file; FFmpeg may."""
-
-
-class _SndfileDecoder:
-    """libsndfile: WAV, AIFF, FLAC, Ogg, CAF, W64, RF64 and more."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        import soundfile
-
-        self.damage: str | None = None
-        self._error = soundfile.LibsndfileError
-        try:
-            self._sound = soundfile.SoundFile(file.fileno(), closefd=False)
-        except self._error as error:
-            raise _GaveUpError(str(error)) from error
-        self.sample_rate: int = self._sound.samplerate
-        self.n_channels: int = self._sound.channels
-        self.format: str = self._sound.format
-        if self._sound.frames >= UNKNOWN_FRAMES:
-            self._sound.close()
-            raise _GaveUpError("libsndfile does not know how long it is")
-
-    def blocks(self, pick: _Pick) -> Iterator[Array]:
-        n_frames = 0
-        while True:
-            try:
-                block = self._sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
-            except self._error as error:
-                raise _GaveUpError(str(error)) from error
-            if len(block) == 0:
-                break
-            n_frames += len(block)
-            yield pick(block.T)
-        found_s, told_s = n_frames / self.sample_rate, self._told_frames() / self.sample_rate
-        if told_s - found_s > LOST_S:
-            self.damage = f"only {found_s:.1f} s of {told_s:.1f} s could be decoded"
-
-    def _told_frames(self) -> float:
-        """Frames by the header, also of a file that was cut short."""
-        n_frames: int = self._sound.frames
-        cut = CUT_SHORT.search(self._sound.extra_info)
-        if cut is None:
-            return n_frames
-        told_bytes, found_bytes = int(cut[1]), int(cut[2])
-        is_open = told_bytes >= OPEN_END_BYTES or found_bytes <= 0
-        return n_frames if is_open else n_frames * told_bytes / found_bytes
-
-    def close(self) -> None:
-        self._sound.close()
-
-
-class FFmpegSource:
-    """A file as FFmpeg reads it: a seek to where a damaged header points may fail in silence."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read, self.tell = file.read, file.tell
-        self._file = file
-
-    def seek(self, offset: int, whence: int) -> int:
-        """As of a file, or -1."""
-        try:
-            return self._file.seek(offset, whence)
-        except (OSError, ValueError):
-            return -1
-
-
-class _FFmpegDecoder:
-    """FFmpeg through PyAV: MP3, M4A, WMA, the sound tracks of videos, and what libsndfile refuses."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        import av
-
-        self._errors = (av.FFmpegError, OSError, ValueError, EOFError)
-        self.damage: str | None = None
-        av.logging.set_level(None)
-        try:
-            # A list of other files (a playlist, say) must not make us open them.
-            self._container = av.open(FFmpegSource(file), options={"protocol_whitelist": ""})
-        except self._errors as error:
-            raise AudioError(
-                Cause.NOT_AUDIO, "neither libsndfile nor FFmpeg knows this format"
-            ) from error
-        streams = self._container.streams.audio
-        if not streams:
-            self._container.close()
-            raise AudioError(Cause.NO_SOUND, "it has no sound track")
-        self._stream = streams[0]
-        context = self._stream.codec_context
-        if context is None:
-            self._container.close()
-            raise AudioError(Cause.DAMAGED, "FFmpeg does not know how its sound is encoded")
-        self._stream.thread_type = "NONE"  # files are decoded side by side instead
-        self.sample_rate: int = context.sample_rate or 0
-        self.n_channels: int = context.channels
-        if self.sample_rate <= 0 or self.n_channels <= 0:
-            self._container.close()
-            raise AudioError(Cause.DAMAGED, "its header gives no sample rate or no channels")
-        container = self._container.format.name.split(",")[0]
-        self.format = f"{container}/{context.name}".upper()
-
-    def blocks(self, pick: _Pick) -> Iterator[Array]:
-        import av
-
-        # Interleaved: PyAV reads past the end of a frame with eight planes or more.
-        to_float = av.AudioResampler(format="flt", rate=self.sample_rate)
-        n_damaged = 0
-        held: list[Array] = []
-        n_held = 0
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-                decoded = [
-                    pick(_channels(converted))
-                    for frame in packet.decode()
-                    for converted in to_float.resample(frame)
-                ]
-            except StopIteration:
-                break
-            except av.EOFError:
-                break
-            except self._errors:
-                n_damaged += 1
-                if n_damaged > 1000:  # noise, not a recording with a scratch
-                    break
-                continue
-            held += decoded
-            n_held += sum(block.shape[-1] for block in decoded)
-            if n_held >= BLOCK_FRAMES:
-                yield np.concatenate(held, axis=-1)
-                held, n_held = [], 0
-        held += [pick(_channels(frame)) for frame in to_float.resample(None)]
-        if n_damaged:
-            self.damage = f"damaged packets were left out: {n_damaged}"
-        if held:
-            yield np.concatenate(held, axis=-1)
-
-    def close(self) -> None:
-        self._container.close()
-
-
-def _channels(frame: av.AudioFrame) -> Array:
-    """Interleaved samples as (channel, time)."""
-    samples: Array = frame.to_ndarray().reshape(-1, len(frame.layout.channels)).T
-    return samples
 
 
 def in_one(channels: Array, rule: Channels) -> Array:

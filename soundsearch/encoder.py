@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +25,8 @@ from soundsearch.features import compute_features
 if TYPE_CHECKING:
     import onnxruntime
     import tokenizers
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 Device = Literal["auto", "cpu", "cuda"]
@@ -65,7 +68,8 @@ class Encoder:
     ) -> tuple[list[tuple[float, float]], Array]:
         """All windows of a recording that are not silent: their (start_s, end_s) and embeddings.
 
-        whole: refuse a file that can only be decoded in part, where a number depends on it.
+        whole: refuse a file that can only be decoded in part, where a number depends on it; else
+        a warning is logged.
         Returns n spans and (n, dim) float32 with n >= 1. Raises AudioError.
         """
         spans: list[tuple[float, float]] = []
@@ -76,8 +80,7 @@ class Encoder:
             while batch := list(itertools.islice(heard, BATCH_SIZE)):
                 spans += [(w.start_s, w.end_s) for w in batch]
                 embeddings.append(self.embed_features(self.features_of(batch, rate)))
-            if whole and file.damage:
-                raise AudioError(Cause.DAMAGED, file.damage)
+            _tell_damage(file, path, whole)
         if not spans:
             raise AudioError(Cause.SILENT, WHOLLY_SILENT)
         return spans, np.concatenate(embeddings)
@@ -95,8 +98,7 @@ class Encoder:
             return embeddings.ravel()
         with AudioFile(path) as file:
             channels, rate = file.all_channels(), file.sample_rate
-            if whole and file.damage:
-                raise AudioError(Cause.DAMAGED, file.damage)
+            _tell_damage(file, path, whole)
         if is_silent(channels):
             raise AudioError(Cause.SILENT, WHOLLY_SILENT)
         waveform = cut_clip(channels, rate, audio)
@@ -191,3 +193,11 @@ def _providers(device: Device) -> list[str]:
             "install onnxruntime-gpu instead of onnxruntime, or use --device cpu"
         )
     return [cuda, cpu] if has_cuda and device != "cpu" else [cpu]
+
+
+def _tell_damage(file: AudioFile, path: Path, whole: bool) -> None:
+    """Once all was read: a file that was read in part is refused, or a warning is logged."""
+    if file.damage and whole:
+        raise AudioError(Cause.DAMAGED, file.damage)
+    if file.damage:
+        log.warning("partly read %s: %s", path, file.damage)

@@ -113,7 +113,8 @@ class Index:
         hits. Exactly one of the two. top_k: at most so many hits, 1 or more. min_score: leave out
         hits whose `score` is lower. below: only recordings in this folder.
         Ties stand in the order in which the recordings were indexed.
-        Raises QueryError for a query that cannot be asked, AudioError for unusable audio.
+        A recording of which only a part could be read is a question all the same; a warning is
+        logged. Raises QueryError for a query that cannot be asked, AudioError for unusable audio.
         """
         if top_k < 1:
             raise QueryError(f"top_k is {top_k}, it must be 1 or more")

@@ -102,13 +102,14 @@ def _riff_of_junk(path: Path) -> None:
 
 
 NO_FORMAT = "neither libsndfile nor FFmpeg knows this format"
+CUT_OR_DAMAGED = r"it is cut short or damaged \(.+\)"
 TABLE = [
     Broken("empty.wav", _nothing, "empty file", r"the file is empty \(0 bytes\)"),
     Broken("empty.mp3", _nothing, "empty file", r"the file is empty \(0 bytes\)"),
     Broken("text.wav", _text, "not audio", NO_FORMAT),
     Broken("text.mp3", _text, "not audio", NO_FORMAT),
     Broken("junk.flac", _junk, "not audio", NO_FORMAT),
-    Broken("junk.wav", _riff_of_junk, "not audio", NO_FORMAT),
+    Broken("junk.wav", _riff_of_junk, "damaged", CUT_OR_DAMAGED),
     Broken("video.mp4", _video, "no sound track", "it has no sound track"),
     Broken(
         "header.wav",
@@ -150,15 +151,23 @@ TABLE = [
         partly=True,
     ),
     Broken(
-        "cut.flac", _cut(_sound, 0.5), "damaged", r"damaged packets were left out: \d+", partly=True
+        "cut.flac",
+        _cut(_sound, 0.5),
+        "damaged",
+        r"only 1\.5 s of 3\.0 s could be decoded \(damaged packets were left out: 1\)",
+        partly=True,
     ),
     Broken(
         "cut.aac", _cut(_adts, 0.5), "damaged", r"damaged packets were left out: \d+", partly=True
     ),
-    Broken("cut.ogg", _cut(_sound, 0.5), None),  # streams: nothing in them says how long they were
-    Broken("cut.mp3", _cut(_sound, 0.5), None),
-    Broken("cut.m4a", _cut(_m4a, 0.5), "not audio", NO_FORMAT),  # its table stood at the end
-    Broken("stub.wav", _cut(_sound, 0.0001), "not audio", NO_FORMAT),
+    Broken("cut.aiff", _cut(_sound, 0.5), "damaged", r"only 1\.5 s of 3\.0 s .+", partly=True),
+    Broken(
+        "cut.ogg", _cut(_sound, 0.5), "damaged", r"it is cut short after [01]\.\d s", partly=True
+    ),
+    Broken("cut.mp3", _cut(_sound, 0.5), "damaged", r"only 1\.5 s of 3\.0 s .+", partly=True),
+    Broken("cut.m4a", _cut(_m4a, 0.5), "damaged", CUT_OR_DAMAGED),  # its table stood at the end
+    Broken("stub.ogg", _cut(_sound, 0.01), "damaged", CUT_OR_DAMAGED),
+    Broken("stub.wav", _cut(_sound, 0.0001), "damaged", CUT_OR_DAMAGED),
     Broken("stub.flac", _cut(_sound, 0.0002), "damaged", r"decoding stopped at 0\.0 s \(.+\)"),
     Broken("stub.mp3", _cut(_sound, 0.002), "not audio", NO_FORMAT),
     Broken("after junk.mp3", _after_junk, None),

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import re
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,9 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from soundsearch import audio
+from soundsearch import decoders
 from soundsearch.audio import (
-    BLOCK_FRAMES,
     LARGEST_SAMPLE,
     AudioConfig,
     AudioFile,
@@ -25,6 +26,7 @@ from soundsearch.audio import (
     read_windows,
     resample,
 )
+from soundsearch.decoders import BLOCK_FRAMES
 from soundsearch.errors import AudioError, Cause
 from tests import sounds
 
@@ -34,6 +36,41 @@ Array = NDArray[np.float32]
 def _decode(path: Path) -> tuple[Array, AudioFile]:
     with AudioFile(path) as file:
         return np.concatenate(list(file.blocks())), file
+
+
+def _encode(
+    path: Path,
+    waveform: Array,
+    codec: str,
+    container: str,
+    options: dict[str, str] | None = None,
+    quality: int | None = None,
+    rate: int = 48000,
+    pause_s: float = 0.0,
+) -> Path:
+    """Write mono samples with FFmpeg. quality: of a variable bit rate.
+
+    pause_s: so much later are the time stamps of the second half.
+    """
+    with av.open(str(path), "w", format=container, options=options or {}) as output:
+        stream = output.add_stream(codec, rate=rate, layout="mono")
+        if quality is None:
+            stream.bit_rate = 96_000  # WMA has no default
+        else:
+            stream.codec_context.qscale = True
+            stream.codec_context.global_quality = quality * 118
+        frame = av.AudioFrame.from_ndarray(waveform[None, :], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = rate, 0
+        size = stream.codec_context.frame_size or 1024
+        cut = av.AudioResampler(stream.format.name, "mono", rate, frame_size=size)
+        for part in [*cut.resample(frame), *cut.resample(None), None]:
+            for packet in stream.encode(part):
+                assert packet.pts is not None and packet.dts is not None
+                if packet.pts * packet.time_base >= waveform.size / rate / 2:
+                    packet.pts += round(pause_s / packet.time_base)
+                    packet.dts += round(pause_s / packet.time_base)
+                output.mux(packet)
+    return path
 
 
 def _level_at(waveform: Array, hz: float, sample_rate: int) -> float:
@@ -176,21 +213,16 @@ def test_any_name_can_be_opened(tmp_path: Path, name: bytes) -> None:
 def test_mp3_without_a_count_of_its_frames_is_read_to_the_end(tmp_path: Path) -> None:
     """libsndfile guesses the length from the first frames, and stops there."""
     loud_then_silent = np.concatenate((sounds.noise(10.0, 44100), np.zeros(441_000, np.float32)))
-    path = tmp_path / "a.mp3"
     no_count = {"write_xing": "0", "id3v2_version": "0"}
-    with av.open(str(path), "w", format="mp3", options=no_count) as output:
-        stream = output.add_stream("libmp3lame", rate=44100, layout="mono")
-        stream.codec_context.qscale = True  # a variable bit rate
-        stream.codec_context.global_quality = 4 * 118
-        for start in range(0, loud_then_silent.size, 1152):
-            part = loud_then_silent[None, start : start + 1152]
-            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
-            frame.sample_rate = 44100
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
+    path = _encode(
+        tmp_path / "a.mp3", loud_then_silent, "libmp3lame", "mp3", no_count, quality=4, rate=44100
+    )
     assert soundfile.info(path).duration < 15  # the trap is set
 
-    assert _decode(path)[0].size / 44100 == pytest.approx(20.0, abs=0.1)
+    found, file = _decode(path)
+
+    assert found.size / 44100 == pytest.approx(20.0, abs=0.1)
+    assert file.damage is None
 
 
 def test_a_stream_that_does_not_tell_its_length_is_read_to_the_end(tmp_path: Path) -> None:
@@ -213,7 +245,8 @@ def test_mp3_files_put_one_after_the_other_are_read_to_the_end(tmp_path: Path) -
     ]
     both = tmp_path / "both.mp3"
     both.write_bytes(b"".join(part.read_bytes() for part in parts))
-    assert _decode(both)[0].size / 44100 == pytest.approx(4.0, abs=0.1)
+    found, file = _decode(both)
+    assert found.size / 44100 == pytest.approx(4.0, abs=0.1) and file.damage is None
 
 
 # ---- downmix
@@ -380,24 +413,240 @@ def test_channels_that_have_no_mean_are_refused(tmp_path: Path, pair: tuple[floa
         _decode(path)
 
 
+# ---- whole, cut short, with a hole: the length told and the length heard
+
+
+def _sndfile(form: str, subtype: str) -> Callable[[Path, Array], object]:
+    def write_it(path: Path, waveform: Array) -> None:
+        soundfile.write(path, waveform, 48000, format=form, subtype=subtype)
+
+    return write_it
+
+
+def _ffmpeg(codec: str, container: str, **settings: Any) -> Callable[[Path, Array], object]:
+    def write_it(path: Path, waveform: Array) -> None:
+        _encode(path, waveform, codec, container, **settings)
+
+    return write_it
+
+
+#: Formats that tell how long they are, in the order of their decoders.
+TELLING = {
+    "wav": _sndfile("WAV", "PCM_16"),
+    "wav adpcm": _sndfile("WAV", "IMA_ADPCM"),
+    "aiff": _sndfile("AIFF", "PCM_16"),
+    "aifc": _sndfile("AIFF", "FLOAT"),
+    "au": _sndfile("AU", "PCM_16"),
+    "rf64": _sndfile("RF64", "PCM_16"),
+    "rf64 of ffmpeg": _ffmpeg("pcm_s16le", "wav", options={"rf64": "always"}),
+    "w64": _sndfile("W64", "PCM_16"),
+    "w64 of ffmpeg": _ffmpeg("pcm_s16le", "w64"),
+    "flac": _sndfile("FLAC", "PCM_16"),
+    "caf": _sndfile("CAF", "PCM_16"),  # cut short, it is FFmpeg's
+    "alac in caf": _sndfile("CAF", "ALAC_16"),
+    "mp3": _sndfile("MP3", "MPEG_LAYER_III"),
+    "mp3 cbr": _ffmpeg("libmp3lame", "mp3"),
+    "mp3 vbr": _ffmpeg("libmp3lame", "mp3", quality=4),
+    "m4a": _ffmpeg("aac", "ipod", options={"movflags": "faststart"}),
+    "fragments": _ffmpeg("aac", "mp4", options={"movflags": "frag_keyframe+empty_moov"}),
+    "mkv": _ffmpeg("aac", "matroska"),
+    "webm": _ffmpeg("libopus", "webm"),
+    "mp3 in mkv": _ffmpeg("libmp3lame", "matroska"),
+    "wv": _ffmpeg("wavpack", "wv"),
+}
+#: Ogg tells where it ends; the others tell nothing, or a length that FFmpeg only guesses.
+SILENT_ON_IT = {
+    "ogg": _sndfile("OGG", "VORBIS"),
+    "opus of ffmpeg": _ffmpeg("libopus", "ogg"),
+    "opus": _sndfile("OGG", "OPUS"),
+    "flac in ogg": _ffmpeg("flac", "ogg"),
+    "mp3 without a count": _ffmpeg("libmp3lame", "mp3", options={"write_xing": "0"}),
+    "mp3 vbr without a count": _ffmpeg("libmp3lame", "mp3", options={"write_xing": "0"}, quality=4),
+    "adts": _ffmpeg("aac", "adts"),
+    "live mkv": _ffmpeg("libmp3lame", "matroska", options={"live": "1"}),
+    "m4a with its table at the end": _ffmpeg("aac", "ipod"),
+    "wma": _ffmpeg("wmav2", "asf"),
+}
+
+
+def _loud_then_soft(seconds: float) -> Array:
+    """Noise whose first half needs far more bits than its second."""
+    waveform = sounds.noise(seconds, 48000)
+    waveform[waveform.size // 2 :] *= 0.001
+    return waveform
+
+
+@pytest.mark.parametrize("seconds", [0.05, 1.0, 10.0])
+@pytest.mark.parametrize("form", [*TELLING, *SILENT_ON_IT])
+def test_of_a_whole_file_nothing_is_missing(tmp_path: Path, form: str, seconds: float) -> None:
+    path = tmp_path / "a"
+    (TELLING | SILENT_ON_IT)[form](path, _loud_then_soft(seconds))
+
+    found, file = _decode(path)
+
+    assert file.damage is None
+    assert found.size / file.sample_rate == pytest.approx(seconds, abs=0.07)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("form", TELLING)
+def test_how_much_of_a_cut_file_is_heard_is_told(tmp_path: Path, form: str, part: float) -> None:
+    path = tmp_path / "a"
+    waveform = sounds.noise(10.0, 48000)
+    TELLING[form](path, waveform)
+    _cut(path, part)
+
+    found, file = _decode(path)
+
+    heard_s = found.size / 48000
+    assert heard_s == pytest.approx(10 * part, abs=0.6)
+    assert file.damage is not None
+    told = re.fullmatch(
+        r"only (\S+) s of (\S+) s could be decoded( \(damaged packets were left out: 1\))?",
+        file.damage,
+    )
+    assert told is not None
+    assert float(told[1]) == pytest.approx(heard_s, abs=0.051)
+    assert float(told[2]) == pytest.approx(10.0, abs=0.25 if form == "wav adpcm" else 0.051)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("form", ["ogg", "opus of ffmpeg", "opus", "flac in ogg"])
+def test_an_ogg_file_without_its_end_is_cut_short(tmp_path: Path, form: str, part: float) -> None:
+    path = tmp_path / "a"
+    SILENT_ON_IT[form](path, sounds.noise(20.0, 48000))
+    _cut(path, part)
+
+    found, file = _decode(path)
+
+    heard_s = found.size / file.sample_rate
+    assert 20 * part - 1.5 < heard_s < 20 * part + 0.5
+    assert file.damage == f"it is cut short after {heard_s:.1f} s"
+
+
+def test_an_ogg_file_cut_within_its_last_page(tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.ogg", sounds.noise(3.0, 44100), 44100)
+    os.truncate(path, path.stat().st_size - 1)
+    damage = _decode(path)[1].damage
+    assert damage is not None and damage.startswith("it is cut short after 2.")
+
+
+def test_bytes_behind_an_ogg_file_are_not_its_end(tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.ogg", sounds.noise(3.0, 44100), 44100)
+    path.write_bytes(path.read_bytes() + b"TAG" + bytes(125))
+    assert _decode(path)[1].damage is None
+
+
+@pytest.mark.parametrize(
+    ("form", "at", "size"),
+    [("AU", 8, b"\xff" * 4), ("WAV", 40, b"\xff" * 4), ("W64", 16, b"\xff" * 8)],
+)
+def test_a_header_that_leaves_the_length_open_tells_of_no_damage(
+    tmp_path: Path, form: str, at: int, size: bytes
+) -> None:
+    path = tmp_path / "a"
+    soundfile.write(path, sounds.noise(2.0), 8000, format=form, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[at : at + len(size)] = size
+    path.write_bytes(content)
+
+    found, file = _decode(path)
+
+    assert found.size == 16000 and file.damage is None
+
+
+def _hole(path: Path, begin: float, end: float) -> None:
+    """Noise in the place of these parts of the file."""
+    content = bytearray(path.read_bytes())
+    hole = slice(int(begin * len(content)), int(end * len(content)))
+    content[hole] = np.random.default_rng(0).bytes(hole.stop - hole.start)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("form", ["flac", "m4a", "fragments"])
+def test_silence_stands_for_what_is_lost_in_the_middle(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a"
+    waveform = sounds.noise(10.0, 48000)
+    waveform[8 * 48000 :] += sounds.tone(1000.0, 2.0, 48000)
+    TELLING[form](path, waveform)
+    _hole(path, 0.4, 0.6)
+
+    found, file = _decode(path)
+
+    assert file.damage is not None
+    assert re.match(r"only (7\.[5-9]|8\.[0-4]) s of 10\.0 s could be decoded", file.damage)
+    assert found.size / 48000 == pytest.approx(10.0, abs=0.05)  # where time stamps tell the place
+    assert not found[int(4.6 * 48000) : int(5.4 * 48000)].any()
+    loud = _level_at(found[int(8.1 * 48000) : int(8.6 * 48000)], 1000.0, 48000)
+    before = _level_at(found[int(7.4 * 48000) : int(7.9 * 48000)], 1000.0, 48000)
+    assert loud == pytest.approx(0.5, abs=0.03) and before < 0.03
+
+
+def test_a_hole_without_end_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoders, "LONGEST_HOLE_S", 1.0)
+    path = sounds.write(tmp_path / "a.flac", sounds.noise(10.0, 44100), 44100)
+    _hole(path, 0.4, 0.6)
+
+    found, file = _decode(path)
+
+    heard_s = found.size / 44100
+    assert 7.5 < heard_s < 8.1
+    assert file.damage == f"only {heard_s:.1f} s of 10.0 s could be decoded"
+
+
+def test_what_is_missing_in_an_mp3_is_told(tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.mp3", sounds.noise(10.0, 44100), 44100)
+    _hole(path, 0.4, 0.6)
+    damage = _decode(path)[1].damage
+    assert damage is not None
+    assert re.fullmatch(
+        r"only [78]\.\d s of 10\.0 s could be decoded \(damaged packets were left out: \d+\)",
+        damage,
+    )
+
+
+def test_a_pause_between_packets_is_no_damage(tmp_path: Path) -> None:
+    path = _encode(tmp_path / "a.mkv", sounds.noise(4.0, 48000), "flac", "matroska", pause_s=3.0)
+    found, file = _decode(path)
+    assert found.size == 4 * 48000 and file.damage is None
+
+
+@pytest.mark.parametrize("form", ["m4a with its table at the end", "ogg", "flac in ogg", "wav"])
+def test_what_begins_as_sound_and_cannot_be_read_is_damaged(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a"
+    (TELLING | SILENT_ON_IT)[form](path, sounds.noise(2.0, 48000))
+    os.truncate(path, 40)
+    with pytest.raises(AudioError, match=r"^it is cut short or damaged \(.+\)$") as caught:
+        AudioFile(path)
+    assert caught.value.cause is Cause.DAMAGED
+
+
+@pytest.mark.parametrize(
+    "head", [b"RIFF\x64\0\0\0ACONanih", b"FORM\0\0\0\x64WORDFONS", b"RIFF", b"ID3\3\0\0\0\0\0\0"]
+)
+def test_what_only_begins_like_sound_is_no_audio(tmp_path: Path, head: bytes) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(head + b"no picture" * 20)
+    with pytest.raises(AudioError) as caught:
+        AudioFile(path)
+    assert caught.value.cause is Cause.NOT_AUDIO
+
+
 def _cut(path: Path, keep: float) -> Path:
     content = path.read_bytes()
     path.write_bytes(content[: round(keep * len(content))])
     return path
 
 
-@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("ending", ["wav", "flac"])
 def test_what_is_left_of_a_truncated_file_is_read(tmp_path: Path, ending: str) -> None:
     waveform = sounds.noise(10.0, 44100)
     path = _cut(sounds.write(tmp_path / f"a.{ending}", waveform, 44100), 0.6)
 
-    found, file = _decode(path)
+    found, _ = _decode(path)
 
-    assert 3.0 < found.size / 44100 < 6.5
-    if ending == "flac":  # the others cannot know how long they were
-        assert file.damage is not None and "damaged" in file.damage
-    if ending in ("wav", "flac"):
-        np.testing.assert_allclose(found, waveform[: found.size], atol=1e-4)
+    assert 5.5 < found.size / 44100 < 6.5
+    np.testing.assert_allclose(found, waveform[: found.size], atol=1e-4)
 
 
 def test_a_hole_in_an_ogg_file_is_noted(tmp_path: Path) -> None:
@@ -423,9 +672,10 @@ def test_where_libsndfile_stops_ffmpeg_goes_on(tmp_path: Path) -> None:
     with soundfile.SoundFile(path) as sound, pytest.raises(soundfile.LibsndfileError):
         sound.read()  # the trap is set
 
-    found, _ = _decode(path)
+    found, file = _decode(path)
 
-    assert 19.0 < found.size / 44100 < 20.0
+    assert found.size == 20 * 44100
+    assert file.damage == "damaged packets were left out: 1"  # less than 0.25 s
     np.testing.assert_allclose(found[: 9 * 44100], waveform[: 9 * 44100], atol=1e-4)
     np.testing.assert_allclose(found[-9 * 44100 :], waveform[-9 * 44100 :], atol=1e-4)
 
@@ -433,7 +683,7 @@ def test_where_libsndfile_stops_ffmpeg_goes_on(tmp_path: Path) -> None:
 def test_where_libsndfile_stops_ffmpeg_goes_on_with_every_channel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio, "BLOCK_FRAMES", 100_000)  # no multiple of a block of FLAC's
+    monkeypatch.setattr(decoders, "BLOCK_FRAMES", 100_000)  # no multiple of a block of FLAC's
     channels = np.stack([sounds.noise(20.0, 44100, seed) for seed in (1, 2)])
     path = sounds.write(tmp_path / "a.flac", channels.T, 44100)
     content = bytearray(path.read_bytes())
@@ -446,7 +696,7 @@ def test_where_libsndfile_stops_ffmpeg_goes_on_with_every_channel(
 
     with AudioFile(path) as file:
         first = np.concatenate(list(file.blocks("first")))
-    assert found.shape == (2, first.size) and 19.0 < first.size / 44100 < 20.0
+    assert found.shape == (2, 20 * 44100) and first.size == 20 * 44100
     for end in (slice(9 * 44100), slice(-9 * 44100, None)):
         np.testing.assert_allclose(found[:, end], channels[:, end], atol=1e-4)
 

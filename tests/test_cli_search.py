@@ -327,6 +327,18 @@ def test_similar_to_an_indexed_recording_leaves_itself_out(soundsearch: Run, lib
 
 
 @pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("command", [["similar"], ["describe", "--model", "tiny"]])
+def test_a_question_heard_in_part_is_told_on_stderr(tmp_path: Path, command: list[str]) -> None:
+    query = write(tmp_path / "query.wav", tone(BAND_HZ[7], 2.0))
+    os.truncate(query, query.stat().st_size // 2)
+    result = program.soundsearch(*command, query, "-k", 1, "--json")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)
+    note = f"note: partly read {query}: only 1.0 s of 2.0 s could be decoded\n"
+    assert result.stderr.decode() == note
+
+
+@pytest.mark.usefixtures("library")
 def test_similar_to_any_other_recording(soundsearch: Run, tmp_path: Path) -> None:
     write(tmp_path / "mine.wav", tone(3200, 3))
     result = soundsearch("similar", "mine.wav", "-k", 1, "--paths")

@@ -342,6 +342,28 @@ def test_an_indexed_recording_answers_from_the_database(
     assert Index(store).search(audio=library / "hum.wav") == expected
 
 
+def test_of_a_question_heard_in_part_a_warning_is_logged(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    query = sounds.write(tmp_path / "query.wav", sounds.tone(BAND_HZ[4], 2.0))
+    index = Index(store)
+    hits = index.search(audio=query)
+    labels = index.describe(query, WORDS, top_k=1)
+    assert caplog.messages == []
+    os.truncate(query, query.stat().st_size // 2)
+
+    part = index.search(audio=query)
+    assert caplog.messages == [f"partly read {query}: only 1.0 s of 2.0 s could be decoded"]
+    assert [hit.path for hit in part] == [hit.path for hit in hits]
+    assert index.describe(query, WORDS, top_k=1)[0].text == labels[0].text
+    assert len(caplog.messages) == 2 and len(set(caplog.messages)) == 1
+
+    os.truncate(query, 40)
+    with pytest.raises(AudioError, match=r"query\.wav: it is cut short or damaged"):
+        index.search(audio=query)
+    assert len(caplog.messages) == 2
+
+
 def test_a_changed_recording_is_listened_to_anew(store: Store, library: Path) -> None:
     sounds.write(library / "hum.wav", sounds.tone(BAND_HZ[7], 3.0))
     hits = Index(store).search(audio=library / "hum.wav")

@@ -1,12 +1,14 @@
 """The `soundsearch` command: one module per group of commands; each parses, calls and renders.
 
 Nothing heavy is imported before a command runs. Errors of ours become one line on stderr and exit
-code 1 here and nowhere else; any other exception is a bug and keeps its traceback.
+code 1 here and nowhere else, and so does a standard output that takes no more; any other exception
+is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated, Any
 
@@ -19,7 +21,16 @@ from soundsearch.errors import SoundsearchError
 
 
 class _Group(TyperGroup):
-    """Shows our errors as one line."""
+    """Shows our errors as one line, and that results could not be written."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().main(*arguments, **options)
+        except OSError as error:
+            if error.filename is not None or not _gave_up_stdout():
+                raise
+            typer.echo(f"error: standard output: {(error.strerror or '').lower()}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -29,10 +40,31 @@ class _Group(TyperGroup):
             raise typer.Exit(1) from error
 
 
+def _gave_up_stdout() -> bool:
+    """Whether standard output takes no more; what still waits to be written goes nowhere then.
+
+    Otherwise it would fail once more, and loudly, when the interpreter ends.
+    """
+    try:
+        sys.stdout.write("\n")  # a buffer may be empty, or not be there: then a flush tells nothing
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
 def _one_line(text: str) -> str:
     from soundsearch.render import shown
 
     return shown(text)
+
+
+class _Note(logging.Formatter):
+    """A note is one line, whatever a file is called."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _one_line(super().format(record))
 
 
 app = typer.Typer(
@@ -60,7 +92,9 @@ def _start(
     ] = False,
 ) -> None:
     # Notes of the library (a cache made again, say) go to stderr; results alone go to stdout.
-    logging.basicConfig(stream=sys.stderr, format="note: %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Note("note: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 app.command()(index.index)

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio import FFmpegSource, unreadable
+from soundsearch.audio import unreadable
+from soundsearch.decoders import FFmpegSource
 from soundsearch.errors import AudioError
 from trainer.data.manifests import ManifestError
 from trainer.data.pack import Problem, Report, Sources, Told, pack

@@ -191,7 +191,7 @@ def test_sound_that_is_partly_damaged_is_kept_with_a_note(files: Path, tmp_path:
     pack_manifest(write_rows(files / "x.csv", rows), tmp_path / "out")
     (problem,) = read_problems(tmp_path / "out")
     assert (problem.file, problem.n_clips) == ("cut.flac", 1)
-    assert problem.reason.startswith("damaged packets were left out")
+    assert problem.reason.startswith("only 1.5 s of 3.0 s")
 
 
 def test_a_manifest_of_which_nothing_can_be_used_is_an_error(files: Path, tmp_path: Path) -> None:

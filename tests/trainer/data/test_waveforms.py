@@ -130,7 +130,7 @@ def _cut_flac(path: Path) -> None:
 def test_damage_is_told(tmp_path: Path) -> None:
     _cut_flac(tmp_path / "cut.flac")
     sound = read_sound(tmp_path / "cut.flac")
-    assert sound.damage is not None and sound.damage.startswith("damaged packets were left out")
+    assert sound.damage is not None and sound.damage.startswith("only 1.5 s of 3.0 s")
     assert 1.0 < sound.channels.shape[1] / 44100 < 2.0
 
 
