@@ -34,6 +34,8 @@ Array = NDArray[np.float32]
 #: A transaction is committed after so many windows or seconds, whichever comes first.
 COMMIT_WINDOWS = 2_000
 COMMIT_S = 2.0
+#: How long a run that ends waits for its readers.
+PATIENCE_S = 5.0
 #: Failures that say nothing about the sound: what was known of the recording is kept.
 PASSING = frozenset({Cause.NOT_PERMITTED, Cause.VANISHED, Cause.UNREADABLE})
 
@@ -169,10 +171,13 @@ class _Run:
             self._embed()
         finally:
             self._stop.set()
-            while any(reader.is_alive() for reader in readers):
-                with suppress(queue.Empty):
-                    pieces.get(timeout=0.05)
-            self._commit()
+            try:
+                self._commit()
+            finally:  # one that waits for a dead disk is left behind
+                until = time.monotonic() + PATIENCE_S
+                while any(reader.is_alive() for reader in readers) and time.monotonic() < until:
+                    with suppress(queue.Empty):
+                        pieces.get(timeout=0.05)
 
     # ---- in the reader threads
 

@@ -6,6 +6,7 @@ files are new, changed, moved, back again, unchanged or missing. Only `settle` w
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -137,14 +138,16 @@ def settle(store: Store, targets: Sequence[Target]) -> list[Target]:
 def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[str] = ()) -> Plan:
     """Compare the targets with the database.
 
-    A target that is not there, or that has lost every file at once (an unmounted disk leaves an
-    empty folder behind), removes nothing: it is listed under `absent`.
+    A target that is not there, or that has lost every file at once, removes nothing, nor does a folder
+    that has nothing in it any more (an unmounted disk leaves one behind): these are listed under
+    `absent`. What was in such a folder and is found elsewhere was moved.
     """
     recordings = _all_recordings(store)
     plan = Plan(
         roots={target.root.id: target.root.path for target in targets},
         known_roots={recording.root_id: root for root, recording in recordings},
     )
+    doubted: dict[Path, list[Recording]] = defaultdict(list)
     for target in targets:
         known = _known_in(target, recordings)
         alive = [r for r in known.values() if r.state is State.INDEXED]
@@ -179,12 +182,20 @@ def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[
         for relative_path, before in known.items():
             if relative_path in found.files or not found.can_tell(relative_path):
                 continue
-            if before.state is State.MISSING:
+            emptied = found.emptied(relative_path)
+            if emptied is not None and before.state is State.INDEXED:
+                doubted[target.root.path / emptied].append(before)
+            elif before.state is State.MISSING:
                 plan.missing_before.append(before)
             else:
                 plan.missing.append(before)
     missing = [r for _, r in recordings if r.state is State.MISSING]
-    _find_moves(plan, [*plan.missing, *missing])
+    moved = _find_moves(plan, [*plan.missing, *missing, *itertools.chain(*doubted.values())])
+    for folder, in_it in doubted.items():
+        n_kept = sum(recording.id not in moved for recording in in_it)
+        if n_kept:
+            kept = f"its {n_kept} recordings are kept; if they are gone, remove the folder"
+            plan.absent.append((folder, f"nothing in it any more; {kept}"))
     return plan
 
 
@@ -211,8 +222,8 @@ def _known_in(target: Target, recordings: Iterable[tuple[Path, Recording]]) -> d
     return known
 
 
-def _find_moves(plan: Plan, gone: Iterable[Recording]) -> None:
-    """New files with the size and content of one that is gone are that one, moved."""
+def _find_moves(plan: Plan, gone: Iterable[Recording]) -> set[int]:
+    """New files with the size and content of one that is gone are that one, moved; ids of these."""
     by_size: dict[int, list[Recording]] = defaultdict(list)
     for recording in {r.id: r for r in gone}.values():
         if recording.content_hash is not None:
@@ -240,3 +251,4 @@ def _find_moves(plan: Plan, gone: Iterable[Recording]) -> None:
     moved = {source.id for source, _ in plan.moved}
     plan.missing = [r for r in plan.missing if r.id not in moved]
     plan.missing_before = [r for r in plan.missing_before if r.id not in moved]
+    return moved

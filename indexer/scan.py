@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fnmatch
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,12 +64,14 @@ class Scan:
     """What a walk through one target found.
 
     unreadable: folders (relative, with the reason) that could not be listed; nothing can be said
-    about what is in them, nor about what lies behind lost_links, which lead nowhere now.
+    about what is in them, nor about what lies behind lost_links, which lead nowhere now. empty:
+    folders in which there is nothing at all, as where a disk is not mounted.
     """
 
     files: dict[str, tuple[int, int]] = field(default_factory=dict)  # relative: (size, mtime_ns)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     lost_links: list[str] = field(default_factory=list)
+    empty: set[str] = field(default_factory=set)
 
     def can_tell(self, relative_path: str) -> bool:
         """Whether the absence of this file from `files` means that it is gone."""
@@ -77,18 +80,25 @@ class Scan:
             folder == "." or relative_path.startswith(folder + os.sep) for folder in unknown
         )
 
+    def emptied(self, relative_path: str) -> str | None:
+        """The empty folder in which this file would lie, if there is one."""
+        for folder in map(str, Path(relative_path).parents):
+            if folder in self.empty:
+                return folder
+        return None
+
 
 def scan(root: Path, inside: str = ".", exclude: Sequence[str] = ()) -> Scan:
     """Walk a root, a folder in it, or one file in it (`inside`, relative).
 
-    Hidden files and system folders are passed over; links are followed once.
+    Hidden files, system folders, devices and pipes are passed over; links are followed once.
     exclude: shell patterns, matched against names and against paths relative to the root.
     """
     found = Scan()
     place = root / inside
     if os.path.isfile(place):
-        stat = os.stat(place)
-        found.files[inside] = (stat.st_size, stat.st_mtime_ns)
+        facts = os.stat(place)
+        found.files[inside] = (facts.st_size, facts.st_mtime_ns)
         return found
     seen: set[tuple[int, int]] = set()
     for folder in _folders(root, place, exclude, seen, found):
@@ -100,9 +110,9 @@ def scan(root: Path, inside: str = ".", exclude: Sequence[str] = ()) -> Scan:
                 continue
             try:
                 if entry.is_file():
-                    stat = entry.stat()
-                    found.files[relative] = (stat.st_size, stat.st_mtime_ns)
-                elif entry.is_symlink() and not entry.is_dir():
+                    facts = entry.stat()
+                    found.files[relative] = (facts.st_size, facts.st_mtime_ns)
+                elif entry.is_symlink() and not os.path.exists(entry.path):
                     found.files[relative] = (0, 0)  # it leads nowhere: it will fail, by name
             except OSError:
                 found.files[relative] = (0, 0)  # decoding it will tell why
@@ -117,15 +127,17 @@ def _folders(
     while waiting:
         folder = waiting.pop()
         try:
-            stat = os.stat(folder)
-            if (stat.st_dev, stat.st_ino) in seen:
+            facts = os.stat(folder)
+            if (facts.st_dev, facts.st_ino) in seen:
                 continue  # a link led here again
-            seen.add((stat.st_dev, stat.st_ino))
+            seen.add((facts.st_dev, facts.st_ino))
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
             found.unreadable.append((os.path.relpath(folder, root), error.strerror or ""))
             continue
+        if not entries:
+            found.empty.add(os.path.relpath(folder, root))
         yield entries
         below = []
         for entry in entries:
@@ -163,9 +175,18 @@ def _excluded(name: str, relative: str, exclude: Sequence[str]) -> bool:
 
 
 def hash_of(path: Path) -> bytes:
-    """Content hash of a file, 16 bytes (XXH3-128). Raises OSError."""
+    """Content hash of a file, 16 bytes (XXH3-128). Raises OSError, also for what is not a file."""
     digest = xxhash.xxh3_128()
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=_open_file) as file:
         while block := file.read(HASH_BLOCK_BYTES):
             digest.update(block)
     return digest.digest()
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Open a file, and nothing that may keep us waiting for ever, such as a pipe."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return descriptor

@@ -183,7 +183,7 @@ def test_a_dry_run_makes_nothing(soundsearch: Run, library: Path, index: Path) -
 def test_a_dry_run_changes_nothing(soundsearch: Run, library: Path, index: Path) -> None:
     soundsearch("index", library)
     (library / "low.wav").rename(library / "moved.wav")
-    (library / "x" / "high.wav").unlink()
+    shutil.rmtree(library / "x")
     write(library / "new.wav", tone(750))
     before = tree(index), rows_of(index)
     result = soundsearch("index", library.parent, "--dry-run", "--exclude", "index", "--prune")

@@ -385,6 +385,30 @@ def stop(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("commit_at_once")
+def test_ctrl_c_does_not_wait_for_a_disk_that_does_not_answer(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(library, n_files=3)
+    answer = threading.Event()
+    hash_of = pipeline.hash_of
+
+    def hash_slowly(path: Path) -> bytes:
+        if path.name == "02.wav":
+            answer.wait(60)
+        return hash_of(path)
+
+    monkeypatch.setattr(pipeline, "hash_of", hash_slowly)
+    monkeypatch.setattr(pipeline, "PATIENCE_S", 0.2)
+    try:
+        report = indexer.run(jobs=2, progress=Told(stop))
+        assert not answer.is_set() and report.interrupted
+        assert len(indexer.searchable()) >= 1
+        assert "a/02.wav" not in indexer.searchable()
+    finally:
+        answer.set()
+
+
+@pytest.mark.usefixtures("commit_at_once")
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_ctrl_c_keeps_what_was_finished_and_the_next_run_completes(
     indexer: Indexer, library: Path, tmp_path: Path, jobs: int

@@ -444,6 +444,33 @@ def test_an_empty_root_that_never_held_anything_is_fine(indexer: Indexer, librar
     assert indexer.run().n_new == 1
 
 
+def test_an_empty_folder_in_a_root_is_an_unmounted_disk(
+    two: Indexer, library: Path, tmp_path: Path
+) -> None:
+    before = two.rows()
+    (library / "x" / "high.wav").rename(tmp_path / "elsewhere.wav")
+    for path in (library, library / "x"):
+        plan, report = two.run_with_plan(path, prune=True)
+        assert plan.absent == [
+            (
+                library / "x",
+                "nothing in it any more; its 1 recordings are kept; if they are gone, remove the folder",
+            )
+        ]
+        assert (report.n_removed, report.n_pruned) == (0, 0)
+        assert two.rows() == before and two.searchable() == {"low.wav", "x/high.wav"}
+    (library / "x").rmdir()
+    assert two.run().n_removed == 1
+    assert two.searchable() == {"low.wav"}
+
+
+def test_what_was_moved_out_of_an_emptied_folder_was_moved(two: Indexer, library: Path) -> None:
+    (library / "x" / "high.wav").rename(library / "high.wav")
+    plan, report = two.run_with_plan()
+    assert plan.absent == [] and (report.n_moved, report.n_removed) == (1, 0)
+    assert two.searchable() == {"low.wav", "high.wav"}
+
+
 def test_a_folder_inside_a_root_may_go(two: Indexer, library: Path) -> None:
     shutil.rmtree(library / "x")
     assert two.run(library / "x").n_removed == 1

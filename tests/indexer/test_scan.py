@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.scan import AUDIO_SUFFIXES, scan
+from indexer.scan import AUDIO_SUFFIXES, hash_of, scan
 from tests.ordinary_user import open_folder, ordinary_user
 
 
@@ -170,6 +170,30 @@ def test_a_pipe_named_wav_is_not_opened(library: Path) -> None:
     os.mkfifo(library / "pipe.wav")  # whoever opened it would wait for ever
     files(library, "a.wav")
     assert list(scan(library).files) == ["a.wav"]
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "pipe"])
+def test_a_link_to_what_is_no_file_is_passed_over(library: Path, target: str) -> None:
+    files(library, "a.wav")
+    os.mkfifo(library / "pipe")
+    (library / "b.wav").symlink_to(target)
+    assert sorted(scan(library).files) == ["a.wav"]
+
+
+def test_what_became_a_pipe_is_not_waited_for(library: Path) -> None:
+    os.mkfifo(library / "pipe.wav")
+    with pytest.raises(OSError, match="not a regular file"):
+        hash_of(library / "pipe.wav")
+
+
+def test_empty_folders_are_told(library: Path) -> None:
+    files(library, "a/a.wav", "b/notes.txt", "c/d/e.wav")
+    (library / "c" / "d" / "e.wav").unlink()
+    (library / "f").mkdir()
+    found = scan(library)
+    assert found.empty == {"c/d", "f"}
+    assert found.emptied("c/d/e.wav") == found.emptied("c/d/g/h.wav") == "c/d"
+    assert found.emptied("c/e.wav") is None
 
 
 def test_a_folder_that_cannot_be_listed_is_told_and_its_files_are_not_judged() -> None:
