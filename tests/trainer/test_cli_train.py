@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from soundsearch.bundle import EncoderBundle
 from soundsearch.cli.train import app
 from soundsearch.errors import SoundsearchError
+from soundsearch.registry import SHIPPED
 from trainer.starter.config import StarterConfig
 
 
@@ -18,48 +21,81 @@ def invoke(*arguments: object) -> Any:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_it_runs_the_recipe_with_the_steps_and_seed_asked_for(
-    made_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[Path, Path, Path, StarterConfig]] = []
+@dataclass(frozen=True)
+class Asked:
+    """What the recipe was called with."""
 
-    def make_starter(data: Path, run: Path, out: Path, config: StarterConfig) -> Any:
-        asked.append((data, run, out, config))
-        return type("Bundle", (), {"folder": out})
+    data: Path
+    run: Path
+    out: Path
+    config: StarterConfig
+    repeat: EncoderBundle | None
+
+    @property
+    def folder(self) -> Path:
+        return self.out
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
+    """The calls of the recipe, which takes hours, in its place."""
+    calls: list[Asked] = []
+
+    def make_starter(
+        data: Path,
+        run: Path,
+        out: Path,
+        config: StarterConfig,
+        *,
+        repeat: EncoderBundle | None = None,
+    ) -> Asked:
+        calls.append(Asked(data, run, out, config, repeat))
+        return calls[-1]
 
     monkeypatch.setattr("trainer.starter.recipe.make_starter", make_starter)
+    return calls
+
+
+def test_it_runs_the_recipe_with_the_steps_and_seed_asked_for(
+    made_data: Path, tmp_path: Path, asked: list[Asked]
+) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
-    result = invoke(
-        "starter",
-        made_data,
-        "--run",
-        run,
-        "--out",
-        out,
-        "--seed",
-        7,
-        "--text-steps",
-        3,
-        "--audio-steps",
-        5,
-    )
+    steps = ("--text-steps", 3, "--audio-steps", 5)
+    result = invoke("starter", made_data, "--run", run, "--out", out, "--seed", 7, *steps)
     assert (result.exit_code, result.stdout.strip()) == (0, str(out))
-    ((*folders, config),) = asked
-    assert folders == [made_data, run, out]
-    assert (config.distil.loop.steps, config.captions.loop.steps, config.captions.seed) == (3, 5, 7)
-    assert config.distil.loop.warmup_steps == 3
+    (call,) = asked
+    assert (call.data, call.run, call.out) == (made_data, run, out)
+    captions, distil = call.config.captions, call.config.distil
+    assert (distil.loop.steps, captions.loop.steps, captions.seed) == (3, 5, 7)
+    assert distil.loop.warmup_steps == 3
 
 
 def test_without_arguments_the_recipe_is_the_shipped_one(
-    made_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made_data: Path, tmp_path: Path, asked: list[Asked]
 ) -> None:
-    asked: list[StarterConfig] = []
-    monkeypatch.setattr(
-        "trainer.starter.recipe.make_starter",
-        lambda data, run, out, config: asked.append(config) or type("Bundle", (), {"folder": out}),
+    result = invoke("starter", made_data, "--run", tmp_path, "--out", tmp_path)
+    assert result.exit_code == 0, result.exception
+    assert asked == [Asked(made_data, tmp_path, tmp_path, StarterConfig(), None)]
+
+
+def test_another_run_of_the_recipe_is_read_for_the_card(
+    made_data: Path, tmp_path: Path, asked: list[Asked]
+) -> None:
+    other = SHIPPED / "starter"
+    result = invoke("starter", made_data, "--run", tmp_path, "--out", tmp_path, "--repeat", other)
+    assert result.exit_code == 0, result.exception
+    (call,) = asked
+    assert call.repeat == EncoderBundle.read(other)
+
+
+def test_another_run_that_is_no_bundle_is_refused_before_any_work(
+    made_data: Path, tmp_path: Path, asked: list[Asked]
+) -> None:
+    result = invoke(
+        "starter", made_data, "--run", tmp_path, "--out", tmp_path, "--repeat", made_data
     )
-    invoke("starter", made_data, "--run", tmp_path, "--out", tmp_path)
-    assert asked == [StarterConfig()]
+    assert isinstance(result.exception, SoundsearchError)
+    assert not asked
 
 
 def test_a_missing_extra_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
