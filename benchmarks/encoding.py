@@ -1,9 +1,9 @@
-"""Seconds of sound that become embeddings in a second, features and audio tower; and the text tower.
+"""Seconds of recordings that become embeddings in a second, features and audio tower; and the text tower.
 
-The windows lie in memory and follow each other without overlap, so each second of sound counts
-once; at the bundle's own hop a recording costs window_s / hop_s times as much. As `soundsearch
-index` does it, features are computed by as many threads as the tower has, a batch each. Then the
-milliseconds that a question takes, each asked by itself. Each number is the median of several runs.
+One long recording lies in memory, cut into windows as `soundsearch index` cuts it: at the bundle's
+hop, so that each of its seconds is heard window_s / hop_s times and counts once. As there, features
+are computed by as many threads as the tower has, a batch each. Then the milliseconds that a
+question takes, each asked by itself. Each number is the median of several runs.
 
     .venv/bin/python benchmarks/encoding.py --bundle starter --threads 2
 """
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from processes import median_s
 
-from soundsearch.audio import Window
+from soundsearch.audio import cut_windows
 from soundsearch.demo import DEMO_SOUNDS, synthesise
 from soundsearch.encoder import BATCH_SIZE, Encoder
 from soundsearch.registry import DEFAULT_MODEL, find_bundle
@@ -33,30 +33,24 @@ QUESTIONS = (
 )
 
 
-def batches_of_windows(encoder: Encoder, n_batches: int) -> tuple[list[list[Window]], int]:
-    """Batches of BATCH_SIZE windows of the demo's sounds, and their rate in Hz."""
-    audio = encoder.bundle.audio
-    rate = audio.rate_for(USUAL_RATE)
+def a_recording(duration_s: float, rate: int) -> Array:
+    """The demo's sounds, again and again, (time,) at rate Hz."""
     sounds = np.concatenate([synthesise(sound).mean(axis=0) for sound in DEMO_SOUNDS])
-    size = round(audio.window_s * rate)
-    waveform = np.resize(sounds, n_batches * BATCH_SIZE * size)
-    windows = [
-        Window(i * audio.window_s, (i + 1) * audio.window_s, waveform[i * size : (i + 1) * size])
-        for i in range(n_batches * BATCH_SIZE)
-    ]
-    return [windows[i : i + BATCH_SIZE] for i in range(0, len(windows), BATCH_SIZE)], rate
+    return np.resize(sounds, round(duration_s * rate))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", default=DEFAULT_MODEL, help="a bundle's name, or its folder")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batches", type=int, default=8, help=f"of {BATCH_SIZE} windows")
+    parser.add_argument("--seconds", type=float, default=600, help="how long the recording is")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     encoder = Encoder(find_bundle(options.bundle), "cpu", options.threads)
-    batches, rate = batches_of_windows(encoder, options.batches)
-    audio_s = options.batches * BATCH_SIZE * encoder.bundle.audio.window_s
+    rate = encoder.bundle.audio.rate_for(USUAL_RATE)
+    recording = a_recording(options.seconds, rate)
+    windows = list(cut_windows([recording], rate, encoder.bundle.audio))
+    batches = [windows[i : i + BATCH_SIZE] for i in range(0, len(windows), BATCH_SIZE)]
 
     with ThreadPoolExecutor(options.threads) as pool:
 
@@ -75,11 +69,11 @@ def main() -> None:
         }
     asked = median_s(lambda: [encoder.embed_text([text]) for text in QUESTIONS], 10 * options.runs)
     print(
-        f"{encoder.bundle.name} {encoder.bundle.version}, {audio_s:.0f} s of sound, "
+        f"{encoder.bundle.name} {encoder.bundle.version}, {options.seconds:.0f} s of sound, "
         f"{options.threads} threads, medians of {options.runs} runs"
     )
     for name, took in taken.items():
-        print(f"{name:12} {audio_s / took:7.0f} seconds of sound a second")
+        print(f"{name:12} {options.seconds / took:7.0f} seconds of sound a second")
     print(f"{'text tower':12} {1000 * asked / len(QUESTIONS):7.1f} ms a question")
 
 

@@ -20,7 +20,7 @@ from soundsearch.audio import AudioFile, Window, is_silent, read_windows
 from soundsearch.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle
 from soundsearch.clips import cut_clip
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
-from soundsearch.features import compute_features
+from soundsearch.features import compute_features, compute_features_of
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -59,9 +59,12 @@ class Encoder:
         return self._unit(self._checked(embeddings, len(features)))
 
     def features_of(self, windows: Sequence[Window], sample_rate: int) -> Array:
-        """Features of windows at sample_rate Hz, (n, n_mels, n_frames) float32."""
-        config = self.bundle.features
-        return np.stack([compute_features(w.waveform, sample_rate, config) for w in windows])
+        """Features of windows at sample_rate Hz, (n, n_mels, n_frames) float32.
+
+        Soonest done for windows of one recording in order: what two share is computed once.
+        """
+        placed = [(round(w.start_s * sample_rate), w.waveform) for w in windows]
+        return compute_features_of(placed, sample_rate, self.bundle.features)
 
     def embed_file(
         self, path: Path, *, whole: bool = False

@@ -1,6 +1,6 @@
 """Waveform to log-mel features: the one front end of training and of search, in numpy and scipy.
 
-In: one mono window and a `FeatureConfig` read from the encoder bundle. Out: what enters the
+In: mono windows and a `FeatureConfig` read from the encoder bundle. Out: what enters the
 audio tower. Two kinds exist in the field and both are here:
 
 - `KaldiFbank`: Kaldi filter banks as VIP-ANT and AST use them, frames without padding;
@@ -12,6 +12,7 @@ Nothing here knows about files, encoders or torch.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -68,6 +69,10 @@ class FeatureConfig:
         """Log-mel energies before padding and normalisation, (n_mels, any number of frames)."""
         raise TypeError(f"{type(self).__name__} has no front end of its own")
 
+    def frame_step(self, sample_rate: int) -> int:
+        """Samples from frame to frame; 0 if a frame depends on samples beyond its own."""
+        return 0
+
     def upper_edge_hz(self, sample_rate: int) -> float:
         """Upper edge of the mel bands at this sample rate."""
         return self.f_max or sample_rate / 2
@@ -103,7 +108,7 @@ class KaldiFbank(FeatureConfig):
     def log_mel(self, waveform: Array, sample_rate: int) -> Array:
         """See `compute_features`; source: torchaudio, `compliance/kaldi.py`, `fbank`."""
         win_length = int(sample_rate * self.frame_length_ms * 0.001)
-        hop_length = int(sample_rate * self.frame_shift_ms * 0.001)
+        hop_length = self.frame_step(sample_rate)
         if waveform.size < win_length:
             return np.empty((self.n_mels, 0), np.float32)
         n_fft = 1 << (win_length - 1).bit_length()
@@ -119,6 +124,10 @@ class KaldiFbank(FeatureConfig):
         energies = _in_bands(_power_spectrum(emphasised, n_fft), bank)
         logs: Array = np.log(np.maximum(energies, np.float32(KALDI_ENERGY_FLOOR)))
         return logs
+
+    def frame_step(self, sample_rate: int) -> int:
+        """Samples from frame to frame."""
+        return int(sample_rate * self.frame_shift_ms * 0.001)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,10 +190,54 @@ def compute_features(waveform: Array, sample_rate: int, config: FeatureConfig) -
     statistic of the whole recording enters, so the same sound gives the same features anywhere.
     Raises ValueError if the waveform is not one-dimensional or is empty.
     """
-    if waveform.ndim != 1 or waveform.size == 0:
-        raise ValueError(f"features need a mono waveform of shape (time,), not {waveform.shape}")
-    log_mel = config.log_mel(np.ascontiguousarray(waveform, np.float32), sample_rate)
-    features = np.zeros((config.n_mels, config.n_frames), np.float32)
+    features: Array = compute_features_of([(0, waveform)], sample_rate, config)[0]
+    return features
+
+
+def compute_features_of(
+    windows: Sequence[tuple[int, Array]], sample_rate: int, config: FeatureConfig
+) -> Array:
+    """Features of windows in order, each as `compute_features` gives them; sooner where they overlap.
+
+    windows: (start, waveform) of each, start being its first sample's place in the recording.
+    Returns (n, config.n_mels, config.n_frames) float32. Frames that a window has in common with
+    the one before it are computed once, where its start and its samples say so and the kind of
+    features allows it. Raises ValueError as `compute_features`.
+    """
+    found = np.zeros((len(windows), config.n_mels, config.n_frames), np.float32)
+    step = config.frame_step(sample_rate)
+    before: tuple[int, Array, Array] | None = None  # the window before: start, waveform, log-mels
+    for features, (start, waveform) in zip(found, windows, strict=True):
+        if waveform.ndim != 1 or waveform.size == 0:
+            raise ValueError(
+                f"features need a mono waveform of shape (time,), not {waveform.shape}"
+            )
+        waveform = np.ascontiguousarray(waveform, np.float32)
+        known = _in_common(before, start, waveform, step) if before and step else None
+        if known is None:
+            log_mel = config.log_mel(waveform, sample_rate)
+        else:
+            new = config.log_mel(waveform[known.shape[1] * step :], sample_rate)
+            log_mel = np.concatenate([known, new], axis=1)
+        before = start, waveform, log_mel
+        _fill(features, log_mel, config)
+    return found
+
+
+def _in_common(
+    before: tuple[int, Array, Array], start: int, waveform: Array, step: int
+) -> Array | None:
+    """The log-mels of the window before that are those of this waveform's first frames, if any."""
+    start_before, waveform_before, log_mel = before
+    shift = start - start_before
+    if not 0 < shift < waveform_before.size or shift % step:
+        return None
+    shared = waveform_before[shift:]
+    return log_mel[:, shift // step :] if np.array_equal(shared, waveform[: shared.size]) else None
+
+
+def _fill(features: Array, log_mel: Array, config: FeatureConfig) -> None:
+    """Padded and normalised log-mels into zeroed features (n_mels, n_frames)."""
     kept = log_mel[:, : config.n_frames]
     if config.pad == "before-normalisation":
         features[:, : kept.shape[1]] = kept
@@ -192,7 +245,6 @@ def compute_features(waveform: Array, sample_rate: int, config: FeatureConfig) -
         features /= np.float32(config.std)
     else:
         features[:, : kept.shape[1]] = (kept - np.float32(config.mean)) / np.float32(config.std)
-    return features
 
 
 def _power_spectrum(frames: Array, n_fft: int) -> Array:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from soundsearch.features import KaldiFbank, StftLogMel, compute_features
+from soundsearch.features import KaldiFbank, StftLogMel, compute_features, compute_features_of
 from tests import sounds
 from tests.tiny_encoder import BAND_HZ
 
@@ -227,6 +227,47 @@ def test_the_same_window_gives_the_same_features_wherever_it_lies(
     found = compute_features(recording[start : start + 8000], 8000, config)
 
     np.testing.assert_array_equal(found, compute_features(window, 8000, config))
+
+
+@BOTH
+@given(
+    starts=st.lists(st.integers(0, 150), min_size=1, max_size=6),
+    unit=st.sampled_from([1, 79, 80, 160]),
+    sizes=st.lists(st.sampled_from([100, 4000, 8000]), min_size=6, max_size=6),
+    lie=st.sampled_from([0, 80, 81]),
+)
+def test_windows_in_order_have_the_features_of_each_alone(
+    config: KaldiFbank | StftLogMel, starts: list[int], unit: int, sizes: list[int], lie: int
+) -> None:
+    """Wherever they lie, however they overlap, and even if a start is wrong."""
+    recording = sounds.noise(4.0)
+    windows = [
+        (start * unit + lie * (i == 1), recording[start * unit :][:size])
+        for i, (start, size) in enumerate(zip(starts, sizes, strict=False))
+    ]
+
+    found = compute_features_of(windows, 8000, config)
+
+    alone = [compute_features(waveform, 8000, config) for _, waveform in windows]
+    np.testing.assert_array_equal(found, np.stack(alone))
+
+
+def test_what_two_windows_share_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = KaldiFbank(n_mels=8, n_frames=98, f_min=20.0)
+    log_mel, n_computed = KaldiFbank.log_mel, 0
+
+    def count(self: KaldiFbank, waveform: Array, sample_rate: int) -> Array:
+        nonlocal n_computed
+        found = log_mel(self, waveform, sample_rate)
+        n_computed += found.shape[1]
+        return found
+
+    monkeypatch.setattr(KaldiFbank, "log_mel", count)
+    recording = sounds.noise(11.0)
+    compute_features_of(
+        [(i, recording[i : i + 8000]) for i in range(0, 80_001, 4000)], 8000, config
+    )
+    assert n_computed == 98 + 20 * 50
 
 
 @BOTH
