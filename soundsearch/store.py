@@ -760,6 +760,11 @@ def _translated(folder: Path) -> Iterator[None]:
             way_out = (
                 "the database is damaged; restore it from a backup, or move it away and index again"
             )
+        elif "no such" in said or "no column" in said:
+            way_out = (
+                "the database is not as soundsearch makes it; restore it from a backup, or move it "
+                "away and index again"
+            )
         elif "locked" in said:
             way_out = "another process holds the database; try again when it has finished"
         elif is_io_error:

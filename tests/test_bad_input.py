@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import re
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -465,6 +467,21 @@ def test_no_room_for_the_faiss_file_is_a_note(
 
 
 # ---- damaged files of the index
+
+
+@pytest.mark.parametrize(
+    "damage", ["DROP TABLE revisions", "ALTER TABLE windows RENAME COLUMN embedding TO vector"]
+)
+def test_a_database_of_another_make_is_one_line_with_a_way_out(
+    soundsearch: Run, library: Path, index: Path, damage: str
+) -> None:
+    program.soundsearch("index", library, "--model", "tiny", check=True)
+    with contextlib.closing(sqlite3.connect(index / "soundsearch.db")) as database:
+        database.execute(damage)
+    write(library / "another.wav", noise(1.0, seed=99))
+    for command in (["verify"], ["repair"], ["index", library]):
+        line = one_line(soundsearch(*command, code=1).stderr)
+        assert str(index) in line and "index again" in line
 
 
 @pytest.mark.parametrize("how", ["garbage", "torn", "cut", "folder"])
