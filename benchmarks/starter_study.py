@@ -68,6 +68,11 @@ def main() -> None:
     parser.add_argument(
         "--tag-spaces", action="store_true", help="measure other lengths of its part, too"
     )
+    parser.add_argument(
+        "--unnamed",
+        action="store_true",
+        help="let the tagger speak of the held-out families' recordings, which no caption names",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     config = StarterConfig().with_steps(None, arguments.steps)
@@ -79,11 +84,16 @@ def main() -> None:
     for name in arguments.variants:
         captions = dataclasses.replace(config.captions, **VARIANTS[name])  # type: ignore[arg-type]
         changed = dataclasses.replace(config, captions=captions)
-        rows |= study(run, name, material, key, changed, None, tag_spaces)
+        if arguments.unnamed:
+            name = f"{name}, families heard and not named"
+        rows |= study(run, name, material, key, changed, None, tag_spaces, arguments.unnamed)
         if arguments.start:
             name = f"{name}, from a pivot stage"
-            rows |= study(run, name, material, key, changed, arguments.start, tag_spaces)
-    title = f"{arguments.steps} steps, the held-out families left out"
+            rows |= study(
+                run, name, material, key, changed, arguments.start, tag_spaces, arguments.unnamed
+            )
+    left_out = "not named" if arguments.unnamed else "left out"
+    title = f"{arguments.steps} steps, the held-out families {left_out}"
     command = command_of(arguments)
     card.note_study(arguments.run, title, command, rows)
     print(card.study_table(command, title, rows))
@@ -101,6 +111,8 @@ def command_of(arguments: argparse.Namespace) -> str:
         parts.append("--start WEIGHTS")
     if arguments.tag_spaces:
         parts.append("--tag-spaces")
+    if arguments.unnamed:
+        parts.append("--unnamed")
     return " ".join(parts)
 
 
@@ -112,26 +124,31 @@ def study(
     config: StarterConfig,
     start: Path | None = None,
     tag_spaces: Mapping[str, Mapping[str, float]] = WITH_TAGS,
+    hear_families: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """Train one variant; shares by name, of its learned part and, if it has a probe, of the whole."""
+    """Train one variant; shares by name, of its learned part and, if it has a probe, of the whole.
+
+    hear_families: whether recordings of the held-out families sound in scenes without a caption.
+    """
     esc10 = {
         i: clip.label
         for i, clip in enumerate(material.clips)
         if clip.split == "valid" and clip.label is not None
     }
     asked = {"esc10": esc10, "held_out": examples(material.clips)}
-    begins = [sha256_of(start)] if start else []
+    differs = ([sha256_of(start)] if start else []) + (["hear families"] if hear_families else [])
+    unnamed = held_out if hear_families else nobody
     folder, _ = run.stage(
         f"study-{name.replace(',', '').replace(' ', '-')}-{config.captions.loop.steps}",
-        [key, config.tower, config.captions, sorted(asked["held_out"].items()), *begins],
-        lambda folder: align_audio(folder, material, config, asked, usable, start),
+        [key, config.tower, config.captions, sorted(asked["held_out"].items()), *differs],
+        lambda folder: align_audio(folder, material, config, asked, usable, unnamed, start),
     )
     aligner = read_aligner(folder, material, config)
 
     def measured(**constants: float) -> dict[str, float]:
         tags = dataclasses.replace(config.tags, **constants)  # type: ignore[arg-type]
         changed = dataclasses.replace(config, tags=tags)
-        space = material.tag_space(changed, usable)
+        space = material.tag_space(changed, usable, unnamed)
         check = Check(material.clips, material.cache, material.embed, space, changed, asked, usable)
         return dict(check(aligner))
 
@@ -142,8 +159,13 @@ def study(
 
 
 def usable(clip: Clip) -> bool:
-    """Whether a clip may be heard in training."""
+    """Whether a clip may be heard in training, and named."""
     return not held_out(clip)
+
+
+def nobody(clip: Clip) -> bool:
+    """Whether a clip may be heard in training although it may not be named: none may."""
+    return False
 
 
 def tagger_alone(data: Path, material: Material) -> float:

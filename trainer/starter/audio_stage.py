@@ -68,12 +68,16 @@ class Material:
         return Aligner(tower, head, len(self.texts.of_class), config.captions)
 
     def tag_space(
-        self, config: StarterConfig, usable: Callable[[Clip], bool] = lambda clip: True
+        self,
+        config: StarterConfig,
+        usable: Callable[[Clip], bool] = lambda clip: True,
+        unnamed: Callable[[Clip], bool] = lambda clip: False,
     ) -> TagSpace:
         """That of the tagger's classes, the training split's captions, and the scenes made of it."""
         clips = of_split(self.clips, "train")
         taken = [usable(clip) for clip in clips]
-        opinions = Opinions.of(self.scenes, np.array(taken))
+        heard = [usable(clip) or unnamed(clip) for clip in clips]
+        opinions = Opinions.of(self.scenes, np.array(heard))
         captions = sorted({clip.caption for clip in compress(clips, taken)})
         prompts = [config.text.prompt.format(caption) for caption in captions]
         return TagSpace(
@@ -90,12 +94,13 @@ def align_audio(
     config: StarterConfig,
     zero_shot: Mapping[str, Mapping[int, str]] | None = None,
     usable: Callable[[Clip], bool] = lambda clip: True,
+    unnamed: Callable[[Clip], bool] = lambda clip: False,
     start: Path | None = None,
 ) -> Aligner:
     """Train on the training split, and write WEIGHTS; the validation split is measured on the way.
 
-    zero_shot: more sets of labelled clips to be measured, see `Check`. usable: clips of which it is
-    false are not trained on. start: weights for the tower to begin with, see `start_from`.
+    zero_shot: more sets of labelled clips to be measured, see `Check`. usable, unnamed: clips that are
+    trained on, and of the others those that only the tagger speaks of, see `Batches`. start: weights for the tower to begin with, see `start_from`.
     """
     clips, cache = material.clips, material.cache
     places = [i for i, clip in enumerate(clips) if clip.split == "train"]
@@ -111,12 +116,13 @@ def align_audio(
         config.features.n_frames,
         config.captions,
         usable,
+        unnamed,
     )
     aligner = material.untrained(config, mean, std)
     aligner.head = head_from(material.vectors, config.tower.dim)
     if start is not None:
         start_from(aligner.tower, start)
-    tags = material.tag_space(config, usable)
+    tags = material.tag_space(config, usable, unnamed)
     check = Check(clips, cache, material.embed, tags, config, zero_shot, usable)
     align(aligner, batches, config.captions, folder, check)
     state = aligner.state_dict() | {"mean_and_std": torch.tensor([mean, std])}

@@ -41,35 +41,36 @@ class Batches:
         n_frames: int,
         config: CaptionsConfig,
         usable: Callable[[Clip], bool] = lambda clip: True,
+        unnamed: Callable[[Clip], bool] = lambda clip: False,
     ) -> None:
         """places: where each clip stands in the cache. vectors: (n_texts, width), unit.
 
-        usable: clips of which it is false are left out, and every scene in which one sounds. Raises
+        usable: clips of which it is false are left out, and every scene in which one sounds. But
+        those of which `unnamed` is true still sound in scenes, which then have no caption. Raises
         ValueError if there is nothing that a batch, or a share of it, could be drawn from.
         """
         self._cache, self._places, self._scenes, self._texts = cache, places, scenes, texts
         self._vectors = torch.from_numpy(vectors)
         self._n_frames, self._config = n_frames, config
         _, self._caption = np.unique([clip.caption for clip in clips], return_inverse=True)
-        taken = np.array(
-            [
-                usable(clip) and cache.n_frames(place) >= n_frames
-                for clip, place in zip(clips, places, strict=True)
-            ]
-        )
+        whole = np.array([cache.n_frames(place) >= n_frames for place in places])
+        taken = whole & np.array([usable(clip) for clip in clips])
         if not taken.any():
             raise ValueError(f"none of {len(clips)} recordings can be trained on; give others")
         weights = taken * draw_weights(clips, config.caption_power, config.source_power)
         self._chances = weights / weights.sum()
-        heard = np.append(taken, True)[scenes.members].all(axis=1)  # -1 is nobody
+        heard = taken | whole & np.array([unnamed(clip) for clip in clips])
+        named = np.append(taken, True)[scenes.members].all(axis=1)  # -1 is nobody
         bent = scenes.kinds == Kind.BENT
-        self._usable_scenes = np.flatnonzero(heard & ~bent)
-        self._usable_bent = np.flatnonzero(heard & bent)
+        self._captioned = np.flatnonzero(named & ~bent)
+        self._without_caption = np.flatnonzero(
+            np.append(heard, True)[scenes.members].all(axis=1) & (bent | ~named)
+        )
         two = (scenes.kinds == Kind.TOGETHER) & ((scenes.members >= 0).sum(axis=1) == 2)
-        self._duets = np.flatnonzero(heard & two)
+        self._duets = np.flatnonzero(named & two)
         for share, there, what in (
-            (config.scene_share, self._usable_scenes, "with a caption (n_scenes)"),
-            (config.bent_share, self._usable_bent, "without one (n_bent)"),
+            (config.scene_share, self._captioned, "with a caption (n_scenes)"),
+            (config.bent_share, self._without_caption, "without one (n_bent)"),
             (config.duet_share, self._duets, "of two sounds together (n_scenes)"),
         ):
             if share and not len(there):
@@ -77,7 +78,7 @@ class Batches:
                     f"a batch is to draw a share of {share:g} from scenes {what}, and none can be "
                     "used; make more scenes, or set that share to 0"
                 )
-        self._opinions = Opinions.of(scenes, taken)
+        self._opinions = Opinions.of(scenes, heard)
 
     def class_vectors(self, generator: torch.Generator) -> Tensor:
         """(n_classes, width): one of the texts of each class."""
@@ -94,8 +95,8 @@ class Batches:
         n_bent = round(config.bent_share * config.batch_size)
         late = step >= config.duets_after * config.loop.steps
         n_duets = round(config.duet_share * config.batch_size) if late else 0
-        bent = rng.choice(self._usable_bent, n_bent) if n_bent else np.zeros(0, np.int64)
-        mixed = rng.choice(self._usable_scenes, n_scenes)
+        bent = rng.choice(self._without_caption, n_bent) if n_bent else np.zeros(0, np.int64)
+        mixed = rng.choice(self._captioned, n_scenes)
         duets = rng.choice(self._duets, n_duets) if n_duets else np.zeros(0, np.int64)
         n_others = config.batch_size - n_bent - n_scenes - 3 * n_duets
         others = rng.choice(len(self._chances), n_others, p=self._chances)

@@ -89,6 +89,7 @@ def batches_of(
     scenes: Scenes,
     config: CaptionsConfig,
     usable: Callable[[Clip], bool] = lambda clip: True,
+    unnamed: Callable[[Clip], bool] = lambda clip: False,
 ) -> Batches:
     texts = texts_of(clips, scenes, MadeTagger.names, "the sound of {}", 0)
     vectors = np.random.default_rng(0).standard_normal((len(texts.texts), 12)).astype(np.float32)
@@ -98,4 +99,5 @@ def batches_of(
         if members[1] >= 0:  # and those of a mixture between its members'
             vectors[numbers] = sum(vectors[texts.of_clip[i][0]] for i in members if i >= 0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Batches(clips, cache, range(len(clips)), scenes, texts, vectors, 48, config, usable)
+    places = range(len(clips))
+    return Batches(clips, cache, places, scenes, texts, vectors, 48, config, usable, unnamed)

@@ -135,6 +135,38 @@ def test_nothing_of_a_clip_that_is_left_out_is_drawn(
         assert not named & set(nearest)
 
 
+def test_of_what_is_not_named_only_the_teacher_speaks(
+    eight: list[Clip], cache: RecordingCache, mix: Mix
+) -> None:
+    scenes = mix(cache, eight, SceneConfig(n_scenes=60, n_bent=20))
+    config = CaptionsConfig(batch_size=64, scene_share=0.4, bent_share=0.2, duet_share=0.0)
+    kept_back = eight[5]
+
+    def members_heard(unnamed: bool) -> tuple[set[int], set[int]]:
+        """The clips in scenes without a caption, and in those with one."""
+        batches = batches_of(
+            eight,
+            cache,
+            scenes,
+            config,
+            lambda clip: clip is not kept_back,
+            lambda clip: unnamed and clip is kept_back,
+        )
+        found: tuple[set[int], set[int]] = set(), set()
+        for step in range(20):
+            batch = batches.draw(step)
+            n_without = len(batch.log_mel) - len(batch.vectors)
+            for row, logits in enumerate(batch.logits.numpy().astype(np.float16)):
+                alike = np.flatnonzero((scenes.logits == logits).all(axis=1))
+                if len(alike) == 1:
+                    found[row >= n_without].update(scenes.members[alike[0]].tolist())
+        return found
+
+    without, captioned = members_heard(True)
+    assert 5 in without and 5 not in captioned
+    assert all(5 not in members for members in members_heard(False))
+
+
 def test_shares_that_do_not_fit_into_a_batch_are_refused() -> None:
     with pytest.raises(ValueError, match=r"not 1\.1"):
         CaptionsConfig(scene_share=0.5, bent_share=0.3, duet_share=0.1)

@@ -46,12 +46,14 @@ def test_held_out_families_are_asked_for_and_never_learnt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     left_out: list[set[str]] = []
+    only_heard: list[set[str]] = []
 
     class Watched(Batches):
         def __init__(self, clips: list[Clip], *arguments: object) -> None:
             super().__init__(clips, *arguments)  # type: ignore[arg-type]
-            usable = arguments[-1]
+            usable, unnamed = arguments[-2:]
             left_out.append({clip.caption for clip in clips if not usable(clip)})  # type: ignore[operator]
+            only_heard.append({clip.caption for clip in clips if unnamed(clip)})  # type: ignore[operator]
 
     monkeypatch.setattr(audio_stage, "Batches", Watched)
     run = Run(tmp_path / "run")
@@ -76,3 +78,6 @@ def test_held_out_families_are_asked_for_and_never_learnt(
     assert len(known) == len(everything) - 2
     again = study(run, "a name, with commas", prepared.material, prepared.key, tiny_config)
     assert again == found and len(left_out) == 1  # read, not trained again
+    parts = prepared.material, prepared.key, tiny_config
+    study(run, "heard", *parts, hear_families=True)
+    assert left_out[1] == only_heard[1] == left_out[0] and not only_heard[0]
