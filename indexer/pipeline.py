@@ -25,7 +25,7 @@ from indexer.report import Progress, Report, Silent
 from indexer.scan import hash_of
 from soundsearch.audio import AudioFile, Window, read_windows, unreadable
 from soundsearch.cache import refresh
-from soundsearch.encoder import BATCH_SIZE, Encoder
+from soundsearch.encoder import BATCH_SIZE, WHOLLY_SILENT, Encoder
 from soundsearch.errors import AudioError, Cause
 from soundsearch.store import Failed, FileFacts, Indexed, Recording, Store
 
@@ -229,7 +229,7 @@ class _Run:
                     n_heard += len(batch)
                     yield self._piece(todo, batch, rate, clock)
                 if n_heard == 0:
-                    raise AudioError(Cause.SILENT, "it is silent from beginning to end")
+                    raise AudioError(Cause.SILENT, WHOLLY_SILENT)
                 todo.end = _End(
                     content_hash,
                     duration_s,

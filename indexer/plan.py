@@ -151,7 +151,7 @@ def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[
     for target in targets:
         known = _known_in(target, recordings)
         alive = [r for r in known.values() if r.state is State.INDEXED]
-        kept = f"its {len(alive)} recordings are kept"
+        kept = _kept(len(alive))
         is_there = os.path.lexists(target.path)
         if not is_there and (
             target.inside == "." or not known or not os.path.exists(target.root.path)
@@ -194,9 +194,13 @@ def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[
     for folder, in_it in doubted.items():
         n_kept = sum(recording.id not in moved for recording in in_it)
         if n_kept:
-            kept = f"its {n_kept} recordings are kept; if they are gone, remove the folder"
-            plan.absent.append((folder, f"nothing in it any more; {kept}"))
+            way_out = "if they are gone, remove the folder"
+            plan.absent.append((folder, f"nothing in it any more; {_kept(n_kept)}; {way_out}"))
     return plan
+
+
+def _kept(n_recordings: int) -> str:
+    return f"recordings of it that are kept: {n_recordings}"
 
 
 def _all_recordings(store: Store | None) -> list[tuple[Path, Recording]]:

@@ -23,6 +23,7 @@ from soundsearch.cache import discard, refresh, vectors_at
 from soundsearch.errors import BundleError, SoundsearchError, StoreError
 from soundsearch.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
 from soundsearch.store import (
+    RESTORE,
     PinnedEncoder,
     Root,
     State,
@@ -34,8 +35,6 @@ from soundsearch.vectors import NORM_TOLERANCE
 
 #: Windows compared at a time.
 BATCH_ROWS = 20_000
-#: The way out where the database itself is damaged.
-RESTORE = "restore soundsearch.db from a backup, or move it away and index again"
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ LOCK = "writer.lock"
 BUSY_TIMEOUT_MS = 30_000
 #: A disk with less room than this is a full one, where SQLite only says that it could not write.
 FULL_BYTES = 1 << 20
+#: The way out where the database itself is damaged.
+RESTORE = f"restore {DATABASE} from a backup, or move it away and index again"
 
 
 class State(StrEnum):
@@ -757,14 +759,9 @@ def _translated(folder: Path) -> Iterator[None]:
                 "the folder cannot be written; check its permissions or choose another --index"
             )
         elif "malformed" in said or "not a database" in said:
-            way_out = (
-                "the database is damaged; restore it from a backup, or move it away and index again"
-            )
+            way_out = f"the database is damaged; {RESTORE}"
         elif "no such" in said or "no column" in said:
-            way_out = (
-                "the database is not as soundsearch makes it; restore it from a backup, or move it "
-                "away and index again"
-            )
+            way_out = f"the database is not as soundsearch makes it; {RESTORE}"
         elif "locked" in said:
             way_out = "another process holds the database; try again when it has finished"
         elif is_io_error:

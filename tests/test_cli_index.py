@@ -144,7 +144,7 @@ def test_the_json_of_a_run_with_a_lost_folder(soundsearch: Run, library: Path) -
     result = soundsearch("index", "--json", code=1)
     facts = json.loads(result.stdout)
     assert facts["absent"] == [
-        {"path": str(library), "reason": "not there; its 2 recordings are kept"}
+        {"path": str(library), "reason": "not there; recordings of it that are kept: 2"}
     ]
     assert facts["removed"] == 0
 
@@ -309,7 +309,7 @@ def test_a_lost_folder_is_an_error_but_the_others_are_indexed(
     library.rename(library.with_name("away"))
     write(tmp_path / "second" / "b.wav", tone(750))
     result = soundsearch("index", code=1)
-    assert f"error: {library}: not there; its 2 recordings are kept\n" in result.stderr
+    assert f"error: {library}: not there; recordings of it that are kept: 2\n" in result.stderr
     assert len(searchable(index)) == 4
 
 

@@ -411,7 +411,7 @@ def test_a_root_that_is_not_there_keeps_everything(two: Indexer, library: Path) 
     before = two.rows()
     library.rename(library.with_name("unplugged"))
     plan, report = two.run_with_plan(prune=True)
-    assert plan.absent == [(library, "not there; its 2 recordings are kept")]
+    assert plan.absent == [(library, "not there; recordings of it that are kept: 2")]
     assert (report.n_removed, report.n_pruned) == (0, 0)
     assert two.rows() == before
     library.with_name("unplugged").rename(library)
@@ -431,7 +431,7 @@ def test_an_empty_root_is_an_unmounted_disk(two: Indexer, library: Path) -> None
     shutil.rmtree(library)
     library.mkdir()
     plan, report = two.run_with_plan(prune=True)
-    assert plan.absent == [(library, "no audio in it any more; its 2 recordings are kept")]
+    assert plan.absent == [(library, "no audio in it any more; recordings of it that are kept: 2")]
     assert (report.n_removed, report.n_pruned) == (0, 0)
     assert two.rows() == before
 
@@ -454,7 +454,7 @@ def test_an_empty_folder_in_a_root_is_an_unmounted_disk(
         assert plan.absent == [
             (
                 library / "x",
-                "nothing in it any more; its 1 recordings are kept; if they are gone, remove the folder",
+                "nothing in it any more; recordings of it that are kept: 1; if they are gone, remove the folder",
             )
         ]
         assert (report.n_removed, report.n_pruned) == (0, 0)
@@ -505,7 +505,7 @@ def test_a_closed_folder_keeps_everything_in_it(tiny: object) -> None:
         library.chmod(0)
         with ordinary_user():
             plan = indexer.plan()
-        assert plan.absent == [(library, "Permission denied; its 2 recordings are kept")]
+        assert plan.absent == [(library, "Permission denied; recordings of it that are kept: 2")]
         assert plan.missing == []
         library.chmod(0o755)
         indexer.store.close()

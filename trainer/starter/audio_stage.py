@@ -99,8 +99,9 @@ def align_audio(
 ) -> Aligner:
     """Train on the training split, and write WEIGHTS; the validation split is measured on the way.
 
-    zero_shot: more sets of labelled clips to be measured, see `Check`. usable, unnamed: clips that are
-    trained on, and of the others those that only the tagger speaks of, see `Batches`. start: weights for the tower to begin with, see `start_from`.
+    zero_shot: more sets of labelled clips to be measured, see `Check`. usable, unnamed: clips
+    that are trained on, and of the others those of which only the tagger speaks, see `Batches`.
+    start: weights for the tower to begin with, see `start_from`.
     """
     clips, cache = material.clips, material.cache
     places = [i for i, clip in enumerate(clips) if clip.split == "train"]
