@@ -1,11 +1,13 @@
 # Two commands do all the set-up on a machine with Python 3.11 or newer: make demo, make test.
+# Both install the versions of constraints.txt, with which the tests pass; make lock renews them.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   := build/demo
 LIBRARY ?=
 DATA   ?= ../shared/data
-PIP_FLAGS := --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+UV      := $(VENV)-lock/bin/uv
 
 # The library that is asked, and the index it is put into.
 ifeq ($(LIBRARY),)
@@ -18,7 +20,7 @@ endif
 SOUNDSEARCH := $(BIN)/soundsearch
 QUERY := $(SOUNDSEARCH) query --index "$(INDEX)" --root "$(ASKED)" -k 3
 
-.PHONY: demo test lint docs starter clean
+.PHONY: demo test test-search lint docs lock starter clean
 
 demo: $(VENV)/.base ## index a library of synthesised sounds (or LIBRARY=DIR) and ask it
 ifeq ($(LIBRARY),)
@@ -32,8 +34,11 @@ endif
 	@$(QUERY) -k 1 --null "police siren" | xargs -0 -I FILE \
 	  $(SOUNDSEARCH) similar --index "$(INDEX)" --root "$(ASKED)" -k 3 FILE
 
-test: $(VENV)/.all ## run the tests
+test: $(VENV)/.all ## run all tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+test-search: $(VENV)/.search ## run the tests of search, indexing and benchmarks, which need no torch
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) --ignore tests/trainer
 
 lint: $(VENV)/.all ## style, types, layers
 	$(BIN)/ruff check .
@@ -47,16 +52,32 @@ docs: $(VENV)/.all ## write docs/cli.md anew
 starter: $(VENV)/.all ## train the encoder that ships anew, into build/starter (hours)
 	$(SOUNDSEARCH) train starter "$(DATA)" --run runs/starter --out build/starter
 
+lock: $(UV) ## write constraints.txt anew, with the newest versions that pyproject.toml allows
+	$(UV) pip compile --universal --fork-strategy fewest --python-version 3.11 --all-extras \
+	  --upgrade --quiet --custom-compile-command "make lock" pyproject.toml --output-file constraints.txt
+
 clean: ## remove what these commands made
-	rm -rf $(VENV) build
+	rm -rf $(VENV) $(VENV)-lock build
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.base: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install $(PIP_FLAGS) --editable .
+# Each set holds the one before it.
+$(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing soundsearch into $(VENV): 500 MB, about a minute with a fast connection."
+	$(INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.all: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install $(PIP_FLAGS) --editable ".[train,test,dev]"
+$(VENV)/.search: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing what the tests of search need into $(VENV): 750 MB, about a minute with a fast connection."
+	$(INSTALL) --editable ".[test]"
 	@touch $@ $(VENV)/.base
+
+$(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing what all tests need into $(VENV): 6.5 GB with torch, three minutes and more."
+	$(INSTALL) --editable ".[train,test,test-train,dev]"
+	@touch $@ $(VENV)/.base $(VENV)/.search
+
+$(UV):
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check uv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -21,6 +22,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("SOUNDSEARCH_DATA", ROOT.parent / "shared" / "data"))
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+#: Search, indexing and benchmarks are tested without torch too: `make test-search`.
+collect_ignore = [] if HAS_TORCH else ["trainer"]
+
+
+def pytest_report_header() -> list[str]:
+    return [] if HAS_TORCH else ["torch is not installed: the tests of the trainer are left out"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

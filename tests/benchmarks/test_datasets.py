@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import re
 import shutil
 import unicodedata
@@ -101,20 +102,17 @@ def test_a_short_list_is_held_against_the_published_split(
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(
-    ("split", "n"), [("development", 3839), ("validation", 1045), ("evaluation", 1045)]
-)
-def test_the_real_tables_of_clotho(tmp_path: Path, data_folder: Path, split: str, n: int) -> None:
+@pytest.mark.parametrize("split", ["development", "validation", "evaluation"])
+def test_the_real_tables_of_clotho(tmp_path: Path, data_folder: Path, split: str) -> None:
     table = tmp_path / f"clotho_captions_{split}.csv"
     shutil.copy(data_folder / "captions" / f"clotho_v2_{split}.csv", table)
     folder = tmp_path / split
     folder.mkdir()
     (folder / "aside").touch()
-    refused(lambda: read_clotho(tmp_path, split), f"none of the {n} recordings", "another split")
-    import csv
-
     with open(table, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    n = len(rows)
+    refused(lambda: read_clotho(tmp_path, split), f"none of the {n} recordings", "another split")
     for i, row in enumerate(rows):  # blanks at the ends are lost on some systems
         name = row["file_name"]
         (folder / (name.strip() if i % 2 else name)).touch()
@@ -305,15 +303,15 @@ def test_audiocaps_lying_elsewhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(
-    ("split", "n", "five"), [("train", 49838, 1), ("val", 495, 5), ("test", 975, 5)]
-)
+@pytest.mark.parametrize(("split", "five"), [("train", 1), ("val", 5), ("test", 5)])
 def test_the_real_tables_of_audiocaps(
-    tmp_path: Path, data_folder: Path, split: str, n: int, five: int
+    tmp_path: Path, data_folder: Path, split: str, five: int
 ) -> None:
     table = data_folder / "captions" / f"audiocaps_{split}.csv"
-    text = table.read_text(encoding="utf-8").splitlines()[1]
-    (tmp_path / f"{text.split(',')[1]}.wav").touch()
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    n = len({(row["youtube_id"], row["start_time"]) for row in rows})
+    (tmp_path / f"{rows[0]['youtube_id']}.wav").touch()
     found = read_audiocaps(tmp_path, split, table=table, audio=tmp_path)
     assert (len(found.clips), found.n_missing, found.n_expected) == (1, n - 1, n)
     assert len(found.texts) == five

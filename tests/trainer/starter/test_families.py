@@ -12,50 +12,6 @@ from hypothesis import strategies as st
 from trainer.data.manifests import Clip, of_split, read_esc10, read_sounds
 from trainer.starter.families import LABELS, MOST_OF_A_CLASS, class_of, examples, held_out
 
-#: Recordings of each class in sounds.csv.
-COUNTS = {
-    "birds singing": 103,
-    "crow cawing": 19,
-    "owl hooting": 11,
-    "seagull calling": 13,
-    "parrot squawking": 6,
-    "duck quacking": 13,
-    "eagle screeching": 11,
-    "cow mooing": 25,
-    "pig grunting": 35,
-    "sheep bleating": 27,
-    "goat bleating": 5,
-    "horse neighing": 22,
-    "horse galloping": 11,
-    "donkey braying": 4,
-    "crickets chirping": 35,
-    "bees buzzing": 13,
-    "cicadas buzzing": 9,
-    "frog croaking": 18,
-    "snake hissing": 11,
-    "cat meowing": 16,
-    "cat purring": 4,
-    "big cat roaring": 24,
-    "church bells ringing": 8,
-    "doorbell ringing": 6,
-    "telephone ringing": 12,
-    "wind chimes": 6,
-    "siren": 10,
-    "car horn honking": 8,
-    "alarm sounding": 9,
-    "door slamming shut": 33,
-    "door creaking": 14,
-    "knocking on a door": 8,
-    "vacuum cleaner": 5,
-    "washing machine running": 7,
-    "clothes dryer running": 6,
-    "electric shaver buzzing": 5,
-    "coffee machine": 4,
-    "typing on a keyboard": 49,
-    "camera shutter": 12,
-    "turning a page": 5,
-}
-
 
 def clip(caption: str, *tags: str) -> Clip:
     return Clip(
@@ -126,7 +82,7 @@ def test_a_class_is_asked_with_some_of_its_recordings_from_all_over() -> None:
 def test_of_the_real_recordings_a_sixth_is_kept_out_and_none_of_esc10(data_folder: Path) -> None:
     clips = read_sounds(data_folder)
     labels = [class_of(clip) for clip in clips]
-    assert {label: labels.count(label) for label in LABELS} == COUNTS
+    assert set(labels) == {None, *LABELS}  # every class has recordings
     assert all(held_out(clip) for clip, label in zip(clips, labels, strict=True) if label)
     train = of_split(clips, "train")
     assert 0.15 < sum(map(held_out, train)) / len(train) < 0.25
