@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from processes import median_s
 
 from soundsearch.audio import cut_windows
-from soundsearch.demo import DEMO_SOUNDS, synthesise
 from soundsearch.encoder import BATCH_SIZE, Encoder
 from soundsearch.registry import DEFAULT_MODEL, find_bundle
 
@@ -34,9 +33,9 @@ QUESTIONS = (
 
 
 def a_recording(duration_s: float, rate: int) -> Array:
-    """The demo's sounds, again and again, (time,) at rate Hz."""
-    sounds = np.concatenate([synthesise(sound).mean(axis=0) for sound in DEMO_SOUNDS])
-    return np.resize(sounds, round(duration_s * rate))
+    """Noise, (time,) float32 at rate Hz; how fast it is embedded does not depend on the sound."""
+    noise = np.random.default_rng(0).standard_normal(round(duration_s * rate), np.float32)
+    return np.float32(0.1) * noise
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Seconds of sound indexed a second, end to end, and where the time goes.
 
-Writes 44.1 kHz stereo 16-bit WAV files, indexes them as the command line does, several times, each
+Writes 44.1 kHz stereo 16-bit WAV files of noise, indexes them as the command line does, several times, each
 into a new index in a new process, and prints the median speed, the shares of the stages
 (processor time of the readers, wall time of embedding and storing) and the peak memory.
 """
@@ -19,20 +19,17 @@ import numpy as np
 import soundfile
 from processes import apart, measured
 
-from soundsearch.demo import DEMO_SOUNDS, synthesise
 from soundsearch.registry import DEFAULT_MODEL
 
 SAMPLE_RATE = 44_100
 
 
 def write_library(folder: Path, n_files: int, seconds: float) -> float:
-    """Write the files; returns the seconds of sound in them."""
+    """Write files of noise, each another; returns the seconds of sound in them."""
     folder.mkdir()
-    sounds = [synthesise(sound).mean(axis=0) for sound in DEMO_SOUNDS]
     for i in range(n_files):
-        left = np.resize(sounds[i % len(sounds)], round(seconds * SAMPLE_RATE))
-        right = np.roll(left, 400)
-        soundfile.write(folder / f"{i:05d}.wav", np.stack([left, right], 1), SAMPLE_RATE)
+        noise = np.random.default_rng(i).standard_normal((round(seconds * SAMPLE_RATE), 2))
+        soundfile.write(folder / f"{i:05d}.wav", 0.1 * noise, SAMPLE_RATE)
     return n_files * seconds
 
 
