@@ -19,20 +19,25 @@ else
 endif
 SOUNDSEARCH := $(BIN)/soundsearch
 QUERY := $(SOUNDSEARCH) query --index "$(INDEX)" --root "$(ASKED)" -k 3
+SIMILAR := $(SOUNDSEARCH) similar --index "$(INDEX)" --root "$(ASKED)" -k 3
 
 .PHONY: demo test test-search lint docs lock starter clean
 
-demo: $(VENV)/.base ## index a library of synthesised sounds (or LIBRARY=DIR) and ask it
+demo: $(VENV)/.base ## index a small library of real recordings (or LIBRARY=DIR) and search it
 ifeq ($(LIBRARY),)
 	@$(SOUNDSEARCH) demo "$(ASKED)"
 endif
 	@$(SOUNDSEARCH) index "$(ASKED)" --index "$(INDEX)"
-	@for text in "dog barking" "thunder and rain" "waves on the beach"; do \
+	@for text in "dog barking in rain" "thunder" "people talking"; do \
 	  echo; echo "\$$ soundsearch query \"$$text\""; $(QUERY) "$$text" || exit 1; \
 	done
-	@echo; echo "\$$ soundsearch similar (the first hit for \"police siren\")"
-	@$(QUERY) -k 1 --null "police siren" | xargs -0 -I FILE \
-	  $(SOUNDSEARCH) similar --index "$(INDEX)" --root "$(ASKED)" -k 3 FILE
+ifeq ($(LIBRARY),)
+	@echo; echo "\$$ soundsearch similar Animals/crow_4.opus"
+	@$(SIMILAR) "$(ASKED)/Animals/crow_4.opus"
+else
+	@echo; echo "\$$ soundsearch similar (the first hit for \"thunder\")"
+	@$(QUERY) -k 1 --null "thunder" | xargs -0 -I FILE $(SIMILAR) FILE
+endif
 
 test: $(VENV)/.all ## run all tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)

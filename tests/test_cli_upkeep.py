@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 import soundsearch as package
-from soundsearch import demo, health
+from soundsearch import health
 from soundsearch.bundle import EncoderBundle
 from soundsearch.cli import app
 from soundsearch.store import Store, windows_table
@@ -290,25 +290,6 @@ def test_models_show_checks_the_files(soundsearch: Run, tiny: EncoderBundle) -> 
     assert soundsearch("models", "show", "larger", code=1).stderr.startswith(
         "error: no encoder named 'larger'; there is: "
     )
-
-
-# ---- demo
-
-
-def test_demo_writes_a_library_that_can_be_indexed(
-    soundsearch: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def write_two(folder: Path, *, seed: int = 0) -> list[Path]:
-        return [
-            write(folder / f"{name}-{seed}.wav", tone(hz)) for name, hz in (("a", 99), ("b", 9))
-        ]
-
-    monkeypatch.setattr(demo, "write_demo_library", write_two)
-    result = soundsearch("demo", "library", "--seed", 7)
-    assert (result.stdout, result.stderr) == ("", "2 synthesised recordings in library\n")
-    assert "2 new" in soundsearch("index", tmp_path / "library").stderr
-    assert "--seed" in soundsearch("demo", "library", "--seed", -1, code=2).stderr
-    assert "FOLDER" in soundsearch("demo", code=2).stderr.upper()
 
 
 # ---- the command as a whole

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from soundsearch.audio import AudioConfig, cut_windows, in_one, resample
+from soundsearch.audio import AudioConfig, AudioFile, read_windows
 from soundsearch.bundle import (
     AUDIO_TOWER,
     MANIFEST,
@@ -29,7 +29,7 @@ from soundsearch.bundle import (
     TextConfig,
     sha256_of,
 )
-from soundsearch.demo import DEMO_SOUNDS, synthesise
+from soundsearch.demo import shipped_recordings
 from soundsearch.features import FeatureConfig, compute_features
 from trainer import model_card
 from trainer.convert.clip_text import ClipText, clip_tokenizer
@@ -62,8 +62,8 @@ DEAD_COSINE = 0.999
 #: Sentence that a bare label is put into, as VIP-ANT does.
 PROMPT = "the sound of {}"
 NO_LICENCE = "not stated"
-#: Every so many of the demo's sounds are what an audio tower is compared with torch on.
-EXAMPLE_STRIDE = 12
+#: An audio tower is compared with torch on every fifth recording of the demo.
+EXAMPLE_STRIDE = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,12 +288,12 @@ def new_bundle(target: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 def example_features(audio: AudioConfig, features: FeatureConfig) -> Array:
-    """The first window of some of the demo's sounds, (n, n_mels, n_frames), as search makes them."""
+    """The first windows of some of the demo's recordings, (n, n_mels, n_frames), as search makes them."""
     found = []
-    for sound in itertools.islice(DEMO_SOUNDS, 0, None, EXAMPLE_STRIDE):
-        mono = in_one(synthesise(sound), audio.channels)
-        rate = audio.rate_for(sound.sample_rate)
-        window = next(cut_windows(resample([mono], sound.sample_rate, rate), rate, audio))
+    for path in shipped_recordings()[::EXAMPLE_STRIDE]:
+        with AudioFile(path) as file:
+            window = next(read_windows(file, audio))
+            rate = audio.rate_for(file.sample_rate)
         found.append(compute_features(window.waveform, rate, features))
     return np.stack(found)
 

@@ -1,4 +1,4 @@
-"""`soundsearch demo`: a small library of synthesised sounds to try things on."""
+"""`soundsearch demo`: a small library of real recordings to try things on."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ import typer
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder to write the recordings into.")],
-    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other takes.")] = 0,
+    folder: Annotated[
+        Path, typer.Argument(readable=False, help="Folder to write the recordings into.")
+    ],
 ) -> None:
-    """Write a library of synthesised sounds.
+    """Write a small library of real recordings.
 
-    Everyday sounds to try things on, made by calculation, as WAV files with plain names.
+    Animals, weather, doors, machines, effects, mixtures of two, and one long field recording, with
+    names as people give them. All are CC0 or public domain; credits.csv beside them names author,
+    source and licence of each. No file that is there already is overwritten.
 
     Example: soundsearch demo ./demo-library && soundsearch index ./demo-library
     """
-    from soundsearch.demo import write_demo_library
+    from soundsearch.demo import CREDITS, write_library
     from soundsearch.render import near
 
-    written = write_demo_library(folder, seed=seed)
-    typer.echo(f"{len(written)} synthesised recordings in {near(folder.absolute())}", err=True)
+    written = write_library(folder)
+    report = f"Recordings written to {near(folder.absolute())}: {len(written.new)}"
+    if written.unchanged:
+        report += f" (there already: {len(written.unchanged)})"
+    typer.echo(f"{report}. CC0 or public domain, credits in {CREDITS}.", err=True)

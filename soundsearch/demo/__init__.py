@@ -1,12 +1,9 @@
-"""A small library of synthesised everyday sounds, to try soundsearch on and to test it with.
+"""A small library of real recordings, to try soundsearch on.
 
-Rain, dogs, bells, engines, footsteps and scenes of several of them: all of it is computed from a
-seed with numpy, so the demo needs no download and raises no question of licence. Same seed, same
-bytes (with the same numpy and libsndfile). One recording, "mixtures/evening garden.wav", is 40
-seconds long and a dog barks in it only from second 26 to 30 (`DemoSound.event_s`), which shows that
-a search returns the second to listen at.
+The recordings lie in `recordings/`, CC0 or public domain; `credits.csv` names author, source and
+licence of each. Mixtures and one long field recording are made of them when the library is written.
 """
 
-from soundsearch.demo.library import DEMO_SOUNDS, DemoSound, synthesise, write_demo_library
+from soundsearch.demo.library import CREDITS, MIXTURES, Written, shipped_recordings, write_library
 
-__all__ = ["DEMO_SOUNDS", "DemoSound", "synthesise", "write_demo_library"]
+__all__ = ["CREDITS", "MIXTURES", "Written", "shipped_recordings", "write_library"]
