@@ -364,7 +364,7 @@ def test_a_recording_that_cannot_be_used_is_one_line(
     more = ["--model", "tiny"] if command == "describe" else []
     for name, reason in (
         ("nowhere.wav", "no such file"),
-        ("library", "it cannot be read (Is a directory)"),
+        ("library", "it is a folder, not a regular file"),
         ("text.wav", "neither libsndfile nor FFmpeg knows this format"),
         ("silent.wav", "it is silent from beginning to end"),
     ):
