@@ -18,7 +18,7 @@ else
   INDEX := $(DEMO)/own-index
 endif
 SOUNDSEARCH := $(BIN)/soundsearch
-QUERY := $(SOUNDSEARCH) query --index "$(INDEX)" --root "$(ASKED)" -k 3
+QUERY := $(SOUNDSEARCH) query --index "$(INDEX)" --in "$(ASKED)" -k 3
 
 .PHONY: demo test test-search lint docs lock starter clean
 
@@ -32,7 +32,7 @@ endif
 	done
 	@echo; echo "\$$ soundsearch similar (the first hit for \"police siren\")"
 	@$(QUERY) -k 1 --null "police siren" | xargs -0 -I FILE \
-	  $(SOUNDSEARCH) similar --index "$(INDEX)" --root "$(ASKED)" -k 3 FILE
+	  $(SOUNDSEARCH) similar --index "$(INDEX)" --in "$(ASKED)" -k 3 FILE
 
 test: $(VENV)/.all ## run all tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
