@@ -207,17 +207,23 @@ def _database_problems(store: Store) -> list[Problem]:
 def _row_problems(store: Store, connection: Connection) -> Iterator[Problem]:
     dim = store.encoder(connection).dim
     columns = recordings_table.c
+    roots = {root.id: root.path for root in store.roots(connection)}
+
+    def name_of(root_id: int, relative_path: str) -> str:
+        """A file that was named itself is its root."""
+        return str(roots[root_id]) if relative_path == "." else relative_path
+
     without = connection.execute(
-        sa.select(columns.id, columns.relative_path).where(
+        sa.select(columns.id, columns.root_id, columns.relative_path).where(
             columns.state != State.FAILED,
             ~sa.exists().where(windows_table.c.recording_id == columns.id),
         )
     )
     for row in without:
-        yield Problem("rows", f"{row.relative_path}: has no windows", row.id)
+        yield Problem("rows", f"{name_of(row.root_id, row.relative_path)}: has no windows", row.id)
     text_twin = recordings_table.alias()
     twins = connection.execute(
-        sa.select(columns.id, columns.relative_path).where(
+        sa.select(columns.id, columns.root_id, columns.relative_path).where(
             sa.func.typeof(columns.relative_path) == "blob",
             sa.exists().where(
                 text_twin.c.root_id == columns.root_id,
@@ -226,14 +232,15 @@ def _row_problems(store: Store, connection: Connection) -> Iterator[Problem]:
         )
     )
     for row in twins:  # what a file once became when it was indexed in two locales
-        yield Problem("rows", f"{row.relative_path}: known twice", row.id)
+        name = name_of(row.root_id, row.relative_path)
+        yield Problem("rows", f"{name}: known twice", row.id)
     windows = connection.execute(
-        sa.select(windows_table, columns.relative_path, columns.duration_s)
+        sa.select(windows_table, columns.root_id, columns.relative_path, columns.duration_s)
         .join(recordings_table, columns.id == windows_table.c.recording_id)
         .execution_options(yield_per=BATCH_ROWS)
     )
     for row in windows:
-        name = f"{row.relative_path}, window {row.id}"
+        name = f"{name_of(row.root_id, row.relative_path)}, window {row.id}"
         if len(row.embedding) != 4 * dim:
             text = f"{name}: {len(row.embedding)} bytes of embedding, expected {4 * dim}"
             yield Problem("rows", text, row.recording_id)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -434,6 +435,46 @@ def test_a_recording_that_cannot_be_used_is_one_line(
     ):
         result = soundsearch(command, name, *more, code=1)
         assert (result.stdout, result.stderr) == ("", f"error: {name}: {reason}\n")
+
+
+# ---- a recording from standard input
+
+
+@pytest.mark.usefixtures("library")
+def test_a_dash_reads_the_recording_from_stdin(tmp_path: Path) -> None:
+    content = write(tmp_path / "mine.wav", tone(3200, 3)).read_bytes()
+    for command in (["similar"], ["describe", "--model", "tiny"]):
+        named = program.soundsearch(*command, "mine.wav", "--json", "-k", 1)
+        piped = program.soundsearch(*command, "-", "--json", "-k", 1, input=content)
+        assert (piped.returncode, piped.stderr) == (0, b"")
+        found, expected = json.loads(piped.stdout), json.loads(named.stdout)
+        assert found.pop("query") == {"audio": "-"}
+        assert expected.pop("query") == {"audio": str(tmp_path / "mine.wav")}
+        assert found == expected
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("command", [["similar", "-"], ["describe", "-", "--model", "tiny"]])
+def test_what_is_no_recording_on_stdin_is_one_line(tmp_path: Path, command: list[str]) -> None:
+    whole = write(tmp_path / "mine.wav", tone(3200, 3)).read_bytes()
+    for content, code, reason in (
+        (b"", 1, b"error: <stdin>: the file is empty (0 bytes)\n"),
+        (b"no sound at all", 1, b"error: <stdin>: neither libsndfile nor FFmpeg knows"),
+        (whole[: len(whole) // 2], 0, b"note: partly read <stdin>: only "),
+    ):
+        result = program.soundsearch(*command, input=content)
+        assert result.returncode == code
+        assert result.stderr.startswith(reason) and result.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("command", [["similar", "-"], ["describe", "-", "--model", "tiny"]])
+def test_a_terminal_is_no_recording(library: Path, command: list[str]) -> None:
+    ours, theirs = pty.openpty()
+    result = program.soundsearch(*command, stdin=theirs)
+    os.close(ours)
+    os.close(theirs)
+    assert result.returncode == 2
+    assert b"terminal" in result.stderr and result.stdout == b""
 
 
 # ---- describe

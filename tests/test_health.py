@@ -450,6 +450,34 @@ def test_another_encoder_is_another_index(store: Store, tmp_path: Path) -> None:
         check_same_encoder(store, other)
 
 
+def test_a_row_of_a_file_that_was_named_itself_is_told_by_its_path(
+    store: Store, root: Path
+) -> None:
+    with store.transaction() as connection:
+        (folder,) = store.roots(connection)
+        store.relocate(connection, folder, root / "a.wav")
+    _change(store, "UPDATE recordings SET relative_path = '.' WHERE id = 1")
+    _change(store, "DELETE FROM windows WHERE recording_id = 1")
+    assert f"{root / 'a.wav'}: has no windows" in _texts(verify(store))
+
+
+def test_a_named_file_that_is_deleted_is_left_to_the_next_run(store: Store, root: Path) -> None:
+    _change(store, "DELETE FROM windows WHERE recording_id > 1")
+    _change(store, "DELETE FROM recordings WHERE id > 1")
+    _change(store, "UPDATE recordings SET relative_path = '.'")
+    with store.transaction() as connection:
+        (folder,) = store.roots(connection)
+        store.relocate(connection, folder, root / "a.wav")
+    load_vectors(store)
+    (root / "a.wav").unlink()
+    (problem,) = verify(store)
+    assert problem == Problem("files", f"{root / 'a.wav'}: No such file or directory", 1)
+    shutil.rmtree(root)
+    (problem,) = verify(store)
+    assert problem.recording_id is None
+    assert problem.text.endswith(way_out(root / "a.wav"))
+
+
 # ---- files
 
 
