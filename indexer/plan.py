@@ -150,7 +150,7 @@ def settle(store: Store, targets: Sequence[Target]) -> list[Target]:
             root = target.root
             if root.id < 0:
                 root = store.add_root(connection, root.path)
-                if root.path.is_dir():  # nothing lies in a file
+                if os.path.isdir(root.path):  # nothing lies in a file
                     for old in standing:
                         if old.path != root.path and old.path.is_relative_to(root.path):
                             store.absorb(connection, old, root, old.path.relative_to(root.path))

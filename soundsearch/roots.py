@@ -114,10 +114,11 @@ def find_root(store: Store, path: Path) -> Root:
     """The root that a path names, whether it is there or not. Raises StoreError if there is none."""
     with store.snapshot() as connection:
         roots = store.roots(connection)
-    named = {Path(os.path.abspath(path.expanduser())), place_of(path)}
-    for root in roots:
-        if root.path in named:
-            return root
+    # As it is written before where it leads: a link may stand now where the root was.
+    for named in (Path(os.path.abspath(os.path.expanduser(path))), place_of(path)):
+        for root in roots:
+            if root.path == named:
+                return root
     raise StoreError(f"{path}: no root of this index; {named_roots([r.path for r in roots])}")
 
 

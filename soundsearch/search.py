@@ -173,7 +173,7 @@ class Index:
                     connection, place
                 ):
                     return place
-            if any(places[0].is_relative_to(root) for root in roots) and places[0].exists():
+            if any(places[0].is_relative_to(root) for root in roots) and os.path.exists(places[0]):
                 return places[0]  # nothing in it is indexed
         raise QueryError(
             f"{str(named)!r}: nothing in it is indexed; {named_roots(roots)}; "
@@ -193,7 +193,8 @@ class Index:
         itself = None
         if isinstance(audio, str | Path):
             audio = Path(audio)
-            itself = self.store.recording_at(connection, audio.resolve())
+            # Not `resolve`, which raises for links in a circle: opening the file will tell of them.
+            itself = self.store.recording_at(connection, Path(os.path.realpath(audio)))
         if (
             itself is not None
             and isinstance(audio, Path)

@@ -163,6 +163,18 @@ def test_move_to_a_place_that_lacks_some_says_so(soundsearch: Run, library: Path
     assert "soundsearch index" in result.stderr
 
 
+def test_a_link_where_the_root_was_does_not_hide_it(
+    soundsearch: Run, library: Path, index: Path, tmp_path: Path
+) -> None:
+    renamed = library.rename(library.with_name("renamed"))
+    store = Store.open(index)
+    put(store, renamed, "more.wav", _vector(0))
+    store.close()
+    library.symlink_to(renamed)
+    soundsearch("roots", "move", library, renamed)
+    assert soundsearch("roots").stdout == f"3  {renamed}\n"
+
+
 def test_move_to_a_wrong_place_is_refused(
     soundsearch: Run, library: Path, index: Path, tmp_path: Path
 ) -> None:

@@ -467,6 +467,17 @@ def test_what_is_no_recording_on_stdin_is_one_line(tmp_path: Path, command: list
         assert result.stderr.startswith(reason) and result.stderr.count(b"\n") == 1
 
 
+@pytest.mark.usefixtures("library")
+def test_paths_that_lead_nowhere_are_one_line(soundsearch: Run, library: Path) -> None:
+    (library / "loop").symlink_to("loop")
+    for name in (library / "loop", library / ("x" * 300)):
+        result = soundsearch("similar", name, code=1)
+        assert result.stderr.startswith(f"error: {name}: it cannot be read (")
+        result = soundsearch("query", "hum", "--in", name, code=1)
+        assert result.stderr.startswith("error: ") and str(name) in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", [["similar", "-"], ["describe", "-", "--model", "tiny"]])
 def test_a_terminal_is_no_recording(library: Path, command: list[str]) -> None:
     ours, theirs = pty.openpty()

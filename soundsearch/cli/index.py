@@ -170,7 +170,8 @@ def _tell_dropped(report: Report) -> None:
     from soundsearch.render import shown
 
     for path in report.dropped_roots:
-        typer.echo(f"dropped root {shown(path)}: not there, no recordings left in it", err=True)
+        why = "not there, and all its recordings were found elsewhere or deleted"
+        typer.echo(f"dropped root {shown(path)}: {why}", err=True)
 
 
 def _tell_report(report: Report, shown: bool) -> None:
