@@ -18,8 +18,8 @@ else
   INDEX := $(DEMO)/own-index
 endif
 SOUNDSEARCH := $(BIN)/soundsearch
-QUERY := $(SOUNDSEARCH) query --index "$(INDEX)" --root "$(ASKED)" -k 3
-SIMILAR := $(SOUNDSEARCH) similar --index "$(INDEX)" --root "$(ASKED)" -k 3
+QUERY := $(SOUNDSEARCH) query --index "$(INDEX)" --in "$(ASKED)" -k 3
+SIMILAR := $(SOUNDSEARCH) similar --index "$(INDEX)" --in "$(ASKED)" -k 3
 
 .PHONY: demo test test-search lint docs lock starter clean
 

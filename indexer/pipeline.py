@@ -77,7 +77,7 @@ def run(
 def _apply_moves(store: Store, plan: Plan, report: Report, prune: bool) -> None:
     """All that needs no decoding, in one transaction."""
     gone = [recording.id for recording in plan.missing]
-    if plan.moved or plan.returned or gone or (prune and plan.missing_before):
+    if plan.moved or plan.returned or gone or plan.gone_roots or (prune and plan.missing_before):
         with store.transaction() as connection:
             for recording, file in (*plan.moved, *plan.returned):
                 store.move(connection, recording.id, file)
@@ -86,6 +86,8 @@ def _apply_moves(store: Store, plan: Plan, report: Report, prune: bool) -> None:
                 pruned = gone + [recording.id for recording in plan.missing_before]
                 store.forget(connection, pruned)
                 report.n_pruned = len(pruned)
+            dropped = store.drop_empty_roots(connection, plan.gone_roots)
+            report.dropped_roots = [root.path for root in dropped]
     report.n_moved = len(plan.moved) + len(plan.returned)
     report.n_removed = len(gone)
     report.n_unchanged = plan.n_unchanged

@@ -6,15 +6,19 @@ files are new, changed, moved, back again, unchanged or missing. Only `settle` w
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import stat
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from indexer.scan import Scan, hash_of, scan
 from soundsearch.errors import StoreError
+from soundsearch.files import absence, is_absent, kind_of
+from soundsearch.roots import place_of, way_out
 from soundsearch.store import FileFacts, Recording, Root, State, Store
 
 
@@ -22,7 +26,7 @@ from soundsearch.store import FileFacts, Recording, Root, State, Store
 class Target:
     """A part of a root to look through: all of it, a folder in it, or one file.
 
-    inside: relative to the root; "." is all of it.
+    inside: relative to the root; "." is all of it, and the only part of a root that is one file.
     """
 
     root: Root
@@ -44,6 +48,8 @@ class Plan:
 
     missing: vanished since the last run; missing_before: known to be gone already.
     unreadable: folders that could not be listed. absent: targets left alone, and why.
+    left_behind: roots that are gone and of which only a part was found elsewhere, and the way out.
+    gone_roots: roots that are dropped once nothing that was embedded is left of them.
     """
 
     roots: dict[int, Path]
@@ -57,6 +63,8 @@ class Plan:
     n_unchanged: int = 0
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
     absent: list[tuple[Path, str]] = field(default_factory=list)
+    left_behind: list[tuple[Path, str]] = field(default_factory=list)
+    gone_roots: list[Root] = field(default_factory=list)
 
     @property
     def to_read(self) -> list[tuple[FileFacts, Recording | None]]:
@@ -77,61 +85,76 @@ class Plan:
 def choose_targets(roots: Sequence[Root], paths: Sequence[Path]) -> list[Target]:
     """The parts of roots that these paths mean; nothing is looked through twice.
 
-    A path inside a known root is a part of it. Any other folder is a new root (its id below zero
-    until `settle` has stored it), which absorbs known roots inside it; a file stands in the root
-    of its folder. Raises StoreError for a path that is not there and was never indexed.
+    A path inside a known root is a part of it. Any other folder or file is a new root (its id below
+    zero until `settle` has stored it), which absorbs known roots inside it. Raises StoreError for a
+    path that is not there and was never indexed, and for what is neither a folder nor a file.
     """
-    standing = list(roots)
+    standing = {root.path: root for root in roots}
     places = []
     for path in paths:
-        place = _place_of(path)
+        place = place_of(path)
         places.append(place)
-        if any(place.is_relative_to(root.path) for root in standing):
+        if place in standing:
             continue
-        _check_there(path, place)
-        root = Root(-1 - len(places), place if place.is_dir() else place.parent)
-        standing = [old for old in standing if not old.path.is_relative_to(root.path)] + [root]
-    chosen: list[Target] = []
+        is_known = _root_around(place, standing) is not None
+        _check_kind(path, place, is_known)
+        if not is_known:
+            if place.is_dir():
+                standing = {p: r for p, r in standing.items() if not p.is_relative_to(place)}
+            standing[place] = Root(-1 - len(places), place)
+    chosen: dict[Path, list[Target]] = defaultdict(list)
     for place in places:
-        root = next(root for root in standing if place.is_relative_to(root.path))
+        root = _root_around(place, standing)
+        assert root is not None
         target = Target(root, str(place.relative_to(root.path)))
-        if not any(other.root == root and other.covers(target.inside) for other in chosen):
-            chosen = [o for o in chosen if not (o.root == root and target.covers(o.inside))]
-            chosen.append(target)
-    return chosen
+        parts = chosen[root.path]
+        if not any(other.covers(target.inside) for other in parts):
+            chosen[root.path] = [*(o for o in parts if not target.covers(o.inside)), target]
+    return list(itertools.chain(*chosen.values()))
 
 
-def _place_of(path: Path) -> Path:
-    """Where a path that somebody typed leads, absolute and without links."""
+def _root_around(place: Path, roots: Mapping[Path, Root]) -> Root | None:
+    """The root that a place is or lies in, if there is one."""
+    return next((roots[path] for path in (place, *place.parents) if path in roots), None)
+
+
+def _check_kind(path: Path, place: Path, is_known: bool) -> None:
+    """Refuse what is neither a folder nor a regular file, and what is not there.
+
+    is_known: it lies in a root, so that the plan says what it means that it is not there.
+    """
     try:
-        return path.expanduser().resolve()
-    except (OSError, RuntimeError) as error:  # links in a circle, a home that nobody has
-        raise StoreError(f"{path}: leads nowhere ({error}); give one that exists") from error
-
-
-def _check_there(path: Path, place: Path) -> None:
-    try:
-        place.stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreError(f"{path}: no such file or folder; give one that exists") from error
+        mode = place.stat().st_mode
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be opened ({error.strerror}); give one that you may read"
-        ) from error
+        if not is_known:
+            raise _no_place(path, error) from error
+        return
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        raise StoreError(f"{path}: {kind_of(mode)}; give a recording, or a folder of recordings")
+
+
+def _no_place(path: Path, error: OSError) -> StoreError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return StoreError(f"{path}: no such file or folder; give one that exists")
+    return StoreError(f"{path}: cannot be opened ({error.strerror}); give one that you may read")
 
 
 def settle(store: Store, targets: Sequence[Target]) -> list[Target]:
     """Store new roots, let them absorb those inside them. The caller holds the writer's lock."""
+    if all(target.root.id >= 0 for target in targets):
+        return list(targets)
     settled = []
-    for target in targets:
-        root = target.root
-        if root.id < 0:
-            with store.transaction() as connection:
+    with store.transaction() as connection:
+        standing = store.roots(connection)
+        for target in targets:
+            root = target.root
+            if root.id < 0:
                 root = store.add_root(connection, root.path)
-                for old in store.roots(connection):
-                    if old != root and old.path.is_relative_to(root.path):
-                        store.rehome(connection, old, root)
-        settled.append(Target(root, target.inside))
+                if os.path.isdir(root.path):  # nothing lies in a file
+                    for old in standing:
+                        if old.path != root.path and old.path.is_relative_to(root.path):
+                            store.absorb(connection, old, root, old.path.relative_to(root.path))
+            settled.append(Target(root, target.inside))
     return settled
 
 
@@ -140,30 +163,30 @@ def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[
 
     A target that is not there, or that has lost every file at once, removes nothing, nor does a folder
     that has nothing in it any more (an unmounted disk leaves one behind): these are listed under
-    `absent`. What was in such a folder and is found elsewhere was moved.
+    `absent`. What was in such a folder, or anywhere else where it is not now, and is found in a
+    target was moved, whatever root it was in.
     """
-    recordings = _all_recordings(store)
+    library = _Library.of(store)
     plan = Plan(
         roots={target.root.id: target.root.path for target in targets},
-        known_roots={recording.root_id: root for root, recording in recordings},
+        known_roots={root.id: root.path for root in library.roots},
     )
+    lost: list[tuple[Path, list[Recording], str, str]] = []
     doubted: dict[Path, list[Recording]] = defaultdict(list)
     for target in targets:
-        known = _known_in(target, recordings)
-        alive = [r for r in known.values() if r.state is State.INDEXED]
-        kept = _kept(len(alive))
+        known = library.known_in(target)
         is_there = os.path.lexists(target.path)
-        if not is_there and (
-            target.inside == "." or not known or not os.path.exists(target.root.path)
-        ):
-            plan.absent.append((target.path, f"not there; {kept}"))
+        if not is_there and not _was_removed(target, known):
+            lost.append((target.path, [*known.values()], "not there", _way_out_of(target)))
             continue
         found = scan(target.root.path, target.inside, exclude) if is_there else Scan()
         if not found.can_tell(""):
-            plan.absent.append((target.path, f"{found.unreadable[0][1]}; {kept}"))
+            plan.absent.append((target.path, f"{found.unreadable[0][1]}; {_kept(known.values())}"))
             continue
-        if not found.files and alive and target.inside == ".":
-            plan.absent.append((target.path, f"no audio in it any more; {kept}"))
+        is_indexed = any(r.state is State.INDEXED for r in known.values())
+        if is_there and not found.files and is_indexed and target.inside == ".":
+            why = "no audio in it any more"
+            lost.append((target.path, [*known.values()], why, _way_out_of(target)))
             continue
         plan.unreadable += [(target.root.path / folder, why) for folder, why in found.unreadable]
         for relative_path, (size, mtime_ns) in found.files.items():
@@ -189,70 +212,173 @@ def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[
                 plan.missing_before.append(before)
             else:
                 plan.missing.append(before)
-    missing = [r for _, r in recordings if r.state is State.MISSING]
-    moved = _find_moves(plan, [*plan.missing, *missing, *itertools.chain(*doubted.values())])
-    for folder, in_it in doubted.items():
-        n_kept = sum(recording.id not in moved for recording in in_it)
-        if n_kept:
-            way_out = "if they are gone, remove the folder"
-            plan.absent.append((folder, f"nothing in it any more; {_kept(n_kept)}; {way_out}"))
+    looked_for = (plan.missing, plan.missing_before, *doubted.values())
+    moved = _find_moves(plan, library, {r.id for r in itertools.chain(*looked_for)})
+    lost += [
+        (folder, in_it, "nothing in it any more", "if they are gone, remove the folder")
+        for folder, in_it in doubted.items()
+    ]
+    _tell_what_is_left(plan, library, lost, moved)
     return plan
 
 
-def _kept(n_recordings: int) -> str:
-    return f"recordings of it that are kept: {n_recordings}"
+def _was_removed(target: Target, known: Mapping[str, Recording]) -> bool:
+    """Whether a target that is not there was removed: what it lay in is there, with other things."""
+    if target.inside == ".":  # of roots, only a file that was named itself
+        return any(r.is_root for r in known.values()) and absence(target.path.parent) is None
+    return bool(known) and os.path.exists(target.root.path)
 
 
-def _all_recordings(store: Store | None) -> list[tuple[Path, Recording]]:
-    """Every recording known, with the path of its root."""
-    if store is None:
-        return []
-    with store.snapshot() as connection:
-        roots = {root.id: root.path for root in store.roots(connection)}
-        return [(roots[r.root_id], r) for r in store.recordings(connection)]
+def _way_out_of(target: Target) -> str:
+    is_root = target.inside == "." or absence(target.root.path) is not None
+    return way_out(target.root.path) if is_root else "give one that exists"
 
 
-def _known_in(target: Target, recordings: Iterable[tuple[Path, Recording]]) -> dict[str, Recording]:
-    """What is known in a target, by the path relative to its root."""
-    known = {}
-    for root, recording in recordings:
-        relative_path = recording.relative_path
-        if root != target.root.path:  # another root, perhaps one that is about to be absorbed
-            if not root.is_relative_to(target.root.path):
-                continue
-            relative_path = str(root.relative_to(target.root.path) / relative_path)
-        if target.covers(relative_path):
-            known[relative_path] = recording
-    return known
+def _tell_what_is_left(
+    plan: Plan,
+    library: _Library,
+    lost: Iterable[tuple[Path, Sequence[Recording], str, str]],
+    moved: set[int],
+) -> None:
+    """Say what of the lost places is not found elsewhere, and which roots have nothing left."""
+    places, told = set(), set()
+    for place, recordings, why, way in lost:
+        places.add(place)
+        kept = [r for r in recordings if r.id not in moved]
+        has_moved = len(kept) < len(recordings)
+        if _embedded(kept) or not (has_moved or _is_bare_root(place, library)):
+            plan.absent.append((place, f"{why}; {_kept(kept)}; {way}"))
+            told.add(place)
+    moved_from = {source.root_id for source, _ in plan.moved}
+    removed_files = {r.root_id for r in (*plan.missing, *plan.missing_before) if r.is_root}
+    for root in library.roots:
+        is_bare = root.path in places and _is_bare_root(root.path, library)
+        if not (root.id in moved_from | removed_files or is_bare):
+            continue
+        if not library.has_left(root.path):
+            continue
+        plan.gone_roots.append(root)
+        kept = [r for r in library.recordings[root.path] if r.id not in moved]
+        if root.id in moved_from and _embedded(kept) and root.path not in told:
+            why = absence(root.path) or f"now a link to {os.path.realpath(root.path)}"
+            plan.left_behind.append((root.path, f"{why}; {_kept(kept)}; {way_out(root.path)}"))
 
 
-def _find_moves(plan: Plan, gone: Iterable[Recording]) -> set[int]:
-    """New files with the size and content of one that is gone are that one, moved; ids of these."""
-    by_size: dict[int, list[Recording]] = defaultdict(list)
-    for recording in {r.id: r for r in gone}.values():
-        if recording.content_hash is not None:
-            by_size[recording.size_bytes].append(recording)
-    still_there = {before.id for before, _ in (*plan.changed, *plan.returned)}
-    new = []
-    for file in plan.new:
-        source = None
-        same_size = by_size.get(file.size_bytes, ())
-        if same_size:
-            try:
-                content_hash = hash_of(plan.path_of(file))
-            except OSError:
-                content_hash = b""
-            for recording in same_size:
-                if recording.content_hash == content_hash and recording.id not in still_there:
-                    source = recording
-                    break
-        if source is None:
-            new.append(file)
-        else:
-            by_size[file.size_bytes].remove(source)
-            plan.moved.append((source, file))
-    plan.new = new
-    moved = {source.id for source, _ in plan.moved}
+def _is_bare_root(place: Path, library: _Library) -> bool:
+    """Whether a place is a root that is not there and of which nothing is known."""
+    return place in library.recordings and not library.recordings[place] and is_absent(place)
+
+
+def _embedded(recordings: Iterable[Recording]) -> int:
+    """How many of these have embeddings."""
+    return sum(recording.state is not State.FAILED for recording in recordings)
+
+
+def _kept(recordings: Iterable[Recording]) -> str:
+    return f"recordings of it that are kept: {_embedded(recordings)}"
+
+
+@dataclass(frozen=True)
+class _Library:
+    """What the database knows: all roots, and their recordings by the path of the root."""
+
+    roots: list[Root]
+    recordings: dict[Path, list[Recording]]
+    _left: dict[Path, bool | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, store: Store | None) -> _Library:
+        """All of it, in one consistent state; nothing without a database."""
+        if store is None:
+            return cls([], {})
+        with store.snapshot() as connection:
+            roots = store.roots(connection)
+            of_root: dict[int, list[Recording]] = {root.id: [] for root in roots}
+            for recording in store.recordings(connection):
+                of_root[recording.root_id].append(recording)
+        return cls(roots, {root.path: of_root[root.id] for root in roots})
+
+    def known_in(self, target: Target) -> dict[str, Recording]:
+        """What is known in a target, by the path relative to its root."""
+        whole = target.root.path
+        if whole in self.recordings:
+            found = ((r.relative_path, r) for r in self.recordings[whole])
+        else:  # a new root, which will absorb those inside it
+            found = (
+                (str(root.relative_to(whole) / r.relative_path), r)
+                for root, recordings in self.recordings.items()
+                if root.is_relative_to(whole)
+                for r in recordings
+            )
+        return {path: recording for path, recording in found if target.covers(path)}
+
+    def has_left(self, root: Path) -> bool | None:
+        """Whether a root is gone: not there, empty, or now a link to somewhere else.
+
+        None where that cannot be seen, on a disk that fails, say.
+        """
+        if root not in self._left:
+            why = absence(root)
+            if why in ("not there", "empty"):
+                self._left[root] = True
+            else:
+                self._left[root] = None if why else os.path.realpath(root) != str(root)
+        return self._left[root]
+
+    def is_elsewhere(self, root: Path, recording: Recording) -> bool:
+        """Whether a recording is surely not where it was; a root that is gone is asked only once."""
+        has_left = self.has_left(root)
+        return has_left or (has_left is False and is_absent(root / recording.relative_path))
+
+
+def _find_moves(plan: Plan, library: _Library, gone: set[int]) -> set[int]:
+    """New files with the size and content of one that is gone are that one, moved; ids of these.
+
+    gone: ids of recordings that are not where they were; of all others the file system is asked.
+    One at the same place in another root is taken before any other.
+    """
+    sizes = {file.size_bytes for file in plan.new}
+    sources: dict[tuple[int, bytes], dict[int, Recording]] = defaultdict(dict)
+    for root, recordings in library.recordings.items():
+        for recording in recordings:
+            if (
+                recording.size_bytes in sizes
+                and recording.content_hash is not None
+                and recording.state is not State.FAILED
+                and (recording.id in gone or library.is_elsewhere(root, recording))
+            ):
+                content = (recording.size_bytes, recording.content_hash)
+                sources[content][recording.id] = recording
+    contents = _contents(plan, {size for size, _ in sources})
+    at_place = {
+        (content, recording.relative_path): recording.id
+        for content, found in sources.items()
+        for recording in found.values()
+    }
+    taken: dict[FileFacts, Recording] = {}
+    for file, content in contents.items():
+        source = sources[content].pop(at_place.get((content, file.relative_path), -1), None)
+        if source is not None:
+            taken[file] = source
+    for found in sources.values():
+        for recording_id in reversed(list(found)):  # so that `popitem` gives the first one
+            found[recording_id] = found.pop(recording_id)
+    for file, content in contents.items():
+        if file not in taken and sources[content]:
+            taken[file] = sources[content].popitem()[1]
+    plan.moved = [(taken[file], file) for file in plan.new if file in taken]
+    plan.new = [file for file in plan.new if file not in taken]
+    moved = {source.id for source in taken.values()}
     plan.missing = [r for r in plan.missing if r.id not in moved]
     plan.missing_before = [r for r in plan.missing_before if r.id not in moved]
     return moved
+
+
+def _contents(plan: Plan, sizes: set[int]) -> dict[FileFacts, tuple[int, bytes]]:
+    """Size and content hash of the new files that have one of these sizes and can be read."""
+    found = {}
+    for file in plan.new:
+        if file.size_bytes in sizes:
+            with contextlib.suppress(OSError):
+                found[file] = (file.size_bytes, hash_of(plan.path_of(file)))
+    return found

@@ -13,7 +13,8 @@ class Report:
 
     n_removed: files that have vanished since the last run (marked, their embeddings kept).
     n_pruned: recordings deleted on demand. audio_s: seconds of sound embedded. stage_s: seconds
-    spent decoding (with resampling), on features, embedding and storing.
+    spent decoding (with resampling), on features, embedding and storing. dropped_roots: those that
+    are gone and have no recordings left, because they were all found elsewhere or deleted.
     """
 
     n_new: int = 0
@@ -27,6 +28,7 @@ class Report:
     audio_s: float = 0.0
     elapsed_s: float = 0.0
     interrupted: bool = False
+    dropped_roots: list[Path] = field(default_factory=list)
     failures: list[tuple[Path, str]] = field(default_factory=list)
     stage_s: dict[str, float] = field(
         default_factory=lambda: {"decode": 0.0, "features": 0.0, "embed": 0.0, "store": 0.0}

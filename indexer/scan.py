@@ -16,6 +16,8 @@ from pathlib import Path
 
 import xxhash
 
+from soundsearch.files import kind_of, open_regular
+
 #: Endings of files that may hold sound; what is in them decides, not the ending.
 AUDIO_SUFFIXES = frozenset(
     [
@@ -100,6 +102,9 @@ def scan(root: Path, inside: str = ".", exclude: Sequence[str] = ()) -> Scan:
         facts = os.stat(place)
         found.files[inside] = (facts.st_size, facts.st_mtime_ns)
         return found
+    if odd := _what_is_no_folder(place):
+        found.unreadable.append((inside, odd))
+        return found
     seen: set[tuple[int, int]] = set()
     for folder in _folders(root, place, exclude, seen, found):
         for entry in folder:
@@ -117,6 +122,15 @@ def scan(root: Path, inside: str = ".", exclude: Sequence[str] = ()) -> Scan:
             except OSError:
                 found.files[relative] = (0, 0)  # decoding it will tell why
     return found
+
+
+def _what_is_no_folder(place: Path) -> str | None:
+    """What a place is that is neither a file nor a folder, in words; None where it is one."""
+    try:
+        mode = os.stat(place).st_mode
+    except OSError:
+        return None  # listing it will tell why
+    return None if stat.S_ISDIR(mode) else f"{kind_of(mode)}, neither a recording nor a folder"
 
 
 def _folders(
@@ -177,16 +191,7 @@ def _excluded(name: str, relative: str, exclude: Sequence[str]) -> bool:
 def hash_of(path: Path) -> bytes:
     """Content hash of a file, 16 bytes (XXH3-128). Raises OSError, also for what is not a file."""
     digest = xxhash.xxh3_128()
-    with open(path, "rb", opener=_open_file) as file:
+    with open_regular(path) as file:
         while block := file.read(HASH_BLOCK_BYTES):
             digest.update(block)
     return digest.digest()
-
-
-def _open_file(path: str, flags: int) -> int:
-    """Open a file, and nothing that may keep us waiting for ever, such as a pipe."""
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", path)
-    return descriptor

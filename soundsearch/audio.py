@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from soundsearch.decoders import FFmpegDecoder, GaveUpError, Pick, SndfileDecoder
 from soundsearch.errors import AudioError, Cause
+from soundsearch.files import NotRegularFileError, open_regular
 from soundsearch.headers import SNDFILE_MAGIC, lacks_its_end
 
 Array = NDArray[np.float32]
@@ -231,9 +232,9 @@ class AudioFile:
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open for reading, by any name the file system allows; unbuffered, as libsndfile reads too."""
+    """Open a regular file by any name there may be; unbuffered, as libsndfile reads too."""
     try:
-        return open(path, "rb", buffering=0)
+        return open_regular(path, buffering=0)
     except OSError as error:
         raise unreadable(error) from error
 
@@ -244,6 +245,8 @@ def unreadable(error: OSError) -> AudioError:
         return AudioError(Cause.VANISHED, "the file is not there any more")
     if isinstance(error, PermissionError):
         return AudioError(Cause.NOT_PERMITTED, "permission to read it is denied")
+    if isinstance(error, NotRegularFileError):
+        return AudioError(Cause.UNREADABLE, f"it is {error.strerror}")
     return AudioError(Cause.UNREADABLE, f"it cannot be read ({error.strerror})")
 
 

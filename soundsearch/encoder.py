@@ -67,12 +67,12 @@ class Encoder:
         return compute_features_of(placed, sample_rate, self.bundle.features)
 
     def embed_file(
-        self, path: Path, *, whole: bool = False
+        self, path: Path, *, whole: bool = False, name: str | None = None
     ) -> tuple[list[tuple[float, float]], Array]:
         """All windows of a recording that are not silent: their (start_s, end_s) and embeddings.
 
         whole: refuse a file that can only be decoded in part, where a number depends on it; else
-        a warning is logged.
+        a warning is logged. name: what the warning calls the file, where that is not its path.
         Returns n spans and (n, dim) float32 with n >= 1. Raises AudioError.
         """
         spans: list[tuple[float, float]] = []
@@ -83,7 +83,7 @@ class Encoder:
             while batch := list(itertools.islice(heard, BATCH_SIZE)):
                 spans += [(w.start_s, w.end_s) for w in batch]
                 embeddings.append(self.embed_features(self.features_of(batch, rate)))
-            _tell_damage(file, path, whole)
+            _tell_damage(file, name or str(path), whole)
         if not spans:
             raise AudioError(Cause.SILENT, WHOLLY_SILENT)
         return spans, np.concatenate(embeddings)
@@ -101,7 +101,7 @@ class Encoder:
             return embeddings.ravel()
         with AudioFile(path) as file:
             channels, rate = file.all_channels(), file.sample_rate
-            _tell_damage(file, path, whole)
+            _tell_damage(file, str(path), whole)
         if is_silent(channels):
             raise AudioError(Cause.SILENT, WHOLLY_SILENT)
         waveform = cut_clip(channels, rate, audio)
@@ -198,9 +198,9 @@ def _providers(device: Device) -> list[str]:
     return [cuda, cpu] if has_cuda and device != "cpu" else [cpu]
 
 
-def _tell_damage(file: AudioFile, path: Path, whole: bool) -> None:
+def _tell_damage(file: AudioFile, name: str, whole: bool) -> None:
     """Once all was read: a file that was read in part is refused, or a warning is logged."""
     if file.damage and whole:
         raise AudioError(Cause.DAMAGED, file.damage)
     if file.damage:
-        log.warning("partly read %s: %s", path, file.damage)
+        log.warning("partly read %s: %s", name, file.damage)

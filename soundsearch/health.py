@@ -22,10 +22,10 @@ from soundsearch.bundle import EncoderBundle
 from soundsearch.cache import discard, refresh, vectors_at
 from soundsearch.errors import BundleError, SoundsearchError, StoreError
 from soundsearch.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
+from soundsearch.roots import RootFacts, facts_of_roots, way_out
 from soundsearch.store import (
     RESTORE,
     PinnedEncoder,
-    Root,
     State,
     Store,
     recordings_table,
@@ -43,7 +43,7 @@ class Status:
 
     folder: Path
     encoder: PinnedEncoder
-    roots: list[tuple[Root, int, bool]]  # root, its recordings, whether it is there now
+    roots: list[RootFacts]
     n_indexed: int
     n_failed: int
     n_missing: int
@@ -57,7 +57,8 @@ class Status:
 class Problem:
     """Something `verify` found.
 
-    kind: where. recording_id: the recording it is about, if it is about one.
+    kind: where; "files" also of a root that is not there. recording_id: the recording it is about,
+    if it is about one.
     """
 
     kind: Literal["database", "rows", "vectors", "encoder", "files"]
@@ -66,7 +67,7 @@ class Problem:
 
     @property
     def is_drift(self) -> bool:
-        """A file that changed since it was indexed: no fault of the index, the next run sees to it."""
+        """A file that changed since it was indexed, or a root that is gone: no fault of the index."""
         return self.kind == "files"
 
 
@@ -75,7 +76,6 @@ def status(store: Store) -> Status:
     columns = recordings_table.c
     with store.snapshot() as connection:
         states = _counts(connection, columns.state, sa.true())
-        per_root = _counts(connection, columns.root_id, columns.state == State.INDEXED)
         causes = _counts(
             connection,
             columns.cause,
@@ -96,9 +96,7 @@ def status(store: Store) -> Status:
         return Status(
             folder=store.folder,
             encoder=store.encoder(connection),
-            roots=[
-                (r, per_root.get(r.id, 0), os.path.isdir(r.path)) for r in store.roots(connection)
-            ],
+            roots=facts_of_roots(store, connection),
             n_indexed=states.get(State.INDEXED, 0),
             n_failed=states.get(State.FAILED, 0),
             n_missing=states.get(State.MISSING, 0),
@@ -209,17 +207,23 @@ def _database_problems(store: Store) -> list[Problem]:
 def _row_problems(store: Store, connection: Connection) -> Iterator[Problem]:
     dim = store.encoder(connection).dim
     columns = recordings_table.c
+    roots = {root.id: root.path for root in store.roots(connection)}
+
+    def name_of(root_id: int, relative_path: str) -> str:
+        """A file that was named itself is its root."""
+        return str(roots[root_id]) if relative_path == "." else relative_path
+
     without = connection.execute(
-        sa.select(columns.id, columns.relative_path).where(
+        sa.select(columns.id, columns.root_id, columns.relative_path).where(
             columns.state != State.FAILED,
             ~sa.exists().where(windows_table.c.recording_id == columns.id),
         )
     )
     for row in without:
-        yield Problem("rows", f"{row.relative_path}: has no windows", row.id)
+        yield Problem("rows", f"{name_of(row.root_id, row.relative_path)}: has no windows", row.id)
     text_twin = recordings_table.alias()
     twins = connection.execute(
-        sa.select(columns.id, columns.relative_path).where(
+        sa.select(columns.id, columns.root_id, columns.relative_path).where(
             sa.func.typeof(columns.relative_path) == "blob",
             sa.exists().where(
                 text_twin.c.root_id == columns.root_id,
@@ -228,14 +232,15 @@ def _row_problems(store: Store, connection: Connection) -> Iterator[Problem]:
         )
     )
     for row in twins:  # what a file once became when it was indexed in two locales
-        yield Problem("rows", f"{row.relative_path}: known twice", row.id)
+        name = name_of(row.root_id, row.relative_path)
+        yield Problem("rows", f"{name}: known twice", row.id)
     windows = connection.execute(
-        sa.select(windows_table, columns.relative_path, columns.duration_s)
+        sa.select(windows_table, columns.root_id, columns.relative_path, columns.duration_s)
         .join(recordings_table, columns.id == windows_table.c.recording_id)
         .execution_options(yield_per=BATCH_ROWS)
     )
     for row in windows:
-        name = f"{row.relative_path}, window {row.id}"
+        name = f"{name_of(row.root_id, row.relative_path)}, window {row.id}"
         if len(row.embedding) != 4 * dim:
             text = f"{name}: {len(row.embedding)} bytes of embedding, expected {4 * dim}"
             yield Problem("rows", text, row.recording_id)
@@ -272,15 +277,20 @@ def _vector_problems(store: Store) -> Iterator[Problem]:
 
 
 def _file_problems(store: Store, connection: Connection) -> Iterator[Problem]:
+    facts = facts_of_roots(store, connection)
+    for root in facts:
+        if root.is_lost:
+            n_kept = root.n_indexed + root.n_missing
+            kept = f"recordings of it that are kept: {n_kept}"
+            text = f"{root.path}: {root.absence} now; {kept}; {way_out(root.path)}"
+            yield Problem("files", text)
+    lost = {root.path for root in facts if root.is_lost}
     roots = {root.id: root.path for root in store.roots(connection)}
-    for root in sorted(roots.values()):
-        if not os.path.isdir(root):
-            yield Problem("files", f"{root}: not there now (its recordings are kept)")
     for recording in store.recordings(connection):
-        root = roots[recording.root_id]
-        if recording.state is not State.INDEXED or not os.path.isdir(root):
+        folder = roots[recording.root_id]
+        if recording.state is not State.INDEXED or folder in lost:
             continue
-        path = root / recording.relative_path
+        path = folder / recording.relative_path
         try:
             stat = os.stat(path)
         except OSError as error:

@@ -52,9 +52,17 @@ def length(seconds: float) -> str:
 
 
 def hit_lines(hits: Sequence[Hit]) -> list[str]:
-    """One line per hit: rank, score, where to listen, path."""
+    """One line per hit: rank, score, where to listen, path; and that the file is not there now."""
     return _columns(
-        [(h.rank, h.score, f"{clock(h.start_s)}-{clock(h.end_s)}", near(h.path)) for h in hits]
+        [
+            (
+                h.rank,
+                h.score,
+                f"{clock(h.start_s)}-{clock(h.end_s)}",
+                near(h.path) + ("" if h.is_present else " (not there now)"),
+            )
+            for h in hits
+        ]
     )
 
 

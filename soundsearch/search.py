@@ -6,20 +6,24 @@ and share the rest. Windows are searched, recordings are answered: each with its
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.cache import load_vectors
 from soundsearch.encoder import Device, Encoder
-from soundsearch.errors import AudioError, Cause, QueryError
+from soundsearch.errors import AudioError, Cause, QueryError, StoreError
+from soundsearch.files import StreamTooLongError, spooled
 from soundsearch.pinned import pinned_bundle
 from soundsearch.relevance import Calibration, Kind
+from soundsearch.roots import named_roots, place_of
 from soundsearch.store import State, Store
 from soundsearch.vectors import VectorIndex
 
@@ -58,10 +62,14 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class Hit(Fit):
-    """One recording found, with the window that fits best. path: absolute."""
+    """One recording found, with the window that fits best.
+
+    path: absolute. is_present: whether the file is there now; its disk may not be.
+    """
 
     path: Path
     duration_s: float
+    is_present: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,16 +110,18 @@ class Index:
         self,
         *,
         text: str | None = None,
-        audio: str | Path | None = None,
+        audio: str | Path | BinaryIO | None = None,
         top_k: int = 10,
         min_score: float | None = None,
-        below: str | Path | None = None,
+        within: str | Path | Sequence[str | Path] | None = None,
     ) -> list[Hit]:
         """The recordings that fit a text or sound like a recording, best first.
 
         text: what to hear, in plain words. audio: a file, indexed or not; it is not among its own
-        hits. Exactly one of the two. top_k: at most so many hits, 1 or more. min_score: leave out
-        hits whose `score` is lower. below: only recordings in this folder.
+        hits. It may also be an open stream, which is copied to a temporary file. Exactly one of
+        the two. top_k: at most so many hits, 1 or more. min_score: leave out
+        hits whose `score` is lower. within: only recordings in this folder, or in one of these; a
+        single recording may be named too.
         Ties stand in the order in which the recordings were indexed.
         A recording of which only a part could be read is a question all the same; a warning is
         logged. Raises QueryError for a query that cannot be asked, AudioError for unusable audio.
@@ -124,20 +134,51 @@ class Index:
             itself = None
             kind: Kind = "audio"
             if audio is not None:
-                itself, query = self._embed_audio(connection, Path(audio))
+                itself, query = self._embed_audio(connection, audio)
             else:
                 assert text is not None
                 kind, query = "text", self._embed_text(text)
             among = None
-            if below is not None:
-                among = self.store.window_ids(connection, Path(below).resolve())
+            if within is not None:
+                named = [within] if isinstance(within, str | Path) else within
+                among = self.store.window_ids(connection, self._folders(connection, named))
             return self._hits(connection, kind, query, top_k, min_score, among, itself)
 
     def describe(
-        self, audio: str | Path, texts: Sequence[str], *, top_k: int = 10, as_labels: bool = False
+        self,
+        audio: str | Path | BinaryIO,
+        texts: Sequence[str],
+        *,
+        top_k: int = 10,
+        as_labels: bool = False,
     ) -> list[Label]:
         """The texts that fit a recording best; see the function `describe`."""
-        return describe(self.encoder, Path(audio), texts, top_k=top_k, as_labels=as_labels)
+        return describe(self.encoder, audio, texts, top_k=top_k, as_labels=as_labels)
+
+    def _folders(self, connection: Connection, named: Sequence[str | Path]) -> list[Path]:
+        """Absolute paths of folders to search in. Raises QueryError for one that is not indexed."""
+        if not named:
+            raise QueryError("within names no folder; name one, or give None for all")
+        return [self._folder(connection, folder) for folder in named]
+
+    def _folder(self, connection: Connection, named: str | Path) -> Path:
+        try:
+            places = (place_of(Path(named)), Path(os.path.abspath(named)))  # a link may be gone
+        except StoreError as error:
+            raise QueryError(str(error)) from error
+        roots = [root.path for root in self.store.roots(connection)]
+        if str(named):  # else it would be the current folder
+            for place in places:
+                if any(root.is_relative_to(place) for root in roots) or self.store.knows_of(
+                    connection, place
+                ):
+                    return place
+            if any(places[0].is_relative_to(root) for root in roots) and os.path.exists(places[0]):
+                return places[0]  # nothing in it is indexed
+        raise QueryError(
+            f"{str(named)!r}: nothing in it is indexed; {named_roots(roots)}; "
+            "give one of them, or a folder in one"
+        )
 
     def _embed_text(self, text: str) -> Array:
         if not text.strip():
@@ -145,10 +186,21 @@ class Index:
         query: Array = self.encoder.embed_text([text])[0]
         return query
 
-    def _embed_audio(self, connection: Connection, audio: Path) -> tuple[int | None, Array]:
+    def _embed_audio(
+        self, connection: Connection, audio: str | Path | BinaryIO
+    ) -> tuple[int | None, Array]:
         """The recording's id if it is indexed, and its query: the mean of its windows, made unit."""
-        itself = self.store.recording_at(connection, audio.resolve())
-        if itself is not None and itself.state is State.INDEXED and not _has_changed(audio, itself):
+        itself = None
+        if isinstance(audio, str | Path):
+            audio = Path(audio)
+            # Not `resolve`, which raises for links in a circle: opening the file will tell of them.
+            itself = self.store.recording_at(connection, Path(os.path.realpath(audio)))
+        if (
+            itself is not None
+            and isinstance(audio, Path)
+            and itself.state is State.INDEXED
+            and not _has_changed(audio, itself)
+        ):
             embeddings = self.store.embeddings_of(connection, itself.id, self.pinned.dim)
         else:
             _, embeddings = embed_query_file(self.encoder, audio)
@@ -192,6 +244,7 @@ class Index:
                 break
             n_windows *= 4
         scores = self._scores(kind, query, np.array([cosine for cosine, _ in ranked]))
+        present = _present([(row.root, row.relative_path) for _, row in ranked])
         return [
             Hit(
                 rank=rank,
@@ -201,8 +254,11 @@ class Index:
                 cosine=cosine,
                 relevance=None if self.calibration is None else float(score),
                 duration_s=row.duration_s,
+                is_present=is_present,
             )
-            for rank, ((cosine, row), score) in enumerate(zip(ranked, scores, strict=True), start=1)
+            for rank, ((cosine, row), score, is_present) in enumerate(
+                zip(ranked, scores, present, strict=True), start=1
+            )
             if min_score is None or score >= min_score
         ]
 
@@ -227,7 +283,7 @@ class Index:
 
 def describe(
     encoder: Encoder,
-    audio: Path,
+    audio: str | Path | BinaryIO,
     texts: Sequence[str],
     *,
     top_k: int = 10,
@@ -267,13 +323,56 @@ def describe(
     ]
 
 
-def embed_query_file(encoder: Encoder, audio: Path) -> tuple[list[tuple[float, float]], Array]:
+def embed_query_file(
+    encoder: Encoder, audio: str | Path | BinaryIO
+) -> tuple[list[tuple[float, float]], Array]:
     """Windows of a recording handed in as a question; an AudioError names the file."""
+    name = str(audio) if isinstance(audio, str | Path) else _name_of(audio)
     try:
-        return encoder.embed_file(audio)
+        with _at_a_path(audio) as path:
+            return encoder.embed_file(path, name=name)
     except AudioError as error:
         reason = "no such file" if error.cause is Cause.VANISHED else error.reason
-        raise AudioError(error.cause, f"{audio}: {reason}") from error
+        raise AudioError(error.cause, f"{name}: {reason}") from error
+
+
+def _name_of(stream: BinaryIO) -> str:
+    name = getattr(stream, "name", None)
+    return name if isinstance(name, str) else "the stream"
+
+
+@contextlib.contextmanager
+def _at_a_path(audio: str | Path | BinaryIO) -> Iterator[Path]:
+    """A path at which a recording lies for as long as the block lasts. Raises AudioError."""
+    if isinstance(audio, str | Path):
+        yield Path(audio)
+        return
+    with contextlib.ExitStack() as until_read:
+        try:
+            path = until_read.enter_context(spooled(audio))
+        except StreamTooLongError as error:
+            reason = f"it holds {error.strerror}; save it to a file and name that"
+            raise AudioError(Cause.UNREADABLE, reason) from error
+        except OSError as error:
+            reason = f"it cannot be copied to a temporary file ({error.strerror or error})"
+            raise AudioError(Cause.UNREADABLE, reason) from error
+        yield path
+
+
+def _present(files: Sequence[tuple[str, str]]) -> list[bool]:
+    """Whether files (root, relative path) are there; a root that is not is asked only once."""
+    roots = {root: _is_there(root) for root in {root for root, _ in files}}
+    return [roots[root] and _is_there(Path(root, relative_path)) for root, relative_path in files]
+
+
+def _is_there(path: str | Path) -> bool:
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True  # for those who may look
+    except OSError:
+        return False
+    return True
 
 
 def _has_changed(path: Path, known: Any) -> bool:

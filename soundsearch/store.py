@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import secrets
 import shutil
@@ -172,6 +173,10 @@ def _create_schema(connection: Connection) -> None:
 MIGRATIONS: list[Callable[[Connection], None]] = [_create_schema]
 
 
+#: Which of two recordings of one path says more.
+_WORTH = {State.INDEXED: 2, State.MISSING: 1, State.FAILED: 0}
+
+
 @dataclass(frozen=True)
 class PinnedEncoder:
     """The one encoder whose embeddings an index holds."""
@@ -192,7 +197,7 @@ class PinnedEncoder:
 
 @dataclass(frozen=True)
 class Root:
-    """A folder that was indexed; path is absolute."""
+    """A folder that was indexed, or a file that was named itself; path is absolute."""
 
     id: int
     path: Path
@@ -209,6 +214,11 @@ class Recording:
     mtime_ns: int
     content_hash: bytes | None
     state: State
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it is a root of its own: a file that was named itself."""
+        return self.relative_path == "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,21 +415,60 @@ class Store:
             return Root(_new_id(added), path)
         return Root(row.id, path)
 
-    def rehome(self, connection: Connection, old: Root, new: Root) -> None:
-        """Let a root absorb another one that lies inside it; recordings keep their embeddings."""
-        prefix = old.path.relative_to(new.path)
-        rows = connection.execute(
-            sa.select(recordings_table.c.id, recordings_table.c.relative_path).where(
-                recordings_table.c.root_id == old.id
-            )
-        ).all()
-        for row in rows:
+    def relocate(self, connection: Connection, root: Root, path: Path) -> Root:
+        """Put a root under a new path; where it then overlaps others, they become one root.
+
+        Recordings keep their embeddings. Returns the root they are in now.
+        """
+        others = [other for other in self.roots(connection) if other.id != root.id]
+        for around in others:
+            if path.is_relative_to(around.path):
+                self.absorb(connection, root, around, path.relative_to(around.path))
+                return around
+        connection.execute(
+            roots_table.update().where(roots_table.c.id == root.id).values(path=str(path))
+        )
+        moved = Root(root.id, path)
+        for inner in others:
+            if inner.path.is_relative_to(path):
+                self.absorb(connection, inner, moved, inner.path.relative_to(path))
+        return moved
+
+    def absorb(self, connection: Connection, old: Root, new: Root, inside: Path) -> None:
+        """Let a root take over another one, whose files lie in its folder `inside` (relative).
+
+        Recordings keep their embeddings. Of two recordings of one path, one stays: the one that is
+        indexed, else the one that is missing, else the one of the new root.
+        """
+        there = {r.relative_path: r for r in self.recordings(connection, new.id)}
+        for recording in list(self.recordings(connection, old.id)):
+            relative_path = str(inside / recording.relative_path)
+            rival = there.get(relative_path)
+            if rival is not None:
+                is_better = _WORTH[recording.state] > _WORTH[rival.state]
+                self.forget(connection, [(rival if is_better else recording).id])
+                if not is_better:
+                    continue
             connection.execute(
                 recordings_table.update()
-                .where(recordings_table.c.id == row.id)
-                .values(root_id=new.id, relative_path=str(prefix / row.relative_path))
+                .where(recordings_table.c.id == recording.id)
+                .values(root_id=new.id, relative_path=relative_path)
             )
+            there[relative_path] = recording
         connection.execute(roots_table.delete().where(roots_table.c.id == old.id))
+
+    def drop_empty_roots(self, connection: Connection, roots: Iterable[Root]) -> list[Root]:
+        """Delete those of these roots of which no recording with embeddings is known; returns them."""
+        columns = recordings_table.c
+        dropped = []
+        for root in roots:
+            of_root = columns.root_id == root.id
+            embedded = sa.select(columns.id).where(of_root, columns.state != State.FAILED).limit(1)
+            if connection.execute(embedded).first() is None:
+                connection.execute(recordings_table.delete().where(of_root))
+                connection.execute(roots_table.delete().where(roots_table.c.id == root.id))
+                dropped.append(root)
+        return dropped
 
     def put(self, connection: Connection, recording: Indexed) -> int:
         """Store a recording and its windows, in place of what was known of that path. Returns its id."""
@@ -583,25 +632,42 @@ class Store:
                     return found
         return None
 
-    def window_ids(self, connection: Connection, below: Path | None = None) -> Ids:
-        """Ids of all windows a search may show, ascending; `below`: only of files in that folder."""
+    def window_ids(self, connection: Connection, within: Iterable[Path] | None = None) -> Ids:
+        """Ids of all windows a search may show, ascending; within: only of files in these folders.
+
+        within: absolute paths, of files too.
+        """
+        if within is not None:
+            per_folder = [self._window_ids(connection, folder) for folder in within]
+            return np.unique(np.concatenate([np.empty(0, np.int64), *per_folder]))
+        return self._window_ids(connection)
+
+    def _window_ids(self, connection: Connection, folder: Path | None = None) -> Ids:
         query = (
             sa.select(windows_table.c.id)
             .join(recordings_table, recordings_table.c.id == windows_table.c.recording_id)
             .where(recordings_table.c.state == State.INDEXED)
             .order_by(windows_table.c.id)
         )
-        if below is not None:
-            query = query.where(self._lies_below(connection, below))
+        if folder is not None:
+            query = query.where(self._lies_in(connection, folder))
         return np.array(connection.execute(query).scalars().all(), np.int64)
 
-    def _lies_below(self, connection: Connection, folder: Path) -> sa.ColumnElement[bool]:
-        choices: list[sa.ColumnElement[bool]] = []
-        for root in self.roots(connection):
+    def knows_of(self, connection: Connection, folder: Path) -> bool:
+        """Whether anything was ever indexed at this absolute path or in the folder that it names."""
+        query = sa.select(recordings_table.c.id).where(self._lies_in(connection, folder)).limit(1)
+        return connection.execute(query).first() is not None
+
+    def _lies_in(self, connection: Connection, folder: Path) -> sa.ColumnElement[bool]:
+        roots = self.roots(connection)
+        whole = [root.id for root in roots if root.path.is_relative_to(folder)]
+        of_whole = sa.func.json_each(json.dumps(whole)).table_valued("value")  # there may be many
+        choices: list[sa.ColumnElement[bool]] = [
+            recordings_table.c.root_id.in_(sa.select(of_whole.c.value))
+        ]
+        for root in roots:
             here = recordings_table.c.root_id == root.id
-            if root.path.is_relative_to(folder):
-                choices.append(here)
-            elif folder.is_relative_to(root.path):
+            if folder != root.path and folder.is_relative_to(root.path):
                 relative_path = str(folder.relative_to(root.path))
                 choices.append(here & _is_path(recordings_table.c.relative_path, relative_path))
                 # '0' follows '/': all that lies between them starts with "inside/".
@@ -613,7 +679,7 @@ class Store:
                 ):
                     raw = sa.type_coerce(recordings_table.c.relative_path, sa.types.NullType)
                     choices.append(here & (raw >= sa.literal(low)) & (raw < sa.literal(high)))
-        return sa.or_(sa.false(), *choices)
+        return sa.or_(*choices)
 
     def embeddings(self, connection: Connection, window_ids: Ids, dim: int) -> Array:
         """(n, dim) float32 in the order of window_ids. Raises StoreError if one is missing or odd."""

@@ -161,7 +161,7 @@ def meddle(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Path], obj
             lambda path: path.write_text("gone to pieces" * 9),
             "neither libsndfile nor FFmpeg knows this format",
         ),
-        (lambda path: (path.unlink(), path.mkdir()), "it cannot be read (Is a directory)"),
+        (lambda path: (path.unlink(), path.mkdir()), "it is a folder, not a regular file"),
     ],
     ids=["vanishes", "emptied", "overwritten", "a folder now"],
 )

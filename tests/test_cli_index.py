@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from soundsearch.bundle import EncoderBundle
+from soundsearch.roots import way_out
 from soundsearch.store import Store
 from tests.conftest import Run
 from tests.index_contents import rows_of, searchable
@@ -134,6 +135,8 @@ def test_the_json_of_a_run(soundsearch: Run, library: Path) -> None:
             }
         ],
         "absent": [],
+        "left_behind": [],
+        "dropped_roots": [],
     }
     assert result.stderr.count("\n") == 1  # the line on bad.wav; no summary
 
@@ -143,9 +146,8 @@ def test_the_json_of_a_run_with_a_lost_folder(soundsearch: Run, library: Path) -
     library.rename(library.with_name("away"))
     result = soundsearch("index", "--json", code=1)
     facts = json.loads(result.stdout)
-    assert facts["absent"] == [
-        {"path": str(library), "reason": "not there; recordings of it that are kept: 2"}
-    ]
+    reason = f"not there; recordings of it that are kept: 2; {way_out(library)}"
+    assert facts["absent"] == [{"path": str(library), "reason": reason}]
     assert facts["removed"] == 0
 
 
@@ -309,7 +311,8 @@ def test_a_lost_folder_is_an_error_but_the_others_are_indexed(
     library.rename(library.with_name("away"))
     write(tmp_path / "second" / "b.wav", tone(750))
     result = soundsearch("index", code=1)
-    assert f"error: {library}: not there; recordings of it that are kept: 2\n" in result.stderr
+    assert f"error: {library}: not there; recordings of it that are kept: 2; " in result.stderr
+    assert f"soundsearch roots remove {library}\n" in result.stderr
     assert len(searchable(index)) == 4
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,7 @@ def test_the_json_of_a_query(soundsearch: Run, library: Path, tiny: EncoderBundl
         "start_s": 0.0,
         "end_s": 1.0,
         "duration_s": 1.0,
+        "is_present": True,
     }
     assert result.stderr == ""
 
@@ -142,10 +144,10 @@ def test_text_that_is_no_utf8_is_no_bug() -> None:
 @pytest.mark.usefixtures("library")
 def test_min_score(soundsearch: Run) -> None:
     assert names(soundsearch("query", "hum", "--min-score", 0.5, "--paths").stdout) == ["hum.wav"]
-    result = soundsearch("query", "hum", "--min-score", 1, "--root", "library/high")
+    result = soundsearch("query", "hum", "--min-score", 1, "--in", "library/high")
     assert result.stdout == ""
     assert result.stderr == (
-        "no recording fits; try other words, a lower --min-score or a wider --root\n"
+        "no recording fits; try other words, a lower --min-score or a wider --in\n"
     )
     assert soundsearch("query", "hum", "--min-score", 2, code=2).stdout == ""
 
@@ -168,34 +170,97 @@ def test_a_calibrated_encoder_says_when_nothing_fits_well(
     assert soundsearch("query", "hum", "-k", 1).stdout.split()[1] == f"{hits[0]['score']:.3f}"
     assert names(soundsearch("query", "hum", "--min-score", 0.5, "--paths").stdout) == ["hum.wav"]
 
-    result = soundsearch("query", "hum", "--root", library / "high", "--paths")
+    result = soundsearch("query", "hum", "--in", library / "high", "--paths")
     assert len(names(result.stdout)) == 4 and result.stderr == NOTE
-    result = soundsearch("query", "hum", "--root", library / "high", "--min-score", 0.5)
+    result = soundsearch("query", "hum", "--in", library / "high", "--min-score", 0.5)
     assert result.stdout == "" and result.stderr.startswith("no recording fits; ")
 
     write(tmp_path / "mine.wav", tone(BAND_HZ[1]))
     assert soundsearch("similar", "mine.wav").stderr == ""
-    assert soundsearch("similar", "mine.wav", "--root", library / "high").stderr == NOTE
+    assert soundsearch("similar", "mine.wav", "--in", library / "high").stderr == NOTE
 
 
 def test_root(soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     high = {f"{word}.wav" for word in WORDS[4:]}
-    assert set(
-        names(soundsearch("query", "hum", "--root", library / "high", "--paths").stdout)
-    ) == (high)
+    assert set(names(soundsearch("query", "hum", "--in", library / "high", "--paths").stdout)) == (
+        high
+    )
     monkeypatch.chdir(library)
-    assert set(names(soundsearch("query", "hum", "--root", "high", "--paths").stdout)) == high
-    assert len(soundsearch("query", "hum", "--root", ".").stdout.splitlines()) == 8
-    assert len(soundsearch("query", "hum", "--root", library.parent).stdout.splitlines()) == 8
-    assert names(soundsearch("query", "hum", "--root", "low/drone.wav", "--paths").stdout) == [
+    assert set(names(soundsearch("query", "hum", "--in", "high", "--paths").stdout)) == high
+    assert len(soundsearch("query", "hum", "--in", ".").stdout.splitlines()) == 8
+    assert len(soundsearch("query", "hum", "--in", library.parent).stdout.splitlines()) == 8
+    assert names(soundsearch("query", "hum", "--in", "low/drone.wav", "--paths").stdout) == [
         "drone.wav"
     ]
-    assert soundsearch("query", "hum", "--root", "hi").stdout == ""
-    assert soundsearch("query", "hum", "--root", "nowhere").stdout == ""
+
+
+def test_several_folders(soundsearch: Run, library: Path) -> None:
+    for folders, n in ((["low", "high"], 8), (["low", "low/hum.wav"], 4), (["high"], 4)):
+        options = [part for folder in folders for part in ("--in", library / folder)]
+        result = soundsearch("query", "hum", *options, "--paths")
+        assert len(set(names(result.stdout))) == len(result.stdout.splitlines()) == n
+        by_example = soundsearch("similar", library / "high" / "hiss.wav", *options, "--paths")
+        assert len(names(by_example.stdout)) == n - ("high" in folders)
+
+
+@pytest.mark.parametrize("command", [["query", "hum"], ["similar", "library/low/hum.wav"]])
+def test_a_folder_that_is_not_indexed_is_an_error(
+    soundsearch: Run, library: Path, tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "beside").mkdir()
+    for folder in ("nowhere", "library/hi", "beside", tmp_path / "library2", ""):
+        result = soundsearch(*command, "--in", library, "--in", folder, code=1)
+        assert result.stdout == ""
+        assert result.stderr.startswith("error: ") and str(library) in result.stderr
+        assert result.stderr.count("\n") == 1
+        if folder:
+            assert repr(str(folder)) in result.stderr
+
+
+def test_the_option_root_is_gone(soundsearch: Run, library: Path) -> None:
+    assert "--root" in soundsearch("query", "hum", "--root", library, code=2).stderr
+
+
+def test_a_folder_in_which_nothing_is_indexed_yet_has_no_hits(
+    soundsearch: Run, library: Path
+) -> None:
+    (library / "new").mkdir()
+    result = soundsearch("query", "hum", "--in", library / "new", "--json")
+    assert json.loads(result.stdout)["hits"] == []
+    assert "no recording fits" in result.stderr
+
+
+# ---- files that are not there now
+
+
+def test_hits_that_are_not_there_are_marked_and_left_out_of_paths(
+    soundsearch: Run, library: Path
+) -> None:
+    (library / "low" / "hum.wav").unlink()
+    lines = soundsearch("query", "hum").stdout.splitlines()
+    assert [line for line in lines if "not there" in line] == [lines[0]]
+    assert lines[0].endswith("library/low/hum.wav (not there now)")
+    hits = json.loads(soundsearch("query", "hum", "--json").stdout)["hits"]
+    assert [hit["is_present"] for hit in hits] == [False, *[True] * 7]
+    for option, end in (("--paths", "\n"), ("--null", "\0")):
+        result = soundsearch("query", "hum", option)
+        assert result.stdout.count(end) == 7 and "hum.wav" not in result.stdout
+        assert result.stderr == "left out, not there now: 1\n"
+
+
+def test_a_root_that_is_not_there_is_still_searched_and_may_be_named(
+    soundsearch: Run, library: Path
+) -> None:
+    library.rename(library.with_name("unplugged"))
+    for folder in (library, library / "high", library / "high" / "hiss.wav"):
+        lines = soundsearch("query", "hum", "--in", folder).stdout.splitlines()
+        assert lines and all(line.endswith(" (not there now)") for line in lines)
+    result = soundsearch("query", "hum", "--paths")
+    assert (result.stdout, result.stderr) == ("", "left out, not there now: 8\n")
 
 
 def test_the_json_without_hits_is_still_json(soundsearch: Run, library: Path) -> None:
-    result = soundsearch("query", "hum", "--root", "nowhere", "--json")
+    result = soundsearch("query", "hum", "--min-score", 1, "--json")
     assert json.loads(result.stdout)["hits"] == []
     assert "no recording fits" in result.stderr
 
@@ -289,7 +354,7 @@ def test_json_holds_any_path(soundsearch: Run, odd_names: list[Path]) -> None:
 
 @pytest.mark.usefixtures("library")
 def test_no_hits_are_no_bytes(soundsearch: Run) -> None:
-    assert soundsearch("query", "hum", "--root", "nowhere", "--null").stdout_bytes == b""
+    assert soundsearch("query", "hum", "--min-score", 1, "--null").stdout_bytes == b""
 
 
 # ---- pipes that close early
@@ -348,7 +413,7 @@ def test_similar_to_any_other_recording(soundsearch: Run, tmp_path: Path) -> Non
 
 def test_similar_with_root_and_min_score(soundsearch: Run, library: Path) -> None:
     path = library / "low" / "hum.wav"
-    low = names(soundsearch("similar", path, "--root", library / "low", "--paths").stdout)
+    low = names(soundsearch("similar", path, "--in", library / "low", "--paths").stdout)
     assert sorted(low) == ["drone.wav", "note.wav", "rumble.wav"]
     assert "no recording fits" in soundsearch("similar", path, "--min-score", 1).stderr
     assert soundsearch("similar", path, "-0").stdout_bytes.count(b"\0") == 7
@@ -364,12 +429,63 @@ def test_a_recording_that_cannot_be_used_is_one_line(
     more = ["--model", "tiny"] if command == "describe" else []
     for name, reason in (
         ("nowhere.wav", "no such file"),
-        ("library", "it cannot be read (Is a directory)"),
+        ("library", "it is a folder, not a regular file"),
         ("text.wav", "neither libsndfile nor FFmpeg knows this format"),
         ("silent.wav", "it is silent from beginning to end"),
     ):
         result = soundsearch(command, name, *more, code=1)
         assert (result.stdout, result.stderr) == ("", f"error: {name}: {reason}\n")
+
+
+# ---- a recording from standard input
+
+
+@pytest.mark.usefixtures("library")
+def test_a_dash_reads_the_recording_from_stdin(tmp_path: Path) -> None:
+    content = write(tmp_path / "mine.wav", tone(3200, 3)).read_bytes()
+    for command in (["similar"], ["describe", "--model", "tiny"]):
+        named = program.soundsearch(*command, "mine.wav", "--json", "-k", 1)
+        piped = program.soundsearch(*command, "-", "--json", "-k", 1, input=content)
+        assert (piped.returncode, piped.stderr) == (0, b"")
+        found, expected = json.loads(piped.stdout), json.loads(named.stdout)
+        assert found.pop("query") == {"audio": "-"}
+        assert expected.pop("query") == {"audio": str(tmp_path / "mine.wav")}
+        assert found == expected
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("command", [["similar", "-"], ["describe", "-", "--model", "tiny"]])
+def test_what_is_no_recording_on_stdin_is_one_line(tmp_path: Path, command: list[str]) -> None:
+    whole = write(tmp_path / "mine.wav", tone(3200, 3)).read_bytes()
+    for content, code, reason in (
+        (b"", 1, b"error: <stdin>: the file is empty (0 bytes)\n"),
+        (b"no sound at all", 1, b"error: <stdin>: neither libsndfile nor FFmpeg knows"),
+        (whole[: len(whole) // 2], 0, b"note: partly read <stdin>: only "),
+    ):
+        result = program.soundsearch(*command, input=content)
+        assert result.returncode == code
+        assert result.stderr.startswith(reason) and result.stderr.count(b"\n") == 1
+
+
+@pytest.mark.usefixtures("library")
+def test_paths_that_lead_nowhere_are_one_line(soundsearch: Run, library: Path) -> None:
+    (library / "loop").symlink_to("loop")
+    for name in (library / "loop", library / ("x" * 300)):
+        result = soundsearch("similar", name, code=1)
+        assert result.stderr.startswith(f"error: {name}: it cannot be read (")
+        result = soundsearch("query", "hum", "--in", name, code=1)
+        assert result.stderr.startswith("error: ") and str(name) in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["similar", "-"], ["describe", "-", "--model", "tiny"]])
+def test_a_terminal_is_no_recording(library: Path, command: list[str]) -> None:
+    ours, theirs = pty.openpty()
+    result = program.soundsearch(*command, stdin=theirs)
+    os.close(ours)
+    os.close(theirs)
+    assert result.returncode == 2
+    assert b"terminal" in result.stderr and result.stdout == b""
 
 
 # ---- describe

@@ -57,7 +57,9 @@ def test_status_in_json(soundsearch: Run, library: Path, index: Path) -> None:
             "fingerprint": EncoderBundle.read(index / "encoder").fingerprint,
             "dim": 8,
         },
-        "roots": [{"path": str(library), "recordings": 3, "present": True}],
+        "roots": [
+            {"path": str(library), "recordings": 3, "failed": 1, "missing": 1, "present": True}
+        ],
         "n_indexed": 3,
         "n_failed": 1,
         "n_missing": 1,
@@ -79,7 +81,10 @@ def test_status_in_words(soundsearch: Run, library: Path, index: Path) -> None:
         "trouble     not audio: 1",
     ]
     library.rename(library.with_name("away"))
-    assert f"root        {library}: 3 (not there now)" in soundsearch("status").stdout
+    result = soundsearch("status")
+    assert f"root        {library}: 3 (not there now)" in result.stdout
+    assert f"soundsearch roots move {library} NEW" in result.stderr
+    assert f"soundsearch roots remove {library}" in result.stderr
     assert json.loads(soundsearch("status", "--json").stdout)["roots"][0]["present"] is False
 
 
@@ -318,6 +323,7 @@ def test_the_commands_there_are() -> None:
         "verify",
         "repair",
         "demo",
+        *(f"roots {name}" for name in ("move", "remove")),
         *(f"models {name}" for name in ("list", "show", "build vip-ant", "build clap")),
         *(f"bench {name}" for name in ("clotho", "audiocaps", "esc50", "urbansound8k")),
         *(f"bench {name}" for name in ("manifest", "compare", "table")),

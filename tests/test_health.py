@@ -16,6 +16,7 @@ from soundsearch.cache import load_vectors
 from soundsearch.errors import BundleError, IndexBusyError, IndexMismatchError, StoreError
 from soundsearch.health import Problem, repair, status, verify
 from soundsearch.pinned import check_same_encoder, create_index, pinned_bundle
+from soundsearch.roots import way_out
 from soundsearch.store import Failed, FileFacts, Indexed, State, Store
 from soundsearch.vectors import VectorIndex
 from tests.filled_store import unit
@@ -96,9 +97,9 @@ def test_status_counts_what_is_there(store: Store, root: Path) -> None:
     assert (found.n_indexed, found.n_failed, found.n_missing) == (3, 3, 1)
     assert found.n_windows == 9 and found.duration_s == 6.0
     assert list(found.failures.items()) == [("not audio", 2), ("empty file", 1)]
-    assert [(r.path.name, n, there) for r, n, there in found.roots] == [
-        ("gone", 0, False),
-        ("library", 3, True),
+    assert [(r.path.name, r.n_indexed, r.absence) for r in found.roots] == [
+        ("gone", 0, "not there"),
+        ("library", 3, None),
     ]
     assert found.encoder.name == "tiny" and found.folder == store.folder
     assert found.size_bytes == sum(len(content) for content in _files(store.folder).values())
@@ -449,6 +450,34 @@ def test_another_encoder_is_another_index(store: Store, tmp_path: Path) -> None:
         check_same_encoder(store, other)
 
 
+def test_a_row_of_a_file_that_was_named_itself_is_told_by_its_path(
+    store: Store, root: Path
+) -> None:
+    with store.transaction() as connection:
+        (folder,) = store.roots(connection)
+        store.relocate(connection, folder, root / "a.wav")
+    _change(store, "UPDATE recordings SET relative_path = '.' WHERE id = 1")
+    _change(store, "DELETE FROM windows WHERE recording_id = 1")
+    assert f"{root / 'a.wav'}: has no windows" in _texts(verify(store))
+
+
+def test_a_named_file_that_is_deleted_is_left_to_the_next_run(store: Store, root: Path) -> None:
+    _change(store, "DELETE FROM windows WHERE recording_id > 1")
+    _change(store, "DELETE FROM recordings WHERE id > 1")
+    _change(store, "UPDATE recordings SET relative_path = '.'")
+    with store.transaction() as connection:
+        (folder,) = store.roots(connection)
+        store.relocate(connection, folder, root / "a.wav")
+    load_vectors(store)
+    (root / "a.wav").unlink()
+    (problem,) = verify(store)
+    assert problem == Problem("files", f"{root / 'a.wav'}: No such file or directory", 1)
+    shutil.rmtree(root)
+    (problem,) = verify(store)
+    assert problem.recording_id is None
+    assert problem.text.endswith(way_out(root / "a.wav"))
+
+
 # ---- files
 
 
@@ -483,10 +512,15 @@ def test_files_that_differ_are_drift_and_no_fault(
 
 def test_an_unmounted_root_is_one_line(store: Store, root: Path) -> None:
     root.rename(root.parent / "unmounted")
-    assert verify(store) == [
-        Problem("files", f"{root}: not there now (its recordings are kept)", None)
-    ]
+    (problem,) = verify(store)
+    assert (problem.kind, problem.recording_id, problem.is_drift) == ("files", None, True)
+    assert problem.text == f"{root}: not there now; recordings of it that are kept: 4; " + way_out(
+        root
+    )
     assert repair(store) == []
+    root.mkdir()  # the mount point
+    (problem,) = verify(store)
+    assert problem.text.startswith(f"{root}: empty now; recordings of it that are kept: 4; ")
 
 
 # ---- several at once

@@ -107,12 +107,18 @@ def test_a_search_is_brute_force_over_all_windows(
                 stored[recording_id] = (ROOT / name, unit(vectors))
         index = Index(store, "cpu")
         query = index.encoder.embed_text([text])[0]
+        if below not in (None, "/library") and not any(
+            path.is_relative_to(below) for path, _ in stored.values()
+        ):
+            with pytest.raises(QueryError, match=f"{below}.*: /library;"):
+                index.search(text=text, within=below)
+            return
         shown = {i: r for i, r in stored.items() if below is None or r[0].is_relative_to(below)}
         expected = _brute_force(shown, query)[:top_k]
         if min_score is not None:
             expected = [hit for hit in expected if hit[0] >= min_score]
 
-        hits = index.search(text=text, top_k=top_k, min_score=min_score, below=below)
+        hits = index.search(text=text, top_k=top_k, min_score=min_score, within=below)
 
         assert [hit.path for hit in hits] == [stored[i][0] for _, i, _ in expected]
         assert [hit.rank for hit in hits] == list(range(1, len(expected) + 1))
@@ -239,7 +245,7 @@ def test_a_missing_recording_is_not_shown(store: Store) -> None:
     with store.transaction() as connection:
         store.mark_missing(connection, [gone])
     assert _names(Index(store).search(text="hum")) == ["here.wav"]
-    assert _names(Index(store).search(text="hum", below=ROOT)) == ["here.wav"]
+    assert _names(Index(store).search(text="hum", within=ROOT)) == ["here.wav"]
 
 
 def test_a_recording_deleted_since_the_index_was_loaded_is_passed_over(store: Store) -> None:
@@ -270,8 +276,41 @@ def test_what_was_added_since_the_index_was_loaded_waits(store: Store) -> None:
     index.search(text="hum")
     put(store, ROOT, "new.wav", [_towards("hum")])
     assert _names(index.search(text="hum")) == ["old.wav"]
-    assert _names(index.search(text="hum", below=ROOT)) == ["old.wav"]
+    assert _names(index.search(text="hum", within=ROOT)) == ["old.wav"]
     assert _names(Index(store).search(text="hum")) == ["new.wav", "old.wav"]
+
+
+def test_several_folders_and_single_recordings(store: Store) -> None:
+    for name in ("a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav", "5.wav"):
+        put(store, ROOT, name, [_towards("hum")])
+    index = Index(store)
+    within = [ROOT / "a", str(ROOT / "b" / "4.wav"), str(ROOT / "a" / "1.wav")]
+    assert _names(index.search(text="hum", within=within)) == ["1.wav", "2.wav", "4.wav"]
+    assert _names(index.search(text="hum", within=str(ROOT / "5.wav"))) == ["5.wav"]
+    with pytest.raises(QueryError, match="within names no folder"):
+        index.search(text="hum", within=[])
+    with pytest.raises(QueryError, match=r"'/elsewhere'.*its roots are: /library;"):
+        index.search(text="hum", within=[ROOT, Path("/elsewhere")])
+
+
+def test_hits_say_whether_their_file_is_there(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.wav", "b.wav"):
+        put(store, tmp_path, name, [_towards("hum")])
+        put(store, ROOT, name, [_towards("hum", 0.5)])
+    (tmp_path / "b.wav").write_bytes(b"")
+    asked = []
+    look = os.stat
+    monkeypatch.setattr(
+        search_module.os,
+        "stat",
+        lambda path, **more: (asked.append(str(path)), look(path, **more))[1],
+    )
+    hits = Index(store).search(text="hum")
+    assert [hit.is_present for hit in hits] == [False, True, False, False]
+    # Of a root that is not there, no file is asked for: its disk may take long to answer.
+    assert [path for path in asked if path.startswith(str(ROOT))] == [str(ROOT)]
 
 
 def test_below_a_link_means_where_it_leads(store: Store, tmp_path: Path) -> None:
@@ -280,7 +319,7 @@ def test_below_a_link_means_where_it_leads(store: Store, tmp_path: Path) -> None
     (tmp_path / "link").symlink_to(real)
     put(store, real, "a.wav", [_towards("hum")])
     put(store, ROOT, "b.wav", [_towards("hum")])
-    assert _names(Index(store).search(text="hum", below=tmp_path / "link")) == ["a.wav"]
+    assert _names(Index(store).search(text="hum", within=tmp_path / "link")) == ["a.wav"]
 
 
 # ---- by example

@@ -510,7 +510,8 @@ def test_a_root_absorbs_one_inside_it(store: Store) -> None:
     before = windows_of(store)
     with store.transaction() as connection:
         old = store.add_root(connection, ROOT / "rain/storms")
-        store.rehome(connection, old, store.add_root(connection, ROOT))
+        new = store.add_root(connection, ROOT)
+        store.absorb(connection, old, new, Path("rain/storms"))
     with store.snapshot() as connection:
         assert [root.path for root in store.roots(connection)] == [Path("/another"), ROOT]
         assert find(store, connection, ROOT / "rain/storms/a.wav").id == a
@@ -544,7 +545,7 @@ def test_every_name_comes_back(shared: Store, name: bytes, folder: bytes) -> Non
         assert found.relative_path == relative_path
         assert find(shared, connection, root / relative_path).id == recording_id
         assert root in [known.path for known in shared.roots(connection)]
-        (window_id,) = shared.window_ids(connection, root / relative_path)
+        (window_id,) = shared.window_ids(connection, [root / relative_path])
         row = shared.describe_windows(connection, np.array([window_id]))[window_id]
         assert Path(row.root, row.relative_path) == root / relative_path
 
@@ -564,7 +565,7 @@ def test_a_file_is_the_same_in_every_locale(soundsearch: Run, tmp_path: Path) ->
     for arguments in (["index", library], ["index"]):
         assert b"0 new, 0 changed, 0 moved, 3 unchanged" in _in_ascii(*arguments).stderr
     for below, n in ((library, 3), (library / "ü.wav", 1)):
-        found = _in_ascii("query", "hum", "--paths", "--root", below).stdout.splitlines()
+        found = _in_ascii("query", "hum", "--paths", "--in", below).stdout.splitlines()
         assert len(found) == n and os.fsencode(library / "ü.wav") in found
     changed = "0 new, 1 changed, 0 moved, 2 unchanged"
     write(library / "ü.wav", tone(1150, 2))
@@ -586,7 +587,7 @@ def test_names_stored_as_blobs_by_earlier_versions_are_still_known(store: Store)
         assert [known.path for known in store.roots(connection)] == [root]
         assert find(store, connection, root / "ü/b.wav").id == b
         for below in (root / "ü", root / "ü/a.wav"):
-            assert len(store.window_ids(connection, below)) == (3 if below.name == "ü" else 2)
+            assert len(store.window_ids(connection, [below])) == (3 if below.name == "ü" else 2)
         file = FileFacts(store.add_root(connection, root).id, "ü/b.wav", 1000, 3000)
         store.move(connection, a, file)  # onto the other
     assert set(windows_of(store)) == {a}
@@ -643,7 +644,7 @@ def test_only_what_lies_below_a_folder(store: Store, below: str) -> None:
     expected = {i for path, i in by_path.items() if path.is_relative_to(below)}
 
     with store.snapshot() as connection:
-        ids = store.window_ids(connection, Path(below))
+        ids = store.window_ids(connection, [Path(below)])
         rows = store.describe_windows(connection, ids)
 
     assert {row.recording_id for row in rows.values()} == expected

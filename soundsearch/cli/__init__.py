@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import soundsearch
-from soundsearch.cli import bench, demo, index, models, search, train, upkeep
+from soundsearch.cli import bench, demo, index, models, roots, search, train, upkeep
 from soundsearch.errors import SoundsearchError
 
 
@@ -101,6 +101,7 @@ app.command()(index.index)
 app.command()(search.query)
 app.command()(search.similar)
 app.command()(search.describe)
+app.add_typer(roots.app, name="roots")
 app.command()(upkeep.status)
 app.command()(upkeep.verify)
 app.command()(upkeep.repair)

@@ -25,8 +25,7 @@ def index(
         list[Path] | None,
         typer.Argument(
             readable=False,
-            help="Folders or files; none means all folders indexed before (a file makes its "
-            "folder one of them).",
+            help="Folders or files; none means all of those indexed before.",
         ),
     ] = None,
     index: IndexFolder = None,
@@ -56,8 +55,8 @@ def index(
 ) -> None:
     """Index folders of sound, or bring the index up to date with them.
 
-    What has not changed is skipped, what was moved keeps its place, what cannot be read is told
-    and tried again the next time. Stop it whenever you like: it goes on where it was.
+    What has not changed is skipped, what was moved (from a root that was renamed, too) is not
+    embedded anew, what cannot be read is told and tried again the next time. Stop it whenever you like: it goes on where it was.
 
     Example: soundsearch index ~/Sounds /mnt/archive --exclude "*.asd"
     """
@@ -99,6 +98,7 @@ def index(
     if json:
         typer.echo(to_json(_report_facts(plan, report)))
     _tell_trouble(plan)
+    _tell_dropped(report)
     _tell_report(report, shown=not json)
     if report.interrupted:
         raise typer.Exit(130)
@@ -150,6 +150,8 @@ def _report_facts(plan: Plan, report: Report) -> dict[str, Any]:
         "interrupted": report.interrupted,
         "failures": [{"path": path, "reason": reason} for path, reason in report.failures],
         "absent": [{"path": path, "reason": reason} for path, reason in plan.absent],
+        "left_behind": [{"path": path, "reason": reason} for path, reason in plan.left_behind],
+        "dropped_roots": report.dropped_roots,
     }
 
 
@@ -158,8 +160,18 @@ def _tell_trouble(plan: Plan) -> None:
 
     for path, reason in plan.unreadable:
         typer.echo(f"skipped folder {shown(path)}: {reason}; what is known of it is kept", err=True)
+    for path, reason in plan.left_behind:
+        typer.echo(shown(f"note: {path}: {reason}"), err=True)
     for path, reason in plan.absent:
-        typer.echo(f"error: {shown(path)}: {reason}", err=True)
+        typer.echo(shown(f"error: {path}: {reason}"), err=True)
+
+
+def _tell_dropped(report: Report) -> None:
+    from soundsearch.render import shown
+
+    for path in report.dropped_roots:
+        why = "not there, and all its recordings were found elsewhere or deleted"
+        typer.echo(f"dropped root {shown(path)}: {why}", err=True)
 
 
 def _tell_report(report: Report, shown: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -17,6 +17,10 @@ Paths = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a l
 Null = Annotated[
     bool, typer.Option("-0", "--null", help="Like --paths, with a zero byte after each (xargs -0).")
 ]
+QueryFile = Annotated[
+    Path,
+    typer.Argument(readable=False, help="A recording, indexed or not; - reads it from stdin."),
+]
 MinScore = Annotated[
     float | None,
     typer.Option(
@@ -25,10 +29,13 @@ MinScore = Annotated[
         help="Leave out hits with a lower score; from 0.5 on a hit fits, if the encoder is calibrated.",
     ),
 ]
-Below = Annotated[
-    Path | None,
+Within = Annotated[
+    list[str] | None,
     typer.Option(
-        "--root", readable=False, help="Only recordings in this folder.", show_default=False
+        "--in",
+        metavar="FOLDER",
+        help="Only recordings in this folder (repeatable; a recording may be named too).",
+        show_default=False,
     ),
 ]
 
@@ -40,7 +47,7 @@ def query(
     index: IndexFolder = None,
     top_k: TopK = 10,
     min_score: MinScore = None,
-    root: Below = None,
+    within: Within = None,
     device: DeviceChoice = Device.auto,
     paths: Paths = False,
     null: Null = False,
@@ -57,16 +64,16 @@ def query(
     if words == "-":
         words = sys.stdin.buffer.read().decode("utf-8", "replace").strip()
     with _opened(index, device) as opened:
-        hits = opened.search(text=words, top_k=top_k, min_score=min_score, below=root)
+        hits = opened.search(text=words, top_k=top_k, min_score=min_score, within=within)
         _print_hits(opened, {"text": words}, hits, paths, null, json)
 
 
 def similar(
-    file: Annotated[Path, typer.Argument(readable=False, help="A recording, indexed or not.")],
+    file: QueryFile,
     index: IndexFolder = None,
     top_k: TopK = 10,
     min_score: MinScore = None,
-    root: Below = None,
+    within: Within = None,
     device: DeviceChoice = Device.auto,
     paths: Paths = False,
     null: Null = False,
@@ -78,13 +85,14 @@ def similar(
 
     Example: soundsearch similar takes/door_03.wav
     """
+    audio = _named(file)
     with _opened(index, device) as opened:
-        hits = opened.search(audio=file, top_k=top_k, min_score=min_score, below=root)
-        _print_hits(opened, {"audio": str(file.absolute())}, hits, paths, null, json)
+        hits = opened.search(audio=audio, top_k=top_k, min_score=min_score, within=within)
+        _print_hits(opened, {"audio": _shown_as(audio)}, hits, paths, null, json)
 
 
 def describe(
-    file: Annotated[Path, typer.Argument(readable=False, help="A recording, indexed or not.")],
+    file: QueryFile,
     captions: Annotated[
         Path | None,
         typer.Option(
@@ -112,15 +120,29 @@ def describe(
     from soundsearch.store import PinnedEncoder
     from soundsearch.vocabulary import load_vocabulary
 
+    audio = _named(file)
     texts = load_vocabulary(captions)
     encoder = Encoder(find_bundle(model or DEFAULT_MODEL), device.value)
-    labels = describe_file(encoder, file, texts, top_k=top_k, as_labels=captions is None)
+    labels = describe_file(encoder, audio, texts, top_k=top_k, as_labels=captions is None)
     if json:
         pinned = PinnedEncoder.of(encoder.bundle)
-        typer.echo(labels_json(str(file.absolute()), pinned, labels))
+        typer.echo(labels_json(_shown_as(audio), pinned, labels))
     else:
         for line in label_lines(labels):
             typer.echo(line)
+
+
+def _named(file: Path) -> Path | BinaryIO:
+    """The recording that an argument names: a path, or standard input for a dash."""
+    if str(file) != "-":
+        return file
+    if sys.stdin is None or sys.stdin.isatty():
+        raise typer.BadParameter("- reads a recording from standard input, which is a terminal")
+    return sys.stdin.buffer
+
+
+def _shown_as(audio: Path | BinaryIO) -> str:
+    return str(audio.absolute()) if isinstance(audio, Path) else "-"
 
 
 def _opened(index: Path | None, device: Device) -> Index:
@@ -138,8 +160,11 @@ def _print_hits(
     if json:
         typer.echo(hits_json(asked, opened.pinned, hits))
     elif paths or null:
-        sys.stdout.buffer.write(path_bytes(hits, b"\0" if null else b"\n"))
+        there = [hit for hit in hits if hit.is_present]
+        sys.stdout.buffer.write(path_bytes(there, b"\0" if null else b"\n"))
         sys.stdout.buffer.flush()
+        if len(there) < len(hits):
+            typer.echo(f"left out, not there now: {len(hits) - len(there)}", err=True)
     else:
         for line in hit_lines(hits):
             typer.echo(line)
@@ -148,7 +173,7 @@ def _print_hits(
         typer.echo(
             "nothing is indexed yet; add a folder with: soundsearch index FOLDER"
             if empty
-            else "no recording fits; try other words, a lower --min-score or a wider --root",
+            else "no recording fits; try other words, a lower --min-score or a wider --in",
             err=True,
         )
     elif hits[0].relevance is not None and hits[0].relevance < FITS:

@@ -20,11 +20,12 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
     from soundsearch.health import status as status_of
     from soundsearch.paths import index_folder
     from soundsearch.render import length, shown, to_json
+    from soundsearch.roots import way_out
     from soundsearch.store import Store
 
     found = status_of(Store.open(index_folder(index)))
     if json:
-        roots = [{"path": r.path, "recordings": n, "present": there} for r, n, there in found.roots]
+        roots = [root.to_dict() for root in found.roots]
         typer.echo(to_json({**asdict(found), "roots": roots}))
         return
     typer.echo(f"index       {shown(found.folder)} ({found.size_bytes / 1e6:.1f} MB)")
@@ -33,12 +34,14 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
         f"recordings  {found.n_indexed} ({length(found.duration_s)} of sound, "
         f"{found.n_windows} windows), {found.n_missing} missing, {found.n_failed} failed"
     )
-    for root, n_recordings, there in found.roots:
-        typer.echo(
-            f"root        {shown(root.path)}: {n_recordings}{'' if there else ' (not there now)'}"
-        )
+    for root in found.roots:
+        why = f" ({root.absence} now)" if root.absence else ""
+        typer.echo(f"root        {shown(root.path)}: {root.n_indexed}{why}")
     for cause, n in found.failures.items():
         typer.echo(f"trouble     {cause}: {n}")
+    for root in found.roots:
+        if root.is_lost:
+            typer.echo(shown(f"{root.path}: {root.absence} now; {way_out(root.path)}"), err=True)
 
 
 def verify(index: IndexFolder = None, json: Json = False) -> None:
@@ -65,7 +68,10 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
         way_out = RESTORE if is_lost else "run: soundsearch repair"
         typer.echo(f"the index is not sound (problems: {len(faults)}); {way_out}", err=True)
         raise typer.Exit(1)
-    drift = f"; {len(problems)} files differ from it, run: soundsearch index" if problems else ""
+    n_files = sum(problem.recording_id is not None for problem in problems)
+    drift = f"; {n_files} files differ from it, run: soundsearch index" if n_files else ""
+    if n_files < len(problems):
+        drift += f"; roots that are not there: {len(problems) - n_files}"
     typer.echo(f"the index is sound{drift}", err=True)
 
 

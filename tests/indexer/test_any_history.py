@@ -35,6 +35,7 @@ def test_any_history(tiny: EncoderBundle) -> None:
             self.encoder = Encoder(tiny, "cpu", 1)
             self.known: dict[Path, bytes] = {}  # what the last run saw
             self.is_current = False
+            self.n_names = 0
 
         def teardown(self) -> None:
             self.store.close()
@@ -95,6 +96,20 @@ def test_any_history(tiny: EncoderBundle) -> None:
             run(self.store, self.encoder, [self.library], prune=prune, jobs=jobs)
             self.is_current = True
             self.check_kept(before)
+            self.known = self.files()
+
+        @precondition(lambda self: self.is_current and self.files())
+        @rule()
+        def rename_the_library(self) -> None:
+            before, old = rows_of(self.index), self.library
+            self.n_names += 1
+            self.library = old.rename(self.folder / f"library {self.n_names}")
+            _, report = run(self.store, self.encoder, [self.library], jobs=1)
+            after = rows_of(self.index)
+            assert report.n_windows == 0
+            for path, row in before.items():
+                if row.state is State.INDEXED and path.is_relative_to(old):
+                    assert after[self.library / path.relative_to(old)].window_ids == row.window_ids
             self.known = self.files()
 
         def check_kept(self, before: dict[Path, Row]) -> None:

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer.plan import Target, choose_targets
+from indexer.plan import Target, choose_targets, settle
+from indexer.scan import hash_of
+from soundsearch.bundle import EncoderBundle
 from soundsearch.errors import StoreError
+from soundsearch.roots import way_out
 from soundsearch.store import Root, State
+from tests.index_contents import Row, searchable
 from tests.indexer.conftest import Indexer
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.sounds import noise, tone, write
@@ -45,17 +49,18 @@ def test_a_neighbour_with_a_longer_name_is_another_root(library: Path) -> None:
     assert target.root.path == neighbour
 
 
-def test_a_file_stands_in_the_root_of_its_folder(library: Path) -> None:
+def test_a_file_is_a_root_of_its_own(library: Path) -> None:
     path = write(library / "a.wav", tone(100))
     (target,) = choose_targets([], [path])
-    assert (target.root.path, target.inside) == (library, "a.wav")
+    assert (target.root.path, target.inside, target.path) == (path, ".", path)
+    assert choose_targets([Root(7, path)], [path]) == [Target(Root(7, path), ".")]
 
 
-def test_two_files_of_a_folder_share_its_root(library: Path) -> None:
-    one, two = write(library / "a.wav", tone(100)), write(library / "b.wav", tone(200))
-    first, second = choose_targets([], [one, two])
-    assert first.root == second.root
-    assert [first.inside, second.inside] == ["a.wav", "b.wav"]
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_folder_named_beside_its_file_is_the_only_root(library: Path, order: int) -> None:
+    path = write(library / "a.wav", tone(100))
+    (target,) = choose_targets([], [path, library][::order])
+    assert (target.root.path, target.inside) == (library, ".")
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -268,17 +273,282 @@ def test_moved_between_roots(two: Indexer, library: Path, tmp_path: Path) -> Non
     assert library / "low.wav" not in rows
 
 
-def test_moved_to_a_root_that_is_indexed_alone_is_found_at_both_ends(
-    two: Indexer, library: Path, tmp_path: Path
-) -> None:
+def test_moved_to_a_root_that_is_indexed_alone(two: Indexer, library: Path, tmp_path: Path) -> None:
+    ids = two.window_ids("low.wav")
     other = tmp_path / "other"
     other.mkdir()
     shutil.move(library / "low.wav", other / "low.wav")
-    two.run(other)  # nobody has looked into the library: it may still be there
-    assert two.run(library).n_removed == 1
+    report = two.run(other)
+    assert (report.n_moved, report.n_new, report.dropped_roots) == (1, 0, [])
     rows = two.all_rows()
-    assert rows[other / "low.wav"].state is State.INDEXED
-    assert rows[library / "low.wav"].state is State.MISSING
+    assert rows[other / "low.wav"].window_ids == ids
+    assert set(rows) == {other / "low.wav", library / "x" / "high.wav"}
+
+
+def test_copied_to_a_root_that_is_indexed_alone(
+    two: Indexer, library: Path, tmp_path: Path
+) -> None:
+    before = two.rows()
+    other = tmp_path / "other"
+    shutil.copytree(library, other)
+    report = two.run(other)
+    assert (report.n_moved, report.n_new) == (0, 2)
+    assert {p: r for p, r in two.all_rows().items() if p.is_relative_to(library)} == {
+        library / name: row for name, row in before.items()
+    }
+
+
+# ---- roots that were renamed or moved
+
+
+def _without_root(rows: dict[Path, Row], root: Path) -> dict[str, Row]:
+    return {str(path.relative_to(root)): row for path, row in rows.items()}
+
+
+def test_a_renamed_root_is_taken_over_and_dropped(two: Indexer, library: Path) -> None:
+    (library / "bad.wav").write_text("this is no sound")
+    two.run()
+    before = two.rows()
+    renamed = library.rename(library.with_name("renamed"))
+    plan, report = two.run_with_plan(renamed)
+    assert (report.n_moved, report.n_new, report.n_windows, report.n_failed) == (2, 0, 0, 1)
+    assert (report.dropped_roots, plan.left_behind, plan.absent) == ([library], [], [])
+    assert two.roots() == [renamed]
+    after = _without_root(two.all_rows(), renamed)
+    assert {name: row for name, row in after.items() if name != "bad.wav"} == {
+        name: row for name, row in before.items() if name != "bad.wav"
+    }
+    assert after["bad.wav"].state is State.FAILED
+    assert two.run(renamed).n_unchanged == 2
+    assert searchable(two.folder) == {renamed / "low.wav", renamed / "x" / "high.wav"}
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_only_new_files_of_a_size_that_fits_are_hashed(
+    two: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch, is_dry: bool
+) -> None:
+    write(library / "other.wav", tone(480, 1.7))
+    renamed = library.rename(library.with_name("renamed"))
+    (renamed / "other.wav").rename(library.with_name("aside.wav"))
+    write(renamed / "new.wav", tone(750, 1.3))
+    hashed: list[str] = []
+
+    def counted(path: Path) -> bytes:
+        hashed.append(path.name)
+        return hash_of(path)
+
+    monkeypatch.setattr("indexer.plan.hash_of", counted)
+    plan = two.plan(renamed) if is_dry else two.run_with_plan(renamed)[0]
+    assert sorted(hashed) == ["high.wav", "low.wav"]
+    assert len(plan.moved) == 2 and [f.relative_path for f in plan.new] == ["new.wav"]
+
+
+def test_copies_are_not_hashed_to_find_out_that_they_are_no_moves(
+    two: Indexer, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(library, tmp_path / "copy")
+    monkeypatch.setattr("indexer.plan.hash_of", lambda path: pytest.fail(str(path)))
+    assert len(two.plan(tmp_path / "copy").new) == 2
+
+
+def test_the_mount_point_left_behind_is_a_root_that_is_gone(two: Indexer, library: Path) -> None:
+    ids = two.window_ids("low.wav")
+    renamed = library.rename(library.with_name("renamed"))
+    library.mkdir()
+    report = two.run(renamed)
+    assert (report.n_moved, report.dropped_roots) == (2, [library])
+    assert two.all_rows()[renamed / "low.wav"].window_ids == ids
+
+
+def test_a_link_left_in_place_of_a_root_is_a_root_that_is_gone(two: Indexer, library: Path) -> None:
+    renamed = library.rename(library.with_name("renamed"))
+    library.symlink_to(renamed)
+    report = two.run(library)
+    assert (report.n_moved, report.n_new, report.dropped_roots) == (2, 0, [library])
+    assert set(two.all_rows()) == {renamed / "low.wav", renamed / "x" / "high.wav"}
+
+
+def test_a_root_found_only_in_part_stays_and_says_the_way_out(two: Indexer, library: Path) -> None:
+    renamed = library.rename(library.with_name("renamed"))
+    (renamed / "low.wav").unlink()
+    plan, report = two.run_with_plan(renamed)
+    assert (report.n_moved, report.dropped_roots) == (1, [])
+    ((path, reason),) = plan.left_behind
+    assert path == library and reason.startswith("not there; recordings of it that are kept: 1; ")
+    assert f"soundsearch roots move {library} NEW" in reason
+    assert f"soundsearch roots remove {library}" in reason
+    assert two.roots() == [library, renamed]
+    plan, _ = two.run_with_plan(library, renamed)
+    assert plan.left_behind == [] and plan.absent == [(path, reason)]
+
+
+def test_old_and_new_name_given_together(two: Indexer, library: Path) -> None:
+    renamed = library.rename(library.with_name("renamed"))
+    plan, report = two.run_with_plan(library, renamed)
+    assert (report.n_moved, report.dropped_roots, plan.absent) == (2, [library], [])
+
+
+def test_what_was_missing_in_a_root_is_found_in_the_renamed_one(
+    two: Indexer, library: Path, tmp_path: Path
+) -> None:
+    ids = two.window_ids("low.wav")
+    shutil.move(library / "low.wav", tmp_path / "away.wav")
+    two.run()
+    renamed = library.rename(library.with_name("renamed"))
+    shutil.move(tmp_path / "away.wav", renamed / "low.wav")
+    report = two.run(renamed)
+    assert (report.n_moved, report.dropped_roots) == (2, [library])
+    assert two.all_rows()[renamed / "low.wav"].window_ids == ids
+
+
+def test_twins_go_to_their_own_places_in_a_renamed_root(indexer: Indexer, library: Path) -> None:
+    for name in ("b.wav", "a/b.wav", "a.wav", "z.wav"):
+        write(library / name, tone(100))
+    indexer.run()
+    before = indexer.rows()
+    renamed = library.rename(library.with_name("renamed"))
+    (renamed / "z.wav").rename(renamed / "0.wav")  # the first to be looked at
+    assert indexer.run(renamed).n_moved == 4
+    after = _without_root(indexer.all_rows(), renamed)
+    for name in ("b.wav", "a/b.wav", "a.wav"):
+        assert after[name].window_ids == before[name].window_ids
+    assert after["0.wav"].window_ids == before["z.wav"].window_ids
+
+
+def test_other_sound_of_the_same_size_is_not_taken_over(two: Indexer, library: Path) -> None:
+    renamed = library.rename(library.with_name("renamed"))
+    write(renamed / "low.wav", tone(3200, 2))
+    report = two.run(renamed)
+    assert (report.n_moved, report.n_new, report.dropped_roots) == (1, 1, [])
+    assert library / "low.wav" in two.all_rows()
+
+
+def test_nothing_is_taken_from_a_root_that_cannot_be_seen(tiny: EncoderBundle) -> None:
+    with open_folder() as folder:
+        library, other = folder / "closed" / "library", folder / "other"
+        write(library / "a.wav", tone(100))
+        indexer = Indexer(folder / "index", library, tiny)
+        indexer.run()
+        shutil.copytree(library, other)
+        (folder / "closed").chmod(0)
+        with ordinary_user():
+            plan = indexer.plan(other)
+        assert (plan.moved, plan.gone_roots, len(plan.new)) == ([], [], 1)
+        indexer.store.close()
+
+
+# ---- files that were named themselves
+
+
+def test_a_named_file_does_not_make_its_folder_a_root(indexer: Indexer, library: Path) -> None:
+    named = write(library / "a.wav", tone(100))
+    write(library / "private.wav", tone(750))
+    assert indexer.run(named).n_new == 1
+    assert indexer.roots() == [named]
+    assert set(indexer.all_rows()) == searchable(indexer.folder) == {named}
+    assert indexer.run(*indexer.roots()).n_unchanged == 1
+    write(named, tone(480, 2))
+    assert indexer.run(*indexer.roots()).n_changed == 1
+    assert set(indexer.all_rows()) == {named}
+
+
+def test_a_folder_absorbs_the_files_named_before(indexer: Indexer, library: Path) -> None:
+    named = [write(library / name, tone(100 * i)) for i, name in enumerate(["a.wav", "x/b.wav"], 1)]
+    indexer.run(*named)
+    before = indexer.all_rows()
+    write(library / "new.wav", tone(750))
+    report = indexer.run()
+    assert (report.n_unchanged, report.n_new) == (2, 1)
+    assert indexer.roots() == [library]
+    after = indexer.all_rows()
+    assert {path: after[path] for path in named} == before
+
+
+def test_a_named_file_that_is_deleted_is_missing_and_then_pruned(
+    indexer: Indexer, library: Path
+) -> None:
+    named = write(library / "a.wav", tone(100))
+    write(library / "b.wav", tone(100))
+    indexer.run(named)
+    named.unlink()
+    plan, report = indexer.run_with_plan(named)
+    assert (plan.absent, report.n_removed, report.dropped_roots) == ([], 1, [])
+    assert indexer.all_rows()[named].state is State.MISSING
+    plan, report = indexer.run_with_plan(named)
+    assert (plan.absent, report.n_removed) == ([], 0)
+    report = indexer.run(named, prune=True)
+    assert (report.n_pruned, report.dropped_roots) == (1, [named])
+    assert indexer.roots() == [] and indexer.all_rows() == {}
+
+
+def test_a_named_file_that_failed_and_is_gone_is_forgotten(indexer: Indexer, library: Path) -> None:
+    named = library / "a.wav"
+    named.write_text("this is no sound")
+    write(library / "b.wav", tone(100))
+    assert indexer.run(named).n_failed == 1
+    named.unlink()
+    assert indexer.run(named).dropped_roots == [named]
+    assert indexer.roots() == []
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_named_file_on_a_disk_that_is_not_mounted_is_kept(
+    indexer: Indexer, library: Path, is_empty: bool
+) -> None:
+    named = write(library / "disk" / "a.wav", tone(100))
+    indexer.run(named)
+    named.unlink()
+    if not is_empty:
+        named.parent.rmdir()
+    plan, report = indexer.run_with_plan(named, prune=True)
+    assert (report.n_removed, report.n_pruned, report.dropped_roots) == (0, 0, [])
+    ((path, reason),) = plan.absent
+    assert path == named and f"roots remove {named}" in reason
+    assert searchable(indexer.folder) == {named}
+
+
+def test_a_named_file_that_was_renamed(indexer: Indexer, library: Path) -> None:
+    named = write(library / "a.wav", tone(100))
+    indexer.run(named)
+    ids = indexer.window_ids("a.wav")
+    renamed = named.rename(library / "b.wav")
+    report = indexer.run(renamed)
+    assert (report.n_moved, report.dropped_roots) == (1, [named])
+    assert indexer.window_ids("b.wav") == ids and indexer.roots() == [renamed]
+
+
+def test_many_files_are_roots_of_their_own(indexer: Indexer, library: Path) -> None:
+    """More than SQLite takes in one condition."""
+    paths = [library / f"{i}.wav" for i in range(1200)]
+    for path in paths:
+        path.write_bytes(b"no sound")
+    settled = settle(indexer.store, choose_targets([], paths))
+    assert len(indexer.roots()) == 1200
+    assert [target.path for target in settled] == paths
+    with indexer.store.snapshot() as connection:
+        assert indexer.store.window_ids(connection, [library]).size == 0
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_what_is_neither_file_nor_folder_is_refused_by_what_it_is(
+    indexer: Indexer, library: Path, is_known: bool
+) -> None:
+    write(library / "a.wav", tone(100))
+    if is_known:
+        indexer.run()
+    os.mkfifo(library / "pipe.wav")
+    with pytest.raises(StoreError, match=r"pipe\.wav: a named pipe; give a recording, or a folder"):
+        indexer.plan(library / "pipe.wav")
+
+
+def test_a_root_that_became_a_pipe_does_not_end_the_run(two: Indexer, library: Path) -> None:
+    library.rename(library.with_name("aside"))
+    os.mkfifo(library)
+    write(library.with_name("other") / "b.wav", tone(750))
+    plan, report = two.run_with_plan(library, library.with_name("other"))
+    assert report.n_new == 1
+    ((path, reason),) = plan.absent
+    assert path == library and reason.startswith("a named pipe, neither a recording nor a folder; ")
 
 
 def test_swapped_names(two: Indexer, library: Path) -> None:
@@ -411,7 +681,8 @@ def test_a_root_that_is_not_there_keeps_everything(two: Indexer, library: Path) 
     before = two.rows()
     library.rename(library.with_name("unplugged"))
     plan, report = two.run_with_plan(prune=True)
-    assert plan.absent == [(library, "not there; recordings of it that are kept: 2")]
+    reason = f"not there; recordings of it that are kept: 2; {way_out(library)}"
+    assert plan.absent == [(library, reason)]
     assert (report.n_removed, report.n_pruned) == (0, 0)
     assert two.rows() == before
     library.with_name("unplugged").rename(library)
@@ -431,7 +702,8 @@ def test_an_empty_root_is_an_unmounted_disk(two: Indexer, library: Path) -> None
     shutil.rmtree(library)
     library.mkdir()
     plan, report = two.run_with_plan(prune=True)
-    assert plan.absent == [(library, "no audio in it any more; recordings of it that are kept: 2")]
+    reason = f"no audio in it any more; recordings of it that are kept: 2; {way_out(library)}"
+    assert plan.absent == [(library, reason)]
     assert (report.n_removed, report.n_pruned) == (0, 0)
     assert two.rows() == before
 

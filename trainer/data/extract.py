@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from soundsearch.audio import unreadable
 from soundsearch.decoders import FFmpegSource
 from soundsearch.errors import AudioError
+from soundsearch.files import open_regular
 from trainer.data.manifests import ManifestError
 from trainer.data.pack import Problem, Report, Sources, Told, pack
 from trainer.data.shards import CLIPS_PER_SHARD, ClipFacts, PackedClip, ShardError
@@ -370,7 +371,7 @@ class _Film:
         self.is_cut_off = False
         self.n_damaged = self.n_without_pictures = self.n_without_sound = 0
         try:
-            self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by `close`
+            self._file = open_regular(path, buffering=0)  # closed by `close`
         except OSError as error:
             raise unreadable(error) from error
         try:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from soundsearch.audio import SHORTEST_S, unreadable
 from soundsearch.errors import AudioError
+from soundsearch.files import open_regular
 from trainer.data.manifests import ManifestError
 from trainer.data.pack import Problem, Report, Sources, Told, pack
 from trainer.data.shards import CLIPS_PER_SHARD, ClipFacts, PackedClip, image_suffix
@@ -166,7 +167,7 @@ class Manifest:
 def _open_manifest(path: Path) -> tuple[Sources[Any], Callable[[Any], Entry]]:
     """The records of a manifest, and what makes an entry of one. Raises ManifestError."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:  # it is opened again and again: no pipe
             is_json = file.read(1000).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
@@ -343,7 +344,8 @@ def _image(path: Path) -> bytes | str:
     from PIL import Image
 
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
     except OSError as error:
         return unreadable(error).reason
     if image_suffix(content) is None:

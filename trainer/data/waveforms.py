@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from soundsearch.audio import LARGEST_SAMPLE, AudioFile
 from soundsearch.errors import AudioError, Cause
+from soundsearch.files import open_regular
 
 if TYPE_CHECKING:
     import av
@@ -85,7 +86,7 @@ def _bits(path: Path, file_format: str) -> int:
     _, is_ffmpeg, codec = file_format.partition("/")
     if is_ffmpeg:
         return 24 if _is_lossless(codec.lower()) else 16
-    with open(path, "rb") as file, soundfile.SoundFile(file) as sound:
+    with open_regular(path) as file, soundfile.SoundFile(file) as sound:
         return 24 if sound.subtype in DEEP_SUBTYPES else 16
 
 

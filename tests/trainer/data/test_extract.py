@@ -391,6 +391,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         "no video, or cut off before its index",
     ),
     "gone.mp4": (lambda path: path.symlink_to("nowhere.mp4"), "the file is not there any more"),
+    "pipe.mp4": (os.mkfifo, "it is a named pipe, not a regular file"),
     "many.mkv": (_too_many_channels, "it has 16 channels, FLAC holds at most 8; mix it down"),
     "blink.mov": (
         lambda path: write_video(path, two_noises(0.5), seconds=0.5),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,24 @@ def test_each_missing_or_bad_file_is_one_row(files: Path, tmp_path: Path) -> Non
         "sub/bell.flac": "none of its pictures can be used",
         "blip.wav": "it lasts 1.1 ms",
     }
+
+
+def test_pipes_keep_nobody_waiting(files: Path, tmp_path: Path) -> None:
+    for name in ("pipe.wav", "pipe.jpg", "pipe.csv"):
+        os.mkfifo(files / name)
+    rows = [
+        ["audio", "image", "caption"],
+        ["rain.wav", "pipe.jpg", "rain"],
+        ["pipe.wav", "a.jpg", "x"],
+    ]
+    pack_manifest(write_rows(files / "x.csv", rows), tmp_path / "out")
+    reason = "it is a named pipe, not a regular file"
+    assert {problem.file: problem.reason for problem in read_problems(tmp_path / "out")} == {
+        "pipe.jpg": reason,
+        "pipe.wav": reason,
+    }
+    with pytest.raises(SoundsearchError, match=r"pipe\.csv: cannot be read \(a named pipe"):
+        pack_manifest(files / "pipe.csv", tmp_path / "out2")
 
 
 def test_a_clip_with_captions_can_do_without_pictures(files: Path, tmp_path: Path) -> None:
