@@ -16,14 +16,13 @@ from typing import BinaryIO, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.decoders import FFmpegDecoder, GaveUpError, Pick, SndfileDecoder
+from soundsearch.decoders import FFmpegDecoder, GaveUpError, SndfileDecoder, block_frames
 from soundsearch.errors import AudioError, Cause
 from soundsearch.files import NotRegularFileError, open_regular
 from soundsearch.headers import SNDFILE_MAGIC, lacks_its_end
+from soundsearch.mixdown import Channels, one_channel
 
 Array = NDArray[np.float32]
-#: How channels become one: their mean, or the first alone.
-Channels = Literal["mean", "first"]
 #: What a recording shorter than one window becomes.
 Short = Literal["repeat", "repeat-whole", "zeros", "keep"]
 #: What stands for a whole short recording.
@@ -35,8 +34,15 @@ SHORTEST_S = 0.010
 SILENCE_PEAK = 2.0**-15
 #: A sample beyond this is no sound: its power would overflow in the features.
 LARGEST_SAMPLE = 1e12
-#: Slower recordings are refused by an encoder that listens at the recording's own rate.
+#: Slower recordings are refused: what they can hold (below 500 Hz) no encoder can tell apart.
 LOWEST_RATE_HZ = 1000
+#: Faster ones are refused: no converter samples sound so fast, the header is wrong.
+HIGHEST_RATE_HZ = 3_000_000
+#: An encoder without a rate of its own gets a recording at its own rate, up to this one: ten
+#: seconds are one window.
+HIGHEST_OWN_RATE_HZ = 192_000
+#: Samples, of all channels together, that are held at once where a whole clip is needed: 1 GiB.
+MOST_CLIP_SAMPLES = 1 << 28
 #: How finely soxr resamples; HQ is its 20-bit setting.
 RESAMPLING_QUALITY = "HQ"
 #: Marks a field that bundles were first written without: at its default it is not told.
@@ -80,17 +86,13 @@ class AudioConfig:
             raise ValueError(f"clip must be windows or centre, not {self.clip!r}")
 
     def rate_for(self, sample_rate: int) -> int:
-        """Rate in Hz at which the encoder hears a recording of this rate.
+        """Rate in Hz at which the encoder gets a recording of this rate.
 
-        Raises AudioError where that is the recording's own and below LOWEST_RATE_HZ.
+        Where the bundle names none it is the recording's own, HIGHEST_OWN_RATE_HZ at most.
+        Raises AudioError as `refuse_rate`.
         """
-        rate = self.sample_rate or sample_rate
-        if rate < LOWEST_RATE_HZ:
-            raise AudioError(
-                Cause.TOO_SLOW,
-                f"its sample rate is {rate} Hz, this encoder needs at least {LOWEST_RATE_HZ} Hz",
-            )
-        return rate
+        refuse_rate(sample_rate)
+        return self.sample_rate or min(sample_rate, HIGHEST_OWN_RATE_HZ)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class AudioFile:
 
     It can be read once. sample_rate: Hz. n_channels: those of the file. format: such as "WAV" or
     "MOV/AAC". damage: after reading, one sentence if the file was only partly readable.
-    Raises AudioError if the file holds no audio that either decoder can open.
+    Raises AudioError if the file holds no audio that either decoder can open, and as `refuse_rate`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -131,6 +133,7 @@ class AudioFile:
             if os.fstat(self._file.fileno()).st_size == 0:
                 raise AudioError(Cause.EMPTY, "the file is empty (0 bytes)")
             self._decoder = self._open_decoder()
+            refuse_rate(self._decoder.sample_rate)
         except BaseException:
             self._file.close()
             raise
@@ -151,19 +154,34 @@ class AudioFile:
     def blocks(self, channels: Channels = "mean") -> Iterator[Array]:
         """Mono blocks in order, (time,) float32, at the file's own sample rate.
 
-        channels: what they are made of. Where libsndfile gives up in the middle, FFmpeg goes on
-        from there. Raises AudioError for samples that are not finite, and when nothing at all can
-        be decoded.
+        channels: what they are made of, see `mixdown.py`. Where libsndfile gives up in the middle,
+        FFmpeg goes on from there. Raises AudioError for samples that are not finite, and when
+        nothing at all can be decoded.
         """
-        return self._checked(_mean if channels == "mean" else _first)
+        return self._checked(one_channel(self._decoded(), self.sample_rate, channels))
 
     def all_channels(self) -> Array:
-        """The whole sound, (channel, time) float32, at the file's own sample rate; as `blocks`."""
-        return np.concatenate(list(self._checked(np.ascontiguousarray)), axis=1)
+        """The whole sound, (channel, time) float32, at the file's own sample rate; as `blocks`.
 
-    def _checked(self, pick: Pick) -> Iterator[Array]:
+        Raises AudioError also where it has more than MOST_CLIP_SAMPLES, which do not fit at once.
+        """
+        longest = MOST_CLIP_SAMPLES // self.n_channels
+        blocks: list[Array] = []
         n_frames = 0
-        for block in self._decoded(pick):
+        for block in self._checked(self._decoded()):
+            blocks.append(block)
+            n_frames += block.shape[1]
+            if n_frames > longest:
+                raise AudioError(
+                    Cause.TOO_LONG,
+                    f"a clip of {self.n_channels} channels at {self.sample_rate} Hz may last "
+                    f"{longest / self.sample_rate:.0f} s at most, this one lasts longer; cut it",
+                )
+        return _joined(blocks)
+
+    def _checked(self, blocks: Iterable[Array]) -> Iterator[Array]:
+        n_frames = 0
+        for block in blocks:
             sound = np.abs(block) <= LARGEST_SAMPLE
             if not sound.all():
                 first = int(np.argwhere(~sound)[:, -1].min())
@@ -178,10 +196,11 @@ class AudioFile:
         if n_frames == 0:
             raise AudioError(Cause.DAMAGED, self.damage or "the file holds no samples")
 
-    def _decoded(self, pick: Pick) -> Iterator[Array]:
+    def _decoded(self) -> Iterator[Array]:
+        """All channels, (channel, time), block by block."""
         n_done = 0
         try:
-            for block in self._decoder.blocks(pick):
+            for block in self._decoder.blocks(_all):
                 n_done += block.shape[-1]
                 yield block
             self.damage = self._what_is_lost()
@@ -196,7 +215,7 @@ class AudioFile:
         try:
             self._decoder = FFmpegDecoder(self._file, told_s)
             rate = self._decoder.sample_rate  # of an Opus file, say, libsndfile tells another one
-            for block in resample(self._decoder.blocks(pick), rate, self.sample_rate):
+            for block in resample(self._decoder.blocks(_all), rate, self.sample_rate):
                 new = block[..., max(0, n_done - n_found) :]
                 n_found += block.shape[-1]
                 if new.size:
@@ -250,30 +269,42 @@ def unreadable(error: OSError) -> AudioError:
     return AudioError(Cause.UNREADABLE, f"it cannot be read ({error.strerror})")
 
 
-def in_one(channels: Array, rule: Channels) -> Array:
-    """(channel, time) to mono (time,), by the rule of the bundle. A copy."""
-    return _mean(channels) if rule == "mean" else _first(channels)
+def refuse_rate(sample_rate: int) -> None:
+    """Raise AudioError for a recording whose sample rate in Hz no encoder can use."""
+    if sample_rate < LOWEST_RATE_HZ:
+        raise AudioError(
+            Cause.TOO_SLOW,
+            f"its sample rate is {sample_rate} Hz, at least {LOWEST_RATE_HZ} Hz are needed",
+        )
+    if sample_rate > HIGHEST_RATE_HZ:
+        raise AudioError(
+            Cause.TOO_FAST,
+            f"its sample rate is {sample_rate} Hz, at most {HIGHEST_RATE_HZ} Hz can be used",
+        )
 
 
-def _first(channels: Array) -> Array:
-    return np.array(channels[0])
+def _all(channels: Array) -> Array:
+    return channels
 
 
-def _mean(channels: Array) -> Array:
-    """(channel, time) to (time,): the mean, so that no channel is lost and none clips."""
-    mono = np.array(channels[0])
-    with np.errstate(over="ignore", invalid="ignore"):  # `blocks` tells of infinite samples
-        for channel in channels[1:]:  # faster than mean(axis=0) on interleaved samples
-            mono += channel
-    if len(channels) > 1:
-        mono /= np.float32(len(channels))
-    return mono
+def _joined(blocks: list[Array]) -> Array:
+    """Blocks (channel, time) as one. The list is emptied, so that nothing is held twice."""
+    n_frames = sum(block.shape[1] for block in blocks)
+    whole = np.empty((len(blocks[0]), n_frames), np.float32)
+    place = 0
+    blocks.reverse()
+    while blocks:
+        block = blocks.pop()
+        whole[:, place : place + block.shape[1]] = block
+        place += block.shape[1]
+    return whole
 
 
 def resample(blocks: Iterable[Array], from_hz: int, to_hz: int) -> Iterator[Array]:
     """The same sound at another rate, block by block; how it was cut into blocks leaves no trace.
 
-    blocks: all (time,), or all (channel, time) of as many channels.
+    blocks: all (time,), or all (channel, time) of as many channels. However long they are, and
+    whatever the rates, those that come out have about `block_frames` samples a channel at most.
     """
     if from_hz == to_hz:
         yield from blocks
@@ -281,13 +312,17 @@ def resample(blocks: Iterable[Array], from_hz: int, to_hz: int) -> Iterator[Arra
     import soxr
 
     stream = None
+    size = 0
     for block in blocks:
         if stream is None:
             n_channels = 1 if block.ndim == 1 else len(block)
+            size = max(1, block_frames(n_channels) * min(from_hz, to_hz) // to_hz)
             stream = soxr.ResampleStream(
                 from_hz, to_hz, n_channels, dtype="float32", quality=RESAMPLING_QUALITY
             )
-        yield stream.resample_chunk(np.ascontiguousarray(block.T)).T
+        for start in range(0, block.shape[-1], size):
+            part = block[..., start : start + size]
+            yield stream.resample_chunk(np.ascontiguousarray(part.T)).T
     if stream is not None:
         yield stream.resample_chunk(np.zeros_like(block.T[:0]), last=True).T
 

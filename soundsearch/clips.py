@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio import AudioConfig, fill_up, in_one, refuse_too_short, resample
+from soundsearch.audio import AudioConfig, fill_up, refuse_too_short, resample
+from soundsearch.mixdown import in_one
 
 Array = NDArray[np.float32]
 
@@ -41,7 +42,7 @@ def cut_clip(
     spare = channels.shape[1] - size
     if spare > 0:
         channels = guarded(channels, size, round(0.5 * spare) if start is None else start)
-    mono = in_one(channels, config.channels)
+    mono = in_one(channels, sample_rate, config.channels)
     waveform = np.concatenate(list(resample([mono], sample_rate, rate)))
     wanted = n_samples_of_stretch(rate, config)
     return waveform if waveform.size >= wanted else fill_up(waveform, wanted, config.short)

@@ -24,7 +24,8 @@ Array = NDArray[np.float32]
 #: From (channel, time) to what is wanted of it.
 Pick = Callable[[Array], Array]
 
-#: Frames decoded at a time.
+#: Samples decoded at a time, of all channels together, and of one channel.
+BLOCK_SAMPLES = 1 << 18
 BLOCK_FRAMES = 1 << 17
 #: As many frames are told by libsndfile of a file that it cannot measure.
 UNKNOWN_FRAMES = 1 << 62
@@ -46,6 +47,11 @@ CONTINUOUS = frozenset(["flac", "ogg", "mp3", "wv", "caf"])
 
 class GaveUpError(Exception):
     """libsndfile cannot go on with this file; FFmpeg may."""
+
+
+def block_frames(n_channels: int) -> int:
+    """Samples of each channel in one block, so that its size does not grow with the channels."""
+    return max(1, min(BLOCK_FRAMES, BLOCK_SAMPLES // n_channels))
 
 
 class SndfileDecoder:
@@ -80,9 +86,10 @@ class SndfileDecoder:
 
     def blocks(self, pick: Pick) -> Iterator[Array]:
         """What is picked of each block, in order. Raises GaveUpError where it cannot go on."""
+        n_frames = block_frames(self.n_channels)
         while True:
             try:
-                block = self._sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+                block = self._sound.read(n_frames, dtype="float32", always_2d=True)
             except self._error as error:
                 raise GaveUpError(str(error)) from error
             if len(block) == 0:
@@ -194,7 +201,7 @@ class FFmpegDecoder:
         for piece in self._pieces(pick):
             held.append(piece)
             n_held += piece.shape[-1]
-            if n_held >= BLOCK_FRAMES:
+            if n_held >= block_frames(self.n_channels):
                 yield np.concatenate(held, axis=-1)
                 held, n_held = [], 0
         if held:
@@ -252,8 +259,9 @@ class FFmpegDecoder:
             self.n_damaged = 1
         n_lost = round(hole_s * self.sample_rate)
         self._n_filled += n_lost
-        for start in range(0, n_lost, BLOCK_FRAMES):
-            yield min(BLOCK_FRAMES, n_lost - start)
+        size = block_frames(self.n_channels)
+        for start in range(0, n_lost, size):
+            yield min(size, n_lost - start)
 
     def close(self) -> None:
         """Let the library go of the file, which stays open."""

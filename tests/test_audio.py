@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tracemalloc
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from soundsearch import decoders
+from soundsearch import audio, decoders
 from soundsearch.audio import (
     LARGEST_SAMPLE,
     AudioConfig,
@@ -26,7 +27,7 @@ from soundsearch.audio import (
     read_windows,
     resample,
 )
-from soundsearch.decoders import BLOCK_FRAMES
+from soundsearch.decoders import BLOCK_FRAMES, BLOCK_SAMPLES
 from soundsearch.errors import AudioError, Cause
 from tests import sounds
 
@@ -259,12 +260,12 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     np.testing.assert_allclose(_decode(path)[0], waveform / 2, atol=1e-7)
 
 
-def test_opposite_channels_cancel(tmp_path: Path) -> None:
+def test_of_opposite_channels_one_is_left(tmp_path: Path) -> None:
     waveform = sounds.tone(440.0)
     path = sounds.write(
         tmp_path / "a.wav", np.stack([waveform, -waveform], axis=1), subtype="FLOAT"
     )
-    np.testing.assert_array_equal(_decode(path)[0], 0.0)
+    np.testing.assert_array_equal(_decode(path)[0], waveform)
 
 
 def test_ffmpeg_averages_channels_too(tmp_path: Path) -> None:
@@ -868,11 +869,137 @@ def test_windows_at_the_recordings_own_rate(tmp_path: Path) -> None:
         assert [w.waveform.size for w in read_windows(file, config)] == [44100, 44100]
 
 
-def test_an_encoder_at_the_recordings_own_rate_refuses_a_very_low_one(tmp_path: Path) -> None:
-    path = sounds.write(tmp_path / "a.wav", sounds.noise(1.0), 1)  # 8000 s at 1 Hz
-    with AudioFile(path) as file, pytest.raises(AudioError, match="1 Hz") as caught:
-        list(read_windows(file, AudioConfig(sample_rate=None, window_s=1.0, hop_s=0.5)))
+@pytest.mark.parametrize("encoder_hz", [None, 8000])
+@pytest.mark.parametrize("rate", [1, 8, 100, 999])
+def test_a_recording_of_some_hz_is_refused_whatever_the_encoder(
+    tmp_path: Path, rate: int, encoder_hz: int | None
+) -> None:
+    path = sounds.write(tmp_path / "a.wav", sounds.noise(1.0), rate)
+    message = f"sample rate is {rate} Hz, at least 1000 Hz"
+    with pytest.raises(AudioError, match=message) as caught:
+        AudioFile(path)
     assert caught.value.cause is Cause.TOO_SLOW
+    with pytest.raises(AudioError, match=message):
+        AudioConfig(sample_rate=encoder_hz, window_s=1.0, hop_s=0.5).rate_for(rate)
+
+
+@pytest.mark.parametrize("rate", [3_000_001, 2**31 - 1])
+def test_a_header_of_too_high_a_rate_is_refused(tmp_path: Path, rate: int) -> None:
+    path = sounds.write(tmp_path / "a.wav", sounds.noise(1.0))
+    content = bytearray(path.read_bytes())
+    content[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=rf"{rate} Hz, at most 3000000 Hz") as caught:
+        AudioFile(path)
+    assert caught.value.cause is Cause.TOO_FAST
+
+
+@pytest.mark.parametrize("rate", [1000, 3_000_000])
+def test_the_lowest_and_the_highest_rate_are_read(tmp_path: Path, rate: int) -> None:
+    path = sounds.write(tmp_path / "a.wav", sounds.noise(1.0), rate)
+    config = AudioConfig(sample_rate=8000, window_s=0.02, hop_s=0.02)
+    with AudioFile(path) as file:
+        assert file.sample_rate == rate
+        if rate == 1000:
+            assert sum(1 for _ in read_windows(file, config)) == 400
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(22, 0), (22, 65535), (24, 0), (24, 2**32 - 1), (24, 2**31), (32, 0), (34, 0)]
+)
+def test_numbers_of_a_header_that_cannot_be_are_one_line(
+    tmp_path: Path, at: int, value: int
+) -> None:
+    """Channels, rate, bytes a frame and bits of a WAV: refused, or read in spite of it."""
+    path = sounds.write(tmp_path / "a.wav", sounds.noise(1.0))
+    content = bytearray(path.read_bytes())
+    size = 4 if at == 24 else 2
+    content[at : at + size] = value.to_bytes(size, "little")
+    path.write_bytes(content)
+    with contextlib.suppress(AudioError):
+        assert _decode(path)[0].size == 8000
+
+
+def test_an_encoder_without_a_rate_gets_ultrasound_at_192_khz() -> None:
+    config = AudioConfig(sample_rate=None, window_s=1.0, hop_s=0.5)
+    assert [config.rate_for(rate) for rate in (1000, 192_000, 192_001)] == [1000, 192_000, 192_000]
+
+
+def _peak_bytes(consume: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        consume()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("from_hz", "to_hz", "n_channels"),
+    [(1000, 48000, 1), (1000, 48000, 8), (3_000_000, 8000, 1), (44100, 48000, 1024)],
+)
+def test_what_comes_out_of_resampling_is_bounded_however_much_goes_in(
+    from_hz: int, to_hz: int, n_channels: int
+) -> None:
+    def blocks() -> Iterator[Array]:
+        for _ in range(4):
+            yield np.zeros((n_channels, (1 << 20) // n_channels), np.float32)
+
+    largest = 0
+
+    def consume() -> None:
+        nonlocal largest
+        for block in resample(blocks(), from_hz, to_hz):
+            largest = max(largest, block.size)
+
+    peak_bytes = _peak_bytes(consume)
+    assert largest < 4 * BLOCK_SAMPLES  # the converter gives of many channels in bursts
+    assert peak_bytes < 24e6  # one block of 4 MB, its copy, and what comes out; else up to 800 MB
+
+
+def test_memory_does_not_grow_with_the_channels(tmp_path: Path) -> None:
+    one_second = np.tile(sounds.noise(1.0)[:, None], 1024)
+    path = sounds.write(tmp_path / "a.wav", np.tile(one_second, (3, 1)))  # 98 MB of samples
+    config = AudioConfig(sample_rate=16000, window_s=0.5, hop_s=0.5)
+
+    def consume() -> None:
+        with AudioFile(path) as file:
+            assert file.n_channels == 1024
+            assert sum(1 for _ in read_windows(file, config)) == 6
+
+    assert _peak_bytes(consume) < 24e6
+
+
+def test_blocks_of_ffmpeg_do_not_grow_with_the_channels(tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.flac", np.tile(sounds.noise(30.0)[:, None], 8))
+    with open(path, "rb", buffering=0) as file:
+        decoder = decoders.FFmpegDecoder(file)
+        sizes = [block.size for block in decoder.blocks(np.ascontiguousarray)]
+        decoder.close()
+    assert sum(sizes) == 8 * 240_000 and max(sizes) <= BLOCK_SAMPLES + 8 * 65_535
+
+
+def test_a_clip_that_does_not_fit_in_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sounds.write(tmp_path / "a.wav", _two(8000, 2.0))
+    monkeypatch.setattr(audio, "MOST_CLIP_SAMPLES", 32_000)
+    with AudioFile(path) as file:
+        assert file.all_channels().shape == (2, 16_000)
+    monkeypatch.setattr(audio, "MOST_CLIP_SAMPLES", 31_999)
+    with (
+        AudioFile(path) as file,
+        pytest.raises(AudioError, match="2 channels at 8000 Hz may last 2 s at most") as caught,
+    ):
+        file.all_channels()
+    assert caught.value.cause is Cause.TOO_LONG
+
+
+def test_a_clip_is_not_held_twice(tmp_path: Path) -> None:
+    path = sounds.write(tmp_path / "a.wav", np.tile(sounds.noise(60.0)[:, None], 8))
+    with AudioFile(path) as file:
+        peak_bytes = _peak_bytes(file.all_channels)
+    assert peak_bytes < 2.2 * 60 * 8000 * 8 * 4
 
 
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio import LARGEST_SAMPLE, AudioFile
+from soundsearch.audio import LARGEST_SAMPLE, MOST_CLIP_SAMPLES, AudioFile
 from soundsearch.errors import AudioError, Cause
 from soundsearch.files import open_regular
 
@@ -70,9 +70,10 @@ def read_channels(content: bytes) -> Sound:
             contextlib.suppress(soundfile.LibsndfileError),
             soundfile.SoundFile(io.BytesIO(content)) as sound,
         ):
-            samples = sound.read(dtype="float32", always_2d=True)
-            bits = 24 if sound.subtype in DEEP_SUBTYPES else 16
-            return Sound(np.ascontiguousarray(samples.T), sound.samplerate, bits)
+            if sound.frames * sound.channels <= MOST_CLIP_SAMPLES:  # a header may say anything
+                samples = sound.read(dtype="float32", always_2d=True)
+                bits = 24 if sound.subtype in DEEP_SUBTYPES else 16
+                return Sound(np.ascontiguousarray(samples.T), sound.samplerate, bits)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sound")
         path.write_bytes(content)

@@ -118,6 +118,16 @@ def test_the_highest_rate_of_flac_is_taken() -> None:
     np.testing.assert_array_equal(sound.channels, channels)
 
 
+def test_a_header_that_declares_weeks_costs_no_memory() -> None:
+    channels = two_noises(0.5)
+    content = bytearray(flac(channels, 8000, 16))
+    content[21] |= 0x0F  # the number of samples in STREAMINFO, 36 bits
+    content[22:26] = b"\xff" * 4
+    sound = read_channels(bytes(content))
+    assert sound.channels.shape == channels.shape
+    assert sound.damage is not None and sound.damage.startswith("only 0.5 s of ")
+
+
 def _nan(path: Path) -> None:
     soundfile.write(path, np.full(100, np.nan), 8000, subtype="FLOAT")
 
