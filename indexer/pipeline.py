@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from indexer.plan import Plan, choose_targets, make_plan, settle
 from indexer.report import Progress, Report, Silent
 from indexer.scan import hash_of
-from soundsearch.audio import AudioFile, Window, read_windows, unreadable
+from soundsearch.audio import WHOLLY_SILENT, AudioFile, Window, read_windows, unreadable
 from soundsearch.cache import refresh
-from soundsearch.encoder import BATCH_SIZE, WHOLLY_SILENT, Encoder
+from soundsearch.encoder import BATCH_SIZE, Encoder
 from soundsearch.errors import AudioError, Cause
 from soundsearch.store import Failed, FileFacts, Indexed, Recording, Store
 

@@ -30,8 +30,7 @@ Clip = Literal["windows", "centre"]
 
 #: Shorter recordings are refused: there is nothing in them to hear.
 SHORTEST_S = 0.010
-#: A window whose samples all lie below one step of 16-bit audio is silence and gets no embedding.
-SILENCE_PEAK = 2.0**-15
+WHOLLY_SILENT = "it is silent from beginning to end"
 #: A sample beyond this is no sound: its power would overflow in the features.
 LARGEST_SAMPLE = 1e12
 #: Slower recordings are refused: what they can hold (below 500 Hz) no encoder can tell apart.
@@ -100,29 +99,39 @@ class Window:
     """A stretch of a recording that gets one embedding.
 
     waveform: (time,) float32 mono at the encoder's rate; longer than end_s - start_s where a
-    short recording was filled up to a whole window.
+    short recording was filled up to a whole window. bits: of the recording, see `AudioFile`.
     """
 
     start_s: float
     end_s: float
     waveform: Array
+    bits: int = 16
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing in it reaches one step of 16-bit audio."""
-        return is_silent(self.waveform)
+        """Whether it is silence, which gets no embedding."""
+        return is_silent(self.waveform, self.bits)
 
 
-def is_silent(waveform: Array) -> bool:
-    """Whether no sample, of any channel, reaches one step of 16-bit audio."""
-    return bool(np.abs(waveform).max(initial=0.0) < SILENCE_PEAK)
+def is_silent(waveform: Array, bits: int = 16) -> bool:
+    """Whether a waveform, (time,) or (channel, time), is silence: digital zero, or any constant.
+
+    That is, whether no sample reaches one step of a recording of so many bits, or none of its
+    channels varies by that much. Noise of one step, such as dither, is sound. Lossy codecs count as
+    16 bits: some leave noise at -101 dBFS of digital zero (AC-3, AMR).
+    """
+    step = 2.0 ** (1 - bits)
+    highest, lowest = waveform.max(axis=-1, initial=-np.inf), waveform.min(axis=-1, initial=np.inf)
+    largest = np.maximum(highest, -lowest)
+    return bool(np.all((largest < step) | (highest - lowest < step)))
 
 
 class AudioFile:
     """An opened recording: its facts, and its sound as mono blocks or all channels at once.
 
     It can be read once. sample_rate: Hz. n_channels: those of the file. format: such as "WAV" or
-    "MOV/AAC". damage: after reading, one sentence if the file was only partly readable.
+    "MOV/AAC". bits: 24 where its samples are finer than 16 bits and stored without loss, else 16.
+    damage: after reading, one sentence if the file was only partly readable.
     Raises AudioError if the file holds no audio that either decoder can open, and as `refuse_rate`.
     """
 
@@ -140,6 +149,7 @@ class AudioFile:
         self.sample_rate = self._decoder.sample_rate
         self.n_channels = self._decoder.n_channels
         self.format = self._decoder.format
+        self.bits = self._decoder.bits
 
     def _open_decoder(self) -> SndfileDecoder | FFmpegDecoder:
         begins = self._file.read(4)
@@ -327,10 +337,12 @@ def resample(blocks: Iterable[Array], from_hz: int, to_hz: int) -> Iterator[Arra
         yield stream.resample_chunk(np.zeros_like(block.T[:0]), last=True).T
 
 
-def cut_windows(blocks: Iterable[Array], sample_rate: int, config: AudioConfig) -> Iterator[Window]:
+def cut_windows(
+    blocks: Iterable[Array], sample_rate: int, config: AudioConfig, bits: int = 16
+) -> Iterator[Window]:
     """Windows every config.hop_s seconds, the last one aligned to the end: no gap, no random crop.
 
-    blocks: (time,) float32 at sample_rate Hz. A recording shorter than a window gives one window.
+    blocks: (time,) float32 at sample_rate Hz. bits: as of an `AudioFile`. A recording shorter than a window gives one window.
     Raises AudioError for a recording under SHORTEST_S.
     """
     size = round(config.window_s * sample_rate)
@@ -341,7 +353,7 @@ def cut_windows(blocks: Iterable[Array], sample_rate: int, config: AudioConfig) 
 
     def window(start: int) -> Window:
         waveform = held[start - held_from : start - held_from + size].copy()
-        return Window(start / sample_rate, (start + size) / sample_rate, waveform)
+        return Window(start / sample_rate, (start + size) / sample_rate, waveform, bits)
 
     for block in blocks:
         held = np.concatenate((held, block))
@@ -355,7 +367,8 @@ def cut_windows(blocks: Iterable[Array], sample_rate: int, config: AudioConfig) 
     n_samples = held_from + held.size
     refuse_too_short(n_samples, sample_rate)
     if n_samples < size:
-        yield Window(0.0, n_samples / sample_rate, fill_up(held, size, config.short))
+        waveform = fill_up(held, size, config.short)
+        yield Window(0.0, n_samples / sample_rate, waveform, bits)
     elif n_samples > next_start - hop + size:
         yield window(n_samples - size)
 
@@ -381,7 +394,24 @@ def fill_up(waveform: Array, size: int, rule: Short) -> Array:
 
 
 def read_windows(file: AudioFile, config: AudioConfig) -> Iterator[Window]:
-    """The windows of an opened recording at the rate the encoder wants. Raises AudioError."""
+    """The windows of an opened recording at the rate the encoder wants.
+
+    Raises AudioError; after the last window also for a recording of one constant value, in which a
+    converter of sample rates makes clicks of its beginning and end.
+    """
     sample_rate = config.rate_for(file.sample_rate)
-    blocks = resample(file.blocks(config.channels), file.sample_rate, sample_rate)
-    return cut_windows(blocks, sample_rate, config)
+    constant: np.float32 | None = None
+    varies = False
+
+    def blocks() -> Iterator[Array]:
+        nonlocal constant, varies
+        for block in file.blocks(config.channels):
+            if not varies and block.size:
+                constant = block[0] if constant is None else constant
+                varies = bool((block != constant).any())
+            yield block
+
+    resampled = resample(blocks(), file.sample_rate, sample_rate)
+    yield from cut_windows(resampled, sample_rate, config, file.bits)
+    if not varies:
+        raise AudioError(Cause.SILENT, WHOLLY_SILENT)

@@ -1,7 +1,7 @@
 """The two decoders: an opened file to blocks of samples.
 
 libsndfile (soundfile) reads what begins as one of its formats, FFmpeg (PyAV) the rest, and what
-libsndfile cannot open, cannot measure or stops reading. Both tell sample_rate (Hz), n_channels, format,
+libsndfile cannot open, cannot measure or stops reading. Both tell sample_rate (Hz), n_channels, format, bits,
 told_s and heard_s (seconds by the header, and of sound so far), n_damaged (packets left out) and
 lost_s: by how much the two lengths may differ in a file that is whole.
 """
@@ -29,6 +29,12 @@ BLOCK_SAMPLES = 1 << 18
 BLOCK_FRAMES = 1 << 17
 #: As many frames are told by libsndfile of a file that it cannot measure.
 UNKNOWN_FRAMES = 1 << 62
+#: Encodings of libsndfile with more than 16 bits a sample.
+DEEP_SUBTYPES = frozenset(
+    ["PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_20", "ALAC_24", "ALAC_32", "DWVW_24"]
+)
+#: FFmpeg's decoders without loss, whose sample format says how deep the sound is.
+LOSSLESS_CODECS = frozenset(["flac", "alac", "wavpack", "tta", "truehd", "mlp", "ape", "tak"])
 #: So much less sound than the header tells is damage; codecs round by less.
 LOST_S = 0.1
 #: The same where FFmpeg decodes: headers may count what an encoder adds to fill its packets, the
@@ -72,6 +78,7 @@ class SndfileDecoder:
         self.sample_rate: int = self._sound.samplerate
         self.n_channels: int = self._sound.channels
         self.format: str = self._sound.format
+        self.bits = 24 if self._sound.subtype in DEEP_SUBTYPES else 16
         if self._sound.frames >= UNKNOWN_FRAMES:
             self._sound.close()
             raise GaveUpError("libsndfile does not know how long it is")
@@ -160,6 +167,7 @@ class FFmpegDecoder:
             raise AudioError(Cause.DAMAGED, "its header gives no sample rate or no channels")
         self._form = self._container.format.name.split(",")[0]
         self.format = f"{self._form}/{context.name}".upper()
+        self.bits = bits_of(context)
         self.told_s = self._told_s(file) if told_s is None else told_s
         self.lost_s = max(LOST_FFMPEG_S, 2 * LONG_PACKET / self.sample_rate)
 
@@ -266,6 +274,14 @@ class FFmpegDecoder:
     def close(self) -> None:
         """Let the library go of the file, which stays open."""
         self._container.close()
+
+
+def bits_of(context: av.AudioCodecContext) -> int:
+    """24 where samples are finer than 16 bits and stored without loss, else 16."""
+    sample_format = context.format.name if context.format else ""
+    is_deep = sample_format[:3] not in ("u8", "u8p", "s16")
+    is_lossless = context.name in LOSSLESS_CODECS or context.name.startswith("pcm_")
+    return 24 if is_deep and is_lossless else 16
 
 
 def _channels(frame: av.AudioFrame) -> Array:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio import AudioFile, Window, is_silent, read_windows
+from soundsearch.audio import WHOLLY_SILENT, AudioFile, Window, is_silent, read_windows
 from soundsearch.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle
 from soundsearch.clips import cut_clip
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
-from soundsearch.features import compute_features, compute_features_of
+from soundsearch.features import compute_features, compute_features_of, lifted
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -33,7 +33,6 @@ Device = Literal["auto", "cpu", "cuda"]
 
 #: Windows that go through the audio tower together.
 BATCH_SIZE = 32
-WHOLLY_SILENT = "it is silent from beginning to end"
 
 
 class Encoder:
@@ -61,9 +60,9 @@ class Encoder:
     def features_of(self, windows: Sequence[Window], sample_rate: int) -> Array:
         """Features of windows at sample_rate Hz, (n, n_mels, n_frames) float32.
 
-        Soonest done for windows of one recording in order: what two share is computed once.
+        Quiet windows are amplified, see `features.lifted`. Soonest done for windows of one recording in order: what two share is computed once.
         """
-        placed = [(round(w.start_s * sample_rate), w.waveform) for w in windows]
+        placed = [(round(w.start_s * sample_rate), lifted(w.waveform)) for w in windows]
         return compute_features_of(placed, sample_rate, self.bundle.features)
 
     def embed_file(
@@ -100,9 +99,9 @@ class Encoder:
             embeddings = self._unit(embeddings.mean(axis=0, keepdims=True))
             return embeddings.ravel()
         with AudioFile(path) as file:
-            channels, rate = file.all_channels(), file.sample_rate
+            channels, rate, bits = file.all_channels(), file.sample_rate, file.bits
             _tell_damage(file, str(path), whole)
-        if is_silent(channels):
+        if is_silent(channels, bits):
             raise AudioError(Cause.SILENT, WHOLLY_SILENT)
         waveform = cut_clip(channels, rate, audio)
         features = compute_features(waveform, audio.rate_for(rate), self.bundle.features)

@@ -29,6 +29,12 @@ Array64 = NDArray[np.float64]
 KALDI_ENERGY_FLOOR = float(np.finfo(np.float32).eps)
 #: Smallest mel energy whose decibels LAION-CLAP takes.
 STFT_ENERGY_FLOOR = 1e-10
+#: Level up to which quiet windows are amplified, -60 dBFS: below it more and more of a sound lies
+#: under the floors above, and its embedding turns into that of silence. Of the starter, the cosine
+#: with the embedding at full level is 0.92 at -50 dBFS, 0.85 at -60, 0.70 at -70, 0.45 at -80.
+QUIET_LEVEL = 2.0**-10
+#: Quieter than one step of 24-bit audio is no sound, and not amplified.
+LEAST_LEVEL = 2.0**-23
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +186,20 @@ class StftLogMel(FeatureConfig):
 FEATURE_KINDS: dict[str, type[FeatureConfig]] = {
     kind.kind: kind for kind in (KaldiFbank, StftLogMel)
 }
+
+
+def lifted(waveform: Array) -> Array:
+    """A window at a level at which features can show it: QUIET_LEVEL where it is quieter.
+
+    waveform: (time,) float32. Not modified. Its level is half of what it spans, so that a constant
+    offset does not count; the window alone decides. Louder ones come back as they are, and so do
+    those below LEAST_LEVEL. Clips by the protocol of a published encoder (`clips.py`) are not
+    lifted, as their authors have them.
+    """
+    level = 0.5 * (float(waveform.max(initial=-np.inf)) - float(waveform.min(initial=np.inf)))
+    if not LEAST_LEVEL <= level < QUIET_LEVEL:
+        return waveform
+    return waveform * np.float32(QUIET_LEVEL / level)
 
 
 def compute_features(waveform: Array, sample_rate: int, config: FeatureConfig) -> Array:

@@ -24,6 +24,7 @@ from soundsearch.audio import (
     AudioFile,
     Window,
     cut_windows,
+    is_silent,
     read_windows,
     resample,
 )
@@ -844,11 +845,55 @@ def test_less_than_ten_milliseconds_are_refused() -> None:
     assert window.waveform.size == 8000
 
 
-def test_silence_is_less_than_one_step_of_16_bits() -> None:
-    step = np.float32(2.0**-15)
-    assert Window(0.0, 1.0, np.zeros(8, np.float32)).is_silent
-    assert Window(0.0, 1.0, np.full(8, 0.9 * step)).is_silent
-    assert not Window(0.0, 1.0, np.full(8, -step)).is_silent
+@pytest.mark.parametrize("bits", [16, 24])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_silence_is_less_than_one_step_of_the_recording(bits: int, sign: int) -> None:
+    click = np.zeros(8, np.float32)
+    click[3] = sign * 2.0 ** (1 - bits)
+    assert not Window(0.0, 1.0, click, bits).is_silent
+    assert Window(0.0, 1.0, np.nextafter(click, np.float32(0)), bits).is_silent
+    assert Window(0.0, 1.0, np.zeros(8, np.float32), bits).is_silent
+    assert Window(0.0, 1.0, click).is_silent == (bits == 24)
+
+
+def test_a_constant_is_silence_too() -> None:
+    assert is_silent(np.full(8, 0.5, np.float32))
+    offset = np.full(8, -0.5, np.float32)
+    offset[3] += 2.0**-15
+    assert not is_silent(offset)
+    assert is_silent(np.stack([np.full(8, 0.5, np.float32), np.zeros(8, np.float32)]))
+    assert not is_silent(np.stack([np.full(8, 0.5, np.float32), offset]))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25])
+def test_a_file_of_one_value_is_silent_at_any_rate(tmp_path: Path, value: float) -> None:
+    """At another rate its beginning and its end are clicks."""
+    path = sounds.write(tmp_path / "a.wav", np.full(3 * 44100, value, np.float32), 44100, "FLOAT")
+    for rate in (44100, 8000):
+        config = AudioConfig(sample_rate=rate, window_s=1.0, hop_s=0.5)
+        with AudioFile(path) as file, pytest.raises(AudioError, match="silent from") as caught:
+            list(read_windows(file, config))
+        assert caught.value.cause is Cause.SILENT
+
+
+@pytest.mark.parametrize(
+    ("ending", "subtype", "bits"),
+    [
+        ("wav", "PCM_U8", 16),
+        ("wav", "PCM_16", 16),
+        ("wav", "PCM_24", 24),
+        ("wav", "FLOAT", 24),
+        ("flac", "PCM_24", 24),
+        ("ogg", "VORBIS", 16),
+        ("mp3", "MPEG_LAYER_III", 16),
+    ],
+)
+def test_how_fine_the_samples_are(tmp_path: Path, ending: str, subtype: str, bits: int) -> None:
+    path = sounds.write(tmp_path / f"a.{ending}", sounds.noise(1.0), subtype=subtype)
+    with AudioFile(path) as file:
+        assert file.bits == bits
+        config = AudioConfig(sample_rate=None, window_s=0.5, hop_s=0.5)
+        assert {window.bits for window in read_windows(file, config)} == {bits}
 
 
 def test_windows_of_a_file_come_at_the_encoders_rate(tmp_path: Path) -> None:

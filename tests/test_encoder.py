@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from soundsearch import encoder as encoder_module
 from soundsearch.audio import AudioFile, Window
 from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
+from soundsearch.demo import shipped_recordings
 from soundsearch.encoder import Encoder
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
+from soundsearch.registry import SHIPPED
 from tests import sounds
 from tests.tiny_encoder import BAND_HZ, WORDS, write_tiny_bundle
 
@@ -146,6 +149,74 @@ def test_a_silent_recording_has_nothing_to_embed(encoder: Encoder, tmp_path: Pat
     with pytest.raises(AudioError, match="silent") as caught:
         encoder.embed_file(path)
     assert caught.value.cause is Cause.SILENT
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "rate"),
+    [
+        ("libmp3lame", "mp3", 44100),
+        ("mp2", "mp2", 44100),
+        ("aac", "adts", 44100),
+        ("libopus", "ogg", 48000),
+        ("wmav2", "asf", 44100),
+        ("ac3", "ac3", 48000),  # noise of -101 dBFS
+        ("eac3", "eac3", 48000),
+        ("pcm_alaw", "wav", 8000),  # a constant of -72 dBFS
+        ("pcm_mulaw", "wav", 8000),
+        ("pcm_u8", "wav", 8000),
+    ],
+)
+def test_what_codecs_make_of_digital_silence_is_silent(
+    encoder: Encoder, tmp_path: Path, codec: str, container: str, rate: int
+) -> None:
+    path = sounds.encode(tmp_path / "a", np.zeros(3 * rate, np.float32), rate, codec, container)
+    with pytest.raises(AudioError, match="silent from beginning to end"):
+        encoder.embed_file(path)
+
+
+@pytest.mark.parametrize("clip", ["windows", "centre"])
+@pytest.mark.parametrize(
+    ("level_db", "subtype", "is_sound"),
+    [
+        (-89, "PCM_16", True),
+        (-96, "PCM_24", True),
+        (-130, "FLOAT", True),
+        (-140, "FLOAT", False),  # less than a step of 24 bits
+    ],
+)
+def test_quiet_is_not_silent(
+    tiny: EncoderBundle, tmp_path: Path, level_db: float, subtype: str, is_sound: bool, clip: str
+) -> None:
+    tone = sounds.tone(BAND_HZ[3], 2.0, level=10 ** (level_db / 20))
+    path = sounds.write(tmp_path / "a.wav", tone, subtype=subtype)
+    encoder = _with(tiny, clip=clip)
+    if is_sound:
+        _assert_unit(encoder.embed_clip(path)[None], 1)
+    else:
+        with pytest.raises(AudioError, match="silent from beginning to end"):
+            encoder.embed_clip(path)
+
+
+def test_16_bit_dither_is_sound(encoder: Encoder, tmp_path: Path) -> None:
+    dither = np.random.default_rng(0).integers(-1, 2, 16_000).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", dither, 8000)
+    assert len(encoder.embed_file(tmp_path / "a.wav")[0]) == 3
+
+
+def test_embeddings_do_not_fall_with_the_level(tmp_path: Path) -> None:
+    """The shipped encoder, on recordings of the demo: below -60 dBFS all levels are one."""
+    starter = Encoder(EncoderBundle.read(SHIPPED / "starter"), "cpu", n_threads=1)
+    for recording in shipped_recordings()[::10]:
+        waveform, rate = soundfile.read(recording, frames=96_000, dtype="float32", always_2d=True)
+        waveform = waveform[:, 0] / np.abs(waveform[:, 0]).max()
+        found = {}
+        for level_db in (0, -60, -80, -100, -120):
+            path = tmp_path / f"{level_db}.wav"
+            sounds.write(path, waveform * np.float32(10 ** (level_db / 20)), rate, "FLOAT")
+            found[level_db] = starter.embed_clip(path)
+        for level_db in (-80, -100, -120):
+            assert found[level_db] @ found[-60] > 0.99
+            assert found[level_db] @ found[0] > 0.4
 
 
 def test_very_loud_samples_still_embed(encoder: Encoder, tmp_path: Path) -> None:

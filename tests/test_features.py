@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from soundsearch.features import KaldiFbank, StftLogMel, compute_features, compute_features_of
+from soundsearch.features import (
+    LEAST_LEVEL,
+    QUIET_LEVEL,
+    FeatureConfig,
+    KaldiFbank,
+    StftLogMel,
+    compute_features,
+    compute_features_of,
+    lifted,
+)
 from tests import sounds
 from tests.tiny_encoder import BAND_HZ
 
@@ -325,3 +334,43 @@ def test_kaldi_settings_that_cannot_be(wrong: dict[str, object], message: str) -
 def test_stft_settings_that_cannot_be(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         StftLogMel(**{"n_mels": 8, "n_frames": 98, "f_min": 20.0, **wrong})  # type: ignore[arg-type]
+
+
+# ---- quiet windows
+
+
+def _spanning(level: float, offset: float = 0.0) -> Array:
+    """A waveform whose highest and lowest sample lie exactly 2 * level apart."""
+    waveform = np.zeros(100, np.float32)
+    waveform[10], waveform[20] = level, -level
+    return waveform + np.float32(offset)
+
+
+@pytest.mark.parametrize("level", [QUIET_LEVEL, 2 * QUIET_LEVEL, 1.0, 0.99 * LEAST_LEVEL, 0.0])
+def test_other_windows_than_quiet_ones_stay_as_they_are(level: float) -> None:
+    waveform = _spanning(level)
+    assert lifted(waveform) is waveform
+
+
+@pytest.mark.parametrize("level", [0.999 * QUIET_LEVEL, 1e-5, LEAST_LEVEL])
+def test_quiet_windows_are_lifted_to_one_level(level: float) -> None:
+    waveform = _spanning(level)
+    waveform.flags.writeable = False
+    found = lifted(waveform)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, _spanning(QUIET_LEVEL), rtol=1e-6)
+
+
+def test_an_offset_is_no_level() -> None:
+    found = lifted(_spanning(2.0**-12, offset=0.125))
+    assert found.max() - found.min() == pytest.approx(2 * QUIET_LEVEL)
+
+
+@pytest.mark.parametrize("config", [VIP_ANT, CLAP], ids=["kaldi", "stft"])
+def test_features_of_quiet_windows_do_not_depend_on_the_level(config: FeatureConfig) -> None:
+    waveform = sounds.noise(1.0)
+    expected = compute_features(lifted(np.float32(1e-4) * waveform), 8000, config)
+    for gain in (1e-3, 1e-5):
+        found = compute_features(lifted(np.float32(gain) * waveform), 8000, config)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert expected.std() > 0.1

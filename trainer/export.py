@@ -30,7 +30,7 @@ from soundsearch.bundle import (
     sha256_of,
 )
 from soundsearch.demo import shipped_recordings
-from soundsearch.features import FeatureConfig, compute_features
+from soundsearch.features import FeatureConfig, compute_features, lifted
 from trainer import model_card
 from trainer.convert.clip_text import ClipText, clip_tokenizer
 from trainer.graphs import (
@@ -294,7 +294,7 @@ def example_features(audio: AudioConfig, features: FeatureConfig) -> Array:
         with AudioFile(path) as file:
             window = next(read_windows(file, audio))
             rate = audio.rate_for(file.sample_rate)
-        found.append(compute_features(window.waveform, rate, features))
+        found.append(compute_features(lifted(window.waveform), rate, features))
     return np.stack(found)
 
 

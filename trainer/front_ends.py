@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from soundsearch.audio import AudioConfig
 from soundsearch.clips import cut_clip, n_samples_of_stretch
-from soundsearch.features import FeatureConfig, KaldiFbank, compute_features
+from soundsearch.features import FeatureConfig, KaldiFbank, compute_features, lifted
 
 Array = NDArray[np.float32]
 
@@ -77,6 +77,8 @@ def clip_features(
         spare = channels.shape[1] - n_samples_of_stretch(sample_rate, audio)
         start = int(generator.integers(spare)) if spare > 0 else 0
     waveform = cut_clip(channels, sample_rate, audio, start)
+    if audio.clip == "windows":  # as search has it; else as the authors have it
+        waveform = lifted(waveform)
     features = compute_features(waveform, audio.rate_for(sample_rate), front_end.features)
     if generator is not None:
         masked_rows(features, front_end.frequency_mask, generator)[:] = 0.0

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import soundsearch
+from soundsearch.audio import Window
 from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder import Encoder
 from soundsearch.errors import AudioError
 from soundsearch.features import KaldiFbank, compute_features
+from soundsearch.mixdown import in_one
 from tests import sounds
 from tests.trainer.authors import as_the_authors
 from trainer.front_ends import FRONT_ENDS, STARTER, VIP_ANT, clip_features, masked_rows
@@ -268,3 +271,17 @@ def test_a_clip_without_sound_is_refused() -> None:
     for front_end in FRONT_ENDS.values():
         with pytest.raises(AudioError, match="at least 10 ms"):
             clip_features(np.zeros((2, 0), np.float32), 44100, front_end, np.random.default_rng(0))
+
+
+def test_quiet_clips_are_lifted_as_in_search_and_as_the_authors_have_them() -> None:
+    """The starter's features do not depend on the level of a quiet clip; VIP-ANT's stay the authors'."""
+    quiet, quieter = (np.float32(gain) * _clip(3.0, 32000) for gain in (1e-4, 1e-5))
+    found = clip_features(quiet, 32000, STARTER, None)
+    np.testing.assert_allclose(clip_features(quieter, 32000, STARTER, None), found, atol=1e-3)
+    as_search = Encoder(
+        EncoderBundle.read(Path(soundsearch.__file__).parent / "bundles" / "starter"), "cpu"
+    ).features_of([Window(0.0, 3.0, in_one(quiet, 32000, "mean"))], 32000)[0]
+    np.testing.assert_allclose(found, as_search, atol=1e-5)
+    np.testing.assert_allclose(
+        clip_features(quieter, 32000, VIP_ANT, None), as_the_authors(quieter, 32000), atol=1e-3
+    )

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.audio import LARGEST_SAMPLE, MOST_CLIP_SAMPLES, AudioFile
+from soundsearch.decoders import DEEP_SUBTYPES, bits_of
 from soundsearch.errors import AudioError, Cause
-from soundsearch.files import open_regular
 
 if TYPE_CHECKING:
     import av
@@ -29,12 +29,6 @@ Array = NDArray[np.float32]
 #: What FLAC can hold.
 FLAC_CHANNELS = 8
 FLAC_RATE_HZ = 655_350
-#: Encodings of libsndfile with more than 16 bits a sample.
-DEEP_SUBTYPES = frozenset(
-    ["PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_20", "ALAC_24", "ALAC_32", "DWVW_24"]
-)
-#: FFmpeg's decoders without loss, whose sample format says how deep the sound is.
-LOSSLESS_CODECS = frozenset(["flac", "alac", "wavpack", "tta", "truehd", "mlp", "ape", "tak"])
 #: So many damaged packets are noise, not a recording with a scratch.
 MOST_DAMAGED = 1000
 
@@ -58,7 +52,7 @@ def read_sound(path: Path) -> Sound:
     """Decode a whole file, the sound track of a video too. Raises AudioError."""
     with AudioFile(path) as file:
         channels = file.all_channels()
-        return Sound(channels, file.sample_rate, _bits(path, file.format), file.damage)
+        return Sound(channels, file.sample_rate, file.bits, file.damage)
 
 
 def read_channels(content: bytes) -> Sound:
@@ -78,21 +72,6 @@ def read_channels(content: bytes) -> Sound:
         path = Path(folder, "sound")
         path.write_bytes(content)
         return read_sound(path)
-
-
-def _bits(path: Path, file_format: str) -> int:
-    """16, or 24 where there may be more: FLAC keeps steps that are never used at no cost."""
-    import soundfile
-
-    _, is_ffmpeg, codec = file_format.partition("/")
-    if is_ffmpeg:
-        return 24 if _is_lossless(codec.lower()) else 16
-    with open_regular(path) as file, soundfile.SoundFile(file) as sound:
-        return 24 if sound.subtype in DEEP_SUBTYPES else 16
-
-
-def _is_lossless(codec: str) -> bool:
-    return codec in LOSSLESS_CODECS or codec.startswith("pcm_")
 
 
 def _check_finite(channels: Array) -> None:
@@ -119,9 +98,7 @@ class SoundDecoder:
         if self.sample_rate <= 0 or self.n_channels <= 0:
             raise AudioError(Cause.DAMAGED, "its header gives no sample rate or no channels")
         stream.thread_type = "NONE"  # files are decoded side by side instead
-        codec, sample_format = context.name, context.format.name if context.format else ""
-        is_deep = sample_format[:3] not in ("u8", "u8p", "s16") and _is_lossless(codec)
-        self.bits = 24 if is_deep else 16
+        self.bits = bits_of(context)
         # Interleaved: PyAV reads past the end of a frame with eight planes or more.
         self._to_float = av.AudioResampler(
             format="flt", layout=context.layout, rate=self.sample_rate
