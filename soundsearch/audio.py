@@ -16,11 +16,18 @@ from typing import BinaryIO, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.decoders import FFmpegDecoder, GaveUpError, SndfileDecoder, block_frames
+from soundsearch.decoders import (
+    DeclaredLessError,
+    FFmpegDecoder,
+    GaveUpError,
+    SndfileDecoder,
+    block_frames,
+)
 from soundsearch.errors import AudioError, Cause
 from soundsearch.files import NotRegularFileError, open_regular
 from soundsearch.headers import SNDFILE_MAGIC, lacks_its_end
 from soundsearch.mixdown import Channels, one_channel
+from soundsearch.unwritten import find_unwritten
 
 Array = NDArray[np.float32]
 #: What a recording shorter than one window becomes.
@@ -137,6 +144,7 @@ class AudioFile:
 
     def __init__(self, path: Path) -> None:
         self.damage: str | None = None
+        self._declared_s: float | None = None  # where more was found than that
         self._file = _open(path)
         try:
             if os.fstat(self._file.fileno()).st_size == 0:
@@ -152,6 +160,15 @@ class AudioFile:
         self.bits = self._decoder.bits
 
     def _open_decoder(self) -> SndfileDecoder | FFmpegDecoder:
+        if found := find_unwritten(self._file):
+            try:
+                decoder = SndfileDecoder(self._file, found)
+            except GaveUpError:
+                self._file.seek(0)
+            else:
+                if found.declared_bytes is not None and decoder.told_s is not None:
+                    self._declared_s = decoder.told_s * found.declared_bytes / found.n_bytes
+                return decoder
         begins = self._file.read(4)
         self._file.seek(0)
         if begins in SNDFILE_MAGIC:
@@ -214,8 +231,12 @@ class AudioFile:
                 n_done += block.shape[-1]
                 yield block
             self.damage = self._what_is_lost()
+        except DeclaredLessError:
+            damage = self._what_is_lost()
+            self._declared_s = self._decoder.told_s
         except GaveUpError as error:
             reason = str(error).rstrip(".")
+            damage = f"decoding stopped at {n_done / self.sample_rate:.1f} s ({reason})"
         else:
             return
         n_found = 0
@@ -234,11 +255,13 @@ class AudioFile:
         except AudioError:
             pass
         if n_found <= n_done:
-            self.damage = f"decoding stopped at {n_done / self.sample_rate:.1f} s ({reason})"
+            self.damage = damage
 
     def _what_is_lost(self) -> str | None:
-        """One sentence if less was heard than the file tells of; only here the two are compared."""
+        """One sentence if less, or more, was heard than the file tells of; only here they meet."""
         heard_s, told_s = self._decoder.heard_s, self._decoder.told_s
+        if self._declared_s is not None:
+            return f"its header declares {self._declared_s:.1f} s, {heard_s:.1f} s were read"
         n_damaged = self._decoder.n_damaged
         packets = f"damaged packets were left out: {n_damaged}"
         if told_s is not None and told_s - heard_s > self._decoder.lost_s:

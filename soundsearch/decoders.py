@@ -8,6 +8,7 @@ lost_s: by how much the two lengths may differ in a file that is whole.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from soundsearch.errors import AudioError, Cause
 from soundsearch.headers import begins_as_sound, clock_s, mp3_frames, told_frames
+from soundsearch.unwritten import Unwritten, WithHeader, goes_on
 
 if TYPE_CHECKING:
     import av
@@ -55,29 +57,38 @@ class GaveUpError(Exception):
     """libsndfile cannot go on with this file; FFmpeg may."""
 
 
+class DeclaredLessError(GaveUpError):
+    """libsndfile has read what the header declares, and more follows."""
+
+
 def block_frames(n_channels: int) -> int:
     """Samples of each channel in one block, so that its size does not grow with the channels."""
     return max(1, min(BLOCK_FRAMES, BLOCK_SAMPLES // n_channels))
 
 
 class SndfileDecoder:
-    """libsndfile: WAV, AIFF, FLAC, Ogg, CAF, W64, RF64 and more. Raises GaveUpError."""
+    """libsndfile: WAV, AIFF, FLAC, Ogg, CAF, W64, RF64 and more. Raises GaveUpError.
+
+    found: where the sound lies in a file whose header declares less of it.
+    """
 
     n_damaged = 0
     lost_s = LOST_S
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, found: Unwritten | None = None) -> None:
         import soundfile
 
         self._n_frames = 0
+        self._file = file
         self._error = soundfile.LibsndfileError
         try:
-            self._sound = soundfile.SoundFile(file.fileno(), closefd=False)
+            self._source = None if found is None else WithHeader(file, found)
+            self._sound = soundfile.SoundFile(self._source or file.fileno(), closefd=False)
         except self._error as error:
             raise GaveUpError(str(error)) from error
         self.sample_rate: int = self._sound.samplerate
         self.n_channels: int = self._sound.channels
-        self.format: str = self._sound.format
+        self.format: str = self._sound.format if found is None else found.form
         self.bits = 24 if self._sound.subtype in DEEP_SUBTYPES else 16
         if self._sound.frames >= UNKNOWN_FRAMES:
             self._sound.close()
@@ -99,10 +110,14 @@ class SndfileDecoder:
                 block = self._sound.read(n_frames, dtype="float32", always_2d=True)
             except self._error as error:
                 raise GaveUpError(str(error)) from error
+            if self._source is not None and self._source.error is not None:
+                raise GaveUpError(str(self._source.error))
             if len(block) == 0:
                 break
             self._n_frames += len(block)
             yield pick(block.T)
+        if self.format in ("FLAC", "OGG") and goes_on(self._file, self.format):
+            raise DeclaredLessError("more follows than its header declares")
 
     def close(self) -> None:
         """Let the library go of the file, which stays open."""
@@ -248,8 +263,10 @@ class FFmpegDecoder:
                     self._end_s = at_s - first_s + piece.shape[-1] / self.sample_rate
                 self._n_heard += piece.shape[-1]
                 yield piece
-        for frame in to_float.resample(None):
-            piece = pick(_channels(frame))
+        rest = []
+        with contextlib.suppress(*self._errors):
+            rest = [pick(_channels(frame)) for frame in to_float.resample(None)]
+        for piece in rest:
             self._n_heard += piece.shape[-1]
             yield piece
 

@@ -34,7 +34,15 @@ OPEN_END_BYTES = 0x7FFFF000
 OGG_PAGE_BYTES = 65307
 
 
-def _peek(file: BinaryIO, offset: int, n_bytes: int) -> bytes:
+def size_of(file: BinaryIO) -> int:
+    """Bytes of a file, or of a part of one."""
+    here = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return size
+
+
+def peek(file: BinaryIO, offset: int, n_bytes: int) -> bytes:
     """Bytes from anywhere in a file, for one that is read by a decoder at the same time."""
     here = file.tell()
     file.seek(offset)
@@ -45,7 +53,7 @@ def _peek(file: BinaryIO, offset: int, n_bytes: int) -> bytes:
 
 def begins_as_sound(file: BinaryIO) -> bool:
     """Whether a file begins as a known container does; what marks an MP3 is too short to tell."""
-    head = _peek(file, 0, 12)
+    head = peek(file, 0, 12)
     if head[:4] in (b"RIFF", b"RIFX", b"RF64"):  # pictures and films may be RIFF, too
         return head[8:] == b"WAVE"
     if head[:4] == b"FORM":
@@ -55,7 +63,7 @@ def begins_as_sound(file: BinaryIO) -> bool:
 
 def lacks_its_end(ogg: BinaryIO) -> bool:
     """Whether the last page of an Ogg stream is cut off, or does not say that it is the last."""
-    tail = _peek(ogg, max(0, os.fstat(ogg.fileno()).st_size - OGG_PAGE_BYTES), OGG_PAGE_BYTES)
+    tail = peek(ogg, max(0, os.fstat(ogg.fileno()).st_size - OGG_PAGE_BYTES), OGG_PAGE_BYTES)
     page = tail[tail.rfind(b"OggS\0") :]  # the last byte alone where there is none
     if len(page) < 27:  # a header is longer
         return True
@@ -65,7 +73,7 @@ def lacks_its_end(ogg: BinaryIO) -> bool:
 
 def mp3_frames(file: BinaryIO) -> int | None:
     """How many frames an MP3 counts in its first one (Xing, Info or VBRI), behind any ID3 tag."""
-    head = _peek(file, 0, 10)
+    head = peek(file, 0, 10)
     start = 0
     if head[:3] == b"ID3":
         start = 10 + sum(
@@ -73,12 +81,12 @@ def mp3_frames(file: BinaryIO) -> int | None:
         )
     found = re.search(
         rb"(?:Xing|Info)...[\x01\x03\x05\x07\x09\x0b\x0d\x0f]|VBRI.{10}",
-        _peek(file, start, 64),
+        peek(file, start, 64),
         re.DOTALL,
     )
     if found is None:
         return None
-    return int.from_bytes(_peek(file, start + found.end(), 4))
+    return int.from_bytes(peek(file, start + found.end(), 4))
 
 
 def told_frames(n_frames: int, log: str) -> float:

@@ -85,6 +85,19 @@ def _eight_channels(path: Path) -> None:
     write(path, sound, 192_000, "PCM_24")
 
 
+def _power_lost(path: Path) -> None:
+    """A WAV whose recorder never wrote the sizes."""
+    _sound(path)
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = bytes(4)
+    path.write_bytes(content)
+
+
+def _opposite(path: Path) -> None:
+    sound = noise(3, 44100)
+    write(path, np.stack([sound, -sound], axis=1), 44100)
+
+
 def _nothing(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -166,6 +179,21 @@ TABLE = [
     ),
     Broken("cut.mp3", _cut(_sound, 0.5), "damaged", r"only 1\.5 s of 3\.0 s .+", partly=True),
     Broken("cut.m4a", _cut(_m4a, 0.5), "damaged", CUT_OR_DAMAGED),  # its table stood at the end
+    Broken(
+        "power lost.wav",
+        _power_lost,
+        "damaged",
+        r"its header declares 0\.0 s, 3\.0 s were read",
+        partly=True,
+    ),
+    Broken(
+        "slow.wav",
+        lambda path: write(path, noise(3), 8),
+        "sample rate too low",
+        "its sample rate is 8 Hz, at least 1000 Hz are needed",
+    ),
+    Broken("opposite.wav", _opposite, None),
+    Broken("quiet.wav", lambda path: write(path, tone(100, 2, level=1e-5), subtype="FLOAT"), None),
     Broken("stub.ogg", _cut(_sound, 0.01), "damaged", CUT_OR_DAMAGED),
     Broken("stub.wav", _cut(_sound, 0.0001), "damaged", CUT_OR_DAMAGED),
     Broken("stub.flac", _cut(_sound, 0.0002), "damaged", r"decoding stopped at 0\.0 s \(.+\)"),
