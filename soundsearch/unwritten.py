@@ -307,7 +307,7 @@ def _is_explained(file: BinaryIO, layout: _Layout | None, place: int) -> bool:
         return True
     if layout is None:
         return False
-    places = {place, place + -place % layout.align, place + 1}
+    places = {place, place + -place % layout.align}
     return any(_are_chunks(file, layout, here) for here in places)
 
 

@@ -192,7 +192,13 @@ def test_what_stands_behind_the_sound_is_no_sound(tmp_path: Path, form: str, beh
 
 
 @pytest.mark.parametrize(
-    "behind", [b"\x11" * 1600, b"ours" + _le(9000) + b"\x11" * 4000, bytes(1_500_000) + b"\x11"]
+    "behind",
+    [
+        b"\x11" * 1600,
+        b"ours" + _le(9000) + b"\x11" * 4000,
+        b"ours" + _le(400) + b"\x11" * 4000,
+        bytes(1_500_000) + b"\x11",
+    ],
 )
 def test_what_is_nothing_else_is_sound(tmp_path: Path, behind: bytes) -> None:
     path = tmp_path / "a.wav"
