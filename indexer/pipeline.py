@@ -215,7 +215,7 @@ class _Run:
                 todo.end = _End(content_hash, unchanged=True)
                 return
             with AudioFile(todo.path) as audio:
-                rate = config.sample_rate or audio.sample_rate
+                rate = config.rate_for(audio.sample_rate)
                 duration_s = 0.0
                 n_heard = 0
                 batch: list[Window] = []

@@ -37,6 +37,7 @@ Clip = Literal["windows", "centre"]
 
 #: Shorter recordings are refused: there is nothing in them to hear.
 SHORTEST_S = 0.010
+#: What is said of a recording none of whose windows is sound.
 WHOLLY_SILENT = "it is silent from beginning to end"
 #: A sample beyond this is no sound: its power would overflow in the features.
 LARGEST_SAMPLE = 1e12
@@ -258,7 +259,7 @@ class AudioFile:
             self.damage = damage
 
     def _what_is_lost(self) -> str | None:
-        """One sentence if less, or more, was heard than the file tells of; only here they meet."""
+        """One sentence if less, or more, was decoded than the header declares; compared only here."""
         heard_s, told_s = self._decoder.heard_s, self._decoder.told_s
         if self._declared_s is not None:
             return f"its header declares {self._declared_s:.1f} s, {heard_s:.1f} s were read"
@@ -365,8 +366,8 @@ def cut_windows(
 ) -> Iterator[Window]:
     """Windows every config.hop_s seconds, the last one aligned to the end: no gap, no random crop.
 
-    blocks: (time,) float32 at sample_rate Hz. bits: as of an `AudioFile`. A recording shorter than a window gives one window.
-    Raises AudioError for a recording under SHORTEST_S.
+    blocks: (time,) float32 at sample_rate Hz. bits: as of an `AudioFile`. A recording shorter than
+    a window gives one window. Raises AudioError for a recording under SHORTEST_S.
     """
     size = round(config.window_s * sample_rate)
     hop = round(config.hop_s * sample_rate)

@@ -1,9 +1,10 @@
 """The two decoders: an opened file to blocks of samples.
 
 libsndfile (soundfile) reads what begins as one of its formats, FFmpeg (PyAV) the rest, and what
-libsndfile cannot open, cannot measure or stops reading. Both tell sample_rate (Hz), n_channels, format, bits,
-told_s and heard_s (seconds by the header, and of sound so far), n_damaged (packets left out) and
-lost_s: by how much the two lengths may differ in a file that is whole.
+libsndfile cannot open, cannot measure or stops reading. Both have sample_rate (Hz), n_channels,
+format, bits (24 where samples are finer than 16 bits and stored without loss, else 16), told_s and
+heard_s (seconds by the header, and of sound so far), n_damaged (packets left out) and lost_s: by how
+much the two lengths may differ in a file that is whole.
 """
 
 from __future__ import annotations

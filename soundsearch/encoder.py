@@ -60,7 +60,8 @@ class Encoder:
     def features_of(self, windows: Sequence[Window], sample_rate: int) -> Array:
         """Features of windows at sample_rate Hz, (n, n_mels, n_frames) float32.
 
-        Quiet windows are amplified, see `features.lifted`. Soonest done for windows of one recording in order: what two share is computed once.
+        Quiet windows are amplified, see `features.lifted`. Soonest done for windows of one
+        recording in order: what two share is computed once.
         """
         placed = [(round(w.start_s * sample_rate), lifted(w.waveform)) for w in windows]
         return compute_features_of(placed, sample_rate, self.bundle.features)

@@ -141,7 +141,7 @@ def _lost(segments: Array, means: Array) -> NDArray[np.bool_]:
 
 def _mean(channels: Array) -> Array:
     """(channel, time) of two channels or more to (time,): the mean, so that none of them clips."""
-    with np.errstate(over="ignore", invalid="ignore"):  # who reads on refuses infinite samples
+    with np.errstate(over="ignore", invalid="ignore"):  # `AudioFile` refuses infinite samples
         mono: Array = channels[0] + channels[1]
         for channel in channels[2:]:  # faster than mean(axis=0) on interleaved samples
             mono += channel

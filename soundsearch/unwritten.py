@@ -301,7 +301,7 @@ def _found(
 
 
 def _is_explained(file: BinaryIO, layout: _Layout | None, place: int) -> bool:
-    """Whether what follows the declared end of the sound is else: chunks, tags, text, zeros."""
+    """Whether chunks, tags, text or zeros follow the declared end of the sound, and no sound."""
     begins = peek(file, place, 64)
     if begins.startswith(TAGS) or not begins.translate(None, TEXT) or _is_zero(file, place):
         return True

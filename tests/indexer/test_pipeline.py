@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 from indexer import pipeline
 from indexer.report import Silent
 from soundsearch.audio import AudioFile
+from soundsearch.bundle import EncoderBundle
 from soundsearch.cache import load_vectors
 from soundsearch.encoder import BATCH_SIZE, Encoder
 from soundsearch.errors import BundleError, IndexBusyError
@@ -84,6 +86,20 @@ def test_files_become_windows_with_the_embeddings_of_the_encoder(
         assert row.spans == tuple(spans)
         np.testing.assert_array_equal(vectors_of(row), embeddings)
     assert verify(indexer.store) == []
+
+
+def test_ultrasound_for_an_encoder_without_a_rate_of_its_own(
+    tiny: EncoderBundle, library: Path, tmp_path: Path
+) -> None:
+    """It is resampled to the highest rate that is taken as it is, and features are of that rate."""
+    bundle = dataclasses.replace(tiny, audio=dataclasses.replace(tiny.audio, sample_rate=None))
+    bundle.write()
+    own = Indexer(tmp_path / "own", library, bundle)
+    path = write(library / "bat.wav", noise(1.5, 384_000), 384_000)
+    own.run()
+    np.testing.assert_array_equal(
+        vectors_of(own.rows()["bat.wav"]), own.encoder.embed_file(path)[1]
+    )
 
 
 def test_the_summary_counts_what_was_done(indexer: Indexer, library: Path) -> None:
