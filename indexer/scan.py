@@ -16,6 +16,7 @@ from pathlib import Path
 
 import xxhash
 
+from soundsearch.file_facts import facts_of
 from soundsearch.files import kind_of, open_regular
 
 #: Endings of files that may hold sound; what is in them decides, not the ending.
@@ -99,8 +100,7 @@ def scan(root: Path, inside: str = ".", exclude: Sequence[str] = ()) -> Scan:
     found = Scan()
     place = root / inside
     if os.path.isfile(place):
-        facts = os.stat(place)
-        found.files[inside] = (facts.st_size, facts.st_mtime_ns)
+        found.files[inside] = facts_of(os.stat(place))
         return found
     if odd := _what_is_no_folder(place):
         found.unreadable.append((inside, odd))
@@ -115,8 +115,7 @@ def scan(root: Path, inside: str = ".", exclude: Sequence[str] = ()) -> Scan:
                 continue
             try:
                 if entry.is_file():
-                    facts = entry.stat()
-                    found.files[relative] = (facts.st_size, facts.st_mtime_ns)
+                    found.files[relative] = facts_of(entry.stat())
                 elif entry.is_symlink() and not os.path.exists(entry.path):
                     found.files[relative] = (0, 0)  # it leads nowhere: it will fail, by name
             except OSError:

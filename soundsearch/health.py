@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 from soundsearch.bundle import EncoderBundle
 from soundsearch.cache import discard, refresh, vectors_at
 from soundsearch.errors import BundleError, SoundsearchError, StoreError
+from soundsearch.file_facts import facts_of
 from soundsearch.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
 from soundsearch.roots import RootFacts, facts_of_roots, way_out
 from soundsearch.store import (
@@ -296,5 +297,5 @@ def _file_problems(store: Store, connection: Connection) -> Iterator[Problem]:
         except OSError as error:
             yield Problem("files", f"{path}: {error.strerror}", recording.id)
             continue
-        if (stat.st_size, stat.st_mtime_ns) != (recording.size_bytes, recording.mtime_ns):
+        if facts_of(stat) != (recording.size_bytes, recording.mtime_ns):
             yield Problem("files", f"{path}: changed since it was indexed", recording.id)

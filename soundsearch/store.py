@@ -85,6 +85,22 @@ def _path_of(stored: str | bytes) -> str:
     return os.fsdecode(stored if isinstance(stored, bytes) else stored.encode())
 
 
+class PlainText(sa.types.TypeDecorator[str]):
+    """Text from anywhere, such as a message of a library: what SQLite takes ill is escaped.
+
+    These are lone surrogates, which are no UTF-8, and NUL, which ends a text for some of its functions.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """From Python to SQLite."""
+        if value is None:
+            return None
+        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
 def _is_path(column: sa.Column[str], path: str) -> sa.ColumnElement[bool]:
     """Whether a column holds this path; older rows hold some as blobs that are now text."""
     stored = _stored_path(path)
@@ -98,8 +114,8 @@ index_table = sa.Table(  # one row
     "index_info",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("encoder_name", sa.Text, nullable=False),
-    sa.Column("encoder_version", sa.Text, nullable=False),
+    sa.Column("encoder_name", PlainText, nullable=False),
+    sa.Column("encoder_version", PlainText, nullable=False),
     sa.Column("encoder_fingerprint", sa.Text, nullable=False),
     sa.Column("dim", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Text, nullable=False),
@@ -129,10 +145,10 @@ recordings_table = sa.Table(
     sa.Column("duration_s", sa.Float),
     sa.Column("sample_rate", sa.Integer),
     sa.Column("n_channels", sa.Integer),
-    sa.Column("format", sa.Text),
+    sa.Column("format", PlainText),
     sa.Column("state", sa.Text, nullable=False),
-    sa.Column("cause", sa.Text),
-    sa.Column("error", sa.Text),
+    sa.Column("cause", PlainText),
+    sa.Column("error", PlainText),
     sa.Column("indexed_at", sa.Text, nullable=False),
 )
 windows_table = sa.Table(
