@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection, Engine
 
 from soundsearch.bundle import EncoderBundle
+from soundsearch.descriptors import TO_OPEN_A_DATABASE, n_free, ran_out, too_many
 from soundsearch.errors import Cause, IndexBusyError, StoreError
 
 Array = NDArray[np.float32]
@@ -322,7 +323,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(_cannot_write(folder, error.strerror)) from error
+            raise StoreError(cannot_write(folder, error)) from error
         store = cls(folder)
         with store.lock(), store.transaction() as connection:
             if _schema_of(connection) == 0:  # nobody was faster
@@ -400,7 +401,7 @@ class Store:
                 "wait until it has finished (searching works meanwhile)"
             ) from error
         except OSError as error:
-            raise StoreError(_cannot_write(self.folder, error.strerror)) from error
+            raise StoreError(cannot_write(self.folder, error)) from error
         try:
             yield
         finally:
@@ -832,10 +833,13 @@ def _translated(folder: Path) -> Iterator[None]:
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         said = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
         is_io_error = "I/O" in said
-        if "full" in said or ((is_io_error or "unable to open" in said) and _is_full(folder)):
+        could_not_open = is_io_error or "unable to open" in said
+        if "full" in said or (could_not_open and _is_full(folder)):
             way_out = (
                 "the disk is full; make room and run the command again, what was committed is kept"
             )
+        elif could_not_open and n_free(TO_OPEN_A_DATABASE) < TO_OPEN_A_DATABASE:
+            way_out = too_many()
         elif "readonly" in said or "unable to open" in said:
             way_out = (
                 "the folder cannot be written; check its permissions or choose another --index"
@@ -860,8 +864,11 @@ def _is_full(folder: Path) -> bool:
         return False
 
 
-def _cannot_write(folder: Path, reason: str | None) -> str:
-    return f"{folder}: the index folder cannot be written ({reason}); choose another with --index"
+def cannot_write(folder: Path, error: OSError) -> str:
+    """What to say of an index folder into which something could not be written."""
+    if ran_out(error):
+        return f"{folder}: {too_many()}"
+    return f"{folder}: the index folder cannot be written ({error.strerror}); choose another with --index"
 
 
 def _schema_of(connection: Connection) -> int:
