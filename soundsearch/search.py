@@ -381,4 +381,4 @@ def _has_changed(path: Path, known: Recording) -> bool:
         stat = path.stat()
     except OSError:
         return False  # an unmounted disk: what was stored still answers
-    return facts_of(stat) != (known.size_bytes, known.mtime_ns)
+    return facts_of(stat) != known.facts

@@ -16,7 +16,8 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -162,6 +163,14 @@ windows_table = sa.Table(
     sa.Column("embedding", sa.LargeBinary, nullable=False),
 )
 
+skipped_table = sa.Table(  # files that were not read, by root and ending
+    "skipped_endings",
+    metadata,
+    sa.Column("root_id", sa.Integer, primary_key=True),
+    sa.Column("ending", FilePath, primary_key=True),
+    sa.Column("n_files", sa.Integer, nullable=False),
+)
+
 
 def _create_schema(connection: Connection) -> None:
     """Schema 1."""
@@ -186,8 +195,18 @@ def _create_schema(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def _count_skipped_endings(connection: Connection) -> None:
+    """Schema 2."""
+    connection.exec_driver_sql(
+        "CREATE TABLE skipped_endings (root_id INTEGER NOT NULL REFERENCES roots(id) ON DELETE CASCADE, "
+        "ending NOT NULL, n_files INTEGER NOT NULL, PRIMARY KEY (root_id, ending))"
+    )
+
+
 #: Step i takes the database from schema i to i + 1. Steps are never changed once released.
-MIGRATIONS: list[Callable[[Connection], None]] = [_create_schema]
+MIGRATIONS: list[Callable[[Connection], None]] = [_create_schema, _count_skipped_endings]
+#: An index that cannot be written is read as it is from this schema on: later steps only add tables.
+READABLE_SCHEMA = 1
 
 
 #: Which of two recordings of one path says more.
@@ -231,6 +250,12 @@ class Recording:
     mtime_ns: int
     content_hash: bytes | None
     state: State
+    cause: Cause | None = None
+
+    @property
+    def facts(self) -> tuple[int, int]:
+        """Size and time of change, to be compared with those of `facts_of`."""
+        return self.size_bytes, self.mtime_ns
 
     @property
     def is_root(self) -> bool:
@@ -345,7 +370,9 @@ class Store:
     def _migrate(self) -> None:
         with self.snapshot() as connection:
             found = _schema_of(connection)
-        if found == len(MIGRATIONS):
+        if found == len(MIGRATIONS) or (
+            READABLE_SCHEMA <= found < len(MIGRATIONS) and _is_sealed(self.folder / DATABASE)
+        ):
             return
         if found > len(MIGRATIONS):
             raise StoreError(
@@ -408,11 +435,15 @@ class Store:
             lock.release()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """All or nothing: commits at the end, rolls back on any error, and gives a new revision."""
+    def transaction(self, *, new_revision: bool = True) -> Iterator[Connection]:
+        """All or nothing: commits at the end, rolls back on any error, and gives a new revision.
+
+        new_revision: False for what no search depends on, so that the FAISS file stays as it is.
+        """
         with _translated(self.folder), self.engine.begin() as connection:
             yield connection
-            connection.execute(revisions_table.insert().values(token=secrets.token_hex(8)))
+            if new_revision:
+                connection.execute(revisions_table.insert().values(token=secrets.token_hex(8)))
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -607,7 +638,33 @@ class Store:
         for some in _chunks(recording_ids):
             connection.execute(recordings_table.delete().where(recordings_table.c.id.in_(some)))
 
+    def put_skipped(self, connection: Connection, root_id: int, counts: Mapping[str, int]) -> None:
+        """Store how many files of each ending were skipped in a root, in place of what was known."""
+        columns = skipped_table.c
+        connection.execute(skipped_table.delete().where(columns.root_id == root_id))
+        if counts:
+            connection.execute(
+                skipped_table.insert(),
+                [
+                    {"root_id": root_id, "ending": ending, "n_files": n}
+                    for ending, n in counts.items()
+                ],
+            )
+
     # ---- reading
+
+    def skipped(self, connection: Connection, root_id: int | None = None) -> Counter[str]:
+        """How many files of each ending the last whole scan skipped, in one root or in all."""
+        if _schema_of(connection) < 2:  # a read-only index of an earlier version
+            return Counter()
+        columns = skipped_table.c
+        query = sa.select(columns.ending, columns.n_files)
+        if root_id is not None:
+            query = query.where(columns.root_id == root_id)
+        counts: Counter[str] = Counter()
+        for ending, n_files in connection.execute(query):
+            counts[ending] += n_files
+        return counts
 
     def encoder(self, connection: Connection) -> PinnedEncoder:
         """The encoder this index is pinned to."""
@@ -875,6 +932,9 @@ def _schema_of(connection: Connection) -> int:
     return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
 
 
+_CAUSES = frozenset(Cause)  # an index may hold some of another version
+
+
 def _select_recordings() -> sa.Select[Any]:
     columns = recordings_table.c
     return sa.select(
@@ -885,6 +945,7 @@ def _select_recordings() -> sa.Select[Any]:
         columns.mtime_ns,
         columns.content_hash,
         columns.state,
+        columns.cause,
     )
 
 
@@ -897,6 +958,7 @@ def _recording(row: sa.Row[Any]) -> Recording:
         row.mtime_ns,
         row.content_hash,
         State(row.state),
+        Cause(row.cause) if row.cause in _CAUSES else None,
     )
 
 
