@@ -29,7 +29,7 @@ from indexer.report import Progress, Report, Silent
 from indexer.scan import hash_of
 from soundsearch.audio import AudioFile, Window, read_windows, unreadable
 from soundsearch.cache import refresh
-from soundsearch.descriptors import n_free, ran_out, stop_if_ran_out, too_many
+from soundsearch.descriptors import n_free, stop_if_ran_out
 from soundsearch.encoder import BATCH_SIZE, WHOLLY_SILENT, Encoder
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
 from soundsearch.store import Failed, FileFacts, Indexed, Recording, Store
@@ -304,8 +304,7 @@ class _Run:
         except SoundsearchError:
             raise
         except Exception as error:  # a bug or a lack of memory, say, that others may not meet
-            if ran_out(error) or n_free(1) == 0:
-                raise SoundsearchError(too_many(or_else=FEWER_JOBS)) from error
+            stop_if_ran_out(error, or_else=FEWER_JOBS)
             todo.end = _not_handled(todo.file, error)
         finally:
             clock.lap("decode")
@@ -364,6 +363,7 @@ class _Run:
                 for piece in pieces:
                     yield from self._embeddings_of([piece])
             else:
+                stop_if_ran_out(error, or_else=FEWER_JOBS)
                 self._blame_the_encoder(error)
                 yield pieces[0], error
             return

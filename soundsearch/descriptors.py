@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 from soundsearch.errors import SoundsearchError
+
+with suppress(ImportError):  # not a Unix
+    import resource  # now: importing opens files
 
 #: A database needs as many to be opened: itself, its log, the memory beside it, its folder.
 TO_OPEN_A_DATABASE = 4
@@ -41,12 +45,9 @@ def n_free(at_most: int) -> int:
 
 def too_many(*, or_else: str = "") -> str:
     """One clause on what happened and the way out. or_else: another way out."""
-    try:
-        import resource
-
+    limit = ""
+    with suppress(NameError):
         limit = f" (limit {resource.getrlimit(resource.RLIMIT_NOFILE)[0]})"
-    except ImportError:  # not a Unix
-        limit = ""
     return f"too many open files{limit}; raise it with ulimit -n{or_else}"
 
 
@@ -55,5 +56,5 @@ def stop_if_ran_out(error: Exception, *, or_else: str = "") -> None:
 
     or_else: as of `too_many`.
     """
-    if ran_out(error):
+    if ran_out(error) or n_free(1) == 0:
         raise SoundsearchError(too_many(or_else=or_else)) from error

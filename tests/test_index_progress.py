@@ -103,7 +103,7 @@ def test_json_has_no_lines_beside_it(
 
 
 def test_the_bar_grows_while_one_long_file_is_read() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
     bar = command._bar(console)
     reporter = command._BarReporter(console, bar)
     reporter.found(2)
@@ -111,12 +111,13 @@ def test_the_bar_grows_while_one_long_file_is_read() -> None:
     reporter.begin(2, 1000)
     reporter.read(250)
     assert bar.tasks[0].percentage == 25
-    assert bar.tasks[0].description.startswith("0 of 2 files, 25%")
+    assert bar.tasks[0].description.startswith("0/2 files, ")
     reporter.read(500)
     reporter.file_done(Path("/lib/a\n.wav"), "\x1b[31mno sound")
     assert bar.tasks[0].percentage == 75
-    assert bar.tasks[0].description.startswith("1 of 2 files, 75%")
-    assert "1 failed" in bar.tasks[0].description
+    assert bar.tasks[0].description.startswith("1/2 files, ")
+    console.print(bar.get_renderable())
+    assert re.search(r"1/2 files, 0 s of sound, 0 x .*━.* 75%", console.file.getvalue())  # type: ignore[attr-defined]
     assert "skipped /lib/a\\n.wav: \\x1b[31mno sound" in console.file.getvalue()  # type: ignore[attr-defined]
     reporter.saving()
     assert "FAISS" in bar.tasks[0].description
@@ -128,7 +129,7 @@ def test_files_without_a_byte_are_a_bar_too() -> None:
     reporter = command._BarReporter(console, bar)
     reporter.begin(1, 0)
     reporter.file_done(Path("/lib/lost.wav"), "not there")
-    assert "1 of 1 files" in bar.tasks[0].description
+    assert "1/1 files" in bar.tasks[0].description
 
 
 # ---- Ctrl-C before the first file

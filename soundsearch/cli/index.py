@@ -268,11 +268,18 @@ def _progress(quiet: bool) -> Iterator[_Reporter]:
 
 
 def _bar(console: Console) -> Bar:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
@@ -345,10 +352,10 @@ class _Reporter:
 
         if self._began is None:
             return self._doing
-        speed = self._seconds / max(time.monotonic() - self._began, 1.0)
         return (
             f"{self._n_done} of {self._n_files} files, {self._part():.0%} of their bytes; "
-            f"{length(self._seconds)} of sound ({speed:.0f} times real time), {self._n_failed} failed"
+            f"{length(self._seconds)} of sound ({self._speed():.0f} times real time), "
+            f"{self._n_failed} failed"
         )
 
     def print_line(self) -> None:
@@ -356,6 +363,10 @@ class _Reporter:
         line = self.line()
         if line:
             self._print(line)
+
+    def _speed(self) -> float:
+        """Seconds of sound embedded per second."""
+        return self._seconds / max(time.monotonic() - (self._began or 0.0), 1.0)
 
     def _part(self) -> float:
         """How much of what has to be read was read, in [0, 1]."""
@@ -400,6 +411,15 @@ class _BarReporter(_Reporter):
     def saving(self) -> None:
         super().saving()
         self._update()
+
+    def line(self) -> str:
+        """Where the run stands, beside a bar; files that failed have lines of their own."""
+        from soundsearch.render import length
+
+        if self._began is None:
+            return super().line()
+        done = f"{self._n_done}/{self._n_files} files"
+        return f"{done}, {length(self._seconds)} of sound, {self._speed():.0f} x"
 
     def _update(self) -> None:
         self._bar.update(self._task, completed=self._n_bytes_read, description=self.line())

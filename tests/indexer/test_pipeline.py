@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from indexer.report import Silent
 from soundsearch.audio import AudioFile, Window
 from soundsearch.cache import load_vectors
 from soundsearch.encoder import BATCH_SIZE, Encoder
-from soundsearch.errors import BundleError, IndexBusyError
+from soundsearch.errors import BundleError, IndexBusyError, SoundsearchError
 from soundsearch.health import verify
 from soundsearch.store import Indexed, State, Store
 from tests import program
@@ -678,6 +679,20 @@ def test_a_lost_tower_is_one_error_and_nothing_is_stored(indexer: Indexer, libra
     fill(library)
     (indexer.encoder.bundle.folder / "audio.onnx").write_bytes(b"garbage")
     with pytest.raises(BundleError, match=r"audio\.onnx: damaged"):
+        indexer.run()
+    assert indexer.rows() == {}
+
+
+def test_a_tower_that_cannot_be_opened_for_want_of_descriptors_is_no_fault_of_it(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(library)
+
+    def cannot_open(*_: object) -> None:
+        raise BundleError("no such tower") from OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Encoder, "embed_features", cannot_open)
+    with pytest.raises(SoundsearchError, match=r"too many open files .*ulimit -n.*--jobs 1"):
         indexer.run()
     assert indexer.rows() == {}
 
