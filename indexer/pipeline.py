@@ -4,6 +4,10 @@ Threads decode and compute features (the C libraries below them release the inte
 the calling thread embeds in batches and is the only writer. All queues are bounded, so memory does
 not grow with the number or the length of files. A recording is stored whole, in one transaction
 with its embeddings: a run that is killed loses at most what was not yet committed.
+
+One file never ends a run: whatever is raised while it is read, embedded or stored makes it a failed
+file. What is no fault of a file does end it: a store that cannot be written, an encoder that embeds
+nothing, no file descriptor left.
 """
 
 from __future__ import annotations
@@ -12,8 +16,8 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +29,9 @@ from indexer.report import Progress, Report, Silent
 from indexer.scan import hash_of
 from soundsearch.audio import WHOLLY_SILENT, AudioFile, Window, read_windows, unreadable
 from soundsearch.cache import refresh
+from soundsearch.descriptors import n_free, stop_if_ran_out
 from soundsearch.encoder import BATCH_SIZE, Encoder
-from soundsearch.errors import AudioError, Cause
+from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
 from soundsearch.store import Failed, FileFacts, Indexed, Recording, Store
 
 Array = NDArray[np.float32]
@@ -36,8 +41,12 @@ COMMIT_WINDOWS = 2_000
 COMMIT_S = 2.0
 #: How long a run that ends waits for its readers.
 PATIENCE_S = 5.0
-#: Failures that say nothing about the sound: what was known of the recording is kept.
-PASSING = frozenset({Cause.NOT_PERMITTED, Cause.VANISHED, Cause.UNREADABLE})
+#: File descriptors left to the database and the libraries, and those that a reader may need.
+SPARE_DESCRIPTORS = 8
+DESCRIPTORS_OF_A_READER = 2
+FEWER_JOBS = ", or use --jobs 1"
+#: So much is said of an unexpected error.
+REASON_CHARACTERS = 200
 
 
 def run(
@@ -48,28 +57,38 @@ def run(
     exclude: Sequence[str] = (),
     jobs: int | None = None,
     prune: bool = False,
+    retry: bool = False,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Plan, Report]:
     """Bring the index up to date with these folders and files.
 
-    jobs: files decoded side by side; None means one per core. prune: also delete recordings whose
-    files have vanished. Ctrl-C ends the run early, with all finished recordings stored.
-    Raises IndexBusyError if another process writes, StoreError if the database cannot.
+    jobs: files decoded side by side, where so many may be open; None means one per core. prune:
+    also delete recordings whose files have vanished. retry: also try files again that failed or
+    were read in part and have not changed. force: read and embed every file again.
+    Ctrl-C ends the run early, with all finished recordings stored.
+    Raises IndexBusyError if another process writes, StoreError if the database cannot, BundleError
+    if the encoder embeds nothing, SoundsearchError where too few files may be open.
     """
     started = time.monotonic()
-    report = Report()
+    report, plan = Report(), Plan({}, {})
+    progress = progress or Silent()
     with store.lock():
-        with store.snapshot() as connection:
-            roots = store.roots(connection)
-        plan = make_plan(store, settle(store, choose_targets(roots, paths)), exclude)
         try:
+            with store.snapshot() as connection:
+                roots = store.roots(connection)
+            targets = settle(store, choose_targets(roots, paths))
+            plan = make_plan(store, targets, exclude, retry=retry, force=force, progress=progress)
             _apply_moves(store, plan, report, prune)
-            _Run(store, encoder, report, progress or Silent()).read(
-                plan, jobs or os.cpu_count() or 1
-            )
+            _store_skipped(store, plan)
+            _Run(store, encoder, report, progress).read(plan, jobs or os.cpu_count() or 1)
         except KeyboardInterrupt:
             report.interrupted = True
-        refresh(store)
+        try:
+            progress.saving()
+            refresh(store)
+        except KeyboardInterrupt:  # the next run or search sees to it
+            report.interrupted = True
     report.elapsed_s = time.monotonic() - started
     return plan, report
 
@@ -91,6 +110,18 @@ def _apply_moves(store: Store, plan: Plan, report: Report, prune: bool) -> None:
     report.n_moved = len(plan.moved) + len(plan.returned)
     report.n_removed = len(gone)
     report.n_unchanged = plan.n_unchanged
+    report.n_failed_before = len(plan.failed_before)
+
+
+def _store_skipped(store: Store, plan: Plan) -> None:
+    """What was skipped in roots that were looked through from top to bottom."""
+    with store.snapshot() as connection:
+        standing = plan.whole & {root.id for root in store.roots(connection)}
+        differ = [i for i in standing if store.skipped(connection, i) != plan.skipped[i]]
+    if differ:
+        with store.transaction(new_revision=False) as connection:
+            for root_id in differ:
+                store.put_skipped(connection, root_id, plan.skipped[root_id])
 
 
 @dataclass
@@ -100,11 +131,24 @@ class _Open:
     file: FileFacts
     path: Path
     before: Recording | None
+    again: bool = False  # whatever its content hash says
     spans: list[tuple[float, float]] = field(default_factory=list)
     embeddings: list[Array] = field(default_factory=list)
     end: _End | Failed | None = None  # set by the reader
+    failure: Failed | None = None  # set by the calling thread, and goes before the end
     is_read: bool = False  # set when the last piece has arrived
     n_waiting: int = 0  # windows that have arrived but are not embedded yet
+    n_bytes_read: int = 0  # as reported
+
+    @property
+    def outcome(self) -> _End | Failed | None:
+        """What became of it, once it is finished."""
+        return self.failure or self.end
+
+    def fail(self, error: Exception) -> None:
+        """What has been embedded of it counts no more."""
+        self.failure = _not_handled(self.file, error)
+        self.spans, self.embeddings = [], []
 
 
 @dataclass(frozen=True)
@@ -142,18 +186,22 @@ class _Run:
 
     def read(self, plan: Plan, jobs: int) -> None:
         """Read, embed and store the files of a plan."""
-        self.progress.begin(len(plan.to_read))
-        if not plan.to_read:
+        files = plan.to_read
+        self.progress.begin(len(files), sum(todo.file.size_bytes for todo in files))
+        if not files:
             return
+        jobs = min(jobs, len(files), _n_readers(jobs))
         # Made one by one as readers ask: what is stored is held by nobody any more.
-        source = (_Open(file, plan.path_of(file), before) for file, before in plan.to_read)
+        source = (
+            _Open(todo.file, plan.path_of(todo.file), todo.before, todo.again) for todo in files
+        )
         source_lock = threading.Lock()
         pieces: queue.Queue[_Piece | _Open | BaseException | None] = queue.Queue(2 * jobs)
         readers = [
             threading.Thread(
                 target=self._read_files, args=(source, source_lock, pieces), daemon=True
             )
-            for _ in range(min(jobs, len(plan.to_read)))
+            for _ in range(jobs)
         ]
         for reader in readers:
             reader.start()
@@ -195,23 +243,29 @@ class _Run:
                     todo = next(source, None)
                 if todo is None:
                     break
-                for piece in self._read_file(todo):
-                    pieces.put(piece)
-                    if self._stop.is_set():
-                        return
+                with closing(self._read_file(todo)) as found:
+                    for piece in found:
+                        pieces.put(piece)
+                        if self._stop.is_set():
+                            return
+                        if todo.failure is not None:
+                            break
+                self._advance(todo, todo.file.size_bytes)
                 pieces.put(todo)
-        except BaseException as error:  # a bug: let the calling thread raise it
+        except BaseException as error:  # no fault of a file: let the calling thread raise it
             pieces.put(error)
         finally:
             pieces.put(None)
 
-    def _read_file(self, todo: _Open) -> Iterator[_Piece]:
+    def _read_file(self, todo: _Open) -> Generator[_Piece, None, None]:
         """The file's windows in pieces; sets todo.end."""
         config = self.encoder.bundle.audio
         clock = _Clock()
+        is_known = False
         try:
             content_hash = hash_of(todo.path)
-            if todo.before is not None and todo.before.content_hash == content_hash:
+            is_known = todo.before is not None and todo.before.content_hash == content_hash
+            if is_known and not todo.again:
                 todo.end = _End(content_hash, unchanged=True)
                 return
             with AudioFile(todo.path) as audio:
@@ -220,6 +274,7 @@ class _Run:
                 n_heard = 0
                 batch: list[Window] = []
                 for window in read_windows(audio, config):
+                    self._advance(todo, audio.position_bytes)
                     duration_s = window.end_s
                     if not window.is_silent:
                         batch.append(window)
@@ -241,8 +296,16 @@ class _Run:
                     audio.damage,
                 )
         except (AudioError, OSError) as error:
+            stop_if_ran_out(error, or_else=FEWER_JOBS)
             why = unreadable(error) if isinstance(error, OSError) else error
-            todo.end = Failed(todo.file, why.cause, why.reason, keep=why.cause in PASSING)
+            # Of a content that is known, the embeddings hold whatever becomes of the decoders.
+            keep = why.cause.is_passing or is_known
+            todo.end = Failed(todo.file, why.cause, why.reason, keep)
+        except SoundsearchError:
+            raise
+        except Exception as error:  # a bug or a lack of memory, say, that others may not meet
+            stop_if_ran_out(error, or_else=FEWER_JOBS)
+            todo.end = _not_handled(todo.file, error)
         finally:
             clock.lap("decode")
             with self._shares:
@@ -255,33 +318,74 @@ class _Run:
         clock.lap("features")
         return _Piece(todo, [(w.start_s, w.end_s) for w in batch], features)
 
+    def _advance(self, todo: _Open, at_bytes: int) -> None:
+        """Report how far a file was read."""
+        n_bytes = min(at_bytes, todo.file.size_bytes) - todo.n_bytes_read
+        if n_bytes > 0:
+            todo.n_bytes_read += n_bytes
+            self.progress.read(n_bytes)
+
     # ---- in the calling thread
 
     def _take(self, piece: _Piece) -> None:
+        if piece.open.failure is not None:
+            return
         piece.open.n_waiting += len(piece.spans)
         self._waiting.append(piece)
         if sum(len(waiting.spans) for waiting in self._waiting) >= BATCH_SIZE:
             self._embed()
 
     def _embed(self) -> None:
-        if not self._waiting:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
             return
         started = time.perf_counter()
-        embeddings = self.encoder.embed_features(
-            np.concatenate([piece.features for piece in self._waiting])
-        )
+        for piece, embeddings in self._embeddings_of(waiting):
+            piece.open.n_waiting -= len(piece.spans)
+            if isinstance(embeddings, Exception):
+                piece.open.fail(embeddings)
+            elif piece.open.failure is None:
+                piece.open.spans += piece.spans
+                piece.open.embeddings.append(embeddings)
+                self.progress.embedded(piece.spans[-1][1] - piece.spans[0][0])
         self.report.stage_s["embed"] += time.perf_counter() - started
-        place = 0
-        waiting, self._waiting = self._waiting, []
-        for piece in waiting:
-            n = len(piece.spans)
-            piece.open.spans += piece.spans
-            piece.open.embeddings.append(embeddings[place : place + n])
-            piece.open.n_waiting -= n
-            place += n
-            self.progress.heard(piece.spans[-1][1] - piece.spans[0][0])
         for todo in {id(piece.open): piece.open for piece in waiting}.values():
             self._finish(todo)
+
+    def _embeddings_of(self, pieces: list[_Piece]) -> Iterator[tuple[_Piece, Array | Exception]]:
+        """Pieces with their embeddings, all made at once; where that fails, one piece after the other."""
+        try:
+            embeddings = self.encoder.embed_features(
+                np.concatenate([piece.features for piece in pieces])
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            if len(pieces) > 1:
+                for piece in pieces:
+                    yield from self._embeddings_of([piece])
+            else:
+                stop_if_ran_out(error, or_else=FEWER_JOBS)
+                self._blame_the_encoder(error)
+                yield pieces[0], error
+            return
+        place = 0
+        for piece in pieces:
+            yield piece, embeddings[place : place + len(piece.spans)]
+            place += len(piece.spans)
+
+    def _blame_the_encoder(self, error: Exception) -> None:
+        """Raise if it is no fault of the features: the encoder embeds nothing else either."""
+        features = self.encoder.bundle.features
+        try:
+            self.encoder.embed_features(
+                np.zeros((1, features.n_mels, features.n_frames), np.float32)
+            )
+        except SoundsearchError:
+            raise
+        except Exception:
+            raise BundleError(
+                f"encoder {self.encoder.bundle.name}: it embeds nothing ({_what(error)}); try another "
+                "--device, or put it back with: soundsearch repair --model BUNDLE"
+            ) from error
 
     def _finish(self, todo: _Open) -> None:
         """Once all of a file was read and embedded, it waits for the next commit."""
@@ -299,36 +403,78 @@ class _Run:
         if not finished:
             return
         started = time.perf_counter()
-        with self.store.transaction() as connection:
+        try:
+            self._store(finished)
+        except SoundsearchError:
+            raise
+        except Exception:  # what one of them holds cannot be stored
             for todo in finished:
-                if isinstance(todo.end, Failed):
-                    self.store.put_failed(connection, todo.end)
-                elif isinstance(todo.end, _End) and todo.end.unchanged:
-                    assert todo.before is not None
-                    self.store.move(connection, todo.before.id, todo.file)
-                elif isinstance(todo.end, _End):
-                    self.store.put(connection, _indexed(todo, todo.end))
+                self._store_alone(todo)
         self.report.stage_s["store"] += time.perf_counter() - started
         for todo in finished:
             self._count(todo)
 
+    def _store_alone(self, todo: _Open) -> None:
+        try:
+            self._store([todo])
+        except SoundsearchError:
+            raise
+        except Exception as error:
+            todo.fail(error)
+            self._store([todo])
+
+    def _store(self, finished: list[_Open]) -> None:
+        # Of a file that fails and had no windows, no search sees anything.
+        is_seen = any(todo.before or isinstance(todo.outcome, _End) for todo in finished)
+        with self.store.transaction(new_revision=is_seen) as connection:
+            for todo in finished:
+                end = todo.outcome
+                if isinstance(end, Failed):
+                    self.store.put_failed(connection, end)
+                elif isinstance(end, _End) and end.unchanged:
+                    assert todo.before is not None
+                    self.store.move(connection, todo.before.id, todo.file)
+                elif isinstance(end, _End):
+                    self.store.put(connection, _indexed(todo, end))
+
     def _count(self, todo: _Open) -> None:
         problem = None
-        if isinstance(todo.end, Failed):
-            problem = todo.end.error
+        end = todo.outcome
+        if isinstance(end, Failed):
+            problem = end.error
             self.report.n_failed += 1
             self.report.failures.append((todo.path, problem))
-        elif isinstance(todo.end, _End):
-            problem = todo.end.damage
+        elif isinstance(end, _End):
+            problem = end.damage
             self.report.n_windows += len(todo.spans)
-            self.report.audio_s += todo.end.duration_s
-            if todo.end.unchanged:
+            self.report.audio_s += end.duration_s
+            if end.unchanged:
                 self.report.n_unchanged += 1
             elif todo.before is None:
                 self.report.n_new += 1
+            elif todo.before.content_hash == end.content_hash:
+                self.report.n_read_again += 1
             else:
                 self.report.n_changed += 1
-        self.progress.file_done(todo.path, problem, partly=isinstance(todo.end, _End))
+        self.progress.file_done(todo.path, problem, partly=isinstance(end, _End))
+
+
+def _n_readers(jobs: int) -> int:
+    """How many of so many files can be read side by side with the descriptors there are; 1 or more."""
+    wanted = SPARE_DESCRIPTORS + DESCRIPTORS_OF_A_READER * jobs
+    return max(1, (n_free(wanted) - SPARE_DESCRIPTORS) // DESCRIPTORS_OF_A_READER)
+
+
+def _not_handled(file: FileFacts, error: Exception) -> Failed:
+    """What becomes of a file at which something unexpected was raised."""
+    reason = f"it could not be handled ({_what(error)})"
+    return Failed(file, Cause.NOT_HANDLED, reason, keep=True)
+
+
+def _what(error: Exception) -> str:
+    """An error's type, and the start of what it says, on one line."""
+    said = " ".join(str(error).split())[:REASON_CHARACTERS]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _indexed(todo: _Open, end: _End) -> Indexed:

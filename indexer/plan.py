@@ -1,21 +1,23 @@
 """What an index run has to do: folders against the database.
 
 In: the paths a person named, the roots and recordings the database knows. Out: a `Plan`: which
-files are new, changed, moved, back again, unchanged or missing. Only `settle` writes.
+files are new, changed, moved, back again, unchanged or missing, and which are read again all the
+same. Only `settle` writes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import stat
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from indexer.report import Progress, Silent
 from indexer.scan import Scan, hash_of, scan
+from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.errors import StoreError
 from soundsearch.files import absence, is_absent, kind_of
 from soundsearch.roots import place_of, way_out
@@ -42,22 +44,40 @@ class Target:
         return self.inside in (".", relative_path) or relative_path.startswith(self.inside + os.sep)
 
 
+@dataclass(frozen=True)
+class ToRead:
+    """A file to read. before: what is known of it. again: whatever its content hash says."""
+
+    file: FileFacts
+    before: Recording | None = None
+    again: bool = False
+
+
 @dataclass
 class Plan:
     """What an index run will do, file by file.
 
+    retry: failures and partly read files are tried again. force: all files are read again.
+    new: also those that failed and are tried again. again: unchanged, moved or back, and to be
+    read all the same. failed_before: failed, unchanged and not tried again.
     missing: vanished since the last run; missing_before: known to be gone already.
     unreadable: folders that could not be listed. absent: targets left alone, and why.
     left_behind: roots that are gone and of which only a part was found elsewhere, and the way out.
     gone_roots: roots that are dropped once nothing that was embedded is left of them.
+    skipped: files skipped, by ending, per root that was looked through (see `Scan`); the roots of
+    which all was looked through are whole.
     """
 
     roots: dict[int, Path]
     known_roots: dict[int, Path]
+    retry: bool = False
+    force: bool = False
     new: list[FileFacts] = field(default_factory=list)
     changed: list[tuple[Recording, FileFacts]] = field(default_factory=list)
     moved: list[tuple[Recording, FileFacts]] = field(default_factory=list)
     returned: list[tuple[Recording, FileFacts]] = field(default_factory=list)
+    again: list[tuple[Recording, FileFacts]] = field(default_factory=list)
+    failed_before: list[Recording] = field(default_factory=list)
     missing: list[Recording] = field(default_factory=list)
     missing_before: list[Recording] = field(default_factory=list)
     n_unchanged: int = 0
@@ -65,13 +85,30 @@ class Plan:
     absent: list[tuple[Path, str]] = field(default_factory=list)
     left_behind: list[tuple[Path, str]] = field(default_factory=list)
     gone_roots: list[Root] = field(default_factory=list)
+    skipped: dict[int, Counter[str]] = field(default_factory=dict)
+    whole: set[int] = field(default_factory=set)
 
     @property
-    def to_read(self) -> list[tuple[FileFacts, Recording | None]]:
-        """Files to read, in the order of their paths, with what was known of those that changed."""
-        files: list[tuple[FileFacts, Recording | None]] = [(file, None) for file in self.new]
-        files += [(file, before) for before, file in self.changed]
-        return sorted(files, key=lambda x: (x[0].root_id, x[0].relative_path))
+    def to_read(self) -> list[ToRead]:
+        """Files to read, in the order of their paths."""
+        files = [ToRead(file) for file in self.new]
+        files += [ToRead(file, before, self.must_read(before)) for before, file in self.changed]
+        files += [ToRead(file, before, again=True) for before, file in self.again]
+        return sorted(files, key=lambda x: (x.file.root_id, x.file.relative_path))
+
+    @property
+    def all_skipped(self) -> Counter[str]:
+        """Files skipped in all that was looked through, by ending."""
+        return sum(self.skipped.values(), Counter())
+
+    def must_read(self, known: Recording) -> bool:
+        """Whether a recording is read again whatever its facts and its content hash say."""
+        return self.force or (self.retry and known.cause is not None)
+
+    def may_skip(self, failed: Recording) -> bool:
+        """Whether an unchanged file that failed would fail again, and nobody asks for it."""
+        is_passing = failed.cause is None or failed.cause.is_passing
+        return not (self.retry or self.force or is_passing)
 
     def path_of(self, file: FileFacts) -> Path:
         """Where a file of this plan is."""
@@ -158,9 +195,19 @@ def settle(store: Store, targets: Sequence[Target]) -> list[Target]:
     return settled
 
 
-def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[str] = ()) -> Plan:
+def make_plan(
+    store: Store | None,
+    targets: Sequence[Target],
+    exclude: Sequence[str] = (),
+    *,
+    retry: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Plan:
     """Compare the targets with the database.
 
+    retry, force: see `Plan`. An unchanged file that failed is tried again by itself where its cause
+    may have passed, such as a permission that was lacking.
     A target that is not there, or that has lost every file at once, removes nothing, nor does a folder
     that has nothing in it any more (an unmounted disk leaves one behind): these are listed under
     `absent`. What was in such a folder, or anywhere else where it is not now, and is found in a
@@ -170,7 +217,10 @@ def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[
     plan = Plan(
         roots={target.root.id: target.root.path for target in targets},
         known_roots={root.id: root.path for root in library.roots},
+        retry=retry,
+        force=force,
     )
+    progress = progress or Silent()
     lost: list[tuple[Path, list[Recording], str, str]] = []
     doubted: dict[Path, list[Recording]] = defaultdict(list)
     for target in targets:
@@ -179,7 +229,7 @@ def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[
         if not is_there and not _was_removed(target, known):
             lost.append((target.path, [*known.values()], "not there", _way_out_of(target)))
             continue
-        found = scan(target.root.path, target.inside, exclude) if is_there else Scan()
+        found = scan(target.root.path, target.inside, exclude, progress) if is_there else Scan()
         if not found.can_tell(""):
             plan.absent.append((target.path, f"{found.unreadable[0][1]}; {_kept(known.values())}"))
             continue
@@ -189,19 +239,12 @@ def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[
             lost.append((target.path, [*known.values()], why, _way_out_of(target)))
             continue
         plan.unreadable += [(target.root.path / folder, why) for folder, why in found.unreadable]
-        for relative_path, (size, mtime_ns) in found.files.items():
-            file = FileFacts(target.root.id, relative_path, size, mtime_ns)
-            before = known.get(relative_path)
-            if before is None:
-                plan.new.append(file)
-            elif before.state is State.FAILED:
-                plan.new.append(file)  # tried again: permissions, disks and decoders get better
-            elif (before.size_bytes, before.mtime_ns) != (size, mtime_ns):
-                plan.changed.append((before, file))
-            elif before.state is State.MISSING:
-                plan.returned.append((before, file))
-            else:
-                plan.n_unchanged += 1
+        plan.skipped[target.root.id] = plan.skipped.get(target.root.id, Counter()) + found.skipped
+        if target.inside == ".":
+            plan.whole.add(target.root.id)
+        for relative_path, facts in found.files.items():
+            file = FileFacts(target.root.id, relative_path, *facts)
+            _sort_in(plan, file, known.get(relative_path))
         for relative_path, before in known.items():
             if relative_path in found.files or not found.can_tell(relative_path):
                 continue
@@ -213,13 +256,37 @@ def make_plan(store: Store | None, targets: Sequence[Target], exclude: Sequence[
             else:
                 plan.missing.append(before)
     looked_for = (plan.missing, plan.missing_before, *doubted.values())
-    moved = _find_moves(plan, library, {r.id for r in itertools.chain(*looked_for)})
+    moved = _find_moves(plan, library, {r.id for r in itertools.chain(*looked_for)}, progress)
+    if force:
+        plan.again += [*plan.moved, *plan.returned]
     lost += [
         (folder, in_it, "nothing in it any more", "if they are gone, remove the folder")
         for folder, in_it in doubted.items()
     ]
     _tell_what_is_left(plan, library, lost, moved)
     return plan
+
+
+def _sort_in(plan: Plan, file: FileFacts, before: Recording | None) -> None:
+    """Put a file that was found where it belongs in a plan."""
+    is_same = before is not None and before.facts == (file.size_bytes, file.mtime_ns)
+    if before is None:
+        plan.new.append(file)
+    elif before.state is State.FAILED:
+        if is_same and plan.may_skip(before):
+            plan.failed_before.append(before)
+        else:
+            plan.new.append(file)
+    elif not is_same:
+        plan.changed.append((before, file))
+    elif before.state is State.MISSING:
+        plan.returned.append((before, file))
+    elif plan.must_read(before):
+        plan.again.append((before, file))
+    elif before.cause is not None and before.cause.is_passing:
+        plan.changed.append((before, file))  # perhaps it has passed
+    else:
+        plan.n_unchanged += 1
 
 
 def _was_removed(target: Target, known: Mapping[str, Recording]) -> bool:
@@ -331,7 +398,7 @@ class _Library:
         return has_left or (has_left is False and is_absent(root / recording.relative_path))
 
 
-def _find_moves(plan: Plan, library: _Library, gone: set[int]) -> set[int]:
+def _find_moves(plan: Plan, library: _Library, gone: set[int], progress: Progress) -> set[int]:
     """New files with the size and content of one that is gone are that one, moved; ids of these.
 
     gone: ids of recordings that are not where they were; of all others the file system is asked.
@@ -349,7 +416,7 @@ def _find_moves(plan: Plan, library: _Library, gone: set[int]) -> set[int]:
             ):
                 content = (recording.size_bytes, recording.content_hash)
                 sources[content][recording.id] = recording
-    contents = _contents(plan, {size for size, _ in sources})
+    contents = _contents(plan, {size for size, _ in sources}, progress)
     at_place = {
         (content, recording.relative_path): recording.id
         for content, found in sources.items()
@@ -374,11 +441,16 @@ def _find_moves(plan: Plan, library: _Library, gone: set[int]) -> set[int]:
     return moved
 
 
-def _contents(plan: Plan, sizes: set[int]) -> dict[FileFacts, tuple[int, bytes]]:
+def _contents(
+    plan: Plan, sizes: set[int], progress: Progress
+) -> dict[FileFacts, tuple[int, bytes]]:
     """Size and content hash of the new files that have one of these sizes and can be read."""
     found = {}
-    for file in plan.new:
-        if file.size_bytes in sizes:
-            with contextlib.suppress(OSError):
-                found[file] = (file.size_bytes, hash_of(plan.path_of(file)))
+    alike = [file for file in plan.new if file.size_bytes in sizes]
+    for n_done, file in enumerate(alike):
+        progress.compared(n_done, len(alike))
+        try:
+            found[file] = (file.size_bytes, hash_of(plan.path_of(file)))
+        except OSError as error:
+            stop_if_ran_out(error)  # of any other, reading it will say why
     return found

@@ -1,7 +1,8 @@
 """Folders to the audio files in them.
 
-In: a root and a part of it. Out: a `Scan`: relative paths with size and time of change, and the
-folders that could not be listed. Reads names and file facts only, and changes nothing.
+In: a root and a part of it. Out: a `Scan`: relative paths with size and time of change, the
+folders that could not be listed, and how many other files there are, by ending. Reads names and
+file facts only, and changes nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import errno
 import fnmatch
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import xxhash
 
+from indexer.report import Progress, Silent
+from soundsearch.descriptors import stop_if_ran_out
+from soundsearch.file_facts import facts_of
 from soundsearch.files import kind_of, open_regular
 
 #: Endings of files that may hold sound; what is in them decides, not the ending.
@@ -57,6 +62,10 @@ AUDIO_SUFFIXES = frozenset(
 SYSTEM_FOLDERS = frozenset(
     {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
 )
+#: Longer endings are none, but part of a name with a dot in it.
+LONGEST_ENDING = 16
+#: So many endings of skipped files are told apart.
+MOST_ENDINGS = 1000
 #: Bytes hashed at a time.
 HASH_BLOCK_BYTES = 1 << 20
 
@@ -67,13 +76,16 @@ class Scan:
 
     unreadable: folders (relative, with the reason) that could not be listed; nothing can be said
     about what is in them, nor about what lies behind lost_links, which lead nowhere now. empty:
-    folders in which there is nothing at all, as where a disk is not mounted.
+    folders in which there is nothing at all, as where a disk is not mounted. skipped: how many
+    regular files that are neither hidden nor excluded were skipped, by ending in lower case; ""
+    counts those without one, and those with the rarest where there are more than MOST_ENDINGS.
     """
 
     files: dict[str, tuple[int, int]] = field(default_factory=dict)  # relative: (size, mtime_ns)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     lost_links: list[str] = field(default_factory=list)
     empty: set[str] = field(default_factory=set)
+    skipped: Counter[str] = field(default_factory=Counter)
 
     def can_tell(self, relative_path: str) -> bool:
         """Whether the absence of this file from `files` means that it is gone."""
@@ -81,6 +93,15 @@ class Scan:
         return not any(
             folder == "." or relative_path.startswith(folder + os.sep) for folder in unknown
         )
+
+    def skip(self, name: str) -> None:
+        """Count a file that holds no sound by its ending."""
+        ending = _ending(name)
+        if len(ending) > LONGEST_ENDING or (
+            ending not in self.skipped and len(self.skipped) >= MOST_ENDINGS
+        ):
+            ending = ""
+        self.skipped[ending] += 1
 
     def emptied(self, relative_path: str) -> str | None:
         """The empty folder in which this file would lie, if there is one."""
@@ -90,17 +111,20 @@ class Scan:
         return None
 
 
-def scan(root: Path, inside: str = ".", exclude: Sequence[str] = ()) -> Scan:
+def scan(
+    root: Path, inside: str = ".", exclude: Sequence[str] = (), progress: Progress | None = None
+) -> Scan:
     """Walk a root, a folder in it, or one file in it (`inside`, relative).
 
     Hidden files, system folders, devices and pipes are passed over; links are followed once.
     exclude: shell patterns, matched against names and against paths relative to the root.
+    Raises SoundsearchError where too many files are open to list a folder.
     """
+    progress = progress or Silent()
     found = Scan()
     place = root / inside
     if os.path.isfile(place):
-        facts = os.stat(place)
-        found.files[inside] = (facts.st_size, facts.st_mtime_ns)
+        found.files[inside] = facts_of(os.stat(place))
         return found
     if odd := _what_is_no_folder(place):
         found.unreadable.append((inside, odd))
@@ -108,20 +132,33 @@ def scan(root: Path, inside: str = ".", exclude: Sequence[str] = ()) -> Scan:
     seen: set[tuple[int, int]] = set()
     for folder in _folders(root, place, exclude, seen, found):
         for entry in folder:
-            relative = os.path.relpath(entry.path, root)
-            if os.path.splitext(entry.name)[1].lower() not in AUDIO_SUFFIXES:
+            if entry.name.startswith("."):
                 continue
-            if entry.name.startswith(".") or _excluded(entry.name, relative, exclude):
+            is_sound = _ending(entry.name) in AUDIO_SUFFIXES
+            relative = os.path.relpath(entry.path, root)
+            if exclude and _excluded(entry.name, relative, exclude):
                 continue
             try:
+                if not is_sound:
+                    if entry.is_file():
+                        found.skip(entry.name)
+                    continue
                 if entry.is_file():
-                    facts = entry.stat()
-                    found.files[relative] = (facts.st_size, facts.st_mtime_ns)
+                    found.files[relative] = facts_of(entry.stat())
                 elif entry.is_symlink() and not os.path.exists(entry.path):
                     found.files[relative] = (0, 0)  # it leads nowhere: it will fail, by name
+                else:
+                    continue
             except OSError:
+                if not is_sound:
+                    continue
                 found.files[relative] = (0, 0)  # decoding it will tell why
+            progress.found(1)
     return found
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _what_is_no_folder(place: Path) -> str | None:
@@ -148,6 +185,7 @@ def _folders(
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
+            stop_if_ran_out(error)
             found.unreadable.append((os.path.relpath(folder, root), error.strerror or ""))
             continue
         if not entries:

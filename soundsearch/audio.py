@@ -179,6 +179,11 @@ class AudioFile:
                 self._file.seek(0)
         return FFmpegDecoder(self._file)
 
+    @property
+    def position_bytes(self) -> int:
+        """How far into the file the decoder has got, about; to tell how much of it is left."""
+        return self._file.tell()
+
     def blocks(self, channels: Channels = "mean") -> Iterator[Array]:
         """Mono blocks in order, (time,) float32, at the file's own sample rate.
 

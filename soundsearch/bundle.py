@@ -24,6 +24,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from soundsearch.audio import ADDED_LATER, AudioConfig
+from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.errors import BundleError
 from soundsearch.features import FEATURE_KINDS, FeatureConfig
 
@@ -136,6 +137,7 @@ class EncoderBundle:
         except FileNotFoundError as error:
             raise BundleError(f"{folder}: no encoder bundle here, {MANIFEST} is missing") from error
         except OSError as error:
+            stop_if_ran_out(error)
             raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
         except ValueError as error:
             raise BundleError(f"{path}: not valid JSON ({error}); restore the bundle") from error
@@ -181,6 +183,7 @@ class EncoderBundle:
         try:
             found = sha256_of(path)
         except OSError as error:
+            stop_if_ran_out(error)
             raise BundleError(
                 f"{path}: the encoder {self.name} lacks this file ({error.strerror}); restore the bundle"
             ) from error

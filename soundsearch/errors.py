@@ -36,6 +36,15 @@ class Cause(StrEnum):
     NOT_PERMITTED = "not permitted"
     VANISHED = "vanished"
     UNREADABLE = "unreadable"
+    NOT_HANDLED = "not handled"
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether it says nothing about the sound: what was known holds, and the next run tries again."""
+        return self in _PASSING
+
+
+_PASSING = frozenset({Cause.NOT_PERMITTED, Cause.VANISHED, Cause.UNREADABLE, Cause.NOT_HANDLED})
 
 
 class AudioError(SoundsearchError):

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 from soundsearch.bundle import EncoderBundle
 from soundsearch.cache import discard, refresh, vectors_at
 from soundsearch.errors import BundleError, SoundsearchError, StoreError
+from soundsearch.file_facts import facts_of
 from soundsearch.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
 from soundsearch.roots import RootFacts, facts_of_roots, way_out
 from soundsearch.store import (
@@ -39,7 +40,11 @@ BATCH_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Status:
-    """What an index holds. failures: per cause, recordings that could not (or only partly) be read."""
+    """What an index holds.
+
+    failures: per cause, recordings that could not (or only partly) be read.
+    skipped: per ending, files that the last whole scan of a root did not take for sound.
+    """
 
     folder: Path
     encoder: PinnedEncoder
@@ -50,6 +55,7 @@ class Status:
     n_windows: int
     duration_s: float
     failures: dict[str, int]
+    skipped: Counter[str]
     size_bytes: int
 
 
@@ -103,6 +109,7 @@ def status(store: Store) -> Status:
             n_windows=n_windows,
             duration_s=duration_s,
             failures=dict(Counter(causes).most_common()),
+            skipped=store.skipped(connection),
             size_bytes=_size_of(store.folder),
         )
 
@@ -296,5 +303,5 @@ def _file_problems(store: Store, connection: Connection) -> Iterator[Problem]:
         except OSError as error:
             yield Problem("files", f"{path}: {error.strerror}", recording.id)
             continue
-        if (stat.st_size, stat.st_mtime_ns) != (recording.size_bytes, recording.mtime_ns):
+        if facts_of(stat) != recording.facts:
             yield Problem("files", f"{path}: changed since it was indexed", recording.id)

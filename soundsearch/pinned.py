@@ -12,7 +12,7 @@ from pathlib import Path
 from soundsearch.bundle import MANIFEST, EncoderBundle
 from soundsearch.errors import BundleError, IndexMismatchError, StoreError
 from soundsearch.registry import bundle_folders
-from soundsearch.store import PinnedEncoder, Store
+from soundsearch.store import PinnedEncoder, Store, cannot_write
 
 #: Folder inside an index that holds its copy of the bundle.
 COPY = "encoder"
@@ -24,9 +24,7 @@ def create_index(folder: Path, bundle: EncoderBundle) -> Store:
         folder.mkdir(parents=True, exist_ok=True)
         copy_bundle(bundle, folder)
     except OSError as error:
-        raise StoreError(
-            f"{folder}: the index folder cannot be written ({error.strerror}); choose another with --index"
-        ) from error
+        raise StoreError(cannot_write(folder, error)) from error
     return Store.create(folder, PinnedEncoder.of(bundle))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -49,6 +50,14 @@ def length(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def endings(counts: Counter[str], n_shown: int) -> str:
+    """How many files there are of the most frequent endings: .jpg 120, .txt 30, none 2, +41 more."""
+    most = counts.most_common(n_shown)
+    parts = [f"{shown(ending) or 'none'} {n}" for ending, n in most]
+    n_more = counts.total() - sum(n for _, n in most)
+    return ", ".join([*parts, f"+{n_more} more"] if n_more else parts)
 
 
 def hit_lines(hits: Sequence[Hit]) -> list[str]:

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from soundsearch.cache import load_vectors
 from soundsearch.encoder import Device, Encoder
 from soundsearch.errors import AudioError, Cause, QueryError, StoreError
+from soundsearch.file_facts import facts_of
 from soundsearch.files import StreamTooLongError, spooled
 from soundsearch.pinned import pinned_bundle
 from soundsearch.relevance import Calibration, Kind
 from soundsearch.roots import named_roots, place_of
-from soundsearch.store import State, Store
+from soundsearch.store import Recording, State, Store
 from soundsearch.vectors import VectorIndex
 
 if TYPE_CHECKING:
@@ -375,9 +376,9 @@ def _is_there(path: str | Path) -> bool:
     return True
 
 
-def _has_changed(path: Path, known: Any) -> bool:
+def _has_changed(path: Path, known: Recording) -> bool:
     try:
         stat = path.stat()
     except OSError:
         return False  # an unmounted disk: what was stored still answers
-    return bool(stat.st_size != known.size_bytes or stat.st_mtime_ns != known.mtime_ns)
+    return facts_of(stat) != known.facts

@@ -16,7 +16,8 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection, Engine
 
 from soundsearch.bundle import EncoderBundle
+from soundsearch.descriptors import TO_OPEN_A_DATABASE, n_free, ran_out, too_many
 from soundsearch.errors import Cause, IndexBusyError, StoreError
 
 Array = NDArray[np.float32]
@@ -85,6 +87,22 @@ def _path_of(stored: str | bytes) -> str:
     return os.fsdecode(stored if isinstance(stored, bytes) else stored.encode())
 
 
+class PlainText(sa.types.TypeDecorator[str]):
+    """Text from anywhere, such as a message of a library: what SQLite takes ill is escaped.
+
+    These are lone surrogates, which are no UTF-8, and NUL, which ends a text for some of its functions.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """From Python to SQLite."""
+        if value is None:
+            return None
+        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
 def _is_path(column: sa.Column[str], path: str) -> sa.ColumnElement[bool]:
     """Whether a column holds this path; older rows hold some as blobs that are now text."""
     stored = _stored_path(path)
@@ -98,8 +116,8 @@ index_table = sa.Table(  # one row
     "index_info",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("encoder_name", sa.Text, nullable=False),
-    sa.Column("encoder_version", sa.Text, nullable=False),
+    sa.Column("encoder_name", PlainText, nullable=False),
+    sa.Column("encoder_version", PlainText, nullable=False),
     sa.Column("encoder_fingerprint", sa.Text, nullable=False),
     sa.Column("dim", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Text, nullable=False),
@@ -129,10 +147,10 @@ recordings_table = sa.Table(
     sa.Column("duration_s", sa.Float),
     sa.Column("sample_rate", sa.Integer),
     sa.Column("n_channels", sa.Integer),
-    sa.Column("format", sa.Text),
+    sa.Column("format", PlainText),
     sa.Column("state", sa.Text, nullable=False),
-    sa.Column("cause", sa.Text),
-    sa.Column("error", sa.Text),
+    sa.Column("cause", PlainText),
+    sa.Column("error", PlainText),
     sa.Column("indexed_at", sa.Text, nullable=False),
 )
 windows_table = sa.Table(
@@ -143,6 +161,14 @@ windows_table = sa.Table(
     sa.Column("start_s", sa.Float, nullable=False),
     sa.Column("end_s", sa.Float, nullable=False),
     sa.Column("embedding", sa.LargeBinary, nullable=False),
+)
+
+skipped_table = sa.Table(  # files that were not read, by root and ending
+    "skipped_endings",
+    metadata,
+    sa.Column("root_id", sa.Integer, primary_key=True),
+    sa.Column("ending", FilePath, primary_key=True),
+    sa.Column("n_files", sa.Integer, nullable=False),
 )
 
 
@@ -169,8 +195,18 @@ def _create_schema(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def _count_skipped_endings(connection: Connection) -> None:
+    """Schema 2."""
+    connection.exec_driver_sql(
+        "CREATE TABLE skipped_endings (root_id INTEGER NOT NULL REFERENCES roots(id) ON DELETE CASCADE, "
+        "ending NOT NULL, n_files INTEGER NOT NULL, PRIMARY KEY (root_id, ending))"
+    )
+
+
 #: Step i takes the database from schema i to i + 1. Steps are never changed once released.
-MIGRATIONS: list[Callable[[Connection], None]] = [_create_schema]
+MIGRATIONS: list[Callable[[Connection], None]] = [_create_schema, _count_skipped_endings]
+#: An index that cannot be written is read as it is from this schema on: later steps only add tables.
+READABLE_SCHEMA = 1
 
 
 #: Which of two recordings of one path says more.
@@ -214,6 +250,12 @@ class Recording:
     mtime_ns: int
     content_hash: bytes | None
     state: State
+    cause: Cause | None = None
+
+    @property
+    def facts(self) -> tuple[int, int]:
+        """Size and time of change, to be compared with those of `facts_of`."""
+        return self.size_bytes, self.mtime_ns
 
     @property
     def is_root(self) -> bool:
@@ -306,7 +348,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(_cannot_write(folder, error.strerror)) from error
+            raise StoreError(cannot_write(folder, error)) from error
         store = cls(folder)
         with store.lock(), store.transaction() as connection:
             if _schema_of(connection) == 0:  # nobody was faster
@@ -328,7 +370,9 @@ class Store:
     def _migrate(self) -> None:
         with self.snapshot() as connection:
             found = _schema_of(connection)
-        if found == len(MIGRATIONS):
+        if found == len(MIGRATIONS) or (
+            READABLE_SCHEMA <= found < len(MIGRATIONS) and _is_sealed(self.folder / DATABASE)
+        ):
             return
         if found > len(MIGRATIONS):
             raise StoreError(
@@ -384,18 +428,22 @@ class Store:
                 "wait until it has finished (searching works meanwhile)"
             ) from error
         except OSError as error:
-            raise StoreError(_cannot_write(self.folder, error.strerror)) from error
+            raise StoreError(cannot_write(self.folder, error)) from error
         try:
             yield
         finally:
             lock.release()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """All or nothing: commits at the end, rolls back on any error, and gives a new revision."""
+    def transaction(self, *, new_revision: bool = True) -> Iterator[Connection]:
+        """All or nothing: commits at the end, rolls back on any error, and gives a new revision.
+
+        new_revision: False for what no search depends on, so that the FAISS file stays as it is.
+        """
         with _translated(self.folder), self.engine.begin() as connection:
             yield connection
-            connection.execute(revisions_table.insert().values(token=secrets.token_hex(8)))
+            if new_revision:
+                connection.execute(revisions_table.insert().values(token=secrets.token_hex(8)))
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -590,7 +638,33 @@ class Store:
         for some in _chunks(recording_ids):
             connection.execute(recordings_table.delete().where(recordings_table.c.id.in_(some)))
 
+    def put_skipped(self, connection: Connection, root_id: int, counts: Mapping[str, int]) -> None:
+        """Store how many files of each ending were skipped in a root, in place of what was known."""
+        columns = skipped_table.c
+        connection.execute(skipped_table.delete().where(columns.root_id == root_id))
+        if counts:
+            connection.execute(
+                skipped_table.insert(),
+                [
+                    {"root_id": root_id, "ending": ending, "n_files": n}
+                    for ending, n in counts.items()
+                ],
+            )
+
     # ---- reading
+
+    def skipped(self, connection: Connection, root_id: int | None = None) -> Counter[str]:
+        """How many files of each ending the last whole scan skipped, in one root or in all."""
+        if _schema_of(connection) < 2:  # a read-only index of an earlier version
+            return Counter()
+        columns = skipped_table.c
+        query = sa.select(columns.ending, columns.n_files)
+        if root_id is not None:
+            query = query.where(columns.root_id == root_id)
+        counts: Counter[str] = Counter()
+        for ending, n_files in connection.execute(query):
+            counts[ending] += n_files
+        return counts
 
     def encoder(self, connection: Connection) -> PinnedEncoder:
         """The encoder this index is pinned to."""
@@ -816,10 +890,13 @@ def _translated(folder: Path) -> Iterator[None]:
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         said = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
         is_io_error = "I/O" in said
-        if "full" in said or ((is_io_error or "unable to open" in said) and _is_full(folder)):
+        could_not_open = is_io_error or "unable to open" in said
+        if "full" in said or (could_not_open and _is_full(folder)):
             way_out = (
                 "the disk is full; make room and run the command again, what was committed is kept"
             )
+        elif could_not_open and n_free(TO_OPEN_A_DATABASE) < TO_OPEN_A_DATABASE:
+            way_out = too_many()
         elif "readonly" in said or "unable to open" in said:
             way_out = (
                 "the folder cannot be written; check its permissions or choose another --index"
@@ -844,12 +921,18 @@ def _is_full(folder: Path) -> bool:
         return False
 
 
-def _cannot_write(folder: Path, reason: str | None) -> str:
-    return f"{folder}: the index folder cannot be written ({reason}); choose another with --index"
+def cannot_write(folder: Path, error: OSError) -> str:
+    """What to say of an index folder into which something could not be written."""
+    if ran_out(error):
+        return f"{folder}: {too_many()}"
+    return f"{folder}: the index folder cannot be written ({error.strerror}); choose another with --index"
 
 
 def _schema_of(connection: Connection) -> int:
     return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+_CAUSES = frozenset(Cause)  # an index may hold some of another version
 
 
 def _select_recordings() -> sa.Select[Any]:
@@ -862,6 +945,7 @@ def _select_recordings() -> sa.Select[Any]:
         columns.mtime_ns,
         columns.content_hash,
         columns.state,
+        columns.cause,
     )
 
 
@@ -874,6 +958,7 @@ def _recording(row: sa.Row[Any]) -> Recording:
         row.mtime_ns,
         row.content_hash,
         State(row.state),
+        Cause(row.cause) if row.cause in _CAUSES else None,
     )
 
 

@@ -75,7 +75,7 @@ def test_without_folders_all_folders_known_are_looked_through(
     soundsearch("index", library, tmp_path / "second")
     write(library / "new.wav", tone(1150))
     write(tmp_path / "second" / "new.wav", tone(1650))
-    assert soundsearch("index").stderr.splitlines()[-1].startswith("2 new, 0 changed, 0 moved, 3 ")
+    assert soundsearch("index").stderr.startswith("2 new, 0 changed, 0 moved, 3 unchanged")
     assert len(searchable(index)) == 5
 
 
@@ -122,12 +122,15 @@ def test_the_json_of_a_run(soundsearch: Run, library: Path) -> None:
         "changed": 0,
         "moved": 0,
         "unchanged": 0,
+        "again": 0,
         "removed": 0,
         "failed": 1,
+        "failed_before": 0,
         "pruned": 0,
         "windows": 4,
         "audio_s": 3.0,
         "interrupted": False,
+        "skipped": {},
         "failures": [
             {
                 "path": str(library / "bad.wav"),
@@ -161,6 +164,9 @@ def test_the_json_of_a_dry_run(soundsearch: Run, library: Path) -> None:
         "schema": 1,
         "dry_run": True,
         "unchanged": 0,
+        "failed_before": 0,
+        "skipped": {},
+        "again": [],
         "new": [str(library / "new.wav")],
         "changed": [str(library / "x" / "high.wav")],
         "moved": [str(library / "moved.wav")],
@@ -188,10 +194,10 @@ def test_a_dry_run_changes_nothing(soundsearch: Run, library: Path, index: Path)
     shutil.rmtree(library / "x")
     write(library / "new.wav", tone(750))
     before = tree(index), rows_of(index)
-    result = soundsearch("index", library.parent, "--dry-run", "--exclude", "index", "--prune")
+    exclude = ("--exclude", "index", "--exclude", "models")
+    result = soundsearch("index", library.parent, "--dry-run", "--prune", *exclude)
     assert (tree(index), rows_of(index)) == before
     assert result.stdout.splitlines() == [
-        "new     library/bad.wav",
         "new     library/new.wav",
         "moved   library/moved.wav",
         "removed library/x/high.wav",
@@ -297,7 +303,7 @@ def test_index_option_and_environment(
 def test_an_index_inside_its_own_library(soundsearch: Run, library: Path) -> None:
     soundsearch("index", library, "--index", library / "index")
     result = soundsearch("index", library, "--index", library / "index")
-    assert " 2 unchanged, 0 removed, 1 failed" in result.stderr
+    assert " 2 unchanged, 0 removed, 0 failed" in result.stderr
 
 
 # ---- trouble with folders
@@ -347,11 +353,11 @@ def test_names_with_newlines_and_odd_bytes_stay_on_one_line(
     odd = library / os.fsdecode(b"two\nlines \xff \x1b[31m.wav")
     library.mkdir()
     odd.write_text("this is no sound")
+    assert soundsearch("index", library, "--dry-run").stdout.count("\n") == 1
     result = soundsearch("index", library)
     assert result.stderr.splitlines()[0].startswith(
         f"skipped {library}/two\\nlines \\udcff \\x1b[31m.wav: "
     )
     assert result.stderr.count("\n") == 2
-    facts = json.loads(soundsearch("index", library, "--json").stdout)
+    facts = json.loads(soundsearch("index", library, "--json", "--retry").stdout)
     assert facts["failures"][0]["path"] == str(odd)
-    assert soundsearch("index", library, "--dry-run").stdout.count("\n") == 1

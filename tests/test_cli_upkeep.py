@@ -66,6 +66,7 @@ def test_status_in_json(soundsearch: Run, library: Path, index: Path) -> None:
         "n_windows": 5,
         "duration_s": 4.0,
         "failures": {"not audio": 1},
+        "skipped": {},
     }
     assert result.stderr == ""
 

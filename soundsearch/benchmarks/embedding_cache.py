@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 import soundsearch
 from soundsearch.encoder import Encoder
+from soundsearch.file_facts import facts_of
 from soundsearch.paths import cache_folder
 
 log = logging.getLogger(__name__)
@@ -73,10 +74,10 @@ class EmbeddingCache:
         """
         if self._connection is None:
             return None
-        name, facts = os.fsencode(path.absolute()), path.stat()
+        name, facts = os.fsencode(path.absolute()), facts_of(path.stat())
         known = self._row(
             "SELECT digest FROM files WHERE path = ? AND size = ? AND mtime_ns = ?",
-            (name, facts.st_size, facts.st_mtime_ns),
+            (name, *facts),
         )
         if known is not None:
             return bytes(known[0])
@@ -86,7 +87,7 @@ class EmbeddingCache:
                 content.update(block)
         self._write(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
-            (name, facts.st_size, facts.st_mtime_ns, content.digest()),
+            (name, *facts, content.digest()),
         )
         return content.digest()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from indexer.plan import Plan
     from indexer.report import Report
     from soundsearch.store import Root, Store
+
+#: Where no bar can be drawn, a line says so often where the run stands.
+LINE_EVERY_S = 30.0
+#: So many endings of skipped files are named.
+N_ENDINGS = 5
 
 
 def index(
@@ -42,6 +49,17 @@ def index(
         bool,
         typer.Option("--prune", help="Also delete what is known of files that have vanished."),
     ] = False,
+    retry: Annotated[
+        bool,
+        typer.Option(
+            "--retry",
+            help="Also try files again that failed, or were read in part, and have not changed.",
+        ),
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Read all files again, also those that look unchanged."),
+    ] = False,
     jobs: Annotated[
         int | None,
         typer.Option("-j", "--jobs", min=1, help="Files read at a time. [default: one per core]"),
@@ -56,7 +74,8 @@ def index(
     """Index folders of sound, or bring the index up to date with them.
 
     What has not changed is skipped, what was moved (from a root that was renamed, too) is not
-    embedded anew, what cannot be read is told and tried again the next time. Stop it whenever you like: it goes on where it was.
+    embedded anew, what cannot be read costs one line and is tried again once it has changed. Stop
+    it whenever you like: it goes on where it was.
 
     Example: soundsearch index ~/Sounds /mnt/archive --exclude "*.asd"
     """
@@ -80,7 +99,11 @@ def index(
     places = paths or [root.path for root in roots]
     targets = choose_targets(roots, places)  # refuses impossible paths before all else
     if dry_run:
-        _preview(make_plan(store, targets, exclude or []), json)
+        with _progress(quiet=json) as progress:
+            plan = make_plan(
+                store, targets, exclude or [], retry=retry, force=force, progress=progress
+            )
+        _preview(plan, json)
         return
     if store is None:
         store = create_index(folder, wanted or find_bundle(DEFAULT_MODEL))
@@ -93,13 +116,15 @@ def index(
             exclude=exclude or [],
             jobs=jobs,
             prune=prune,
+            retry=retry,
+            force=force,
             progress=progress,
         )
     if json:
         typer.echo(to_json(_report_facts(plan, report)))
     _tell_trouble(plan)
     _tell_dropped(report)
-    _tell_report(report, shown=not json)
+    _tell_report(plan, report, shown=not json)
     if report.interrupted:
         raise typer.Exit(130)
     if plan.absent:
@@ -120,17 +145,22 @@ def _preview(plan: Plan, json: bool) -> None:
         "new": [plan.path_of(file) for file in plan.new],
         "changed": [plan.path_of(file) for _, file in plan.changed],
         "moved": [plan.path_of(file) for _, file in (*plan.moved, *plan.returned)],
+        "again": [plan.path_of(file) for _, file in plan.again],
         "removed": [plan.known_path(recording) for recording in plan.missing],
     }
     if json:
-        typer.echo(to_json({"dry_run": True, "unchanged": plan.n_unchanged, **todo}))
+        facts = {"unchanged": plan.n_unchanged, "failed_before": len(plan.failed_before)}
+        typer.echo(to_json({"dry_run": True, **facts, **todo, "skipped": _by_number(plan)}))
     else:
         for what, files in todo.items():
             for path in sorted(files):
                 typer.echo(f"{what:8}{near(path)}")
     _tell_trouble(plan)
-    counts = ", ".join(f"{len(files)} {what}" for what, files in todo.items())
+    counts = ", ".join(
+        f"{len(files)} {what}" for what, files in todo.items() if files or what != "again"
+    )
     typer.echo(f"would be: {counts}, {plan.n_unchanged} unchanged; nothing was changed", err=True)
+    _tell_left_out(plan)
 
 
 def _report_facts(plan: Plan, report: Report) -> dict[str, Any]:
@@ -140,14 +170,17 @@ def _report_facts(plan: Plan, report: Report) -> dict[str, Any]:
         "changed": report.n_changed,
         "moved": report.n_moved,
         "unchanged": report.n_unchanged,
+        "again": report.n_read_again,
         "removed": report.n_removed,
         "failed": report.n_failed,
+        "failed_before": report.n_failed_before,
         "pruned": report.n_pruned,
         "windows": report.n_windows,
         "audio_s": round(report.audio_s, 3),
         "elapsed_s": round(report.elapsed_s, 3),
         "stage_s": {stage: round(seconds, 3) for stage, seconds in report.stage_s.items()},
         "interrupted": report.interrupted,
+        "skipped": _by_number(plan),
         "failures": [{"path": path, "reason": reason} for path, reason in report.failures],
         "absent": [{"path": path, "reason": reason} for path, reason in plan.absent],
         "left_behind": [{"path": path, "reason": reason} for path, reason in plan.left_behind],
@@ -174,7 +207,23 @@ def _tell_dropped(report: Report) -> None:
         typer.echo(f"dropped root {shown(path)}: {why}", err=True)
 
 
-def _tell_report(report: Report, shown: bool) -> None:
+def _by_number(plan: Plan) -> dict[str, int]:
+    """Files skipped by ending, the most frequent first."""
+    return dict(plan.all_skipped.most_common())
+
+
+def _tell_left_out(plan: Plan) -> None:
+    """What was not read, and how it would be."""
+    from soundsearch.render import endings
+
+    if plan.failed_before:
+        n = len(plan.failed_before)
+        typer.echo(f"{n} failed before and unchanged; try them again with --retry", err=True)
+    if plan.all_skipped:
+        typer.echo(f"skipped by ending: {endings(plan.all_skipped, N_ENDINGS)}", err=True)
+
+
+def _tell_report(plan: Plan, report: Report, shown: bool) -> None:
     from soundsearch.render import length
 
     parts = [
@@ -185,6 +234,8 @@ def _tell_report(report: Report, shown: bool) -> None:
         f"{report.n_removed} removed",
         f"{report.n_failed} failed",
     ]
+    if report.n_read_again:
+        parts.append(f"{report.n_read_again} read again")
     if report.n_pruned:
         parts.append(f"{report.n_pruned} pruned")
     line = ", ".join(parts)
@@ -195,62 +246,180 @@ def _tell_report(report: Report, shown: bool) -> None:
         line = f"stopped; what was finished is kept, run it again to go on: {line}"
     if shown or report.interrupted:
         typer.echo(line, err=True)
+    if shown:
+        _tell_left_out(plan)
 
 
 @contextlib.contextmanager
-def _progress(quiet: bool) -> Iterator[_Told]:
+def _progress(quiet: bool) -> Iterator[_Reporter]:
+    """Progress on stderr. quiet: only the files with a problem."""
     from rich.console import Console
 
     console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield _Told(console, None)
-        return
+    if quiet:
+        yield _Reporter(console)
+    elif console.is_terminal and not console.is_dumb_terminal:
+        with _bar(console) as bar:
+            yield _BarReporter(console, bar)
+    else:
+        reporter = _Reporter(console)
+        with _repeatedly(LINE_EVERY_S, reporter.print_line):
+            yield reporter
+
+
+def _bar(console: Console) -> Bar:
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
+        TaskProgressColumn,
         TextColumn,
         TimeRemainingColumn,
     )
 
-    with Progress(
-        TextColumn("indexing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("files  {task.fields[heard]} of sound  {task.fields[speed]}"),
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
-    ) as bar:
-        yield _Told(console, bar)
+    )
 
 
-class _Told:
-    """Progress on stderr: a bar on a terminal, and a line for every file with a problem."""
+@contextlib.contextmanager
+def _repeatedly(seconds: float, act: Callable[[], None]) -> Iterator[None]:
+    """Within, act every so many seconds, in a thread."""
+    is_over = threading.Event()
 
-    def __init__(self, console: Console, bar: Bar | None) -> None:
-        self._console, self._bar = console, bar
+    def run() -> None:
+        while not is_over.wait(seconds):
+            act()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+class _Reporter:
+    """Progress as lines: one for every file with a problem, and where the run stands when asked."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()  # readers report, too
+        self._doing = ""
+        self._n_found = self._n_files = self._n_done = self._n_failed = 0
+        self._n_bytes = self._n_bytes_read = 0
         self._seconds = 0.0
-        self._task: Any = None
+        self._began: float | None = None
 
-    def begin(self, n_files: int) -> None:
-        if self._bar is not None:
-            self._task = self._bar.add_task("", total=n_files, heard="0 s", speed="")
+    def found(self, n_files: int) -> None:
+        with self._lock:
+            self._n_found += n_files
+            self._doing = f"scanning: {self._n_found} sound files found"
 
-    def heard(self, seconds: float) -> None:
-        from soundsearch.render import length
+    def compared(self, n_done: int, n_files: int) -> None:
+        self._doing = f"looking for moved files: {n_done} of {n_files} new files compared"
 
+    def begin(self, n_files: int, n_bytes: int) -> None:
+        self._n_files, self._n_bytes = n_files, n_bytes
+        self._began = time.monotonic()
+
+    def read(self, n_bytes: int) -> None:
+        with self._lock:
+            self._n_bytes_read += n_bytes
+
+    def embedded(self, seconds: float) -> None:
         self._seconds += seconds
-        if self._bar is not None:
-            elapsed = self._bar.tasks[0].elapsed or 0.0
-            speed = f"{self._seconds / elapsed:.0f} x" if elapsed > 1 else ""
-            self._bar.update(self._task, heard=length(self._seconds), speed=speed)
 
     def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
         from soundsearch.render import shown
 
-        if self._bar is not None:
-            self._bar.advance(self._task)
+        self._n_done += 1
         if problem is not None:
-            line = f"{'partly read' if partly else 'skipped'} {shown(path)}: {problem}"
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True, emoji=False)
+            self._n_failed += not partly
+            self._print(f"{'partly read' if partly else 'skipped'} {shown(path)}: {shown(problem)}")
+
+    def saving(self) -> None:
+        self._began, self._doing = None, "writing the FAISS file"
+
+    def line(self) -> str:
+        """Where the run stands."""
+        from soundsearch.render import length
+
+        if self._began is None:
+            return self._doing
+        return (
+            f"{self._n_done} of {self._n_files} files, {self._part():.0%} of their bytes; "
+            f"{length(self._seconds)} of sound ({self._speed():.0f} times real time), "
+            f"{self._n_failed} failed"
+        )
+
+    def print_line(self) -> None:
+        """Print where the run stands, once there is something to say."""
+        line = self.line()
+        if line:
+            self._print(line)
+
+    def _speed(self) -> float:
+        """Seconds of sound embedded per second."""
+        return self._seconds / max(time.monotonic() - (self._began or 0.0), 1.0)
+
+    def _part(self) -> float:
+        """How much of what has to be read was read, in [0, 1]."""
+        return self._n_bytes_read / self._n_bytes if self._n_bytes else 1.0
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True, emoji=False)
+
+
+class _BarReporter(_Reporter):
+    """Progress as a bar on a terminal, which grows with the bytes that were read."""
+
+    def __init__(self, console: Console, bar: Bar) -> None:
+        super().__init__(console)
+        self._bar = bar
+        self._task = bar.add_task("", total=None)
+
+    def found(self, n_files: int) -> None:
+        super().found(n_files)
+        self._update()
+
+    def compared(self, n_done: int, n_files: int) -> None:
+        super().compared(n_done, n_files)
+        self._update()
+
+    def begin(self, n_files: int, n_bytes: int) -> None:
+        super().begin(n_files, n_bytes)
+        self._bar.reset(self._task, total=max(1, n_bytes))
+
+    def read(self, n_bytes: int) -> None:
+        super().read(n_bytes)
+        self._update()
+
+    def embedded(self, seconds: float) -> None:
+        super().embedded(seconds)
+        self._update()
+
+    def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
+        super().file_done(path, problem, partly)
+        self._update()
+
+    def saving(self) -> None:
+        super().saving()
+        self._update()
+
+    def line(self) -> str:
+        """Where the run stands, beside a bar; files that failed have lines of their own."""
+        from soundsearch.render import length
+
+        if self._began is None:
+            return super().line()
+        done = f"{self._n_done}/{self._n_files} files"
+        return f"{done}, {length(self._seconds)} of sound, {self._speed():.0f} x"
+
+    def _update(self) -> None:
+        self._bar.update(self._task, completed=self._n_bytes_read, description=self.line())

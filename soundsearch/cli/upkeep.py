@@ -9,24 +9,28 @@ import typer
 
 from soundsearch.cli.options import IndexFolder, Json
 
+#: So many endings of skipped files are named.
+N_ENDINGS = 10
+
 
 def status(index: IndexFolder = None, json: Json = False) -> None:
     """Show what the index holds.
 
-    Recordings, hours of sound, folders, encoder, and failures by cause.
+    Recordings, hours of sound, folders, encoder, failures by cause, and files skipped by ending.
 
     Example: soundsearch status
     """
     from soundsearch.health import status as status_of
     from soundsearch.paths import index_folder
-    from soundsearch.render import length, shown, to_json
+    from soundsearch.render import endings, length, shown, to_json
     from soundsearch.roots import way_out
     from soundsearch.store import Store
 
     found = status_of(Store.open(index_folder(index)))
     if json:
         roots = [root.to_dict() for root in found.roots]
-        typer.echo(to_json({**asdict(found), "roots": roots}))
+        skipped = dict(found.skipped.most_common())
+        typer.echo(to_json({**asdict(found), "roots": roots, "skipped": skipped}))
         return
     typer.echo(f"index       {shown(found.folder)} ({found.size_bytes / 1e6:.1f} MB)")
     typer.echo(f"encoder     {found.encoder}")
@@ -39,6 +43,8 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
         typer.echo(f"root        {shown(root.path)}: {root.n_indexed}{why}")
     for cause, n in found.failures.items():
         typer.echo(f"trouble     {cause}: {n}")
+    if found.skipped:
+        typer.echo(f"skipped     {endings(found.skipped, N_ENDINGS)} (files of other endings)")
     for root in found.roots:
         if root.is_lost:
             typer.echo(shown(f"{root.path}: {root.absence} now; {way_out(root.path)}"), err=True)

@@ -25,6 +25,7 @@ from soundsearch.bundle import EncoderBundle
 from soundsearch.encoder import Encoder
 from tests import made_benchmarks as made
 from tests import program
+from tests.far_dates import FUTURE_S, PAST_S, date, folder_that_takes
 from tests.sounds import tone, write
 from tests.tiny_encoder import WORDS, write_tiny_bundle
 
@@ -445,3 +446,14 @@ def test_two_runs_can_share_a_cache(encoder: Encoder, clips: list[Path], path: P
             embed_clips(encoder, [clip], (one, two)[i % 2])
         for cache in (one, two):
             assert all(cache.get("windows", cache.digest_of(clip)) is not None for clip in clips)
+
+
+@pytest.mark.parametrize("seconds", [FUTURE_S, PAST_S])
+def test_a_clip_dated_far_away_is_remembered(encoder: Encoder, path: Path, seconds: int) -> None:
+    with folder_that_takes(seconds) as folder, EmbeddingCache(path, encoder) as cache:
+        clip = write(folder / "a.wav", tone(100))
+        date(clip, seconds)
+        assert cache.digest_of(clip) == cache.digest_of(clip)
+        with sqlite3.connect(path) as connection:
+            assert connection.execute("SELECT count(*) FROM files").fetchone() == (1,)
+        connection.close()

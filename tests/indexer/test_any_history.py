@@ -127,7 +127,12 @@ def test_any_history(tiny: EncoderBundle) -> None:
                         and old not in now
                         and self.known[old] == content
                     ]
-                    rivals = [p for p in now if p not in before and now[p] == content]
+                    rivals = [
+                        p
+                        for p in now
+                        if (p not in before or before[p].state is State.FAILED)
+                        and now[p] == content
+                    ]
                     if sources and len(rivals) == 1:
                         assert after[path].window_ids in {before[s].window_ids for s in sources}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -16,17 +17,17 @@ import pytest
 
 from indexer import pipeline
 from indexer.report import Silent
-from soundsearch.audio import AudioFile
+from soundsearch.audio import AudioFile, Window
 from soundsearch.bundle import EncoderBundle
 from soundsearch.cache import load_vectors
 from soundsearch.encoder import BATCH_SIZE, Encoder
-from soundsearch.errors import BundleError, IndexBusyError
+from soundsearch.errors import BundleError, IndexBusyError, SoundsearchError
 from soundsearch.health import verify
-from soundsearch.store import State
+from soundsearch.store import Indexed, State, Store
 from tests import program
 from tests.index_contents import sounds_of, vectors_of
 from tests.indexer.conftest import Indexer
-from tests.sounds import noise, tone, write
+from tests.sounds import encode, noise, tone, write
 
 
 class Told(Silent):
@@ -35,13 +36,19 @@ class Told(Silent):
     def __init__(self, at_file: Callable[[Path], None] = lambda path: None) -> None:
         self.n_files = 0
         self.seconds = 0.0
+        self.n_bytes = 0
+        self.n_bytes_read: list[int] = []
         self.done: list[tuple[str, str | None, bool]] = []
         self._at_file = at_file
 
-    def begin(self, n_files: int) -> None:
+    def begin(self, n_files: int, n_bytes: int) -> None:
         self.n_files += n_files
+        self.n_bytes = n_bytes
 
-    def heard(self, seconds: float) -> None:
+    def read(self, n_bytes: int) -> None:
+        self.n_bytes_read.append(n_bytes)
+
+    def embedded(self, seconds: float) -> None:
         self.seconds += seconds
 
     def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
@@ -313,6 +320,10 @@ def meddle(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Path], Non
     monkeypatch.setattr(pipeline, "AudioFile", Meddled)
 
 
+def bug(*_: object) -> None:
+    raise ZeroDivisionError("a bug")
+
+
 def test_a_file_that_vanishes_is_told_and_the_others_are_indexed(
     indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,10 +402,55 @@ def test_a_known_file_that_may_not_be_read_keeps_its_place_and_loses_the_note_la
     assert indexer.rows()["a/02.wav"] == before
 
 
+# ---- progress
+
+
+def test_progress_counts_every_byte_once_and_grows_within_a_file(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(library / "long.wav", noise(300))
+    write(library / "silent.wav", np.zeros(8000 * 200, np.float32))
+    (library / "bad.wav").write_text("no sound")
+    sizes = {path.name: path.stat().st_size for path in library.iterdir()}
+    told = Told()
+    indexer.run(progress=told)
+    assert told.n_bytes == sum(told.n_bytes_read) == sum(sizes.values())
+    assert all(n_bytes > 0 for n_bytes in told.n_bytes_read)
+    parts = np.cumsum(told.n_bytes_read)  # bad.wav, long.wav, silent.wav
+    assert sum(parts < sizes["long.wav"]) >= 5
+    assert sum(parts > sizes["long.wav"] + sizes["bad.wav"]) >= 5
+    told = Told()
+    indexer.run(progress=told)
+    assert told.n_bytes == 0 and told.n_bytes_read == []
+
+
+def test_progress_of_a_file_that_ffmpeg_reads(indexer: Indexer, library: Path) -> None:
+    path = encode(library / "long.m4a", noise(120), 8000, "aac", "mp4")
+    told = Told()
+    indexer.run(progress=told)
+    assert sum(told.n_bytes_read) == path.stat().st_size
+    assert len(told.n_bytes_read) >= 4
+
+
+def test_progress_of_a_scan_and_of_looking_for_moves(indexer: Indexer, library: Path) -> None:
+    fill(library)
+    found: list[int] = []
+    compared: list[tuple[int, int]] = []
+    told = Told()
+    told.found = found.append
+    told.compared = lambda *numbers: compared.append(numbers)
+    indexer.run(progress=told)
+    assert sum(found) == 6 and compared == []
+    for path in library.rglob("*.wav"):
+        path.rename(path.with_name(f"new {path.name}"))
+    assert indexer.run(progress=told).n_moved == 6
+    assert compared == [(i, 6) for i in range(6)]
+
+
 # ---- stopping in the middle
 
 
-def stop(path: Path) -> None:
+def stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -449,7 +505,7 @@ def test_ctrl_c_keeps_what_was_finished_and_the_next_run_completes(
     assert all(rows[name] == row for name, row in kept.items())
 
 
-@pytest.mark.parametrize("at", ["begin", "heard"])
+@pytest.mark.parametrize("at", ["found", "begin", "read", "embedded", "saving"])
 def test_ctrl_c_at_other_moments(indexer: Indexer, library: Path, at: str) -> None:
     fill(library)
     told = Told()
@@ -491,20 +547,132 @@ def test_sigint_stops_a_process_quietly_and_keeps_what_was_finished(
     assert indexer.run().n_unchanged == len(kept)
 
 
-# ---- bugs are not swallowed
+# ---- what was not expected
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("no\nidea " * 200)])
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_whatever_is_raised_in_a_reader_costs_its_file_alone(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, error: Exception
+) -> None:
+    fill(library, 40)
+
+    def fail(path: Path) -> None:
+        raise error
+
+    meddle(monkeypatch, "07.wav", fail)
+    report = indexer.run(jobs=jobs)
+    assert (report.n_new, report.n_failed) == (39, 1)
+    ((path, reason),) = report.failures
+    assert path.name == "07.wav"
+    assert type(error).__name__ in reason and "\n" not in reason and len(reason) < 300
+    row = indexer.rows()["b/07.wav"]
+    assert (row.state, row.cause, row.error) == (State.FAILED, "not handled", reason)
+    assert verify(indexer.store) == []
+    monkeypatch.undo()
+    report = indexer.run()  # it is tried again by itself
+    assert (report.n_new, report.n_unchanged, report.n_failed) == (1, 39, 0)
+
+
+def test_what_is_raised_in_the_middle_of_a_file_leaves_nothing_of_it(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(library / "long.wav", noise(3 * BATCH_SIZE * 0.5))
+    write(library / "short.wav", noise(1))
+    features_of = Encoder.features_of
+
+    def fail_later(self: Encoder, windows: list[Window], rate: int) -> np.ndarray:
+        if windows[0].start_s > BATCH_SIZE * 0.5:
+            raise MemoryError
+        return features_of(self, windows, rate)
+
+    monkeypatch.setattr(Encoder, "features_of", fail_later)
+    report = indexer.run()
+    assert (report.n_new, report.n_failed, report.n_windows) == (1, 1, 1)
+    assert indexer.window_ids("long.wav") == ()
+
+
+def test_what_was_known_of_a_file_that_cannot_be_handled_is_kept(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(library)
+    indexer.run()
+    before = indexer.rows()["a/02.wav"]
+    write(library / "a" / "02.wav", tone(100, 5))
+    meddle(monkeypatch, "02.wav", bug)
+    assert indexer.run().n_failed == 1
+    row = indexer.rows()["a/02.wav"]
+    assert (row.state, row.cause, row.window_ids) == (
+        State.INDEXED,
+        "not handled",
+        before.window_ids,
+    )
+    monkeypatch.undo()
+    assert indexer.run().n_changed == 1
 
 
 @pytest.mark.parametrize("jobs", [1, 4])
-def test_a_bug_in_a_reader_is_raised(
+def test_what_cannot_be_embedded_costs_its_file_alone(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    fill(library, 20)
+    bad = write(library / "bad.wav", tone(3116, 4 * BATCH_SIZE * 0.5))
+    embed_features = Encoder.embed_features
+
+    def fail_on_tones(self: Encoder, features: np.ndarray) -> np.ndarray:
+        levels = features.mean(axis=2)  # (n, n_mels), in nepers
+        if (levels.std(axis=1) > 5).any():
+            raise RuntimeError("CUDA says no")
+        return embed_features(self, features)
+
+    monkeypatch.setattr(Encoder, "embed_features", fail_on_tones)
+    report = indexer.run(jobs=jobs)
+    assert (report.n_new, report.n_failed) == (20, 1)
+    ((path, reason),) = report.failures
+    assert path == bad and "RuntimeError: CUDA says no" in reason
+    row = indexer.rows()["bad.wav"]
+    assert (row.state, row.cause, row.window_ids) == (State.FAILED, "not handled", ())
+    monkeypatch.undo()
+    assert verify(indexer.store) == []
+    whole = {path: row for path, row in sounds_of(indexer.folder).items() if path != bad}
+    for path, (spans, _) in whole.items():
+        expected_spans, expected = indexer.encoder.embed_file(path)
+        assert spans == tuple(expected_spans)
+        np.testing.assert_array_equal(vectors_of(indexer.all_rows()[path]), expected)
+
+
+def test_what_cannot_be_stored_costs_its_file_alone(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(library)
+    put = Store.put
+
+    def fail(self: Store, connection: Any, recording: Indexed) -> int:
+        recording_id = put(self, connection, recording)
+        if recording.file.relative_path == "a/02.wav":
+            raise OverflowError("a number too large")
+        return recording_id
+
+    monkeypatch.setattr(Store, "put", fail)
+    report = indexer.run()
+    assert (report.n_new, report.n_failed) == (5, 1)
+    row = indexer.rows()["a/02.wav"]
+    assert (row.state, row.cause, row.window_ids) == (State.FAILED, "not handled", ())
+    assert row.error is not None and "OverflowError" in row.error
+    assert verify(indexer.store) == []
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_what_is_no_fault_of_a_file_ends_the_run(
     indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
     fill(library, 40)
 
-    def bug(path: Path) -> None:
-        raise ZeroDivisionError("a bug")
+    def leave(path: Path) -> None:
+        raise SystemExit(3)
 
-    meddle(monkeypatch, "07.wav", bug)
-    with pytest.raises(ZeroDivisionError, match="a bug"):
+    meddle(monkeypatch, "07.wav", leave)
+    with pytest.raises(SystemExit):
         indexer.run(jobs=jobs)
     monkeypatch.undo()
     assert verify(indexer.store) == []
@@ -512,24 +680,35 @@ def test_a_bug_in_a_reader_is_raised(
     assert len(indexer.rows()) == 40
 
 
-def test_a_bug_while_embedding_is_raised(
+def test_an_encoder_that_embeds_nothing_is_one_error(
     indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(library / "long.wav", noise(60 * BATCH_SIZE * 0.5))  # its reader waits at a full queue
     fill(library)
-
-    def bug(self: Encoder, features: object) -> None:
-        raise ZeroDivisionError("a bug")
-
     monkeypatch.setattr(Encoder, "embed_features", bug)
-    with pytest.raises(ZeroDivisionError, match="a bug"):
+    with pytest.raises(BundleError, match=r"encoder tiny: .*ZeroDivisionError: a bug.*repair"):
         indexer.run(jobs=2)
+    assert indexer.rows() == {}
 
 
 def test_a_lost_tower_is_one_error_and_nothing_is_stored(indexer: Indexer, library: Path) -> None:
     fill(library)
     (indexer.encoder.bundle.folder / "audio.onnx").write_bytes(b"garbage")
     with pytest.raises(BundleError, match=r"audio\.onnx: damaged"):
+        indexer.run()
+    assert indexer.rows() == {}
+
+
+def test_a_tower_that_cannot_be_opened_for_want_of_descriptors_is_no_fault_of_it(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(library)
+
+    def cannot_open(*_: object) -> None:
+        raise BundleError("no such tower") from OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Encoder, "embed_features", cannot_open)
+    with pytest.raises(SoundsearchError, match=r"too many open files .*ulimit -n.*--jobs 1"):
         indexer.run()
     assert indexer.rows() == {}
 
