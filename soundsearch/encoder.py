@@ -11,7 +11,7 @@ import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,9 @@ from soundsearch.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle
 from soundsearch.clips import cut_clip
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
 from soundsearch.features import compute_features, compute_features_of, lifted
+from soundsearch.runtime import load_onnxruntime
 
 if TYPE_CHECKING:
-    import onnxruntime
     import tokenizers
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ Device = Literal["auto", "cpu", "cuda"]
 
 #: Windows that go through the audio tower together.
 BATCH_SIZE = 32
+#: So much of a text is tokenised, far more than any text tower reads.
+MAX_CHARACTERS = 100_000
 
 
 class Encoder:
@@ -111,6 +113,7 @@ class Encoder:
     def embed_text(self, texts: Sequence[str], *, normalise: bool = True) -> Array:
         """Texts to unit embeddings (n, dim) float32, one after the other as given.
 
+        Of a text that is longer than the text tower reads, the first tokens count: see `truncated`.
         normalise: False leaves them as long as the text tower makes them. Scores of a protocol
         that is defined so (VIP-ANT's on ESC-50 and UrbanSound8K) depend on these lengths.
         """
@@ -118,9 +121,7 @@ class Encoder:
             return np.empty((0, self.bundle.dim), np.float32)
         rows = []
         for i in range(0, len(texts), BATCH_SIZE):
-            # Bytes that are no UTF-8 reach us as lone surrogates, which no tokenizer takes.
-            clean = [t.encode("utf-8", "replace").decode() for t in texts[i : i + BATCH_SIZE]]
-            encodings = self._tokenizer.encode_batch(clean)
+            encodings = self._tokenised(texts[i : i + BATCH_SIZE])
             inputs = {
                 "input_ids": np.array([e.ids for e in encodings], np.int64),
                 "attention_mask": np.array([e.attention_mask for e in encodings], np.int64),
@@ -132,6 +133,22 @@ class Encoder:
             rows.append(self._checked(embeddings, len(encodings)))
         vectors = np.concatenate(rows)
         return self._unit(vectors) if normalise else vectors
+
+    def truncated(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """Which texts are longer than the text tower reads, (n,) bool: their ends have no effect."""
+        is_cut: list[bool] = []
+        for i in range(0, len(texts), BATCH_SIZE):
+            some = texts[i : i + BATCH_SIZE]
+            is_cut += [
+                len(text) > MAX_CHARACTERS or bool(encoding.overflowing)
+                for text, encoding in zip(some, self._tokenised(some), strict=True)
+            ]
+        return np.array(is_cut, np.bool_)
+
+    def _tokenised(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
+        # Bytes that are no UTF-8 reach us as lone surrogates, which no tokenizer takes.
+        clean = [t[:MAX_CHARACTERS].encode("utf-8", "replace").decode() for t in texts]
+        return self._tokenizer.encode_batch(clean)
 
     def _checked(self, embeddings: Array, n: int) -> Array:
         if embeddings.shape != (n, self.bundle.dim) or not np.isfinite(embeddings).all():
@@ -147,11 +164,11 @@ class Encoder:
         return unit
 
     @functools.cached_property
-    def _audio_tower(self) -> onnxruntime.InferenceSession:
+    def _audio_tower(self) -> Any:
         return self._session(AUDIO_TOWER, self._n_threads)
 
     @functools.cached_property
-    def _text_tower(self) -> onnxruntime.InferenceSession:
+    def _text_tower(self) -> Any:
         return self._session(TEXT_TOWER, 1)  # starting threads takes longer than a text does
 
     @functools.cached_property
@@ -168,9 +185,8 @@ class Encoder:
             tokenizer.enable_padding()
         return tokenizer
 
-    def _session(self, name: str, n_threads: int) -> onnxruntime.InferenceSession:
-        import onnxruntime
-
+    def _session(self, name: str, n_threads: int) -> Any:
+        onnxruntime = load_onnxruntime()
         path = self.bundle.file(name)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -186,10 +202,8 @@ class Encoder:
 
 
 def _providers(device: Device) -> list[str]:
-    import onnxruntime
-
     cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
-    has_cuda = cuda in onnxruntime.get_available_providers()
+    has_cuda = cuda in load_onnxruntime().get_available_providers()
     if device == "cuda" and not has_cuda:
         raise SoundsearchError(
             "--device cuda: this onnxruntime has no CUDA provider; "

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from soundsearch.bundle import EncoderBundle
+from soundsearch.runtime import load_onnxruntime
 from soundsearch.vocabulary import load_vocabulary
 from tests import program
 from tests.calibrated import calibrate
@@ -568,7 +569,7 @@ def test_describe_with_an_unknown_encoder(soundsearch: Run, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("library")
 def test_devices(soundsearch: Run) -> None:
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     assert soundsearch("query", "hum", "--device", "cpu", "-k", 1).stdout
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,9 @@ from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
 from soundsearch.demo import shipped_recordings
 from soundsearch.encoder import Encoder
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
-from soundsearch.registry import SHIPPED
-from tests import sounds
+from soundsearch.registry import SHIPPED, find_bundle
+from soundsearch.runtime import load_onnxruntime
+from tests import program, sounds
 from tests.tiny_encoder import BAND_HZ, WORDS, write_tiny_bundle
 
 Array = NDArray[np.float32]
@@ -388,10 +391,54 @@ def test_embeddings_that_are_no_numbers(encoder: Encoder) -> None:
 def test_cuda_without_cuda_is_one_clear_error(
     tiny: EncoderBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(SoundsearchError, match=r"--device cuda.*--device cpu") as caught:
         Encoder(tiny, "cuda").embed_text(["hum"])
     assert type(caught.value) is SoundsearchError
     assert Encoder(tiny, "auto").embed_text(["hum"]).shape == (1, 8)
+
+
+# ---- long and odd texts
+
+
+def test_texts_longer_than_the_text_tower_reads_are_known(tiny: EncoderBundle) -> None:
+    encoder = Encoder(tiny, "cpu")
+    texts = ["hum", "hum " * 16, "hum " * 17, ""] * 20  # more than a batch
+    assert encoder.truncated(texts).tolist() == [False, False, True, False] * 20
+    assert encoder.truncated([]).shape == (0,)
+    np.testing.assert_array_equal(*encoder.embed_text(["hum " * 17 + "hiss", "hum " * 16]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dog " * 250_000,
+        "a" * 1_000_000,
+        "." * 1_000_000,
+        "\0" * 1_000_000,
+        "\ud800\udcff",
+        "雨" * 9,
+    ],
+    ids=["words", "one word", "marks", "zeros", "surrogates", "foreign"],
+)
+def test_the_starter_takes_any_text(text: str) -> None:
+    encoder = Encoder(find_bundle("starter"), "cpu")
+    (embedding,) = encoder.embed_text([text])
+    assert abs(np.linalg.norm(embedding) - 1) < 1e-5
+    assert encoder.truncated([text])[0] == (len(text) > 100)
+
+
+def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
+    """From version 1.32 on it would write a database for that into the home folder."""
+    program_text = (
+        "from soundsearch.encoder import Encoder; from soundsearch.registry import find_bundle\n"
+        "Encoder(find_bundle('starter')).embed_text(['dog'])"
+    )
+    command = [sys.executable, "-c", program_text]
+    env = program.environment(HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    env.pop("ORT_DISABLE_TELEMETRY", None)
+    result = subprocess.run(command, env=env, capture_output=True, check=True)
+    assert (result.stdout, result.stderr) == (b"", b"")
+    assert list(tmp_path.iterdir()) == []

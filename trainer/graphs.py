@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.runtime import load_onnxruntime
 from trainer.towers.compact import AudioTower, ResidualBlock
 
 Array = NDArray[np.float32]
@@ -229,8 +230,7 @@ def _row_of(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
 
 def run_onnx(path: Path, inputs: Mapping[str, Tensor]) -> Array:
     """Output `embeddings` of an ONNX file on the CPU."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
