@@ -11,6 +11,7 @@ Importing this loads nothing heavy; `open_index` does.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,17 +25,32 @@ __version__ = "0.1.0"
 __all__ = ["Hit", "Index", "SoundsearchError", "open_index"]
 
 
-def open_index(path: str | Path | None = None, *, device: Device = "auto") -> Index:
+def open_index(
+    path: str | Path | None = None, *, device: Device = "auto", model: str | Path | None = None
+) -> Index:
     """Open an index for searching.
 
     path: its folder; None means the one the command line uses (SOUNDSEARCH_INDEX, or the user's
-    data folder). device: "auto", "cpu" or "cuda". Raises StoreError if there is no index.
+    data folder). device: "auto", "cpu" or "cuda". model: the encoder that the index was built
+    with, by its name or its bundle's folder, to be used in place of the index's own copy; None
+    takes that copy. Raises StoreError if there is no index, IndexMismatchError if it was built with
+    another encoder, BundleError if there is no such encoder, QueryError for no path or device.
     """
     from soundsearch.paths import index_folder
-    from soundsearch.search import Index
+    from soundsearch.registry import find_bundle
+    from soundsearch.search import Index, check_path
     from soundsearch.store import Store
 
-    return Index(Store.open(index_folder(path)), device)
+    for name, value in (("path", path), ("model", model)):
+        if value is not None:
+            check_path(name, value)
+    bundle = None if model is None else find_bundle(os.fspath(model))
+    store = Store.open(index_folder(path))
+    try:
+        return Index(store, device, bundle)
+    except BaseException:
+        store.close()
+        raise
 
 
 def __getattr__(name: str) -> Any:

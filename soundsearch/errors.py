@@ -6,7 +6,8 @@
     ├── StoreError              an index folder or database that cannot be used
     │   ├── IndexBusyError      another process is writing the index
     │   └── IndexMismatchError  the index was built with another encoder
-    └── QueryError              a question that cannot be asked
+    ├── QueryError              a question that cannot be asked
+    └── NoHomeError             a folder that lies in the user's home, which there is not
 
 A message names the thing, the value found, the value expected and the way out.
 """
@@ -77,3 +78,7 @@ class IndexMismatchError(StoreError):
 
 class QueryError(SoundsearchError):
     """A query that cannot be answered, such as an empty text."""
+
+
+class NoHomeError(SoundsearchError):
+    """A folder was not named, and the user has no home folder that it could lie in."""

@@ -3,30 +3,68 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
 
-
-def data_folder() -> Path:
-    """The user's data folder of soundsearch, by the platform's custom."""
-    return user_data_path("soundsearch", appauthor=False)
+from soundsearch.errors import NoHomeError, SoundsearchError
 
 
 def index_folder(chosen: str | Path | None = None) -> Path:
-    """The index folder: the one chosen, else SOUNDSEARCH_INDEX, else one in the user's data folder."""
+    """The index folder: the one chosen, else SOUNDSEARCH_INDEX, else one in the user's data folder.
+
+    Raises NoHomeError if the last is needed and the user has none.
+    """
     if chosen is None:
-        chosen = os.environ.get("SOUNDSEARCH_INDEX") or data_folder() / "index"
-    return Path(chosen).expanduser().absolute()
+        chosen = os.environ.get("SOUNDSEARCH_INDEX") or (
+            _platform_folder(user_data_path, "an index folder with --index or SOUNDSEARCH_INDEX")
+            / "index"
+        )
+    return _whole(chosen)
 
 
 def own_bundles_folder() -> Path:
-    """The person's own encoder bundles: SOUNDSEARCH_MODELS, else `models` in the user's data folder."""
-    return Path(os.environ.get("SOUNDSEARCH_MODELS") or data_folder() / "models")
+    """The person's own encoder bundles: SOUNDSEARCH_MODELS, else `models` in the user's data folder.
+
+    Raises NoHomeError if the latter is needed and the user has none.
+    """
+    chosen = os.environ.get("SOUNDSEARCH_MODELS") or (
+        _platform_folder(user_data_path, "a folder of encoders with SOUNDSEARCH_MODELS") / "models"
+    )
+    return _whole(chosen)
 
 
 def cache_folder() -> Path:
-    """For what can be made again: SOUNDSEARCH_CACHE, else the user's cache folder of soundsearch."""
-    chosen = os.environ.get("SOUNDSEARCH_CACHE")
-    folder = Path(chosen) if chosen else user_cache_path("soundsearch", appauthor=False)
-    return folder.expanduser().absolute()
+    """For what can be made again: SOUNDSEARCH_CACHE, else the user's cache folder of soundsearch.
+
+    Raises NoHomeError if the latter is needed and the user has none.
+    """
+    chosen = os.environ.get("SOUNDSEARCH_CACHE") or _platform_folder(
+        user_cache_path, "a cache folder with SOUNDSEARCH_CACHE"
+    )
+    return _whole(chosen)
+
+
+def _platform_folder(find: Callable[..., Path], way_out: str) -> Path:
+    """A folder of the user's by the platform's custom. way_out: what to name instead."""
+    try:
+        folder = find("soundsearch", appauthor=False)
+    except RuntimeError:  # platformdirs since 4.10; before, it leaves the ~ as it is
+        folder = Path("~")
+    if not folder.is_absolute():
+        raise NoHomeError(
+            f"no home folder: HOME is {os.environ.get('HOME')!r}, and the system knows none of this "
+            f"user; set HOME, or name {way_out}"
+        )
+    return folder
+
+
+def _whole(path: str | Path) -> Path:
+    """An absolute path, its leading ~ replaced."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise SoundsearchError(
+            f"{path}: there is no such home folder; give the whole path"
+        ) from error

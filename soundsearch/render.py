@@ -27,9 +27,13 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 
 def near(path: Path) -> str:
-    """A path as it is named from here: relative if it lies below the current folder."""
+    """A path as it is named from here: relative if it lies below the current folder.
+
+    Everything lies below /: there a path is shown whole.
+    """
     try:
-        return shown(path.relative_to(Path.cwd()))
+        here = Path.cwd()
+        return shown(path if here == here.parent else path.relative_to(here))
     except (ValueError, OSError):
         return shown(path)
 
@@ -96,7 +100,7 @@ def path_bytes(hits: Iterable[Hit], end: bytes) -> bytes:
     return b"".join(os.fsencode(hit.path) + end for hit in hits)
 
 
-def hits_json(query: Mapping[str, str], encoder: PinnedEncoder, hits: Sequence[Hit]) -> str:
+def hits_json(query: Mapping[str, Any], encoder: PinnedEncoder, hits: Sequence[Hit]) -> str:
     """Hits with the question they answer."""
     return to_json(
         {"query": query, "encoder": asdict(encoder), "hits": [_facts(hit) for hit in hits]}

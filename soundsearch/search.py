@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.bundle import EncoderBundle
 from soundsearch.cache import load_vectors
 from soundsearch.encoder import Device, Encoder
 from soundsearch.errors import AudioError, Cause, QueryError, StoreError
 from soundsearch.file_facts import facts_of
 from soundsearch.files import StreamTooLongError, spooled
-from soundsearch.pinned import pinned_bundle
+from soundsearch.pinned import check_same_encoder, pinned_bundle
 from soundsearch.relevance import Calibration, Kind
 from soundsearch.roots import named_roots, place_of
 from soundsearch.store import Recording, State, Store
@@ -30,6 +34,8 @@ from soundsearch.vectors import VectorIndex
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 
@@ -75,9 +81,13 @@ class Hit(Fit):
 
 @dataclass(frozen=True, kw_only=True)
 class Label(Fit):
-    """One text that `describe` found fitting, with the window it fits best."""
+    """One text that `describe` found fitting, with the window it fits best.
+
+    truncated: whether the text is longer than the encoder reads, so that its end had no effect.
+    """
 
     text: str
+    truncated: bool
 
 
 class Index:
@@ -86,16 +96,26 @@ class Index:
     It sees the state of the database at its first search; open it anew to see later writes.
     """
 
-    def __init__(self, store: Store, device: Device = "auto") -> None:
+    def __init__(
+        self, store: Store, device: Device = "auto", bundle: EncoderBundle | None = None
+    ) -> None:
+        """bundle: in place of the index's own copy. Raises IndexMismatchError if it is another."""
+        if device not in get_args(Device):
+            raise QueryError(
+                f"device is {_shown(device)}, expected {' or '.join(get_args(Device))}"
+            )
+        if bundle is not None:
+            check_same_encoder(store, bundle)
         self.store = store
         self.device = device
+        self._bundle = bundle
         with store.snapshot() as connection:
             self.pinned = store.encoder(connection)
 
     @functools.cached_property
     def encoder(self) -> Encoder:
         """The encoder this index is pinned to. Raises IndexMismatchError if it is not at hand."""
-        return Encoder(pinned_bundle(self.store), self.device)
+        return Encoder(self._bundle or pinned_bundle(self.store), self.device)
 
     @functools.cached_property
     def calibration(self) -> Calibration | None:
@@ -124,13 +144,21 @@ class Index:
         hits whose `score` is lower. within: only recordings in this folder, or in one of these; a
         single recording may be named too.
         Ties stand in the order in which the recordings were indexed.
-        A recording of which only a part could be read is a question all the same; a warning is
-        logged. Raises QueryError for a query that cannot be asked, AudioError for unusable audio.
+        A recording of which only a part could be read is a question all the same, and so is a text
+        that is longer than the encoder reads; a warning is logged.
+        Raises QueryError for a query that cannot be asked, AudioError for unusable audio.
         """
-        if top_k < 1:
-            raise QueryError(f"top_k is {top_k}, it must be 1 or more")
+        _check_top_k(top_k)
+        _check_min_score(min_score)
+        named = [within] if isinstance(within, str | Path) else within
+        if named is not None:
+            _check_within(named)
         if (text is None) == (audio is None):
             raise QueryError("a search needs either a text or a recording")
+        if audio is not None:
+            _check_audio(audio)
+        else:
+            _check_text("text", text)
         with self.store.snapshot() as connection:
             itself = None
             kind: Kind = "audio"
@@ -140,8 +168,7 @@ class Index:
                 assert text is not None
                 kind, query = "text", self._embed_text(text)
             among = None
-            if within is not None:
-                named = [within] if isinstance(within, str | Path) else within
+            if named is not None:
                 among = self.store.window_ids(connection, self._folders(connection, named))
             return self._hits(connection, kind, query, top_k, min_score, among, itself)
 
@@ -182,9 +209,9 @@ class Index:
         )
 
     def _embed_text(self, text: str) -> Array:
-        if not text.strip():
-            raise QueryError("the query is empty; say in words what you want to hear")
         query: Array = self.encoder.embed_text([text])[0]
+        if self.encoder.truncated([text])[0]:
+            log.warning("the query is %s; its end has no effect", _too_long(self.encoder))
         return query
 
     def _embed_audio(
@@ -282,6 +309,66 @@ class Index:
         self.close()
 
 
+def _too_long(encoder: Encoder) -> str:
+    bundle = encoder.bundle
+    return f"longer than the {bundle.text.max_tokens} tokens that encoder {bundle.name} reads"
+
+
+def _check_top_k(value: object) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise QueryError(f"top_k is {_shown(value)}, expected a whole number")
+    if value < 1:
+        raise QueryError(f"top_k is {value}, it must be 1 or more")
+
+
+def _check_min_score(value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise QueryError(f"min_score is {_shown(value)}, expected a number from -1 to 1")
+    if not -1 <= float(value) <= 1:  # nor is NaN
+        raise QueryError(f"min_score is {value}, expected a number from -1 to 1")
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise QueryError(f"{name} is {_shown(value)}, expected a text")
+    if not any(c.isprintable() and not c.isspace() for c in value):
+        what = "the query" if name == "text" else name
+        raise QueryError(f"{what} is empty; say in words what you want to hear")
+
+
+def check_path(name: str, value: object) -> None:
+    """QueryError unless it is a path that could be there."""
+    if not isinstance(value, str | Path):
+        raise QueryError(f"{name} is {_shown(value)}, expected a path (str or Path)")
+    if "\0" in str(value):
+        raise QueryError(f"{name} is {_shown(value)}, a path holds no zero byte")
+
+
+def _check_within(value: object) -> None:
+    if isinstance(value, bytes) or not isinstance(value, Sequence):
+        raise QueryError(f"within is {_shown(value)}, expected a folder or a list of folders")
+    for i, folder in enumerate(value):
+        check_path(f"within[{i}]", folder)
+
+
+def _check_audio(value: object) -> None:
+    is_text = isinstance(value, io.TextIOBase)
+    if is_text or not hasattr(value, "read"):
+        expected = "a stream of bytes" if is_text else "a path (str or Path) or a stream of bytes"
+        if not isinstance(value, str | Path):
+            raise QueryError(f"audio is {_shown(value)}, expected {expected}")
+        check_path("audio", value)
+
+
+def _shown(value: object) -> str:
+    """A value and its type, on one short line."""
+    text = ascii(value)
+    short = text if len(text) <= 60 else f"{text[:57]}..."
+    return f"{short} ({type(value).__name__})"
+
+
 def describe(
     encoder: Encoder,
     audio: str | Path | BinaryIO,
@@ -295,13 +382,25 @@ def describe(
     Each text is a query of its own: where the encoder is calibrated, texts are ranked by
     relevance, so that one that lies near to every sound does not come first everywhere.
     as_labels: the texts are bare labels, to be put into the encoder's prompt first.
-    Raises AudioError for unusable audio.
+    A text that is longer than the encoder reads counts by its beginning; a warning is logged.
+    Raises AudioError for unusable audio, QueryError for texts that are none.
     """
-    if top_k < 1:
-        raise QueryError(f"top_k is {top_k}, it must be 1 or more")
+    _check_top_k(top_k)
+    _check_audio(audio)
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise QueryError(f"texts is {_shown(texts)}, expected a list of texts")
+    for i, text in enumerate(texts):
+        _check_text(f"texts[{i}]", text)
     spans, embeddings = embed_query_file(encoder, audio)
     prompt = encoder.bundle.text.prompt if as_labels else "{}"
-    text_embeddings = encoder.embed_text([prompt.replace("{}", text) for text in texts])
+    prompted = [prompt.replace("{}", text) for text in texts]
+    text_embeddings = encoder.embed_text(prompted)
+    truncated = encoder.truncated(prompted)
+    if truncated.any():
+        log.warning(
+            "%d of %d texts are %s; their ends have no effect",
+            *(truncated.sum(), len(texts), _too_long(encoder)),
+        )
     cosines = (embeddings @ text_embeddings.T).astype(np.float64)  # (n_windows, n_texts)
     cosines = cosines.round(SCORE_DECIMALS)
     best_windows = cosines.argmax(axis=0)
@@ -319,6 +418,7 @@ def describe(
             end_s=spans[best_windows[i]][1],
             cosine=float(best[i]),
             relevance=None if calibration is None else round(float(scores[i]), SCORE_DECIMALS),
+            truncated=bool(truncated[i]),
         )
         for rank, i in enumerate(order, start=1)
     ]

@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 
 import soundsearch
 from soundsearch.encoder import Encoder
+from soundsearch.errors import NoHomeError
 from soundsearch.file_facts import facts_of
 from soundsearch.paths import cache_folder
+from soundsearch.runtime import load_onnxruntime
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +51,13 @@ CREATE TABLE IF NOT EXISTS embeddings (
 """
 
 
-def cache_file() -> Path:
-    """Where embeddings of benchmarks lie unless somewhere else is said."""
-    return cache_folder() / "benchmarks.db"
+def cache_file() -> Path | None:
+    """Where embeddings of benchmarks lie; None, and a note in the log, without a home folder."""
+    try:
+        return cache_folder() / "benchmarks.db"
+    except NoHomeError as error:
+        log.warning("%s; going on without cached embeddings", error)
+        return None
 
 
 class EmbeddingCache:
@@ -151,8 +157,7 @@ def text_digest(text: str) -> bytes:
 
 def _computed_by(encoder: Encoder) -> str:
     """All that decides an embedding but for its input: another one of these may give another."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     providers = ",".join(onnxruntime.get_available_providers())
     return (
         f"{encoder.bundle.fingerprint} soundsearch {soundsearch.__version__} "

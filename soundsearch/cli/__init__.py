@@ -1,8 +1,7 @@
 """The `soundsearch` command: one module per group of commands; each parses, calls and renders.
 
 Nothing heavy is imported before a command runs. Errors of ours become one line on stderr and exit
-code 1 here and nowhere else, and so does a standard output that takes no more; any other exception
-is a bug and keeps its traceback.
+code 1 here and nowhere else; any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -16,42 +15,57 @@ import typer
 from typer.core import TyperGroup
 
 import soundsearch
-from soundsearch.cli import bench, demo, index, models, roots, search, train, upkeep
+from soundsearch.cli import bench, demo, index, models, roots, search, streams, train, upkeep
 from soundsearch.errors import SoundsearchError
+
+#: Of whichever click this Typer brings.
+UsageError: Any = typer.BadParameter.__base__
 
 
 class _Group(TyperGroup):
-    """Shows our errors as one line, and that results could not be written."""
+    """Shows our errors as one line, and a current folder that is gone."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
+        streams.prepare()
         try:
             return super().main(*arguments, **options)
-        except OSError as error:
-            if error.filename is not None or not _gave_up_stdout():
-                raise
-            typer.echo(f"error: standard output: {(error.strerror or '').lower()}", err=True)
+        except SoundsearchError as error:  # help that cannot be written, say
+            _show(error)
             sys.exit(1)
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except UsageError as error:
+            if type(error).__name__ == "NoSuchOption" and _takes_arguments(error):
+                error.message += '; a text or file that begins with "-" comes last, after --'
+            raise
         except SoundsearchError as error:
-            typer.echo(f"error: {_one_line(str(error))}", err=True)
+            _show(error)
+            raise typer.Exit(1) from error
+        except FileNotFoundError as error:
+            if _has_folder():
+                raise
+            typer.echo(
+                "error: the current folder is not there any more; change to another", err=True
+            )
             raise typer.Exit(1) from error
 
 
-def _gave_up_stdout() -> bool:
-    """Whether standard output takes no more; what still waits to be written goes nowhere then.
+def _takes_arguments(error: Any) -> bool:
+    return any(parameter.param_type_name == "argument" for parameter in error.ctx.command.params)
 
-    Otherwise it would fail once more, and loudly, when the interpreter ends.
-    """
+
+def _show(error: SoundsearchError) -> None:
+    typer.echo(f"error: {_one_line(str(error))}", err=True)
+
+
+def _has_folder() -> bool:
     try:
-        sys.stdout.write("\n")  # a buffer may be empty, or not be there: then a flush tells nothing
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _one_line(text: str) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from soundsearch.cli.options import Device, DeviceChoice, IndexFolder, Json, TopK
+from soundsearch.errors import QueryError
 
 if TYPE_CHECKING:
     from soundsearch.search import Hit, Index
+
+#: A text on standard input is no longer than this.
+MOST_BYTES = 1_000_000
 
 Paths = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line, for pipes.")]
 Null = Annotated[
@@ -21,12 +26,28 @@ QueryFile = Annotated[
     Path,
     typer.Argument(readable=False, help="A recording, indexed or not; - reads it from stdin."),
 ]
+
+
+def _check_score(value: float | None) -> float | None:
+    if value is not None and not -1 <= value <= 1:  # nor is NaN
+        raise typer.BadParameter(f"{value} is no score, expected a number from -1 to 1")
+    return value
+
+
 MinScore = Annotated[
     float | None,
     typer.Option(
-        min=-1.0,
-        max=1.0,
-        help="Leave out hits with a lower score; from 0.5 on a hit fits, if the encoder is calibrated.",
+        callback=_check_score,
+        help="Leave out hits with a lower score (-1 to 1); from 0.5 on a hit fits, if the encoder "
+        "is calibrated.",
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="The encoder that the index was built with, by its name or folder, should the index's "
+        "own copy be lost.",
+        show_default=False,
     ),
 ]
 Within = Annotated[
@@ -48,6 +69,7 @@ def query(
     top_k: TopK = 10,
     min_score: MinScore = None,
     within: Within = None,
+    model: Model = None,
     device: DeviceChoice = Device.auto,
     paths: Paths = False,
     null: Null = False,
@@ -60,12 +82,20 @@ def query(
 
     Example: soundsearch query "dog barking in rain" -k 5
     """
-    words = " ".join(text)
-    if words == "-":
-        words = sys.stdin.buffer.read().decode("utf-8", "replace").strip()
-    with _opened(index, device) as opened:
+    typed = os.fsencode(" ".join(text))  # bytes, since a locale may know no UTF-8
+    if typed == b"-":
+        typed = sys.stdin.buffer.read(MOST_BYTES + 1).strip()
+        if len(typed) > MOST_BYTES:
+            raise QueryError(
+                f"standard input is longer than {MOST_BYTES:,} bytes; give a few words"
+            )
+    words = typed.decode("utf-8", "replace")
+    with _opened(index, device, model) as opened:
         hits = opened.search(text=words, top_k=top_k, min_score=min_score, within=within)
-        _print_hits(opened, {"text": words}, hits, paths, null, json)
+        asked: dict[str, Any] = {"text": words}
+        if json:
+            asked["truncated"] = bool(opened.encoder.truncated([words])[0])
+        _print_hits(opened, asked, hits, paths, null, json)
 
 
 def similar(
@@ -74,6 +104,7 @@ def similar(
     top_k: TopK = 10,
     min_score: MinScore = None,
     within: Within = None,
+    model: Model = None,
     device: DeviceChoice = Device.auto,
     paths: Paths = False,
     null: Null = False,
@@ -86,7 +117,7 @@ def similar(
     Example: soundsearch similar takes/door_03.wav
     """
     audio = _named(file)
-    with _opened(index, device) as opened:
+    with _opened(index, device, model) as opened:
         hits = opened.search(audio=audio, top_k=top_k, min_score=min_score, within=within)
         _print_hits(opened, {"audio": _shown_as(audio)}, hits, paths, null, json)
 
@@ -136,7 +167,7 @@ def _named(file: Path) -> Path | BinaryIO:
     """The recording that an argument names: a path, or standard input for a dash."""
     if str(file) != "-":
         return file
-    if sys.stdin is None or sys.stdin.isatty():
+    if sys.stdin.isatty():
         raise typer.BadParameter("- reads a recording from standard input, which is a terminal")
     return sys.stdin.buffer
 
@@ -145,29 +176,18 @@ def _shown_as(audio: Path | BinaryIO) -> str:
     return str(audio.absolute()) if isinstance(audio, Path) else "-"
 
 
-def _opened(index: Path | None, device: Device) -> Index:
+def _opened(index: Path | None, device: Device, model: str | None) -> Index:
     import soundsearch
 
-    return soundsearch.open_index(index, device=device.value)
+    return soundsearch.open_index(index, device=device.value, model=model)
 
 
 def _print_hits(
-    opened: Index, asked: dict[str, str], hits: list[Hit], paths: bool, null: bool, json: bool
+    opened: Index, asked: dict[str, Any], hits: list[Hit], paths: bool, null: bool, json: bool
 ) -> None:
     from soundsearch.relevance import FITS
     from soundsearch.render import hit_lines, hits_json, path_bytes
 
-    if json:
-        typer.echo(hits_json(asked, opened.pinned, hits))
-    elif paths or null:
-        there = [hit for hit in hits if hit.is_present]
-        sys.stdout.buffer.write(path_bytes(there, b"\0" if null else b"\n"))
-        sys.stdout.buffer.flush()
-        if len(there) < len(hits):
-            typer.echo(f"left out, not there now: {len(hits) - len(there)}", err=True)
-    else:
-        for line in hit_lines(hits):
-            typer.echo(line)
     if not hits:
         empty = len(opened.vectors) == 0
         typer.echo(
@@ -181,3 +201,14 @@ def _print_hits(
             f"nothing fits well, no score reaches {FITS}; the nearest are shown",
             err=True,
         )
+    if json:
+        typer.echo(hits_json(asked, opened.pinned, hits))
+    elif paths or null:
+        there = [hit for hit in hits if hit.is_present]
+        if len(there) < len(hits):
+            typer.echo(f"left out, not there now: {len(hits) - len(there)}", err=True)
+        sys.stdout.buffer.write(path_bytes(there, b"\0" if null else b"\n"))
+        sys.stdout.buffer.flush()
+    else:
+        for line in hit_lines(hits):
+            typer.echo(line)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
+from soundsearch.paths import cache_folder
 from trainer.convert import ConversionError
 
 logger = logging.getLogger(__name__)
@@ -19,8 +19,8 @@ TIMEOUT_S = 30
 
 
 def downloads_folder() -> Path:
-    """Where fetched files are kept, by the platform's custom; it may be emptied at any time."""
-    return user_cache_path("soundsearch", appauthor=False) / "downloads"
+    """Where fetched files are stored: in the cache folder, which may be emptied at any time."""
+    return cache_folder() / "downloads"
 
 
 def fetch(url: str, path: Path, otherwise: str) -> Path:
@@ -32,9 +32,9 @@ def fetch(url: str, path: Path, otherwise: str) -> Path:
     if path.exists():
         logger.info("%s was fetched before", path)
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, open(aside, "wb") as file:
             told = int(answer.headers.get("Content-Length") or 0)
             logger.info("fetching %s (%.0f MB)", url, told / 1e6)
@@ -49,5 +49,6 @@ def fetch(url: str, path: Path, otherwise: str) -> Path:
         reason = getattr(error, "reason", None) or error
         raise ConversionError(f"{url}: cannot be fetched ({reason}); {otherwise}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may not be there
+            aside.unlink()
     return path
