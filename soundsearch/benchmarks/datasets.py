@@ -7,6 +7,7 @@ data set should hold and the folder does not is kept as `missing`, never passed 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -416,6 +417,15 @@ def _classification(
     twice = [label for label, count in Counter(classes).items() if count > 1]
     if twice:
         raise DataSetError(f"{path}: {twice[0]!r} is the name of two classes; one of them is wrong")
+    by_looks: dict[str, str] = {}
+    for label in classes:
+        other = by_looks.setdefault(unicodedata.normalize("NFC", label), label)
+        if other != label:
+            first, second = _apart(other, label)
+            raise DataSetError(
+                f"{path}: the labels {first} and {second} look alike, and differ in Unicode form "
+                "alone; write both as one"
+            )
     place = {number: i for i, number in enumerate(order)}
     targets = [place[number] for number in _integers(path, numbers, "class")]
     fold_of = [0] * len(names) if folds is None else _integers(path, folds, "fold")
@@ -442,6 +452,7 @@ class _AudioFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._listings: dict[Path, dict[str, list[str]]] = {}
 
     @classmethod
     def first(cls, root: Path, names: Sequence[str], what: str) -> _AudioFolder:
@@ -454,30 +465,62 @@ class _AudioFolder:
         raise DataSetError(f"{what}: no recordings at {looked}; unpack them there")
 
     @functools.cached_property
-    def _names(self) -> dict[str, Path]:
-        """Every file below the folder by its path from there."""
-        found = {}
+    def _names(self) -> dict[str, list[Path]]:
+        """Every file below the folder by its path from there, in normal form."""
+        found: dict[str, list[Path]] = {}
         for folder, subfolders, files in os.walk(self.path, onerror=_cannot_list):
             subfolders.sort()
             for file in sorted(files):
                 path = Path(folder, file)
-                found[_normal(path.relative_to(self.path).as_posix())] = path
+                found.setdefault(_normal(path.relative_to(self.path).as_posix()), []).append(path)
         return found
 
     @functools.cached_property
     def _stems(self) -> dict[str, Path]:
         return {
-            path.stem: path for path in self._names.values() if path.suffix.lower() in AUDIO_ENDINGS
+            path.stem: path
+            for paths in self._names.values()
+            for path in paths
+            if path.suffix.lower() in AUDIO_ENDINGS
         }
 
     def named(self, name: str) -> Path | None:
         """The file of this name, or of the name without blanks at its ends."""
-        return self._names.get(_normal(name)) or self._names.get(_normal(name.strip()))
+        for each in (name, name.strip()):
+            exact = self.path / _on_disk(each)
+            alike = self._names.get(_normal(_on_disk(each)), [])
+            if exact in alike or len(alike) == 1:
+                return exact if exact in alike else alike[0]
+        return None
 
     def at(self, name: str) -> Path | None:
         """The file at this path from the folder, or at an absolute one."""
-        path = self.path / name
-        return path if path.is_file() else None
+        exact = self.path / _on_disk(name)
+        path = exact if os.path.isfile(exact) else self._alike(exact)
+        return path if path is not None and os.path.isfile(path) else None
+
+    def _alike(self, path: Path) -> Path | None:
+        """The one path that is there and differs from this one in Unicode form alone."""
+        there = Path(path.anchor)
+        for part in path.relative_to(there).parts:
+            if os.path.lexists(there / part):
+                there /= part
+                continue
+            alike = self._listed(there).get(_normal(part), [])
+            if len(alike) != 1:
+                return None
+            there /= alike[0]
+        return there
+
+    def _listed(self, folder: Path) -> dict[str, list[str]]:
+        """What a folder holds, by names in normal form; nothing if it cannot be listed."""
+        if folder not in self._listings:
+            names: dict[str, list[str]] = {}
+            with contextlib.suppress(OSError):
+                for name in sorted(os.listdir(folder)):
+                    names.setdefault(_normal(name), []).append(name)
+            self._listings[folder] = names
+        return self._listings[folder]
 
     def with_stem(self, stems: Iterable[str]) -> Path | None:
         """The file of the first of these names that there is, with any audio ending."""
@@ -501,7 +544,19 @@ def _cannot_list(error: OSError) -> None:
 
 
 def _normal(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+    """The name of a file in the one Unicode form in which names are compared, in any locale."""
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "surrogateescape"))
+
+
+def _on_disk(name: str) -> str:
+    """A name of a CSV as Python has names of files: the locale may know no UTF-8."""
+    return os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+
+def _apart(*names: str) -> list[str]:
+    """Names for one message: escaped where they look alike, so that they do so no more."""
+    look_alike = len({unicodedata.normalize("NFC", name) for name in names}) < len(set(names))
+    return [ascii(name) if look_alike else name for name in names]
 
 
 # ---- the table
@@ -639,7 +694,8 @@ def _sorted_out(
             missing.append(Missing(name, f"not in {folder.path}"))
             continue
         if path in name_of:
-            raise DataSetError(f"{path}: two clips share it, {name_of[path]} and {name}")
+            first, second = _apart(name_of[path], name)
+            raise DataSetError(f"{path}: two clips share it, {first} and {second}")
         name_of[path] = name
         there.append(_There(name, path, fact))
     return there, tuple(missing)

@@ -166,6 +166,50 @@ def test_names_in_another_unicode_form(tmp_path: Path) -> None:
     assert len(read_clotho(tmp_path).clips) == 8
 
 
+def test_a_manifest_in_another_unicode_form(tmp_path: Path) -> None:
+    nfc, nfd = (unicodedata.normalize(form, "Göße/ä é.wav") for form in ("NFC", "NFD"))
+    for written, there in ((nfc, nfd), (nfd, nfc)):
+        root = tmp_path / ascii(written)[:4].strip("'")
+        root.mkdir()
+        path = made.clip(root / there, "hum")
+        for name in (written, root / written):  # absolute ones too
+            table = made.table(root / "own.csv", [["file", "label"], [name, "hum"]])
+            assert read_manifest(table).clips == (path,)
+
+
+def test_two_names_that_look_alike_are_two(tmp_path: Path) -> None:
+    nfc, nfd = (unicodedata.normalize(form, "ä.wav") for form in ("NFC", "NFD"))
+    made.clip(tmp_path / nfc, "hum")
+    rows = [["file", "label"], [nfc, "hum"], [nfd, "hiss"]]
+    table = made.table(tmp_path / "own.csv", rows)
+    refused(lambda: read_manifest(table), "'\\xe4.wav' and 'a\\u0308.wav'")
+    made.clip(tmp_path / nfd, "hiss")
+    assert read_manifest(table).clips == (tmp_path / nfc, tmp_path / nfd)
+    made.clotho(tmp_path, words=("hum", "hiss"))
+    for word, name in (("hum", nfc), ("hiss", nfd)):
+        (tmp_path / "evaluation" / f"Some {word}, far.wav").rename(tmp_path / "evaluation" / name)
+        rewrite(
+            tmp_path / "clotho_captions_evaluation.csv",
+            lambda text, word=word, name=name: text.replace(f'"Some {word}, far.wav"', name),
+        )
+    assert [path.name for path in read_clotho(tmp_path).clips] == [nfc, nfd]
+
+
+def test_labels_that_look_alike_are_refused(tmp_path: Path) -> None:
+    nfc, nfd = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    made.clip(tmp_path / "a.wav", "hum")
+    made.clip(tmp_path / "b.wav", "hiss")
+    rows = [["file", "label"], ["a.wav", nfc], ["b.wav", nfd]]
+    table = made.table(tmp_path / "own.csv", rows)
+    refused(lambda: read_manifest(table), "'caf\\xe9' and 'cafe\\u0301'")
+
+
+def test_a_name_that_no_file_can_have_is_missing(tmp_path: Path) -> None:
+    made.clip(tmp_path / "a.wav", "hum")
+    rows = [["file", "label"], ["a.wav", "hum"], ["x" * 5000, "hiss"], ["\0", "hiss"]]
+    assert read_manifest(made.table(tmp_path / "own.csv", rows)).n_missing == 2
+
+
 def test_the_audio_of_another_split(tmp_path: Path) -> None:
     made.clotho(tmp_path)
     for path in (tmp_path / "evaluation").iterdir():
