@@ -105,7 +105,30 @@ def test_less_than_was_published_is_refused_or_told(soundsearch: Run, tmp_path: 
     told = "1,984 of 2,000 clips skipped"
     assert told in result.stdout and told in Path("r.md").read_text()
     counts = json.loads(Path("r.json").read_text())["counts"]
-    assert counts == {"listed_clips": 2000, "skipped_clips": 1984, "clips": 16, "texts": 8}
+    assert counts == {
+        "listed_clips": 2000,
+        "skipped_clips": 1984,
+        "clips": 16,
+        "texts": 8,
+        "truncated_texts": 0,
+    }
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_captions_that_the_encoder_cannot_read_whole_are_counted(
+    soundsearch: Run, tmp_path: Path, merged: bool
+) -> None:
+    made.clip(tmp_path / "a.wav", "hum")
+    made.clip(tmp_path / "b.wav", "hiss")
+    long = "hum " * 17  # the tiny encoder reads 16 words
+    rows = [["file", "caption"], ["a.wav", "hum"], ["a.wav", long], ["b.wav", long], ["b.wav", "x"]]
+    made.table(tmp_path / "own.csv", rows)
+    more = ["--merge-identical-captions"] if merged else []
+    result = soundsearch("bench", "manifest", "own.csv", *QUICK, *more, "--json", "r.json")
+    n, of = (1, 3) if merged else (2, 4)
+    assert f"{n} of {of} texts cut to 16 tokens" in result.stdout
+    facts = json.loads(Path("r.json").read_text())
+    assert (facts["counts"]["truncated_texts"], facts["model"]["max_tokens"]) == (n, 16)
 
 
 def test_a_bad_clip_is_named(soundsearch: Run, clotho: Path) -> None:

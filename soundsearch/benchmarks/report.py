@@ -148,6 +148,11 @@ def _sheet(alike: Sequence[BenchmarkResult], of: DirectionResult) -> Sheet:
             if each.run.n_skipped
             else ""
         )
+        + (
+            f"; {each.run.n_truncated:,} of {each.n_texts:,} texts cut to {each.run.max_tokens} tokens"
+            if each.run.n_truncated
+            else ""
+        )
         for each in alike
     )
     columns = ("model", *(m.name for m in measures), *(["folds"] if folds else []))

@@ -64,6 +64,10 @@ class RunFacts:
     """Clips the split lists."""
     n_skipped: int = 0
     """Listed clips that could not be used; n_listed - n_skipped were."""
+    n_truncated: int = 0
+    """Texts that are longer than the encoder reads: their ends had no effect."""
+    max_tokens: int | None = None
+    """So much of a text the encoder reads; None where an older result does not say."""
     command: str = ""
     soundsearch: str = __version__
 
@@ -174,6 +178,7 @@ class BenchmarkResult:
                 "name": run.model,
                 "version": run.model_version,
                 "fingerprint": run.fingerprint,
+                "max_tokens": run.max_tokens,
             },
             "protocol": self.protocol,
             "ties": self.ties,
@@ -185,6 +190,7 @@ class BenchmarkResult:
                 "skipped_clips": run.n_skipped,
                 "clips": self.n_clips,
                 "texts": self.n_texts,
+                "truncated_texts": run.n_truncated,
             },
             "directions": [
                 {
@@ -275,6 +281,8 @@ def result_from_json(data: Any) -> BenchmarkResult:
                 windows=data["windows"],
                 n_listed=counts["listed_clips"],
                 n_skipped=counts["skipped_clips"],
+                n_truncated=counts.get("truncated_texts", 0),
+                max_tokens=model.get("max_tokens"),
                 command=data["command"],
                 soundsearch=data["soundsearch"],
             ),

@@ -9,6 +9,7 @@ error that names it, or is counted as skipped where that was allowed.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -147,7 +148,8 @@ def _retrieval(
         seed=settings.seed,
         bootstrap=settings.bootstrap,
     )
-    return result_of_retrieval(measured, _facts(encoder, data, settings, prompt), data.names)
+    facts = _facts(encoder, data, settings, prompt, texts)
+    return result_of_retrieval(measured, facts, data.names)
 
 
 def _classification(
@@ -171,7 +173,7 @@ def _classification(
         seed=settings.seed,
         bootstrap=settings.bootstrap,
     )
-    facts = _facts(encoder, data, settings, prompt)
+    facts = _facts(encoder, data, settings, prompt, texts)
     return result_of_classification(measured, facts, data.names, settings.protocol.name)
 
 
@@ -208,8 +210,12 @@ def _refuse_collapsed_texts(
     refuse_collapsed(encoder, vectors[list(place.values())], "texts")
 
 
-def _facts(encoder: Encoder, data: DataSet, settings: Settings, prompt: str) -> RunFacts:
+def _facts(
+    encoder: Encoder, data: DataSet, settings: Settings, prompt: str, texts: Sequence[str]
+) -> RunFacts:
+    """texts: all that were embedded, those of every clip."""
     bundle = encoder.bundle
+    counted = list(dict.fromkeys(texts)) if settings.merge_identical else texts
     return RunFacts(
         benchmark=data.name,
         split=data.split,
@@ -220,6 +226,8 @@ def _facts(encoder: Encoder, data: DataSet, settings: Settings, prompt: str) -> 
         windows=windows_in_words(encoder, settings),
         n_listed=data.n_expected,
         n_skipped=data.n_missing,
+        n_truncated=int(encoder.truncated(counted).sum()),
+        max_tokens=bundle.text.max_tokens,
         command=settings.command,
     )
 

@@ -54,8 +54,15 @@ def test_the_json_says_what_the_numbers_hang_on(tmp_path: Path) -> None:
         "evaluation",
         "literature",
     )
-    assert data["model"] == {"name": "toy", "version": "1", "fingerprint": "0f" * 8}
-    assert data["counts"] == {"listed_clips": 40, "skipped_clips": 0, "clips": 40, "texts": 200}
+    model = {"name": "toy", "version": "1", "fingerprint": "0f" * 8, "max_tokens": 77}
+    assert data["model"] == model
+    assert data["counts"] == {
+        "listed_clips": 40,
+        "skipped_clips": 0,
+        "clips": 40,
+        "texts": 200,
+        "truncated_texts": 0,
+    }
     assert data["bootstrap"] == {"samples": 200, "seed": 0, "level": 0.95}
     assert data["ties"] == "ties by expectation"
     to_audio, to_text = data["directions"]

@@ -35,6 +35,7 @@ def toy_run(model: str = "toy", n_clips: int = 40, benchmark: str = "clotho") ->
         model=model,
         model_version="1",
         fingerprint="0f" * 8,
+        max_tokens=77,
         prompt="",
         windows="10 s, hop 5 s; best window",
         n_listed=n_clips,
