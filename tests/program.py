@@ -31,9 +31,14 @@ def soundsearch(*arguments: object, **options: Any) -> subprocess.CompletedProce
     """Run a command to its end; stdout and stderr come as bytes."""
     return subprocess.run(
         [*COMMAND, *(os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments)],
-        capture_output=True,
         timeout=60,
-        **{"env": environment(), "check": False, **options},
+        **{
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "env": environment(),
+            "check": False,
+            **options,
+        },
     )
 
 

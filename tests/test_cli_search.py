@@ -67,7 +67,7 @@ def test_words_need_no_quotes(soundsearch: Run) -> None:
 def test_a_dash_reads_the_words_from_stdin(soundsearch: Run) -> None:
     result = soundsearch("query", "-", "-k", 1, "--json", stdin="squeak\n")
     facts = json.loads(result.stdout)
-    assert facts["query"] == {"text": "squeak"}
+    assert facts["query"] == {"text": "squeak", "truncated": False}
     assert facts["hits"][0]["path"].endswith("squeak.wav")
 
 
@@ -77,7 +77,7 @@ def test_the_json_of_a_query(soundsearch: Run, library: Path, tiny: EncoderBundl
     (hit,) = facts.pop("hits")
     assert facts == {
         "schema": 1,
-        "query": {"text": "beep"},
+        "query": {"text": "beep", "truncated": False},
         "encoder": {
             "name": "tiny",
             "version": "1",
@@ -150,7 +150,94 @@ def test_min_score(soundsearch: Run) -> None:
     assert result.stderr == (
         "no recording fits; try other words, a lower --min-score or a wider --in\n"
     )
-    assert soundsearch("query", "hum", "--min-score", 2, code=2).stdout == ""
+
+
+@pytest.mark.parametrize("command", ["query", "similar"])
+@pytest.mark.parametrize("score", ["nan", "inf", "-inf", "1e999", "2", "-1.1"])
+def test_what_is_no_score_is_a_usage_error(soundsearch: Run, command: str, score: str) -> None:
+    result = soundsearch(command, "hum", f"--min-score={score}", code=2)
+    assert result.stdout == ""
+    assert f"{float(score)} is no score, expected a number from -1 to 1" in result.stderr
+
+
+# ---- texts that begin with a dash, are long, or are no text
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("command", [["query"], ["similar"], ["describe", "--model", "tiny"]])
+def test_what_begins_with_a_dash_comes_after_two(
+    soundsearch: Run, tmp_path: Path, command: list[str]
+) -> None:
+    write(tmp_path / "-5 dB.wav", tone(100))
+    result = soundsearch(*command, "-5 dB.wav", code=2)
+    assert result.stdout == ""
+    assert "-5" in result.stderr and "comes last, after --" in result.stderr
+    assert soundsearch(*command, "-k", 1, "--", "-5 dB.wav").stdout.count("\n") == 1
+
+
+def test_the_hint_at_two_dashes_is_for_commands_that_take_something(soundsearch: Run) -> None:
+    result = soundsearch("status", "-5", code=2)
+    assert "No such option: -5" in result.stderr and "after --" not in result.stderr
+
+
+@pytest.mark.usefixtures("library")
+def test_a_text_longer_than_the_encoder_reads_is_named() -> None:
+    long = "hum " * 17
+    result = program.soundsearch("query", long, "-k", 1, "--json")
+    assert json.loads(result.stdout)["query"] == {"text": long, "truncated": True}
+    assert result.stderr.startswith(b"note: the query is longer than the 16 tokens that encoder ")
+    assert result.stderr.count(b"\n") == 1
+    assert program.soundsearch("query", "hum " * 16, "-k", 1).stderr == b""
+
+
+@pytest.mark.usefixtures("tiny")
+def test_captions_longer_than_the_encoder_reads_are_counted(tmp_path: Path) -> None:
+    write(tmp_path / "a.wav", tone(100))
+    lines = ["hum " * 17, "hiss", "rumble " * 40]
+    (tmp_path / "captions.txt").write_text("\n".join(lines))
+    command = ["describe", "a.wav", "--captions", "captions.txt", "--model", "tiny", "--json"]
+    result = program.soundsearch(*command)
+    assert result.stderr.startswith(b"note: 2 of 3 texts are longer than the 16 tokens")
+    labels = json.loads(result.stdout)["labels"]
+    assert {label["text"]: label["truncated"] for label in labels} == {
+        line.strip(): line != "hiss" for line in lines
+    }
+
+
+@pytest.mark.usefixtures("library")
+def test_endless_input_is_refused() -> None:
+    with open("/dev/zero", "rb") as endless:
+        result = program.soundsearch("query", "-", stdin=endless)
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"error: standard input is longer than 1,000,000 bytes")
+    assert program.soundsearch("query", "-", "-k", 1, input=b"hum " * 250_000).returncode == 0
+
+
+# ---- the encoder of the index
+
+
+def test_model_must_be_the_encoder_of_the_index(
+    soundsearch: Run, library: Path, tmp_path: Path
+) -> None:
+    query = library / "low" / "hum.wav"
+    for command in (["query", "hum"], ["similar", query]):
+        plain = soundsearch(*command).stdout
+        assert soundsearch(*command, "--model", "tiny").stdout == plain
+        result = soundsearch(*command, "--model", "starter", code=1)
+        assert result.stdout == "" and result.stderr.count("\n") == 1
+        for fact in ("built with tiny 1", "you asked for starter", "leave out --model"):
+            assert fact in result.stderr
+        assert (
+            "no encoder named 'larger'" in soundsearch(*command, "--model", "larger", code=1).stderr
+        )
+
+
+def test_model_stands_in_for_a_lost_copy(soundsearch: Run, library: Path, tmp_path: Path) -> None:
+    (tmp_path / "models" / "tiny").rename(tmp_path / "elsewhere")
+    (tmp_path / "index" / "encoder" / "text.onnx").unlink()
+    assert "not at hand" in soundsearch("query", "hum", code=1).stderr
+    result = soundsearch("query", "hum", "-k", 1, "--paths", "--model", tmp_path / "elsewhere")
+    assert names(result.stdout) == ["hum.wav"]
 
 
 # ---- relevance
@@ -179,6 +266,23 @@ def test_a_calibrated_encoder_says_when_nothing_fits_well(
     write(tmp_path / "mine.wav", tone(BAND_HZ[1]))
     assert soundsearch("similar", "mine.wav").stderr == ""
     assert soundsearch("similar", "mine.wav", "--in", library / "high").stderr == NOTE
+
+
+def test_a_note_stands_above_the_hits_that_it_warns_of(
+    soundsearch: Run, tiny: EncoderBundle, library: Path
+) -> None:
+    calibrate(tiny)
+    command = ["query", "hum", "--root", library / "high"]
+    result = program.soundsearch(*command, stderr=subprocess.STDOUT)
+    first, *hits = result.stdout.decode().splitlines(keepends=True)
+    assert first == NOTE and len(hits) == 4
+
+
+def test_paths_are_shown_whole_from_the_top_of_the_tree(
+    soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    assert soundsearch("query", "hum", "-k", 1).stdout.endswith(f" {library}/low/hum.wav\n")
 
 
 def test_root(soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -530,6 +634,7 @@ def test_describe_tells_where(soundsearch: Run, tmp_path: Path) -> None:
         "score",
         "cosine",
         "relevance",
+        "truncated",
     }
     assert labels["rumble"]["start_s"] < 1.5 <= labels["hiss"]["start_s"]
 

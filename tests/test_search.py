@@ -5,6 +5,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,7 +175,7 @@ def test_min_score_keeps_what_reaches_it(store: Store) -> None:
     scores = [hit.score for hit in index.search(text="hum")]
     assert scores == sorted(scores, reverse=True)
     assert len(index.search(text="hum", min_score=scores[1])) == 2
-    assert len(index.search(text="hum", min_score=scores[1] + 1e-5)) == 1
+    assert index.search(text="hiss", min_score=1.0) == []
     assert index.search(text="hum", min_score=1.01) == []
 
 
@@ -446,6 +447,77 @@ def test_a_question_that_cannot_be_asked(
 ) -> None:
     with pytest.raises(QueryError, match=message):
         Index(store).search(**question)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"text": ["hum"]}, r"text is \['hum'\] \(list\), expected a text"),
+        ({"text": b"hum"}, r"text is b'hum' \(bytes\), expected a text"),
+        ({"text": 5}, r"text is 5 \(int\), expected a text"),
+        ({"text": "\0\0"}, "the query is empty"),
+        ({"text": "\u200b \ufeff"}, "the query is empty"),
+        ({"audio": 5}, r"audio is 5 \(int\), expected a path"),
+        ({"audio": ["a.wav"]}, r"audio is \['a.wav'\] \(list\), expected a path"),
+        ({"audio": "a\0.wav"}, "a path holds no zero byte"),
+        ({"text": "hum", "top_k": 2.0}, r"top_k is 2.0 \(float\), expected a whole number"),
+        ({"text": "hum", "top_k": True}, r"top_k is True \(bool\), expected a whole number"),
+        ({"text": "hum", "top_k": "3"}, r"top_k is '3' \(str\), expected a whole number"),
+        ({"text": "hum", "top_k": None}, r"top_k is None \(NoneType\), expected a whole number"),
+        ({"text": "hum", "min_score": "0.5"}, r"min_score is '0.5' \(str\), expected a number"),
+        ({"text": "hum", "min_score": True}, r"min_score is True \(bool\), expected a number"),
+        ({"text": "hum", "min_score": float("nan")}, "min_score is nan, expected a number from -1"),
+        ({"text": "hum", "min_score": float("inf")}, "min_score is inf, expected a number from -1"),
+        ({"text": "hum", "min_score": -1.5}, "min_score is -1.5, expected a number from -1 to 1"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked_is_named(store: Store, wrong: dict[str, Any], said: str) -> None:
+    put(store, ROOT, "a.wav", [_towards("hum")])
+    with pytest.raises(QueryError, match=said):
+        Index(store).search(**wrong)
+
+
+def test_numbers_of_numpy_are_numbers(store: Store) -> None:
+    put(store, ROOT, "a.wav", [_towards("hum")])
+    search = Index(store).search
+    assert len(search(text="hum", top_k=np.int64(1), min_score=np.float32(0.5))) == 1
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ("hum", r"texts is 'hum' \(str\), expected a list of texts"),
+        (None, r"texts is None \(NoneType\), expected a list of texts"),
+        (["hum", 5], r"texts\[1\] is 5 \(int\), expected a text"),
+        (["hum", " "], r"texts\[1\] is empty"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_described_with_is_named(
+    tiny: EncoderBundle, tmp_path: Path, texts: Any, said: str
+) -> None:
+    with pytest.raises(QueryError, match=said):
+        describe(Encoder(tiny, "cpu"), tmp_path / "a.wav", texts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"path": 5}, r"path is 5 \(int\), expected a path"),
+        ({"path": "a\0"}, "a path holds no zero byte"),
+        ({"model": ["tiny"]}, r"model is \['tiny'\] \(list\), expected a path"),
+        ({"device": "gpu"}, r"device is 'gpu' \(str\), expected auto or cpu or cuda"),
+        ({"device": None}, r"device is None \(NoneType\), expected auto or cpu or cuda"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("store")
+def test_what_cannot_be_opened_is_named(
+    tmp_path: Path, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(QueryError, match=said):
+        soundsearch.open_index(**{"path": tmp_path / "index", **arguments})
 
 
 def test_a_text_of_odd_bytes_is_asked_all_the_same(store: Store) -> None:

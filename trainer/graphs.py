@@ -168,6 +168,7 @@ def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
     Unsigned on both sides, which no processor saturates. Raises ExportError for a tower whose
     weights are mostly no matrices.
     """
+    load_onnxruntime()
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
