@@ -272,7 +272,7 @@ def test_a_note_stands_above_the_hits_that_it_warns_of(
     soundsearch: Run, tiny: EncoderBundle, library: Path
 ) -> None:
     calibrate(tiny)
-    command = ["query", "hum", "--root", library / "high"]
+    command = ["query", "hum", "--in", library / "high"]
     result = program.soundsearch(*command, stderr=subprocess.STDOUT)
     first, *hits = result.stdout.decode().splitlines(keepends=True)
     assert first == NOTE and len(hits) == 4

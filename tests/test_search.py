@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -460,6 +461,10 @@ def test_a_question_that_cannot_be_asked(
         ({"audio": 5}, r"audio is 5 \(int\), expected a path"),
         ({"audio": ["a.wav"]}, r"audio is \['a.wav'\] \(list\), expected a path"),
         ({"audio": "a\0.wav"}, "a path holds no zero byte"),
+        ({"audio": io.StringIO("a")}, r"\(StringIO\), expected a stream of bytes"),
+        ({"text": "hum", "within": 5}, r"within is 5 \(int\), expected a folder"),
+        ({"text": "hum", "within": [None]}, r"within\[0\] is None \(NoneType\), expected a path"),
+        ({"text": "hum", "within": "a\0"}, "a path holds no zero byte"),
         ({"text": "hum", "top_k": 2.0}, r"top_k is 2.0 \(float\), expected a whole number"),
         ({"text": "hum", "top_k": True}, r"top_k is True \(bool\), expected a whole number"),
         ({"text": "hum", "top_k": "3"}, r"top_k is '3' \(str\), expected a whole number"),
