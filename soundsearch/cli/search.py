@@ -84,11 +84,12 @@ def query(
     """
     typed = os.fsencode(" ".join(text))  # bytes, since a locale may know no UTF-8
     if typed == b"-":
-        typed = sys.stdin.buffer.read(MOST_BYTES + 1).strip()
+        typed = sys.stdin.buffer.read(MOST_BYTES + 1)
         if len(typed) > MOST_BYTES:
             raise QueryError(
                 f"standard input is longer than {MOST_BYTES:,} bytes; give a few words"
             )
+        typed = typed.strip()
     words = typed.decode("utf-8", "replace")
     with _opened(index, device, model) as opened:
         hits = opened.search(text=words, top_k=top_k, min_score=min_score, within=within)
