@@ -9,6 +9,7 @@ that it reads beside those of the pictures.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
@@ -235,8 +236,11 @@ class SoundTrack:
         """What is still held, once all packets have come."""
         if self._doubted is not None:
             yield from self._believed()
+        rest: list[Array] = []
         if self._converter is not None:
-            yield from self._counted(self._converter.finish())
+            with contextlib.suppress(*self._errors):
+                rest = self._converter.finish()
+        yield from self._counted(rest)
         # What comes behind the last frame is a cut frame, or no sound at all.
         self.n_damaged += sum(self._failing)
         self._failing = []
@@ -277,12 +281,13 @@ class SoundTrack:
             is_lossless = codec in LOSSLESS_CODECS or codec.startswith("pcm_")
             self.bits = 24 if is_deep and is_lossless else 16
         form = frame.format.name, frame.layout.name, frame.sample_rate
-        ended: list[Array] = []
-        if self._converter is None or self._converter.form != form:
-            if self._converter is not None:
-                ended = self._converter.finish()
-            self._converter = _Converter(frame, self.sample_rate, self.n_channels)
-        return [*ended, *self._converter.convert(frame)]
+        if self._converter is not None and self._converter.form == form:
+            return self._converter.convert(frame)
+        converter = _Converter(frame, self.sample_rate, self.n_channels)
+        pieces = converter.convert(frame)  # raises where FFmpeg cannot convert it
+        ended = [] if self._converter is None else self._converter.finish()
+        self._converter = converter
+        return [*ended, *pieces]
 
     def _placed(self, frame: av.AudioFrame, pieces: list[Array]) -> Iterator[Array]:
         """A frame's samples where its time stamp says, behind silence if that leaves a gap.
