@@ -161,6 +161,7 @@ class _End:
     n_channels: int = 0
     format: str = ""
     damage: str | None = None
+    note: str | None = None
     unchanged: bool = False
 
 
@@ -294,6 +295,7 @@ class _Run:
                     audio.n_channels,
                     audio.format,
                     audio.damage,
+                    audio.note,
                 )
         except (AudioError, OSError) as error:
             stop_if_ran_out(error, or_else=FEWER_JOBS)
@@ -446,6 +448,8 @@ class _Run:
             self.report.failures.append((todo.path, problem))
         elif isinstance(end, _End):
             problem = end.damage
+            if end.note is not None:
+                self.progress.note(todo.path, end.note)
             self.report.n_windows += len(todo.spans)
             self.report.audio_s += end.duration_s
             if end.unchanged:
@@ -488,6 +492,7 @@ def _indexed(todo: _Open, end: _End) -> Indexed:
         spans=todo.spans,
         embeddings=np.concatenate(todo.embeddings),
         damage=end.damage,
+        note=end.note,
     )
 
 

@@ -63,6 +63,9 @@ class Progress(Protocol):
     def saving(self) -> None:
         """All files are done, the FAISS file is brought up to date."""
 
+    def note(self, path: Path, text: str) -> None:
+        """What else there is to say of a file that was read, such as which track."""
+
 
 class Silent:
     """Progress that nobody sees."""
@@ -86,4 +89,7 @@ class Silent:
         """See `Progress`."""
 
     def saving(self) -> None:
+        """See `Progress`."""
+
+    def note(self, path: Path, text: str) -> None:
         """See `Progress`."""

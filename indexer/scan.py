@@ -22,42 +22,8 @@ from indexer.report import Progress, Silent
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.file_facts import facts_of
 from soundsearch.files import kind_of, open_regular
+from soundsearch.suffixes import AUDIO_SUFFIXES, may_hold_sound
 
-#: Endings of files that may hold sound; what is in them decides, not the ending.
-AUDIO_SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".wave",
-        ".bwf",
-        ".rf64",
-        ".w64",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".caf",
-        ".au",
-        ".snd",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".mp2",
-        ".m4a",
-        ".m4b",
-        ".aac",
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".wma",
-        ".asf",
-        ".mka",
-        ".mkv",
-        ".webm",
-        ".wv",
-        ".ac3",
-    ]
-)
 #: Folders that systems keep for themselves beside a person's files.
 SYSTEM_FOLDERS = frozenset(
     {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
@@ -144,6 +110,9 @@ def scan(
                         found.skip(entry.name)
                     continue
                 if entry.is_file():
+                    if not may_hold_sound(entry.path):
+                        found.skip(entry.name)
+                        continue
                     found.files[relative] = facts_of(entry.stat())
                 elif entry.is_symlink() and not os.path.exists(entry.path):
                     found.files[relative] = (0, 0)  # it leads nowhere: it will fail, by name

@@ -1,32 +1,49 @@
 """Files to windows: decode, make mono, resample, cut.
 
 In: a path. Out: mono windows at the encoder's sample rate, one after the other, so a recording of
-many hours needs no more memory than a short one. Two decoders stand behind it (`decoders.py`), and
-only here is held together what a file says it has and what was heard (`headers.py`).
+many hours needs no more memory than a short one. Two decoders stand behind it
+(`decoders.py`, `demux.py`), and only here is held together what a file declares and what was
+decoded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, get_args
+from typing import BinaryIO, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.chained import ChainedDecoder
 from soundsearch.decoders import (
     DeclaredLessError,
-    FFmpegDecoder,
+    Decoder,
     GaveUpError,
     SndfileDecoder,
     block_frames,
 )
+from soundsearch.demux import FFmpegDecoder
 from soundsearch.errors import AudioError, Cause
 from soundsearch.files import NotRegularFileError, open_regular
-from soundsearch.headers import SNDFILE_MAGIC, lacks_its_end
+from soundsearch.headers import (
+    MPEG_SYNC_BYTES,
+    OGG_MAGIC,
+    PREFIX_BYTES,
+    SNDFILE_MAGIC,
+    first_byte,
+    lacks_its_end,
+    ogg_links,
+    size_of,
+    sound_begins,
+)
 from soundsearch.mixdown import Channels, one_channel
+from soundsearch.parts import FilePart
+from soundsearch.resampling import open_resampler
+from soundsearch.suffixes import FORM_OF_SUFFIX
 from soundsearch.unwritten import find_unwritten
 
 Array = NDArray[np.float32]
@@ -50,8 +67,6 @@ HIGHEST_RATE_HZ = 3_000_000
 HIGHEST_OWN_RATE_HZ = 192_000
 #: Samples, of all channels together, that are held at once where a whole clip is needed: 1 GiB.
 MOST_CLIP_SAMPLES = 1 << 28
-#: How finely soxr resamples; HQ is its 20-bit setting.
-RESAMPLING_QUALITY = "HQ"
 #: Marks a field that bundles were first written without: at its default it is not told.
 ADDED_LATER = {"added later": True}
 
@@ -139,45 +154,80 @@ class AudioFile:
 
     It can be read once. sample_rate: Hz. n_channels: those of the file. format: such as "WAV" or
     "MOV/AAC". bits: 24 where its samples are finer than 16 bits and stored without loss, else 16.
-    damage: after reading, one sentence if the file was only partly readable.
+    start_s: the second, on the clock of a player, of the first sample; 0 but for sound that begins
+    late in a film. damage: after reading, one sentence if the file was only partly readable. note:
+    one sentence if it holds more than was read, such as other sound tracks.
     Raises AudioError if the file holds no audio that either decoder can open, and as `refuse_rate`.
     """
 
     def __init__(self, path: Path) -> None:
         self.damage: str | None = None
         self._declared_s: float | None = None  # where more was found than that
-        self._file = _open(path)
+        self._file = self._source = _open(path)
         try:
             if os.fstat(self._file.fileno()).st_size == 0:
                 raise AudioError(Cause.EMPTY, "the file is empty (0 bytes)")
-            self._decoder = self._open_decoder()
+            self._decoder = self._open_decoder(path.suffix.lower())
             refuse_rate(self._decoder.sample_rate)
         except BaseException:
             self._file.close()
             raise
         self.sample_rate = self._decoder.sample_rate
         self.n_channels = self._decoder.n_channels
-        self.format = self._decoder.format
-        self.bits = self._decoder.bits
+        self.format, self.bits = self._decoder.format, self._decoder.bits
+        self.start_s = self._decoder.start_s
+        self.note = self._decoder.note
 
-    def _open_decoder(self) -> SndfileDecoder | FFmpegDecoder:
-        if found := find_unwritten(self._file):
-            try:
-                decoder = SndfileDecoder(self._file, found)
-            except GaveUpError:
-                self._file.seek(0)
-            else:
-                if found.declared_bytes is not None and decoder.told_s is not None:
-                    self._declared_s = decoder.told_s * found.declared_bytes / found.n_bytes
+    def _open_decoder(self, suffix: str) -> Decoder:
+        """A decoder of the file; where its beginning is unknown, of what its ending explains."""
+        try:
+            return self._decoder_of(self._file)
+        except AudioError as error:
+            if error.cause is not Cause.NOT_AUDIO:
+                raise
+            for begin, form in self._explanations(suffix):
+                self._source = cast(BinaryIO, FilePart(self._file, begin))
+                with contextlib.suppress(AudioError):
+                    return self._decoder_of(self._source, form)
+            raise
+
+    def _explanations(self, suffix: str) -> Iterator[tuple[int, str | None]]:
+        """Where the sound may begin, and in which format, in a file whose beginning is unknown."""
+        begin = first_byte(self._file)
+        if begin > 0:
+            yield begin, None
+            if begin % 4:
+                yield begin - begin % 4, None  # MP4 begins with zeros
+        if (place := sound_begins(self._file, suffix)) is not None:
+            yield place, None
+        if (form := FORM_OF_SUFFIX.get(suffix)) is not None:
+            end = min(begin + PREFIX_BYTES, size_of(self._file))
+            for place in range(begin, end, MPEG_SYNC_BYTES):
+                yield place, form
+
+    def _decoder_of(self, source: BinaryIO, form: str | None = None) -> Decoder:
+        """A decoder of a file or of a part of one. form: of FFmpeg, where it must be given."""
+        source.seek(0)
+        begins = source.read(4)
+        source.seek(0)
+        if begins == OGG_MAGIC and len(starts := ogg_links(source)) > 1:
+            return ChainedDecoder(source, starts, self._decoder_of_link)
+        if form is None and (found := find_unwritten(source)):
+            with contextlib.suppress(GaveUpError):
+                decoder = SndfileDecoder(source, found)
+                if found.declared_bytes is not None and decoder.declared_s is not None:
+                    self._declared_s = decoder.declared_s * found.declared_bytes / found.n_bytes
                 return decoder
-        begins = self._file.read(4)
-        self._file.seek(0)
-        if begins in SNDFILE_MAGIC:
-            try:
-                return SndfileDecoder(self._file)
-            except GaveUpError:
-                self._file.seek(0)
-        return FFmpegDecoder(self._file)
+            source.seek(0)
+        return self._decoder_of_link(source, form)
+
+    def _decoder_of_link(self, source: BinaryIO, form: str | None = None) -> Decoder:
+        begins = source.read(4)
+        source.seek(0)
+        if begins in SNDFILE_MAGIC and form is None:
+            with contextlib.suppress(GaveUpError):
+                return SndfileDecoder(source)
+        return FFmpegDecoder(source, is_silent=is_silent, form=form)
 
     @property
     def position_bytes(self) -> int:
@@ -196,6 +246,8 @@ class AudioFile:
     def all_channels(self) -> Array:
         """The whole sound, (channel, time) float32, at the file's own sample rate; as `blocks`.
 
+        It begins with the first sample, at start_s of a player's clock: a clip whose sound begins
+        late is that sound, without silence in front of it. Pauses in the middle are silence.
         Raises AudioError also where it has more than MOST_CLIP_SAMPLES, which do not fit at once.
         """
         longest = MOST_CLIP_SAMPLES // self.n_channels
@@ -239,18 +291,17 @@ class AudioFile:
             self.damage = self._what_is_lost()
         except DeclaredLessError:
             damage = self._what_is_lost()
-            self._declared_s = self._decoder.told_s
+            self._declared_s = self._decoder.declared_s
         except GaveUpError as error:
             reason = str(error).rstrip(".")
             damage = f"decoding stopped at {n_done / self.sample_rate:.1f} s ({reason})"
         else:
             return
         n_found = 0
-        told_s = self._decoder.told_s
+        declared_s = self._decoder.declared_s
         self._decoder.close()
-        self._file.seek(0)
         try:
-            self._decoder = FFmpegDecoder(self._file, told_s)
+            self._decoder = FFmpegDecoder(self._source, is_silent=is_silent, declared_s=declared_s)
             rate = self._decoder.sample_rate  # of an Opus file, say, libsndfile tells another one
             for block in resample(self._decoder.blocks(_all), rate, self.sample_rate):
                 new = block[..., max(0, n_done - n_found) :]
@@ -265,16 +316,20 @@ class AudioFile:
 
     def _what_is_lost(self) -> str | None:
         """One sentence if less, or more, was decoded than the header declares; compared only here."""
-        heard_s, told_s = self._decoder.heard_s, self._decoder.told_s
+        decoded_s, declared_s = self._decoder.decoded_s, self._decoder.declared_s
         if self._declared_s is not None:
-            return f"its header declares {self._declared_s:.1f} s, {heard_s:.1f} s were read"
+            return f"its header declares {self._declared_s:.1f} s, {decoded_s:.1f} s were read"
         n_damaged = self._decoder.n_damaged
         packets = f"damaged packets were left out: {n_damaged}"
-        if told_s is not None and told_s - heard_s > self._decoder.lost_s:
-            lost = f"only {heard_s:.1f} s of {told_s:.1f} s could be decoded"
+        if (
+            declared_s is not None
+            and declared_s - decoded_s > self._decoder.lost_s
+            and not self._decoder.has_all_packets
+        ):
+            lost = f"only {decoded_s:.1f} s of {declared_s:.1f} s could be decoded"
             return f"{lost} ({packets})" if n_damaged else lost
-        if self.format.startswith("OGG") and lacks_its_end(self._file):
-            return f"it is cut short after {heard_s:.1f} s"
+        if self.format.startswith("OGG") and lacks_its_end(self._source):
+            return f"it is cut short after {decoded_s:.1f} s"
         return packets if n_damaged else None
 
     def close(self) -> None:
@@ -348,17 +403,13 @@ def resample(blocks: Iterable[Array], from_hz: int, to_hz: int) -> Iterator[Arra
     if from_hz == to_hz:
         yield from blocks
         return
-    import soxr
-
     stream = None
     size = 0
     for block in blocks:
         if stream is None:
             n_channels = 1 if block.ndim == 1 else len(block)
             size = max(1, block_frames(n_channels) * min(from_hz, to_hz) // to_hz)
-            stream = soxr.ResampleStream(
-                from_hz, to_hz, n_channels, dtype="float32", quality=RESAMPLING_QUALITY
-            )
+            stream = open_resampler(from_hz, to_hz, n_channels)
         for start in range(0, block.shape[-1], size):
             part = block[..., start : start + size]
             yield stream.resample_chunk(np.ascontiguousarray(part.T)).T
@@ -367,13 +418,20 @@ def resample(blocks: Iterable[Array], from_hz: int, to_hz: int) -> Iterator[Arra
 
 
 def cut_windows(
-    blocks: Iterable[Array], sample_rate: int, config: AudioConfig, bits: int = 16
+    blocks: Iterable[Array],
+    sample_rate: int,
+    config: AudioConfig,
+    bits: int = 16,
+    start_s: float = 0.0,
 ) -> Iterator[Window]:
     """Windows every config.hop_s seconds, the last one aligned to the end: no gap, no random crop.
 
-    blocks: (time,) float32 at sample_rate Hz. bits: as of an `AudioFile`. A recording shorter than
-    a window gives one window. Raises AudioError for a recording under SHORTEST_S.
+    blocks: (time,) float32 at sample_rate Hz. bits: as of an `AudioFile`. start_s: the second of
+    the first sample; the windows are cut from there, and so are the same wherever the sound begins.
+    A recording shorter than a window gives one window.
+    Raises AudioError for a recording under SHORTEST_S.
     """
+    late = round(start_s * sample_rate)  # whole samples, so that windows stay on one grid
     size = round(config.window_s * sample_rate)
     hop = round(config.hop_s * sample_rate)
     held = np.zeros(0, np.float32)
@@ -382,7 +440,8 @@ def cut_windows(
 
     def window(start: int) -> Window:
         waveform = held[start - held_from : start - held_from + size].copy()
-        return Window(start / sample_rate, (start + size) / sample_rate, waveform, bits)
+        begin = late + start
+        return Window(begin / sample_rate, (begin + size) / sample_rate, waveform, bits)
 
     for block in blocks:
         held = np.concatenate((held, block))
@@ -397,7 +456,7 @@ def cut_windows(
     refuse_too_short(n_samples, sample_rate)
     if n_samples < size:
         waveform = fill_up(held, size, config.short)
-        yield Window(0.0, n_samples / sample_rate, waveform, bits)
+        yield Window(late / sample_rate, (late + n_samples) / sample_rate, waveform, bits)
     elif n_samples > next_start - hop + size:
         yield window(n_samples - size)
 
@@ -441,6 +500,6 @@ def read_windows(file: AudioFile, config: AudioConfig) -> Iterator[Window]:
             yield block
 
     resampled = resample(blocks(), file.sample_rate, sample_rate)
-    yield from cut_windows(resampled, sample_rate, config, file.bits)
+    yield from cut_windows(resampled, sample_rate, config, file.bits, file.start_s)
     if not varies:
         raise AudioError(Cause.SILENT, WHOLLY_SILENT)

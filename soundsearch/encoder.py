@@ -85,7 +85,7 @@ class Encoder:
             while batch := list(itertools.islice(heard, BATCH_SIZE)):
                 spans += [(w.start_s, w.end_s) for w in batch]
                 embeddings.append(self.embed_features(self.features_of(batch, rate)))
-            _tell_damage(file, name or str(path), whole)
+            _warn_of(file, name or str(path), whole)
         if not spans:
             raise AudioError(Cause.SILENT, WHOLLY_SILENT)
         return spans, np.concatenate(embeddings)
@@ -103,7 +103,7 @@ class Encoder:
             return embeddings.ravel()
         with AudioFile(path) as file:
             channels, rate, bits = file.all_channels(), file.sample_rate, file.bits
-            _tell_damage(file, str(path), whole)
+            _warn_of(file, str(path), whole)
         if is_silent(channels, bits):
             raise AudioError(Cause.SILENT, WHOLLY_SILENT)
         waveform = cut_clip(channels, rate, audio)
@@ -212,9 +212,11 @@ def _providers(device: Device) -> list[str]:
     return [cuda, cpu] if has_cuda and device != "cpu" else [cpu]
 
 
-def _tell_damage(file: AudioFile, name: str, whole: bool) -> None:
+def _warn_of(file: AudioFile, name: str, whole: bool) -> None:
     """Once all was read: a file that was read in part is refused, or a warning is logged."""
     if file.damage and whole:
         raise AudioError(Cause.DAMAGED, file.damage)
     if file.damage:
         log.warning("partly read %s: %s", name, file.damage)
+    if file.note:
+        log.warning("note %s: %s", name, file.note)

@@ -34,6 +34,7 @@ class Cause(StrEnum):
     TOO_FAST = "sample rate too high"
     NOT_FINITE = "not finite"
     SILENT = "silent"
+    TRACKS = "several sound tracks"  # no failure: only one of them was read
     NOT_PERMITTED = "not permitted"
     VANISHED = "vanished"
     UNREADABLE = "unreadable"

@@ -9,12 +9,26 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+from dataclasses import dataclass
 from typing import BinaryIO
 
 #: How the files begin that libsndfile is asked to read. Anything else it takes for MP3, and its
 #: MP3 decoder prints notes of its own to stderr.
 SNDFILE_MAGIC = frozenset(
-    [b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"dns."]
+    [
+        b"RIFF",
+        b"RIFX",
+        b"RF64",
+        b"riff",
+        b"FORM",
+        b"fLaC",
+        b"OggS",
+        b"caff",
+        b".snd",
+        b"dns.",
+        b"ALaw",
+    ]
 )
 #: How libsndfile notes that a WAV, AIFF or AU file ends before its sound should.
 CUT_SHORT = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -30,6 +44,45 @@ CUT_SHORT_RF64 = re.compile(
 )
 #: Sizes from here on are written by programs that do not know yet how long the sound will be.
 OPEN_END_BYTES = 0x7FFFF000
+#: The first frame of an MP3 is sought in so many bytes behind its tags.
+MPEG_SYNC_BYTES = 1 << 16
+MPEG_SYNC = re.compile(rb"\xff[\xe2-\xff][\x10-\xef]")
+#: The flag of an ID3 tag that is followed by ten bytes more.
+ID3_HAS_FOOTER = 0x10
+#: The object of an ASF header that declares its length lies in its first bytes.
+ASF_HEADER_BYTES = 1 << 16
+ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+ASF_IS_LIVE = 1
+#: How the formats begin that other bytes may stand in front of, by ending.
+MAGIC = {
+    ".wav .wave .bwf .rf64 .bw64": rb"(?:RIFF|RIFX|RF64|BW64)....WAVE",
+    ".aif .aiff .aifc": rb"FORM....AIF[FC]",
+    ".w64": rb"riff\x2e\x91\xcf\x11",
+    ".flac": rb"fLaC[\x00\x80]\0\0\x22",
+    ".ogg .oga .opus .spx .ogv .ogx .ogm": rb"OggS\0\x02",
+    ".caf": rb"caff\0\x01",
+    ".au .snd": rb"\.snd\0\0",
+    ".m4a .m4b .m4r .m4v .mp4 .mov .qt .3gp .3g2 .f4a .f4v": rb"\0\0..ftyp",
+    ".mka .mkv .mk3d .webm .weba": rb"\x1aE\xdf\xa3",
+    ".wma .wmv .asf": rb"0&\xb2u\x8ef\xcf\x11",
+    ".avi .divx": rb"RIFF....AVI ",
+    ".wv": rb"wvpk",
+    ".tta": rb"TTA[12]",
+    ".ape": rb"MAC ",
+    ".amr .awb": rb"#!AMR",
+    ".tak": rb"tBaK",
+}
+#: It is sought in so many bytes; so many zeros may stand in front of any file.
+PREFIX_BYTES = 1 << 20
+PADDING_BYTES = 1 << 26
+#: Bytes searched at a time.
+SEARCH_BYTES = 1 << 20
+#: Pages of an Ogg stream: how they begin, with the version, how long their headers are without the
+#: lengths of segments, and the flag of a page that begins a stream.
+OGG_MAGIC = b"OggS"
+OGG_PAGE = OGG_MAGIC + b"\0"
+OGG_HEADER_BYTES = 27
+OGG_BEGINS = 2
 #: No page of an Ogg stream is longer; its last one is marked as the end.
 OGG_PAGE_BYTES = 65307
 
@@ -61,9 +114,60 @@ def begins_as_sound(file: BinaryIO) -> bool:
     return head[:4] in SNDFILE_MAGIC | {b"wvpk", b"\x1a\x45\xdf\xa3"} or head[4:8] == b"ftyp"
 
 
+def ogg_links(ogg: BinaryIO) -> list[int]:
+    """Where the links of an Ogg file begin: one, but for files put one after the other.
+
+    A page that begins a stream, behind pages that do not, begins a link.
+    """
+    starts: list[int] = []
+    place: int | None = 0
+    begins_before = False
+    while place is not None:
+        head = peek(ogg, place, OGG_HEADER_BYTES + 255)
+        if len(head) < OGG_HEADER_BYTES:
+            break
+        if head[:5] != OGG_PAGE:
+            place = _find(ogg, OGG_PAGE, place + 1)
+            continue
+        begins = bool(head[5] & OGG_BEGINS)
+        if begins and not begins_before:
+            starts.append(place)
+        begins_before = begins
+        n_segments = head[26]
+        place += OGG_HEADER_BYTES + n_segments + sum(head[OGG_HEADER_BYTES:][:n_segments])
+    return starts or [0]
+
+
+def _find(file: BinaryIO, wanted: bytes, start: int) -> int | None:
+    """The next place of some bytes in a file."""
+    while len(block := peek(file, start, SEARCH_BYTES)) >= len(wanted):
+        if (found := block.find(wanted)) >= 0:
+            return start + found
+        start += len(block) - len(wanted) + 1
+    return None
+
+
+def first_byte(file: BinaryIO) -> int:
+    """Where the first byte lies that is not zero; 0 if there is none in PADDING_BYTES."""
+    for start in range(0, PADDING_BYTES, SEARCH_BYTES):
+        block = peek(file, start, SEARCH_BYTES)
+        if rest := block.lstrip(b"\0"):
+            return start + len(block) - len(rest)
+        if len(block) < SEARCH_BYTES:
+            break
+    return 0
+
+
+def sound_begins(file: BinaryIO, suffix: str) -> int | None:
+    """Where, behind other bytes, the format begins that an ending names (".wav"), if it does."""
+    pattern = next((magic for suffixes, magic in MAGIC.items() if suffix in suffixes.split()), None)
+    found = pattern and re.search(pattern, peek(file, 0, PREFIX_BYTES), re.DOTALL)
+    return found.start() if found else None
+
+
 def lacks_its_end(ogg: BinaryIO) -> bool:
     """Whether the last page of an Ogg stream is cut off, or does not say that it is the last."""
-    tail = peek(ogg, max(0, os.fstat(ogg.fileno()).st_size - OGG_PAGE_BYTES), OGG_PAGE_BYTES)
+    tail = peek(ogg, max(0, size_of(ogg) - OGG_PAGE_BYTES), OGG_PAGE_BYTES)
     page = tail[tail.rfind(b"OggS\0") :]  # the last byte alone where there is none
     if len(page) < 27:  # a header is longer
         return True
@@ -71,22 +175,53 @@ def lacks_its_end(ogg: BinaryIO) -> bool:
     return not page[5] & 4 or len(page) < 27 + page[26] + sum(lengths)
 
 
-def mp3_frames(file: BinaryIO) -> int | None:
-    """How many frames an MP3 counts in its first one (Xing, Info or VBRI), behind any ID3 tag."""
-    head = peek(file, 0, 10)
-    start = 0
-    if head[:3] == b"ID3":
-        start = 10 + sum(
-            byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False)
-        )
-    found = re.search(
-        rb"(?:Xing|Info)...[\x01\x03\x05\x07\x09\x0b\x0d\x0f]|VBRI.{10}",
-        peek(file, start, 64),
-        re.DOTALL,
-    )
-    if found is None:
+@dataclass(frozen=True)
+class MpegCount:
+    """What the first frame of an MP3 counts. has_all_bytes: whether the file has what it counts."""
+
+    n_frames: int
+    has_all_bytes: bool
+
+
+def mpeg_count(file: BinaryIO) -> MpegCount | None:
+    """How many frames an MP3 counts in its first one (Xing, Info or VBRI), behind any ID3 tags."""
+    start = _behind_id3(file)
+    head = peek(file, start, MPEG_SYNC_BYTES)
+    if (first := MPEG_SYNC.search(head)) is None:
         return None
-    return int.from_bytes(peek(file, start + found.end(), 4))
+    head = head[first.start() : first.start() + 200]
+    fields = re.search(rb"(?:Xing|Info)\0\0\0([\x01-\x0f])", head[:64])
+    if fields is not None and fields[1][0] & 1:
+        place, n_bytes = fields.end(), 0
+        if fields[1][0] & 2:
+            n_bytes = int.from_bytes(head[place + 4 : place + 8])
+    elif (fields := re.search(rb"VBRI.{6}(.{4})", head[:64], re.DOTALL)) is not None:
+        place, n_bytes = fields.end(), int.from_bytes(fields[1])
+    else:
+        return None
+    left = size_of(file) - start - first.start()
+    n_frames = int.from_bytes(head[place : place + 4])
+    return MpegCount(n_frames, has_all_bytes=0 < n_bytes <= left)
+
+
+def _behind_id3(file: BinaryIO) -> int:
+    """Where an MP3 goes on behind the ID3 tags in front of it; seven bits of each byte count."""
+    start = 0
+    while (head := peek(file, start, 10))[:3] == b"ID3" and len(head) == 10:
+        for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True):
+            start += (byte & 0x7F) << shift
+        start += 20 if head[5] & ID3_HAS_FOOTER else 10
+    return start
+
+
+def asf_s(file: BinaryIO) -> float | None:
+    """Seconds of sound and pictures that the header of an ASF or WMA file declares, if it does."""
+    head = peek(file, 0, ASF_HEADER_BYTES)
+    place = head.find(ASF_FILE_PROPERTIES) + 64  # behind identifiers, sizes, a date and a count
+    if place < 64 or len(head) < place + 28:
+        return None
+    played, _, preroll_ms, flags = struct.unpack("<QQQI", head[place : place + 28])
+    return None if flags & ASF_IS_LIVE else max(0.0, played / 1e7 - preroll_ms / 1e3)
 
 
 def told_frames(n_frames: int, log: str) -> float:

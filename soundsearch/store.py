@@ -278,7 +278,8 @@ class Indexed:
     """A recording with its windows, ready to be stored.
 
     spans: (start_s, end_s) of n windows; embeddings: (n, dim) float32, unit norm.
-    damage: one sentence if only part of the file could be read.
+    damage: one sentence if only part of the file could be read. note: one if it holds more than was
+    read, such as other sound tracks.
     """
 
     file: FileFacts
@@ -290,6 +291,7 @@ class Indexed:
     spans: Sequence[tuple[float, float]]
     embeddings: Array
     damage: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -520,6 +522,8 @@ class Store:
 
     def put(self, connection: Connection, recording: Indexed) -> int:
         """Store a recording and its windows, in place of what was known of that path. Returns its id."""
+        cause = Cause.DAMAGED if recording.damage else Cause.TRACKS if recording.note else None
+        said = [text for text in (recording.damage, recording.note) if text]
         recording_id = self._put_row(
             connection,
             recording.file,
@@ -529,8 +533,8 @@ class Store:
             n_channels=recording.n_channels,
             format=recording.format,
             state=State.INDEXED,
-            cause=Cause.DAMAGED if recording.damage else None,
-            error=recording.damage,
+            cause=cause,
+            error="; ".join(said) or None,
         )
         connection.execute(
             windows_table.delete().where(windows_table.c.recording_id == recording_id)
@@ -618,7 +622,7 @@ class Store:
                 state=State.INDEXED,
                 # Damage stays with the sound; that it could not be reached for a time does not.
                 **{
-                    name: sa.case((columns.cause == Cause.DAMAGED, columns[name]))
+                    name: sa.case((columns.cause.in_((Cause.DAMAGED, Cause.TRACKS)), columns[name]))
                     for name in ("cause", "error")
                 },
             )

@@ -335,6 +335,11 @@ class _Reporter:
     def embedded(self, seconds: float) -> None:
         self._seconds += seconds
 
+    def note(self, path: Path, text: str) -> None:
+        from soundsearch.render import shown
+
+        self._print(f"note {shown(path)}: {shown(text)}")
+
     def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
         from soundsearch.render import shown
 

@@ -20,6 +20,7 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
 
     Example: soundsearch status
     """
+    from soundsearch.errors import Cause
     from soundsearch.health import status as status_of
     from soundsearch.paths import index_folder
     from soundsearch.render import endings, length, shown, to_json
@@ -42,7 +43,8 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
         why = f" ({root.absence} now)" if root.absence else ""
         typer.echo(f"root        {shown(root.path)}: {root.n_indexed}{why}")
     for cause, n in found.failures.items():
-        typer.echo(f"trouble     {cause}: {n}")
+        label = "note" if cause == Cause.TRACKS else "trouble"
+        typer.echo(f"{label:<12}{cause}: {n}")
     if found.skipped:
         typer.echo(f"skipped     {endings(found.skipped, N_ENDINGS)} (files of other endings)")
     for root in found.roots:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.scan import AUDIO_SUFFIXES, hash_of, scan
+from indexer.scan import hash_of, scan
+from soundsearch.suffixes import AMBIGUOUS_SUFFIXES, AUDIO_SUFFIXES
 from tests.ordinary_user import open_folder, ordinary_user
 
 
@@ -33,10 +34,20 @@ def test_finds_audio_by_suffix_in_upper_and_lower_case(library: Path) -> None:
     assert found.unreadable == []
 
 
-@pytest.mark.parametrize("suffix", sorted(AUDIO_SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(AUDIO_SUFFIXES - set(AMBIGUOUS_SUFFIXES)))
 def test_every_suffix_counts_in_both_cases(library: Path, suffix: str) -> None:
     files(library, f"low{suffix}", f"UP{suffix.upper()}")
     assert sorted(scan(library).files) == [f"UP{suffix.upper()}", f"low{suffix}"]
+
+
+def test_files_of_another_kind_with_an_ending_of_sound_are_skipped(library: Path) -> None:
+    library.mkdir(parents=True, exist_ok=True)
+    (library / "main.ts").write_text("export const greeting = 'Good morning';\n" * 100)
+    packet = b"G\x40\0\x10" + bytes(184)
+    (library / "film.ts").write_bytes(packet * 10)
+    found = scan(library)
+    assert list(found.files) == ["film.ts"]
+    assert found.skipped == {".ts": 1}
 
 
 def test_tells_size_and_time_of_change(library: Path) -> None:

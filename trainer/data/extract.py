@@ -21,10 +21,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio import unreadable
-from soundsearch.decoders import FFmpegSource
+from soundsearch.audio import is_silent, unreadable
+from soundsearch.demux import (
+    FFmpegDecoder,
+    SoundTrack,
+    end_of,
+    ffmpeg_errors,
+    open_container,
+    packets_of,
+    start_of,
+)
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
+from soundsearch.suffixes import VIDEO_SUFFIXES, may_hold_sound
 from trainer.data.manifests import ManifestError
 from trainer.data.pack import Problem, Report, Sources, Told, pack
 from trainer.data.shards import CLIPS_PER_SHARD, ClipFacts, PackedClip, ShardError
@@ -37,18 +46,16 @@ from trainer.data.sources import (
     file_digest,
     labels_of,
 )
-from trainer.data.waveforms import MOST_DAMAGED, SoundDecoder, flac
+from trainer.data.waveforms import flac
 
 if TYPE_CHECKING:
     import av
 
 Array = NDArray[np.float32]
 
-#: Files with these endings are videos; others in the folder are left aside.
-SUFFIXES = ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv"
 #: A gap between segments that is sought over rather than decoded.
 SEEK_GAP_S = 10.0
-#: A hole in the time stamps of the sound that is filled with silence; codecs round by less.
+#: Sound that ends so little before a clip does reaches its end; codecs round by less.
 SOUND_GAP_S = 0.1
 #: So much less than its header tells makes a video cut off; headers round by less.
 CUT_OFF_S = 1.0
@@ -108,15 +115,18 @@ def find_videos(folder: Path) -> list[str]:
     """Names of all videos below a folder, by their endings, sorted. Raises ShardError."""
     if not folder.is_dir():
         raise ShardError(f"{folder}: no such folder; give the one that holds the videos")
-    endings = frozenset(SUFFIXES.split())
     names = [
         os.path.relpath(os.path.join(place, name), folder)
         for place, _, files in os.walk(folder)
         for name in files
-        if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings
+        if not name.startswith(".")
+        and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+        and may_hold_sound(os.path.join(place, name))
     ]
     if not names:
-        raise ShardError(f"{folder}: holds no videos (files ending in {SUFFIXES})")
+        raise ShardError(
+            f"{folder}: holds no videos (files ending in {' '.join(sorted(VIDEO_SUFFIXES))})"
+        )
     return sorted(names)
 
 
@@ -370,6 +380,7 @@ class _Film:
         self.end_s = self.sound_s = self.told_s = 0.0
         self.is_cut_off = False
         self.n_damaged = self.n_without_pictures = self.n_without_sound = 0
+        self._track_index: int | None = None
         try:
             self._file = open_regular(path, buffering=0)  # closed by `close`
         except OSError as error:
@@ -387,12 +398,9 @@ class _Film:
     def _open(self) -> None:
         import av
 
-        av.logging.set_level(None)
-        self._errors = (av.FFmpegError, OSError, ValueError, EOFError)
-        self._file.seek(0)
+        self._errors = ffmpeg_errors()
         try:
-            # A list of other files (a playlist, say) must not make us open them.
-            self._container = av.open(FFmpegSource(self._file), options={"protocol_whitelist": ""})
+            self._container = open_container(self._file)
         except self._errors as error:
             raise _NoVideoError("no video, or cut off before its index") from error
         pictures = [
@@ -401,23 +409,31 @@ class _Film:
             if not stream.disposition & av.stream.Disposition.attached_pic
             and stream.codec_context is not None
         ]
-        if not self._container.streams.audio:
-            raise _NoVideoError("it has no sound track")
         if not pictures:
-            raise _NoVideoError("it has no pictures")
-        self._sound, self._pictures = self._container.streams.audio[0], pictures[0]
+            without = "pictures" if self._container.streams.audio else "sound track"
+            raise _NoVideoError(f"it has no {without}")
+        self._pictures = pictures[0]
         self._pictures.thread_type = "NONE"  # videos are decoded side by side instead
-        self._decoder = SoundDecoder(self._sound)
-        self.sample_rate, self.bits = self._decoder.sample_rate, self._decoder.bits
+        if self._track_index is None:
+            self._choose_track()
+        self._sound = self._container.streams[self._track_index]
+        self._decoder = SoundTrack(self._sound, self._container, self.sample_rate, self.n_channels)
         self.pixel_aspect = float(self._pictures.sample_aspect_ratio or 1)
-        self._start_s = (self._container.start_time or 0) / av.time_base
+        self._start_s = start_of(self._container)
         self._is_at_start = True
+
+    def _choose_track(self) -> None:
+        """The sound track that a search reads, too, and what its first frame says of it."""
+        self._container.close()
+        with closing(FFmpegDecoder(self._file, is_silent=is_silent)) as found:
+            self._track_index = found.track
+            self.sample_rate, self.n_channels = found.sample_rate, found.n_channels
+            self.bits = found.bits
+        self._open()
 
     def _find_ends(self) -> None:
         """By the header where it tells how long the sound is; else by going through the packets."""
-        import av
-
-        told_s = (self._container.duration or 0) / av.time_base
+        told_s = end_of(self._container) or 0.0
         self.told_s = told_s if told_s <= self._n_bytes / LEAST_BYTES_PER_S else 0.0
         if self.told_s and self._sound.duration and self._sound.time_base:
             end = (self._sound.start_time or 0) + self._sound.duration
@@ -460,24 +476,33 @@ class _Film:
             self._open()
 
     def decoded(self) -> Iterator[tuple[float | None, Array | av.VideoFrame]]:
-        """Sound (channels, time) and pictures from here on as they come, with their times."""
-        import av
+        """Sound (channels, time) and pictures from here on as they come.
 
+        With each picture comes its time, with each block of sound the time of the first one.
+        """
         self._is_at_start = False
-        packets = self._container.demux(self._sound, self._pictures)
-        while self.n_damaged <= MOST_DAMAGED:
-            try:
-                for frame in next(packets).decode():
-                    time_s = None if frame.time is None else frame.time - self._start_s
-                    if isinstance(frame, av.VideoFrame):
-                        yield time_s, frame
-                    else:
-                        for block in self._decoder.blocks(frame):
-                            yield time_s, block
-            except (StopIteration, av.EOFError):
-                return
-            except self._errors:
-                self.n_damaged += 1
+        track = self._decoder
+        try:
+            streams = self._sound.index, self._pictures.index
+            for packet in packets_of(self._container, streams, track.fail):
+                if packet.stream.index == self._sound.index:
+                    for block in track.decode(packet):
+                        yield track.start_s, block
+                else:
+                    yield from self._decoded_pictures(packet)
+            for block in track.finish():
+                yield track.start_s, block
+        finally:
+            self.n_damaged += track.n_damaged
+
+    def _decoded_pictures(self, packet: av.Packet) -> Iterator[tuple[float | None, av.VideoFrame]]:
+        try:
+            frames = list(packet.decode())
+        except self._errors:
+            self.n_damaged += 1
+            return
+        for frame in frames:
+            yield None if frame.time is None else frame.time - self._start_s, frame
 
     def complaints(self) -> Iterator[str]:
         """What was wrong with it, once all clips have been asked for."""
@@ -513,14 +538,10 @@ class _Sound:
         """Whether the sound up to a time has come."""
         return self._end is not None and self._end >= round(time_s * self._rate)
 
-    def add(self, block: Array, time_s: float | None) -> float:
-        """Take the next samples; returns where they end."""
+    def add(self, block: Array, begin_s: float | None) -> float:
+        """Take the next samples; returns where they end. begin_s: where the first ones begin."""
         if self._end is None:
-            self._begin = self._end = round((time_s or 0.0) * self._rate)
-        elif time_s is not None:
-            n_missing = round(time_s * self._rate) - self._end
-            if SOUND_GAP_S < n_missing / self._rate <= PATIENCE_S:
-                self._append(np.zeros((len(block), n_missing), np.float32))
+            self._begin = self._end = round((begin_s or 0.0) * self._rate)
         return self._append(block) / self._rate
 
     def _append(self, block: Array) -> int:

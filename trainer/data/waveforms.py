@@ -9,28 +9,21 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.audio import LARGEST_SAMPLE, MOST_CLIP_SAMPLES, AudioFile
-from soundsearch.decoders import DEEP_SUBTYPES, bits_of
+from soundsearch.decoders import DEEP_SUBTYPES
 from soundsearch.errors import AudioError, Cause
-
-if TYPE_CHECKING:
-    import av
 
 Array = NDArray[np.float32]
 
 #: What FLAC can hold.
 FLAC_CHANNELS = 8
 FLAC_RATE_HZ = 655_350
-#: So many damaged packets are noise, not a recording with a scratch.
-MOST_DAMAGED = 1000
 
 
 @dataclass(frozen=True)
@@ -79,35 +72,6 @@ def _check_finite(channels: Array) -> None:
         raise AudioError(
             Cause.NOT_FINITE, "it holds samples that are NaN, infinite or too large to be sound"
         )
-
-
-class SoundDecoder:
-    """Frames of a sound track to (channels, time) float32 blocks at its own rate.
-
-    Raises AudioError if the track does not say how it is encoded.
-    """
-
-    def __init__(self, stream: av.AudioStream) -> None:
-        import av
-
-        context = stream.codec_context
-        if context is None:
-            raise AudioError(Cause.DAMAGED, "FFmpeg does not know how its sound is encoded")
-        self.sample_rate: int = context.sample_rate or 0
-        self.n_channels: int = context.channels
-        if self.sample_rate <= 0 or self.n_channels <= 0:
-            raise AudioError(Cause.DAMAGED, "its header gives no sample rate or no channels")
-        stream.thread_type = "NONE"  # files are decoded side by side instead
-        self.bits = bits_of(context)
-        # Interleaved: PyAV reads past the end of a frame with eight planes or more.
-        self._to_float = av.AudioResampler(
-            format="flt", layout=context.layout, rate=self.sample_rate
-        )
-
-    def blocks(self, frame: av.AudioFrame | None) -> Iterator[Array]:
-        """The samples of a frame; None: what the converter still holds."""
-        for converted in self._to_float.resample(frame):
-            yield converted.to_ndarray().reshape(-1, len(converted.layout.channels)).T
 
 
 def flac(channels: Array, sample_rate: int, bits: int) -> bytes:
