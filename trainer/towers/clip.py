@@ -11,10 +11,12 @@ import hashlib
 import json
 import logging
 import re
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -138,19 +140,21 @@ def load_clip(choice: ClipChoice, device: str = "cpu") -> FrozenClip:
     Raises ClipError, one line, if the model or its weights are unknown, cannot be downloaded, are
     no CLIP checkpoint, would run code, or do not fit each other.
     """
+    from open_clip import get_model_preprocess_cfg
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     place = _device(device)
     config = _model_config(choice.model)
-    preprocessing = asdict(PreprocessCfg())
-    path = _weights_file(choice, config, preprocessing)
-    model = _build(config, choice.model)
-    _fill(model, read_weights(path), choice, path)
-    preprocessing["size"] = getattr(model.visual, "image_size", preprocessing["size"])
+    published = _published(choice, config)
+    path = _download(choice, published) if published else Path(choice.pretrained)
+    name = _register(config) if _is_file_name(choice.model) else _name(choice.model)
+    model = _build(name, choice, published)
+    _load_weights(model, read_weights(path), choice, path)
+    preprocessing = get_model_preprocess_cfg(model)
     return FrozenClip(
         choice=choice,
         model=model,
-        tokenizer=_tokenizer(choice.model, config),
+        tokenizer=_tokenizer(name, choice),
         transform=image_transform_v2(PreprocessCfg(**preprocessing), is_train=False),
         dim=int(config["embed_dim"]),
         fingerprint=_fingerprint(config, preprocessing, model),
@@ -255,25 +259,37 @@ def _model_config(model: str) -> dict[str, Any]:
     return dict(read)
 
 
-def _weights_file(
-    choice: ClipChoice, config: Mapping[str, Any], preprocessing: dict[str, Any]
-) -> Path:
-    """Where the weights are, downloaded if need be; published ones bring their preprocessing."""
+def _register(config: Mapping[str, Any]) -> str:
+    """Make a config of the user's known to open_clip. Returns the name it goes by there."""
     import open_clip
-    from open_clip.pretrained import get_pretrained_cfg
+
+    text = json.dumps(config)
+    name = f"soundsearch-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if name not in open_clip.list_models():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.json"
+            path.write_text(text, encoding="utf-8")
+            open_clip.add_model_config(path)  # reads it at once
+    return name
+
+
+def _published(choice: ClipChoice, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What open_clip knows of published weights, preprocessing included; empty for a file."""
+    import open_clip
 
     if _is_file_name(choice.pretrained):
-        path = Path(choice.pretrained)
-        if not path.is_file():
-            raise ClipError(f"{path}: no such file; expected a checkpoint of {choice.model}")
-        return path
+        if not Path(choice.pretrained).is_file():
+            raise ClipError(
+                f"{choice.pretrained}: no such file; expected a checkpoint of {choice.model}"
+            )
+        return {}
     if _is_file_name(choice.model):
         raise ClipError(
             f"{choice.model}: published weights such as {choice.pretrained!r} belong to models by "
             "name; expected the path of a checkpoint (--pretrained FILE)"
         )
     name = _name(choice.model)
-    published: Mapping[str, Any] = get_pretrained_cfg(name, choice.pretrained)
+    published: Mapping[str, Any] = open_clip.get_pretrained_cfg(name, choice.pretrained)
     if not published:
         raise ClipError(
             f"no weights of {choice.model} are called {choice.pretrained!r}"
@@ -285,58 +301,58 @@ def _weights_file(
             f"the weights {choice.pretrained!r} of {choice.model} are for {asked}, the model is "
             f"not; choose {_other_activation(name)}"
         )
-    preprocessing.update(
-        (key, value) for key, value in published.items() if key in preprocessing and value
-    )
-    return _download(choice, published)
+    return published
 
 
 def _download(choice: ClipChoice, published: Mapping[str, Any]) -> Path:
     from open_clip.pretrained import download_pretrained
 
     logger.info("looking for the weights %r of %s", choice.pretrained, choice.model)
-    hub = logging.getLogger("huggingface_hub")
-    level = hub.level
-    hub.setLevel(logging.ERROR)  # it notes every new try; what came of them is said below
     try:
-        return Path(download_pretrained(dict(published)))
+        with _quiet():
+            return Path(download_pretrained(dict(published)))
     except Exception as error:  # huggingface_hub, urllib and open_clip have many kinds
         raise ClipError(
             f"the weights {choice.pretrained!r} of {choice.model} could not be downloaded; with a "
             "file of them, give its path in place of the name (--pretrained FILE)"
         ) from error
-    finally:
-        hub.setLevel(level)
 
 
-def _build(config: Mapping[str, Any], name: str) -> nn.Module:
-    """The module with weights yet to come; nothing is downloaded."""
+def _build(name: str, choice: ClipChoice, published: Mapping[str, Any]) -> nn.Module:
+    """The module with weights yet to come; no weights are downloaded."""
     import open_clip
-    from open_clip.coca_model import CoCa
 
-    parts = {
-        key: dict(value) if isinstance(value, dict) else value for key, value in config.items()
-    }
-    custom = parts.pop("custom_text", False)
+    preprocessing = {key: value for key, value in published.items() if key != "size"}
     try:
-        if "timm_model_name" in parts["vision_cfg"]:
-            parts["vision_cfg"]["timm_model_pretrained"] = False
-        if "hf_model_name" in parts["text_cfg"]:
-            custom = True
-            parts["text_cfg"]["hf_model_pretrained"] = False
-        kind = CoCa if "multimodal_cfg" in parts else open_clip.CLIP
-        if custom and kind is open_clip.CLIP:
-            kind = open_clip.CustomTextCLIP
-        built: nn.Module = kind(**parts)
+        with _quiet():
+            built: nn.Module = open_clip.create_model(
+                name, pretrained_text=False, force_preprocess_cfg=preprocessing
+            )
     except Exception as error:  # whatever a wrong number leads to, deep in another library
         raise ClipError(
-            f"{name}: no model can be built from this config ({_first(error)})"
+            f"{choice.model}: no model can be built from this config ({_first(error)})"
         ) from error
     return built
 
 
-def _fill(model: nn.Module, weights: dict[str, Tensor], choice: ClipChoice, path: Path) -> None:
-    """Load a state dict into the model. Nothing is resized: other shapes are another model."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Log no warning inside: of every retry, of weights that are loaded a moment later."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _load_weights(
+    model: nn.Module, weights: dict[str, Tensor], choice: ClipChoice, path: Path
+) -> None:
+    """Load a state dict into the model. Nothing is resized: other shapes are another model.
+
+    open_clip's own load_checkpoint resizes positional embeddings, and reads no TorchScript.
+    """
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
 
@@ -362,27 +378,13 @@ def _fill(model: nn.Module, weights: dict[str, Tensor], choice: ClipChoice, path
     model.load_state_dict({name: weights[name] for name in wanted})
 
 
-def _tokenizer(model: str, config: Mapping[str, Any]) -> Callable[[list[str]], Tensor]:
+def _tokenizer(name: str, choice: ClipChoice) -> Callable[[list[str]], Tensor]:
     import open_clip
 
-    text = config["text_cfg"]
-    tokenizer: Callable[[list[str]], Tensor]
-    if _is_file_name(model) and not text.get("hf_tokenizer_name"):
-        tokenizer = open_clip.SimpleTokenizer(
-            context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {})
-        )
-        return tokenizer
     try:
-        if _is_file_name(model):
-            tokenizer = open_clip.HFTokenizer(
-                text["hf_tokenizer_name"],
-                context_length=text.get("context_length", 77),
-                **text.get("tokenizer_kwargs", {}),
-            )
-        else:
-            tokenizer = open_clip.get_tokenizer(_name(model))
-    except Exception as error:
-        raise ClipError(f"the tokenizer of {model} could not be downloaded") from error
+        tokenizer: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(name)
+    except Exception as error:  # transformers and the hub have many kinds
+        raise ClipError(f"the tokenizer of {choice.model} could not be downloaded") from error
     return tokenizer
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import open_clip
 import pytest
+import tokenizers
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -134,6 +136,19 @@ def test_a_config_from_the_hub_and_a_training_checkpoint_are_read(tmp_path: Path
     torch.save({"epoch": 3, "state_dict": weights}, tmp_path / "epoch_3.pt")
     found = load_clip(ClipChoice(model=str(config), pretrained=str(tmp_path / "epoch_3.pt")))
     assert found.fingerprint == load_clip(choice).fingerprint
+
+
+def test_a_config_by_file_gets_the_tokenizer_it_names(tmp_path: Path) -> None:
+    words = {"<pad>": 0, "rain": 1, "roof": 2}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<pad>"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>")
+    fast.save_pretrained(tmp_path / "words")
+    choice = write_tiny_clip(tmp_path)
+    text = tiny_config()["text_cfg"] | {"hf_tokenizer_name": str(tmp_path / "words")}
+    Path(choice.model).write_text(json.dumps(tiny_config(text_cfg=text)))
+    tokens = load_clip(choice).tokenizer(["rain roof"])
+    assert tokens.tolist() == [[1, 2] + [0] * 75]
 
 
 # TorchScript, the form of OpenAI's own ViT-B-32.pt
@@ -332,7 +347,14 @@ def test_without_network_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) ->
         "the weights 'openai' of ViT-B-32-quickgelu could not be downloaded",
         "--pretrained FILE",
     )
-    assert hub.level == logging.INFO
+    assert hub.level == logging.INFO and logging.root.manager.disable == logging.NOTSET
+
+
+def test_nothing_is_said_of_weights_that_come_a_moment_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_clip(write_tiny_clip(tmp_path))
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_published_weights_bring_their_own_preprocessing(
