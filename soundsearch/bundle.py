@@ -5,7 +5,8 @@
     text.onnx        input_ids, attention_mask (n, n_tokens) int64 -> embeddings (n, dim) float32
     tokenizer.json   a tokenizer of the `tokenizers` library
     background.npy   embeddings (n, dim) float16 of ordinary sounds, if scores are calibrated
-    model_card.md    for people
+    model_card.md    for people, its head as the Hugging Face hub reads it
+    training.json    every setting it was trained with, if it was
 
 A new encoder is data: nothing about a particular one stands in the code.
 """

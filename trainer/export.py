@@ -61,7 +61,6 @@ TEXTS = (
 DEAD_COSINE = 0.999
 #: Sentence that a bare label is put into, as VIP-ANT does.
 PROMPT = "the sound of {}"
-NO_LICENCE = "not stated"
 #: An audio tower is compared with torch on every fifth recording of the demo.
 EXAMPLE_STRIDE = 5
 
@@ -95,13 +94,14 @@ def write_bundle(
     *,
     command: str,
     sections: Mapping[str, str],
+    settings: Mapping[str, Any] | None = None,
     measured: Mapping[str, Any] | None = None,
     int8: bool = False,
 ) -> EncoderBundle:
     """Write the whole bundle into an existing folder: towers, tokenizer, card, bundle.json.
 
     command: how it was made, for the card. sections: of the card, after what was measured.
-    measured: results from before. int8: multiply the audio tower's matrices in whole numbers; how
+    settings: all it was trained with, for the file beside the card. measured: results from before. int8: multiply the audio tower's matrices in whole numbers; how
     far that leads away is measured and stored.
     Raises ExportError if onnxruntime does not answer as torch does, or if the text tower gives all
     texts the same vector.
@@ -128,11 +128,8 @@ def write_bundle(
         },
         files=file_hashes(folder, (AUDIO_TOWER, TEXT_TOWER, TOKENIZER)),
     )
-    card = model_card.render(
-        bundle, command, {"Measured": model_card.results_tables(bundle.results), **sections}
-    )
-    (folder / model_card.NAME).write_text(card, encoding="utf-8")
-    bundle = model_card.finish(bundle, bundle.results)
+    measured_section = {"Measured": model_card.results_tables(bundle.results)}
+    bundle = model_card.write(bundle, command, {**measured_section, **sections}, settings)
     bundle.write()
     return bundle
 
@@ -169,7 +166,7 @@ def export_run(
     out: Path,
     *,
     name: str | None = None,
-    licence: str = NO_LICENCE,
+    licence: str = model_card.NO_LICENCE,
     int8: bool = False,
     force: bool = False,
 ) -> EncoderBundle:
@@ -204,6 +201,7 @@ def export_run(
             ),
             command=f"soundsearch train export RUN BUNDLE{' --int8' if int8 else ''}",
             sections=_sections(run),
+            settings=run.config,
             measured=_last_checks(run),
             int8=int8,
         )
@@ -239,7 +237,6 @@ looks them up. No recording is part of this bundle.""",
 English only, and of a text at most what CLIP reads. One vector stands for {run.front_end.audio.window_s:g} s
 of sound. It does not transcribe speech, and it recognises no one.""",
         "Training": model_card.curve(run.log, "Log", model_card.columns_of(run.log)),
-        "Configuration": model_card.as_json(run.config),
     }
 
 

@@ -1,4 +1,4 @@
-"""model_card.md, written by the program from what was used and measured."""
+"""model_card.md and the settings beside it, written by the program from what was used and measured."""
 
 from __future__ import annotations
 
@@ -8,33 +8,90 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import ModelCardData
+
 from soundsearch.bundle import EncoderBundle, sha256_of
 
 NAME = "model_card.md"
+#: In a bundle: every setting that the encoder was made with, for people and programs.
+SETTINGS = "training.json"
+NO_LICENCE = "not stated"
+#: Licences that the Hugging Face hub has a name for.
+HUB_LICENCES = frozenset(
+    [
+        "apache-2.0",
+        "mit",
+        "bsd-2-clause",
+        "bsd-3-clause",
+        "cc0-1.0",
+        "cc-by-4.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-4.0",
+        "cc-by-nc-sa-4.0",
+        "gpl-3.0",
+        "lgpl-3.0",
+        "mpl-2.0",
+        "openrail",
+        "unlicense",
+    ]
+)
+TAGS = ("audio", "sound", "audio-retrieval", "text-to-audio-retrieval")
 #: Rows of the table that stands for a training log.
 CURVE_ROWS = 10
 #: What stands in a log beside what was measured.
 NOT_MEASURED = frozenset({"step", "loss", "rate", "norm", "seconds"})
 
 
+def write(
+    bundle: EncoderBundle,
+    command: str,
+    sections: Mapping[str, str],
+    settings: Mapping[str, Any] | None = None,
+) -> EncoderBundle:
+    """Write the card, and the settings if there are any, into the bundle's folder.
+
+    command: how the bundle was made. sections: heading -> text. Returns the bundle with these files
+    among its own; bundle.json is not written yet.
+    """
+    names = [NAME]
+    if settings is not None:
+        text = json.dumps(settings, indent=2, default=str, ensure_ascii=False)
+        (bundle.folder / SETTINGS).write_text(f"{text}\n", encoding="utf-8")
+        link = f"Every setting it was made with: [{SETTINGS}]({SETTINGS})."
+        sections = {**sections, "Configuration": link}
+        names.append(SETTINGS)
+    (bundle.folder / NAME).write_text(render(bundle, command, sections), encoding="utf-8")
+    hashes = {name: sha256_of(bundle.folder / name) for name in names}
+    return dataclasses.replace(bundle, files={**bundle.files, **hashes})
+
+
 def render(bundle: EncoderBundle, command: str, sections: Mapping[str, str]) -> str:
-    """The card as Markdown. command: how the bundle was made. sections: heading -> text."""
+    """The card as Markdown, its head as the Hugging Face hub reads it. Parameters: `write`."""
     body = "\n\n".join(f"## {heading}\n\n{text.strip()}" for heading, text in sections.items())
-    return f"""# {bundle.name} {bundle.version}
+    return f"""---
+{_head(bundle.licence).to_yaml()}
+---
+
+# {bundle.name} {bundle.version}
 
 {bundle.description.rstrip(".")}. Texts and windows of {bundle.audio.window_s:g} s of sound become vectors of
 {bundle.dim} numbers in one space. Licence of these weights: {bundle.licence}
 
-Made by `{command}`. {bundle.provenance}
+Made by `{command}`. {bundle.provenance.removesuffix(f" See {NAME}.")}
 
 {body}
 """
 
 
-def finish(bundle: EncoderBundle, results: Mapping[str, Any]) -> EncoderBundle:
-    """The bundle with its results and with the card among its files."""
-    files = {**bundle.files, NAME: sha256_of(bundle.folder / NAME)}
-    return dataclasses.replace(bundle, results=dict(results), files=files)
+def _head(licence: str) -> ModelCardData:
+    """The facts that the hub searches by. A licence it has no name for is given in words."""
+    facts: dict[str, Any] = {"language": "en", "library_name": "soundsearch", "tags": list(TAGS)}
+    named = licence.split(",")[0].lower()
+    if named in HUB_LICENCES:
+        return ModelCardData(license=named, **facts)
+    if licence == NO_LICENCE:
+        return ModelCardData(**facts)
+    return ModelCardData(license="other", license_name=licence, **facts)
 
 
 def results_tables(
@@ -90,8 +147,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def as_json(config: object) -> str:
-    """Settings as a block of JSON."""
-    return f"```json\n{json.dumps(config, indent=2, default=str, ensure_ascii=False)}\n```"

@@ -129,11 +129,12 @@ def test_the_card_is_made_of_what_was_used_and_measured(bundle: EncoderBundle) -
         "1234 clips",
         "| step | loss | valid r1 |",
         "| 20 | 7.0 | 0.25 |",
-        '"n_layers": 2',
+        "[training.json](training.json)",
         "tiny-clip-0",
         "audio difference",
     ):
         assert part in card
+    assert '"n_layers": 2' in bundle.file("training.json").read_text(encoding="utf-8")
 
 
 def test_int8_is_smaller_and_its_cosine_is_measured(

@@ -6,7 +6,10 @@ import dataclasses
 import json
 from pathlib import Path
 
-from soundsearch.bundle import EncoderBundle, sha256_of
+import pytest
+from huggingface_hub import ModelCard
+
+from soundsearch.bundle import EncoderBundle
 from trainer import model_card
 
 
@@ -16,11 +19,31 @@ def write_log(path: Path, *records: dict[str, float]) -> Path:
 
 
 def test_a_card_holds_the_facts_and_the_sections_in_order(tiny: EncoderBundle) -> None:
-    card = model_card.render(tiny, "make it", {"Measured": "much\n", "Limits": "few"})
-    assert card.startswith("# tiny 1\n\neight words for eight bands. Texts and windows of 1 s")
-    assert "vectors of\n8 numbers" in card and "Licence of these weights: Apache-2.0" in card
-    assert "Made by `make it`. made by the tests" in card
-    assert card.endswith("## Measured\n\nmuch\n\n## Limits\n\nfew\n")
+    card = ModelCard(model_card.render(tiny, "make it", {"Measured": "much\n", "Limits": "few"}))
+    text = card.text.lstrip()
+    assert text.startswith("# tiny 1\n\neight words for eight bands. Texts and windows of 1 s")
+    assert "vectors of\n8 numbers" in text and "Licence of these weights: Apache-2.0" in text
+    assert "Made by `make it`. made by the tests" in text
+    assert text.endswith("## Measured\n\nmuch\n\n## Limits\n\nfew\n")
+
+
+@pytest.mark.parametrize(
+    ("licence", "named", "in_words"),
+    [
+        ("Apache-2.0", "apache-2.0", None),
+        ("mit, as the card of clap says", "mit", None),
+        ('the "house" rules: ask', "other", 'the "house" rules: ask'),
+        (model_card.NO_LICENCE, None, None),
+    ],
+)
+def test_the_head_of_a_card_is_what_the_hub_reads(
+    tiny: EncoderBundle, licence: str, named: str | None, in_words: str | None
+) -> None:
+    bundle = dataclasses.replace(tiny, licence=licence)
+    facts = ModelCard(model_card.render(bundle, "make it", {})).data
+    assert (facts.license, facts.license_name) == (named, in_words)
+    assert (facts.language, facts.library_name) == ("en", "soundsearch")
+    assert "text-to-audio-retrieval" in facts.tags
 
 
 def test_results_become_tables_with_their_command() -> None:
@@ -50,14 +73,25 @@ def test_another_run_stands_beside_the_results() -> None:
     )
 
 
-def test_a_finished_bundle_names_its_card_and_keeps_its_fingerprint(tiny: EncoderBundle) -> None:
-    (tiny.folder / model_card.NAME).write_text("card")
-    finished = model_card.finish(tiny, {"a": {"command": "b"}})
-    finished.write()
+def test_a_bundle_names_its_card_and_settings_and_keeps_its_fingerprint(
+    tiny: EncoderBundle,
+) -> None:
+    settings = {"loop": {"steps": 3}, "file": Path("a"), "name": "é"}
+    written = model_card.write(tiny, "make it", {"Limits": "few"}, settings)
+    written.write()
     found = EncoderBundle.read(tiny.folder)
-    assert found.files[model_card.NAME] == sha256_of(tiny.folder / model_card.NAME)
-    assert found.results == {"a": {"command": "b"}} and found.fingerprint == tiny.fingerprint
-    assert dataclasses.replace(found, results={}, files=tiny.files) == tiny
+    card = found.file("model_card.md").read_text(encoding="utf-8")
+    assert "[training.json](training.json)" in card and '"steps"' not in card
+    stored = json.loads(found.file("training.json").read_text(encoding="utf-8"))
+    assert stored == settings | {"file": "a"}
+    assert found.fingerprint == tiny.fingerprint
+    assert dataclasses.replace(found, files=tiny.files) == tiny
+
+
+def test_without_settings_no_file_is_promised(tiny: EncoderBundle) -> None:
+    written = model_card.write(tiny, "make it", {"Limits": "few"})
+    assert set(written.files) == {*tiny.files, "model_card.md"}
+    assert "training.json" not in written.file("model_card.md").read_text(encoding="utf-8")
 
 
 def test_a_curve_shows_the_checked_steps_and_always_the_last(tmp_path: Path) -> None:

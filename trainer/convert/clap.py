@@ -7,7 +7,6 @@ Keyword-to-Caption Augmentation" (ICASSP 2023). The audio tower is a hierarchica
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,7 +17,8 @@ from soundsearch.audio import AudioConfig
 from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
 from soundsearch.features import StftLogMel
 from trainer.convert import ConversionError
-from trainer.export import NO_LICENCE, Parts, new_bundle, write_bundle
+from trainer.export import Parts, new_bundle, write_bundle
+from trainer.model_card import NO_LICENCE
 
 DEFAULT = "laion/clap-htsat-unfused"
 #: Sentence that a bare label is put into; source: LAION-CLAP's zero-shot example.
@@ -167,18 +167,15 @@ def _tokenizer(tokenizer: Any) -> tokenizers.Tokenizer:
 
 def _licence(source: str) -> str:
     """What the model's own card says."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import ModelCard
 
-    path = Path(source) / "README.md"
+    folder = Path(source)
     try:
-        if not Path(source).is_dir():
-            path = Path(hf_hub_download(source, "README.md"))
-        card = path.read_text(encoding="utf-8")
+        card = ModelCard.load(folder / "README.md" if folder.is_dir() else source)
     except Exception:  # no card, no network, no such model: all come to the same
         return NO_LICENCE
-    facts = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
-    stated = re.search(r"^license:\s*(\S+)", facts[1], re.MULTILINE) if facts else None
-    return f"{stated[1]}, as the card of {Path(source).name} says" if stated else NO_LICENCE
+    stated = card.data.license
+    return f"{stated}, as the card of {folder.name} says" if stated else NO_LICENCE
 
 
 def _shown(source: str) -> str:

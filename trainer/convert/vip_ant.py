@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from soundsearch.bundle import EncoderBundle, sha256_of
-from trainer import model_card
 from trainer.convert import ConversionError
 from trainer.convert.checkpoint import Checkpoint, read_checkpoint
 from trainer.convert.download import downloads_folder, fetch
@@ -135,7 +134,8 @@ def build_vip_ant(
                 ),
             ),
             command=f"soundsearch models build vip-ant --variant {variant}{given}",
-            sections=_sections(found, chosen),
+            sections=_sections(chosen),
+            settings=found.config,
         )
     return EncoderBundle.read(out)
 
@@ -240,7 +240,7 @@ def _norms(found: Checkpoint) -> tuple[float, float]:
     return mean, std
 
 
-def _sections(found: Checkpoint, variant: Variant) -> dict[str, str]:
+def _sections(variant: Variant) -> dict[str, str]:
     return {
         "Use": f"""
 The authors' README recommends this checkpoint for: {variant.best_for}. To score labels as they do,
@@ -251,5 +251,4 @@ also saw captions of AudioCaps' training split. The texts' tower is CLIP's, unto
         "Limits": """
 English only. The recording's own rate decides how wide its mel bands are: recordings of one rate
 compare best with each other. It does not transcribe speech, and it recognises no one.""",
-        "Settings of the authors' run": model_card.as_json(found.config),
     }

@@ -1,8 +1,7 @@
-"""The starter's model_card.md, written by the program from what was used and measured."""
+"""What the starter's model_card.md says, from what was used and measured."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,10 +11,7 @@ from typing import Any
 from soundsearch.bundle import EncoderBundle
 from trainer import model_card
 from trainer.data.manifests import Clip, of_split
-from trainer.model_card import NAME, finish
 from trainer.starter.config import StarterConfig
-
-__all__ = ["COMMAND", "NAME", "PROVENANCE", "finish", "render"]
 
 #: In a run folder: what benchmarks/starter_study.py measured, for the card.
 STUDY = "study.json"
@@ -71,69 +67,77 @@ def study_table(command: str, title: str, rows: Mapping[str, Mapping[str, float]
 
 
 def _study(run_folder: Path) -> str:
+    """What each part brings; empty where that was not measured."""
     tables = read_study(run_folder)
     if not tables:
         return ""
     shown = "\n\n".join(study_table(command, **found) for command, found in tables.items())
     return f"""
-## What each part brings
-
 Audio towers trained like this one, but without whole families of sounds: forty classes of these are asked
 for by name, and no recording that was trained on is called by one. In percent.
 
-{shown}
-"""
+{shown}"""
 
 
-def render(
+def sections(
     bundle: EncoderBundle,
-    results: Mapping[str, Any],
     config: StarterConfig,
     clips: Sequence[Clip],
     failed: Mapping[str, str],
     run_folder: Path,
     repeat: EncoderBundle | None = None,
-) -> str:
-    """The card as Markdown. repeat: what another run of the same recipe gave."""
+) -> dict[str, str]:
+    """The card's sections: heading -> text. bundle: with its results. repeat: what another run of the same recipe gave."""
     heard = [clip for clip in clips if str(clip.path) not in failed]
     train, valid = of_split(heard, "train"), of_split(heard, "valid")
-    captions = {clip.caption for clip in train}
+    study = _study(run_folder)
+    return {
+        "Measured": _measured(bundle.results, train, valid, repeat),
+        **({"What each part brings": study} if study else {}),
+        "Limits": _limits(bundle.dim, config, train),
+        "What it learnt from": _learnt_from(config, train, valid),
+        "Training": _training(run_folder),
+    }
+
+
+def _measured(
+    results: Mapping[str, Any],
+    train: Sequence[Clip],
+    valid: Sequence[Clip],
+    repeat: EncoderBundle | None,
+) -> str:
     queries = {clip.caption for clip in valid if clip.label is None}
-    used = Counter((clip.source, clip.licence) for clip in train)
-    rows = "\n".join(f"| {source} | {terms} | {n} |" for (source, terms), n in sorted(used.items()))
-    terms = Counter(clip.licence for clip in train).most_common()
-    return f"""# {bundle.name} {bundle.version}
-
-{bundle.description}. Texts and windows of {bundle.audio.window_s:g} s of sound become vectors of
-{bundle.dim} numbers in one space. Licence of these weights: {bundle.licence}.
-
-Made by `{COMMAND}`; every constant stands below and in `trainer/starter/config.py`.
-
-## Measured
-
+    n_known = len(queries & {clip.caption for clip in train})
+    return f"""
 {model_card.results_tables(results, {REPEAT: repeat.results} if repeat else None)}
 {ABOUT_REPEAT if repeat else ""}
 A query is a distinct caption of the validation split, a hit any recording with that caption, and
 a recording scores what its best window scores. Of the {len(queries)} queries,
-{len(queries & captions)} also stand over other recordings in the training split. Settings were chosen on this split, and the
-curves behind "scores from 0 to 1" were fitted on it, so all numbers are a little flattered.
-{_study(run_folder)}
-## Limits
+{n_known} also stand over other recordings in the training split. Settings were chosen on this split, and the
+curves behind "scores from 0 to 1" were fitted on it, so all numbers are a little flattered."""
 
+
+def _limits(dim: int, config: StarterConfig, train: Sequence[Clip]) -> str:
+    return f"""
 - English only. The captions were made from file names, folders and descriptions; few were written
   by someone who listened.
 - Short sounds: half of the recordings it learnt from last under two seconds. A scene in which
   much happens is heard as whatever its loudest sound resembles.
 - {len(train):,} recordings are few. Sounds that are not among them are known from the tagger's opinion of
-  scenes alone, and from the neighbourhood of their words. {config.tags.dim} of the {bundle.dim} numbers are that
+  scenes alone, and from the neighbourhood of their words. {config.tags.dim} of the {dim} numbers are that
   opinion (`trainer/starter/tag_space.py`): of a text, its likeness to the tagger's classes, the shorter the more
   it is like a caption.
 - "A and B" is not always told from A alone (two sounds at once, above); the order of two sounds, "no" and
   "without" hardly at all.
-- It does not transcribe speech, and it recognises no one.
+- It does not transcribe speech, and it recognises no one."""
 
-## What it learnt from
 
+def _learnt_from(config: StarterConfig, train: Sequence[Clip], valid: Sequence[Clip]) -> str:
+    captions = {clip.caption for clip in train}
+    used = Counter((clip.source, clip.licence) for clip in train)
+    rows = "\n".join(f"| {source} | {terms} | {n} |" for (source, terms), n in sorted(used.items()))
+    terms = Counter(clip.licence for clip in train).most_common()
+    return f"""
 Recordings: {len(train):,} of the training split, under {len(captions):,} captions. The {len(valid):,} of the validation split
 gave the numbers in this card and the two curves of the scores; no weight learnt from them. {len(terms)} ways of stating a licence occur, most
 often {", ".join(f"{name} ({n})" for name, n in terms[:5])}.
@@ -151,17 +155,15 @@ weights are in this bundle, the vectors of its classes' names are. So labels too
 Texts, for the text tower only: captions of AudioCaps' training split (MIT), names and definitions
 of the AudioSet ontology (CC-BY-SA 4.0), the captions and tags above, the words of the tokenizer's
 vocabulary, and the phrases of soundsearch's own. Teacher of the text tower: all-MiniLM-L6-v2 (Apache-2.0), whose tokenizer
-and first weights it has.
+and first weights it has."""
 
-## Training
 
+def _training(run_folder: Path) -> str:
+    text_columns = ("loss", "held_out_cosine", "held_out_correlation")
+    audio_columns = ("loss", "captions", "tags", "valid_recall_at_10", "valid_esc10")
+    return f"""
 What is measured on the way comes from cached frames and is close to the tables above, not equal to them.
 
-{model_card.curve(run_folder / "distil" / "log.jsonl", "Text tower", ("loss", "held_out_cosine", "held_out_correlation"))}
+{model_card.curve(run_folder / "distil" / "log.jsonl", "Text tower", text_columns)}
 
-{model_card.curve(run_folder / "align" / "log.jsonl", "Audio tower", ("loss", "captions", "tags", "valid_recall_at_10", "valid_esc10"))}
-
-## Configuration
-
-{model_card.as_json(dataclasses.asdict(config))}
-"""
+{model_card.curve(run_folder / "align" / "log.jsonl", "Audio tower", audio_columns)}"""

@@ -31,6 +31,7 @@ from torch import nn
 
 from soundsearch.bundle import EncoderBundle, sha256_of
 from soundsearch.encoder import Encoder
+from trainer import model_card
 from trainer.data.manifests import ESC10, SOUNDS, digest, of_split, read_esc10, read_sounds
 from trainer.loop import forget_checkpoint
 from trainer.starter import card
@@ -193,9 +194,9 @@ def make_starter(
         "scores from 0 to 1": {"command": card.COMMAND, **separation(encoder, asked)},
         "text tower beside its teacher": {"command": card.COMMAND, **_rounded(marks)},
     }
-    text = card.render(bundle, results, config, material.clips, cache.failed, run_folder, repeat)
-    (bundle.folder / card.NAME).write_text(text, encoding="utf-8")
-    card.finish(bundle, results).write()
+    bundle = dataclasses.replace(bundle, results=results)
+    sections = card.sections(bundle, config, material.clips, cache.failed, run_folder, repeat)
+    model_card.write(bundle, card.COMMAND, sections, dataclasses.asdict(config)).write()
     return install(bundle.folder, out)
 
 

@@ -82,6 +82,8 @@ def test_the_card_names_sources_licences_and_numbers(made: Path) -> None:
         "## Limits",
     ):
         assert part in card
+    settings = EncoderBundle.read(made / "out").file("training.json")
+    assert json.loads(settings.read_text(encoding="utf-8"))["distil"]["loop"]["steps"] > 0
 
 
 def test_the_card_shows_another_run_beside_this_one(
