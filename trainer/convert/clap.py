@@ -17,6 +17,7 @@ from soundsearch.audio import AudioConfig
 from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
 from soundsearch.features import StftLogMel
 from trainer.convert import ConversionError
+from trainer.convert.download import check_hub_file
 from trainer.export import Parts, new_bundle, write_bundle
 from trainer.model_card import NO_LICENCE
 
@@ -116,12 +117,23 @@ def _load(source: str) -> tuple[Any, Any, Any]:
             f"{source}: no CLAP model that can be loaded ({first}); expected a folder with model, "
             "feature extractor and tokenizer, or a name of the Hugging Face hub and the network"
         ) from error
+    _check_published(source, model.config._commit_hash)
     lost = sorted(name for name in report["missing_keys"] if not name.endswith(NOT_WEIGHTS))
     if lost:
         raise ConversionError(
             f"{source}: not a complete CLAP model, {len(lost)} weights are missing ({lost[0]}, ...)"
         )
     return model.eval(), extractor, tokenizer
+
+
+def _check_published(source: str, revision: str | None) -> None:
+    """Raise ConversionError if the weights that the hub gave are not those that it names."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in () if Path(source).is_dir() else WEIGHTS:
+        path = try_to_load_from_cache(source, name, revision=revision)
+        if isinstance(path, str):
+            check_hub_file(Path(path))
 
 
 def _refuse_fusion(model: Any, extractor: Any, source: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from soundsearch.bundle import EncoderBundle, sha256_of
 from trainer.convert import ConversionError
 from trainer.convert.checkpoint import Checkpoint, read_checkpoint
-from trainer.convert.download import downloads_folder, fetch
+from trainer.convert.download import check_sha256, downloads_folder, fetch
 from trainer.export import Parts, new_bundle, text_parts, write_bundle
 from trainer.front_ends import VIP_ANT
 from trainer.towers.clip import ClipChoice, ClipError, FrozenClip, load_clip
@@ -45,12 +45,14 @@ LICENCE = (
 @dataclass(frozen=True)
 class Variant:
     """One published checkpoint: its file, and the frames (10 ms) it hears if not those it was
-    trained with. best_for: where the authors' README recommends it.
+    trained with. best_for: where the authors' README recommends it. sha256: of the file; the
+    authors publish none.
     """
 
     file: str
     best_for: str
     n_frames: int | None = None
+    sha256: str | None = None
 
     @property
     def url(self) -> str:
@@ -84,17 +86,23 @@ def build_vip_ant(
     *,
     checkpoint: Path | None = None,
     clip: Path | None = None,
+    sha256: str | None = None,
     force: bool = False,
 ) -> EncoderBundle:
     """Convert a checkpoint into a bundle in `out`.
 
     checkpoint: a file of the authors', else the variant's is fetched. clip: weights of CLIP
-    ViT-B/32, else open_clip fetches them.
+    ViT-B/32, else open_clip fetches them. sha256: refuse a checkpoint that has another; that of a
+    fetched one is logged.
     Raises ConversionError, ClipError or ExportError, one line.
     """
     chosen = VARIANTS[variant]
+    chosen = dataclasses.replace(chosen, sha256=sha256 or chosen.sha256)
     with new_bundle(out, force=force) as folder:
         file = _of_variant(checkpoint, variant) if checkpoint else _fetched(chosen)
+        if checkpoint and sha256:
+            otherwise = "give the file that was meant with --checkpoint FILE"
+            check_sha256(file, sha256, f"{file}: another file", otherwise)
         found = read_checkpoint(file)
         vit = _vit_config(found, chosen.n_frames)
         tower = _tower(found, vit)
@@ -153,7 +161,8 @@ def _of_variant(checkpoint: Path, variant: str) -> Path:
 
 def _fetched(variant: Variant) -> Path:
     path = downloads_folder() / "vip-ant" / variant.file
-    return fetch(variant.url, path, "give a file that you have with --checkpoint FILE")
+    otherwise = "give a file that you have with --checkpoint FILE"
+    return fetch(variant.url, path, otherwise, variant.sha256)
 
 
 def _clip(file: Path | None) -> FrozenClip:

@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from soundsearch.errors import SoundsearchError
+from trainer.convert.download import check_hub_file
 
 Array = NDArray[np.float32]
 
@@ -310,12 +311,14 @@ def _download(choice: ClipChoice, published: Mapping[str, Any]) -> Path:
     logger.info("looking for the weights %r of %s", choice.pretrained, choice.model)
     try:
         with _quiet():
-            return Path(download_pretrained(dict(published)))
+            path = Path(download_pretrained(dict(published)))
     except Exception as error:  # huggingface_hub, urllib and open_clip have many kinds
         raise ClipError(
             f"the weights {choice.pretrained!r} of {choice.model} could not be downloaded; with a "
             "file of them, give its path in place of the name (--pretrained FILE)"
         ) from error
+    check_hub_file(path)  # open_clip itself checks what comes from elsewhere
+    return path
 
 
 def _build(name: str, choice: ClipChoice, published: Mapping[str, Any]) -> nn.Module:

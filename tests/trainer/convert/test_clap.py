@@ -24,7 +24,7 @@ from soundsearch.bundle import EncoderBundle
 from soundsearch.encoder import Encoder
 from tests.sounds import noise, tone, write
 from trainer.convert import ConversionError
-from trainer.convert.clap import DEFAULT, build_clap, bundle_name
+from trainer.convert.clap import DEFAULT, _check_published, build_clap, bundle_name
 from trainer.export import TEXTS, ExportError
 
 RATE = 8000
@@ -228,3 +228,22 @@ def test_an_unknown_way_with_short_sounds_is_refused(tmp_path: Path) -> None:
         ConversionError, match="fills short sounds by 'mirror', known are repeatpad"
     ):
         build_clap(tmp_path / "out", str(folder))
+
+
+def test_weights_of_the_hub_that_are_not_those_it_published_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = tmp_path / ("0" * 64)
+    blob.write_bytes(b"half of the weights")
+    cached = tmp_path / "model.safetensors"
+    cached.symlink_to(blob)
+    asked = []
+
+    def found(source: str, name: str, revision: str | None) -> str | None:
+        asked.append((source, revision))
+        return str(cached) if name == cached.name else None
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", found)
+    with pytest.raises(ConversionError, match="SHA-256"):
+        _check_published("someone/clap", "a1b2")
+    assert asked == [("someone/clap", "a1b2")]

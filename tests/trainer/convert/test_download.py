@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from trainer.convert import ConversionError
-from trainer.convert.download import fetch
+from trainer.convert.download import check_hub_file, fetch
 
 CONTENT = b"weights" * 1000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class _Files(BaseHTTPRequestHandler):
@@ -66,6 +68,58 @@ def test_what_cannot_be_had_whole_leaves_nothing(
         fetch(f"{address}/{name}", tmp_path / "a.pth", "use --checkpoint FILE")
     assert "\n" not in str(found.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_another_sha256_is_refused_and_not_left(address: str, tmp_path: Path) -> None:
+    expected = "0" * 64
+    with pytest.raises(ConversionError) as found:
+        fetch(f"{address}/whole", tmp_path / "a.pth", "use --checkpoint FILE", expected)
+    for fact in (f"{address}/whole", SHA256, expected, "use --checkpoint FILE"):
+        assert fact in str(found.value)
+    assert list(tmp_path.iterdir()) == []
+    fetch(f"{address}/whole", tmp_path / "a.pth", "...", SHA256)
+    assert (tmp_path / "a.pth").read_bytes() == CONTENT
+
+
+def test_a_file_from_before_is_checked_and_replaced_by_the_published_one(
+    address: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"half of an earlier download")
+    fetch(f"{address}/whole", path, "...", SHA256)
+    assert path.read_bytes() == CONTENT
+    path.write_bytes(b"something else")
+    with pytest.raises(ConversionError, match="cannot be fetched"):
+        fetch(f"{address}/none", path, "...", SHA256)
+    assert path.read_bytes() == b"something else"
+
+
+def test_the_sha256_of_a_file_without_a_published_one_is_logged(
+    address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="trainer"):
+        fetch(f"{address}/whole", tmp_path / "a.pth", "...")
+    assert SHA256 in caplog.text
+
+
+def hub_file(folder: Path, content: bytes, blob: str) -> Path:
+    """A file as the hub's cache holds it: a blob, and a link to it from a snapshot."""
+    (folder / "blobs").mkdir(parents=True, exist_ok=True)
+    (folder / "blobs" / blob).write_bytes(content)
+    path = folder / "snapshots" / "main" / "model.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(folder / "blobs" / blob)
+    return path
+
+
+def test_a_file_of_the_hub_is_held_to_the_sha256_it_is_published_under(tmp_path: Path) -> None:
+    check_hub_file(hub_file(tmp_path / "whole", CONTENT, SHA256))
+    check_hub_file(hub_file(tmp_path / "small", b"no SHA-256 is known", "a" * 40))
+    damaged = hub_file(tmp_path / "damaged", CONTENT[:-1], SHA256)
+    with pytest.raises(ConversionError) as found:
+        check_hub_file(damaged)
+    for fact in (str(damaged), SHA256, hashlib.sha256(CONTENT[:-1]).hexdigest(), "fetch it anew"):
+        assert fact in str(found.value)
 
 
 def test_no_network_is_one_line(tmp_path: Path) -> None:

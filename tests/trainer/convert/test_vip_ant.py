@@ -232,6 +232,14 @@ def test_a_file_of_another_variant_is_told_by_its_name(checkpoint: Path, tmp_pat
     assert vip_ant._of_variant(tmp_path / "mine.pth", "clotho") == tmp_path / "mine.pth"
 
 
+def test_a_checkpoint_of_another_sha256_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    expected = "0" * 64
+    with pytest.raises(ConversionError, match=expected) as found:
+        build_vip_ant(tmp_path / "out" / "vip-ant", checkpoint=checkpoint, sha256=expected)
+    assert str(checkpoint) in str(found.value) and sha256_of(checkpoint) in str(found.value)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_the_command_line_offers_every_variant() -> None:
     assert {variant.value for variant in VipAnt} == set(VARIANTS)
     assert bundle_name(DEFAULT) == "vip-ant" and bundle_name("esc50") == "vip-ant-esc50"

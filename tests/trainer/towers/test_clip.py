@@ -19,6 +19,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import save_file
 
+from soundsearch.errors import SoundsearchError
 from tests.tiny_clip import DIM, IMAGE_SIZE, picture, tiny_config, tiny_model, write_tiny_clip
 from trainer.towers.clip import ClipChoice, ClipError, FrozenClip, load_clip, read_weights
 
@@ -355,6 +356,18 @@ def test_nothing_is_said_of_weights_that_come_a_moment_later(
 ) -> None:
     load_clip(write_tiny_clip(tmp_path))
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_published_weights_that_were_damaged_on_the_way_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ("0" * 64)).write_bytes(b"half of the weights")
+    cached = tmp_path / "open_clip_model.safetensors"
+    cached.symlink_to(tmp_path / ("0" * 64))
+    monkeypatch.setattr("open_clip.pretrained.hf_hub_download", lambda **_: str(cached))
+    with pytest.raises(SoundsearchError) as found:
+        load_clip(ClipChoice())
+    assert str(cached) in str(found.value) and "SHA-256" in str(found.value)
 
 
 def test_published_weights_bring_their_own_preprocessing(
