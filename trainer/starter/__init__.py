@@ -19,7 +19,7 @@ embedder.py     towers and tag space: features and text vectors -> embeddings
 check.py        recall on the validation split while it trains
 families.py     whole families of sounds that a study keeps out of training
 calibrate.py    cosines -> scores from 0 to 1
-measure.py      a bundle -> numbers        head_word.py  what a caption is about
+measure.py      a bundle -> numbers        english.py    head words, plurals
 card.py         numbers and licences -> sections of model_card.md
 config.py       all constants
 recipe.py       the stages in order

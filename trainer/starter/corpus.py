@@ -19,6 +19,7 @@ from pathlib import Path
 from soundsearch.errors import SoundsearchError
 from soundsearch.vocabulary import load_vocabulary
 from trainer.data.manifests import Clip
+from trainer.starter.english import VERBS, head_of, may_be_counted, plural
 
 AUDIOCAPS_TRAIN = "captions/audiocaps_train.csv"
 AUDIOCAPS_VALID = "captions/audiocaps_val.csv"
@@ -73,30 +74,32 @@ JOINS = (
     "{a}, {b} and {c}",
 )
 
-#: Words that end the part of a phrase in which its head stands.
-LINKS = frozenset(
-    ["of", "in", "on", "with", "and", "at", "by", "to", "from", "into", "as", "while"]
-)
 #: Words that a name in a library leaves out.
-SMALL_WORDS = LINKS | {"a", "an", "the", "is", "are", "its", "it", "his", "her"}
-#: Words in -ing that name things.
-THINGS_IN_ING = frozenset(["string", "ring", "wing", "king", "building", "ceiling", "lightning"])
-UNCOUNTED = frozenset(
-    ["people", "sheep", "deer", "rain", "thunder", "water", "music", "traffic", "speech", "noise"]
+SMALL_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "by",
+        "from",
+        "her",
+        "his",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "of",
+        "on",
+        "the",
+        "to",
+        "while",
+        "with",
+    ]
 )
-IRREGULAR = {
-    "man": "men",
-    "woman": "women",
-    "child": "children",
-    "person": "people",
-    "foot": "feet",
-    "tooth": "teeth",
-    "goose": "geese",
-    "mouse": "mice",
-    "wolf": "wolves",
-    "knife": "knives",
-    "leaf": "leaves",
-}
 #: Letters that lie side by side on a keyboard.
 KEY_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 #: Texts of at least so many words get two slips.
@@ -167,7 +170,7 @@ def build_corpus(
     clean += [
         generator.choice(TEMPLATES).format(word) for word in words[generator.randrange(2) :: 2]
     ]
-    clean += [plural(word) for word in words if _may_be_a_thing(word)]
+    clean += [plural(word) for word in words if may_be_counted(word)]
     for _ in range(config.n_combinations):
         clean.append(" ".join(generator.choices(words, k=generator.randint(2, 4))))
     lessons = [Lesson(text, text) for text in (*sounds, *clean)]
@@ -241,28 +244,6 @@ def whole_words(vocabulary: Iterable[str]) -> list[str]:
     return sorted(token for token in vocabulary if len(token) > 1 and set(token) <= letters)
 
 
-def plural(word: str) -> str:
-    """The English plural of one noun in lower case."""
-    if word in IRREGULAR:
-        return IRREGULAR[word]
-    if word.endswith(("s", "x", "z", "ch", "sh")):
-        return word + "es"
-    if word.endswith("y") and word[-2:-1] not in "aeiou":
-        return word[:-1] + "ies"
-    return word + "s"
-
-
-def head_of(words: Sequence[str]) -> int:
-    """Where the head of a phrase stands: before its first "of" or "-ing", else at the end.
-
-    words: at least one. Right for most names of sounds ("car horn honking": the horn).
-    """
-    for i, word in enumerate(words[1:], start=1):
-        if word in LINKS or (word.endswith("ing") and word not in THINGS_IN_ING):
-            return i - 1
-    return len(words) - 1
-
-
 def plural_of(sound: str) -> str:
     """The phrase with its head in the plural: "a dog barking" to "dogs barking".
 
@@ -274,9 +255,12 @@ def plural_of(sound: str) -> str:
         words = words[1:]
     if not words:
         return sound
-    head = head_of(words)
-    if "a" in words[:head] or not _may_be_a_thing(words[head]):
+    head = head_of([word.lower() for word in words])
+    if head is None or "a" in words[:head] or not may_be_counted(words[head]):
         return sound
+    after = words[head + 1].lower() if head + 1 < len(words) else ""
+    if words[head] in VERBS or (after in VERBS and after.endswith("s")):
+        return sound  # "spoken word" has no noun there, "drum beats" may be plural already
     return " ".join((*words[:head], plural(words[head]), *words[head + 1 :]))
 
 
@@ -292,8 +276,8 @@ def filed(sound: str, generator: random.Random, category: str = "") -> str:
     if category:
         words = [*re.findall(r"\w+", category), *words]
     elif generator.random() < 0.5:
-        head = head_of(words)
-        words = [words[head], *words[:head], *words[head + 1 :]]
+        head = head_of([word.lower() for word in words])
+        words.insert(0, words.pop(-1 if head is None else head))
     number = generator.randint(1, 20)
     first = words[0].upper() + "".join(word.capitalize() for word in words[1:2])
     return generator.choice(
@@ -362,20 +346,6 @@ def _beside(letter: str, generator: random.Random) -> str:
         if at >= 0:
             return generator.choice(row[max(at - 1, 0) : at] + row[at + 1 : at + 2])
     return generator.choice(string.ascii_lowercase)
-
-
-def _may_be_a_thing(word: str) -> bool:
-    """Whether the word could be a singular noun that can be counted, by its letters."""
-    return (
-        len(word) > 2
-        and word.isascii()
-        and word.isalpha()
-        and word.islower()
-        and word not in UNCOUNTED
-        and word not in IRREGULAR.values()
-        and (word in THINGS_IN_ING or not word.endswith(("ed", "ing", "ly")))
-        and not word.endswith("s")
-    )
 
 
 def _some(forms: Sequence[str], n: int, generator: random.Random) -> list[str]:

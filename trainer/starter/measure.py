@@ -35,8 +35,8 @@ from soundsearch.registry import find_bundle
 from soundsearch.relevance import Calibration
 from soundsearch.vocabulary import load_vocabulary
 from trainer.data.manifests import ESC10, SOUNDS, Clip, Split, of_split, read_sounds
+from trainer.starter.english import ARTICLES, BREAKS, head_word, singular, words_of
 from trainer.starter.families import LABELS, examples
-from trainer.starter.head_word import ARTICLES, BREAKS, head_word, singular, words_of
 
 Array = NDArray[np.float32]
 Found = dict[str, Any]

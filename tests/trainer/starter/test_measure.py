@@ -22,8 +22,8 @@ from soundsearch.vocabulary import load_vocabulary
 from tests.sounds import tone, write
 from tests.tiny_encoder import BAND_HZ, WORDS
 from trainer.starter import measure as module
+from trainer.starter.english import head_word, singular, words_of
 from trainer.starter.families import LABELS
-from trainer.starter.head_word import head_word, singular, words_of
 from trainer.starter.measure import (
     Found,
     drawn_pairs,

@@ -70,12 +70,12 @@ def reader(meaning: Callable[[str], str] = str, width: int = 512) -> Callable[..
 
 def understood(text: str) -> str:
     """What a text says, by one who knows order, negation, number, captions and capitals."""
-    text = re.sub("^(.*) after (.*)$", r"\2, then \1", text)
+    text = re.sub("^(.*) after (.*)$", r"\2, then \1", text, flags=re.IGNORECASE)
     text = re.sub("^(.*) cannot be heard$", r"no \1", text)
     first = dict(reversed(TOLD))
     for clip, caption in TOLD:
         text = text.replace(caption, first[clip])
-    return plural_of(text.lower())
+    return ", then ".join(plural_of(part) for part in text.lower().split(", then "))
 
 
 def test_ranks_are_those_worked_out_by_hand() -> None:

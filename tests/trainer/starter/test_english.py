@@ -1,4 +1,4 @@
-"""The head word of a caption."""
+"""The head word of a caption, singular and plural."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.starter.head_word import head_word, singular, words_of
+from trainer.starter.english import head_of, head_word, plural, singular, words_of
 
 CAPTIONS = {
     "dog barking": "dog",
@@ -54,3 +54,23 @@ def test_it_is_one_of_the_words_whatever_stands_before(caption: str) -> None:
     head = head_word(caption)
     assert head in {singular(word) for word in words_of(caption)} | {""}
     assert head_word(f"A {caption}") == head_word(f"the sound of {caption}") == head
+
+
+def test_where_the_head_stands() -> None:
+    assert head_of(["car", "horn", "honking"]) == 1
+    assert head_of(["the", "opening", "of", "a", "book"]) == 1
+    assert head_of(["of", "the"]) is head_of([]) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("dog", "dogs"),
+        ("glass", "glasses"),
+        ("baby", "babies"),
+        ("bay", "bays"),
+        ("wolf", "wolves"),
+    ],
+)
+def test_plurals(one: str, many: str) -> None:
+    assert plural(one) == many

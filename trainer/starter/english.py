@@ -1,14 +1,15 @@
-"""The word that says what sounds: "dog" of "a small dog barking in the rain".
+"""English by rule of thumb: the word that says what sounds, and its singular and plural.
 
-A rule of thumb for captions of a few words, not a parser: the last word of the first group of
-nouns. A group ends before a verb, a participle or a preposition. "sawing wood" begins with a verb:
-it goes with the nouns right after it, and is the head word itself where there are none.
+For captions and names of a few words, not a parser. The head word is the last of the first group of
+nouns: "dog" of "a small dog barking in the rain". A group ends before a verb, a participle or a
+preposition. "sawing wood" begins with a verb: it goes with the nouns right after it, and is the
+head word itself where there are none.
 """
 
 from __future__ import annotations
 
 import re
-from itertools import dropwhile, takewhile
+from collections.abc import Sequence
 
 
 def _words(text: str) -> frozenset[str]:
@@ -40,17 +41,47 @@ NOUNS_IN_ING = _words(
     """building ceiling clothing crossing ding earring evening king lightning morning ping railing
     ring sling spring sting string swing thing wing"""
 )
+UNCOUNTED = _words("deer music noise people rain sheep speech thunder traffic water")
+IRREGULAR = {
+    "man": "men",
+    "woman": "women",
+    "child": "children",
+    "person": "people",
+    "foot": "feet",
+    "tooth": "teeth",
+    "goose": "geese",
+    "mouse": "mice",
+    "wolf": "wolves",
+    "knife": "knives",
+    "leaf": "leaves",
+}
 
 
 def head_word(caption: str) -> str:
     """The head word in lower case and the singular; "" where only little words are found."""
     words = words_of(OPENING.sub("", caption))
-    said = list(dropwhile(lambda word: word in ARTICLES or word in BREAKS, words))
-    after = list(dropwhile(lambda word: word in ARTICLES, dropwhile(_is_ing, said)))
-    nouns = after[:1] if after and not _ends(after[0]) else []
-    if nouns:
-        nouns += takewhile(lambda word: not (_ends(word) or _is_participle(word)), after[1:])
-    return singular(nouns[-1]) if nouns else singular(said[0]) if said else ""
+    head = head_of(words)
+    return "" if head is None else singular(words[head])
+
+
+def head_of(words: Sequence[str]) -> int | None:
+    """Where the head word stands; None where only little words are found.
+
+    words: in lower case.
+    """
+    said = next((i for i, word in enumerate(words) if word not in ARTICLES | BREAKS), None)
+    if said is None:
+        return None
+    at = said
+    while at < len(words) and _is_ing(words[at]):
+        at += 1
+    while at < len(words) and words[at] in ARTICLES:
+        at += 1
+    if at == len(words) or _ends(words[at]):
+        return said
+    while at + 1 < len(words) and not (_ends(words[at + 1]) or _is_participle(words[at + 1])):
+        at += 1
+    return at
 
 
 def words_of(text: str) -> list[str]:
@@ -63,6 +94,31 @@ def singular(word: str) -> str:
     if re.search(r"(x|sh|ch|ss)es$", word):
         return word[:-2]
     return word[:-1] if len(word) > 3 and re.search(r"[^sui]s$", word) else word
+
+
+def plural(word: str) -> str:
+    """The plural of one noun in lower case."""
+    if word in IRREGULAR:
+        return IRREGULAR[word]
+    if word.endswith(("s", "x", "z", "ch", "sh")):
+        return word + "es"
+    if word.endswith("y") and word[-2:-1] not in "aeiou":
+        return word[:-1] + "ies"
+    return word + "s"
+
+
+def may_be_counted(word: str) -> bool:
+    """Whether the word could be a singular noun that can be counted, by its letters."""
+    return (
+        len(word) > 2
+        and word.isascii()
+        and word.isalpha()
+        and word.islower()
+        and word not in UNCOUNTED
+        and word not in IRREGULAR.values()
+        and (word in NOUNS_IN_ING or not word.endswith(("ed", "ing", "ly")))
+        and not word.endswith("s")
+    )
 
 
 def _ends(word: str) -> bool:
