@@ -14,19 +14,17 @@ A new encoder is data: nothing about a particular one stands in the code.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 from soundsearch.audio import ADDED_LATER, AudioConfig
+from soundsearch.config import fill, read_json
 from soundsearch.descriptors import stop_if_ran_out
-from soundsearch.errors import BundleError
+from soundsearch.errors import BundleError, ConfigError
 from soundsearch.features import FEATURE_KINDS, FeatureConfig
 
 #: Format of bundle.json that this version reads and writes.
@@ -36,20 +34,6 @@ AUDIO_TOWER = "audio.onnx"
 TEXT_TOWER = "text.onnx"
 TOKENIZER = "tokenizer.json"
 BACKGROUND = "background.npy"
-
-#: Types of fields that JSON knows too: how a person calls them, and what is of them.
-JSON_TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
-    int: ("a whole number", lambda value: type(value) is int),
-    float: (
-        "a number",
-        lambda value: type(value) is int or (type(value) is float and math.isfinite(value)),
-    ),
-    str: ("a text", lambda value: isinstance(value, str)),
-    NoneType: ("null", lambda value: value is None),
-    Mapping: ("an object", lambda value: isinstance(value, Mapping)),
-}
-
-ConfigT = TypeVar("ConfigT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +103,9 @@ class EncoderBundle:
         missing = {AUDIO_TOWER, TEXT_TOWER, TOKENIZER} - set(self.files)
         if missing:
             raise ValueError(f"files lacks {', '.join(sorted(missing))}")
-        for name, sha256 in self.files.items():
+        for name in self.files:
             if Path(name).name != name:
                 raise ValueError(f"files may only name files of the bundle's folder, not {name!r}")
-            _check_type(f"files.{name}", sha256, str)
         if self.relevance is not None and BACKGROUND not in self.files:
             raise ValueError(f"files lacks {BACKGROUND}, which relevance needs")
 
@@ -134,34 +117,28 @@ class EncoderBundle:
         """
         path = folder / MANIFEST
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise BundleError(f"{folder}: no encoder bundle here, {MANIFEST} is missing") from error
-        except OSError as error:
-            stop_if_ran_out(error)
-            raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-        except ValueError as error:
-            raise BundleError(f"{path}: not valid JSON ({error}); restore the bundle") from error
-        if not isinstance(facts, dict):
-            raise BundleError(f"{path}: expected a JSON object, found {type(facts).__name__}")
+            facts = read_json(path)
+        except ConfigError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                missing = f"{folder}: no encoder bundle here, {MANIFEST} is missing"
+                raise BundleError(missing) from error
+            raise BundleError(f"{error}; restore the bundle") from error
         found = facts.pop("format", None)
         if found != BUNDLE_FORMAT:
             raise BundleError(
                 f"{path}: bundle format {found}, this version reads {BUNDLE_FORMAT}; "
                 "use a matching version of soundsearch"
             )
+        features = facts.get("features")
+        kind = features.pop("kind", None) if isinstance(features, dict) else None
+        if not isinstance(kind, str) or kind not in FEATURE_KINDS:
+            known = ", ".join(FEATURE_KINDS)
+            raise BundleError(f"{path}: features.kind is {kind!r}, known are {known}")
         try:
-            kind = facts.get("features", {}).pop("kind", None)
-            if kind not in FEATURE_KINDS:
-                raise ValueError(f"features.kind is {kind!r}, known are {', '.join(FEATURE_KINDS)}")
-            facts["audio"] = _filled(AudioConfig, facts.get("audio"), "audio")
-            facts["features"] = _filled(FEATURE_KINDS[kind], facts.get("features"), "features")
-            facts["text"] = _filled(TextConfig, facts.get("text"), "text")
-            if facts.get("relevance") is not None:
-                facts["relevance"] = _filled_relevance(facts["relevance"])
-            return _filled(cls, {**facts, "folder": folder}, "bundle")
-        except (TypeError, ValueError, AttributeError) as error:
-            raise BundleError(f"{path}: {error}") from error
+            facts["features"] = fill(FEATURE_KINDS[kind], features, f"{path}: features.")
+            return fill(cls, {**facts, "folder": folder}, f"{path}: ")
+        except ConfigError as error:
+            raise BundleError(str(error)) from error
 
     @property
     def fingerprint(self) -> str:
@@ -229,43 +206,3 @@ def _told(config: AudioConfig | FeatureConfig | TextConfig | EncoderBundle) -> d
         for f in dataclasses.fields(config)
         if (value := getattr(config, f.name)) != f.default or "added later" not in f.metadata
     }
-
-
-def _filled(cls: type[ConfigT], values: Any, where: str) -> ConfigT:
-    """A frozen dataclass from a mapping; what does not fit is a ValueError that helps."""
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{where}: expected an object, found {type(values).__name__}")
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f", did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{where}.{key}: unknown key{hint}")
-    for key, known in fields.items():
-        required = (
-            known.default is dataclasses.MISSING and known.default_factory is dataclasses.MISSING
-        )
-        if required and key not in values:
-            raise ValueError(f"{where}.{key}: missing")
-    types = get_type_hints(cls)
-    for key, value in values.items():
-        _check_type(f"{where}.{key}", value, types[key])
-    return cls(**values)
-
-
-def _filled_relevance(values: Any) -> RelevanceConfig:
-    """The section on relevance, with a curve for each kind of query."""
-    if isinstance(values, Mapping):
-        values = {
-            kind: _filled(Curve, curve, f"relevance.{kind}") for kind, curve in values.items()
-        }
-    return _filled(RelevanceConfig, values, "relevance")
-
-
-def _check_type(where: str, value: Any, wanted: Any) -> None:
-    """ValueError for a text where a number belongs, and the like; what JSON has no type for passes."""
-    choices = get_args(wanted) if isinstance(wanted, UnionType) else (wanted,)
-    known = [kind for choice in choices if (kind := get_origin(choice) or choice) in JSON_TYPES]
-    if len(known) == len(choices) and not any(JSON_TYPES[kind][1](value) for kind in known):
-        names = " or ".join(JSON_TYPES[kind][0] for kind in known)
-        raise ValueError(f"{where}: expected {names}, found {value!r}")

@@ -3,6 +3,7 @@
     SoundsearchError            one clear line for the person at the terminal
     ├── AudioError              a recording that cannot be used, with its cause
     ├── BundleError             an encoder bundle that is missing, damaged or unfit
+    ├── ConfigError             a setting that is unknown, missing, or impossible
     ├── StoreError              an index folder or database that cannot be used
     │   ├── IndexBusyError      another process is writing the index
     │   └── IndexMismatchError  the index was built with another encoder
@@ -63,6 +64,10 @@ class AudioError(SoundsearchError):
 
 class BundleError(SoundsearchError):
     """An encoder bundle that is missing, damaged, or of a format this version does not know."""
+
+
+class ConfigError(SoundsearchError):
+    """A setting that is unknown, missing, of another type, or impossible."""
 
 
 class StoreError(SoundsearchError):

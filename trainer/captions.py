@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.errors import ConfigError
 from trainer.checks import MakeCheck
-from trainer.config import ConfigError
 from trainer.curate import CuratedCaptions, CurateError, curated_path, fingerprint, read_pool
 from trainer.data.kept import Kept
 from trainer.data.order import Numbers

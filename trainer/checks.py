@@ -22,9 +22,8 @@ from soundsearch.benchmarks.datasets import (
     read_urbansound8k,
     require_whole,
 )
-from soundsearch.errors import AudioError
+from soundsearch.errors import AudioError, ConfigError
 from soundsearch.metrics import best_ranks, recall_at_k
-from trainer.config import ConfigError
 from trainer.contrast import SAME, Contrast
 from trainer.data.shards import ShardFolder
 from trainer.data.stream import fixed_examples

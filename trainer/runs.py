@@ -18,7 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from trainer.config import ConfigError, changed, differences, read_json
+from soundsearch.config import changed, read_json
+from soundsearch.errors import ConfigError
+from trainer.config import differences
 from trainer.contrast import ContrastConfig
 from trainer.front_ends import FRONT_ENDS, VIP_ANT, FrontEnd
 from trainer.loop import LOG, LoopConfig, TrainingError

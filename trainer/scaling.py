@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
-from soundsearch.errors import SoundsearchError
+from soundsearch.config import fill
+from soundsearch.errors import ConfigError, SoundsearchError
 from trainer.captions import train_captions
 from trainer.checks import ShardCheck
-from trainer.config import ConfigError
 from trainer.contrast import Contrast
 from trainer.data.vectors import VectorsFacts
 from trainer.runs import StageConfig, read_run, torch_device
@@ -81,9 +81,9 @@ def measure(
 ) -> Mapping[str, float]:
     """What `ShardCheck` finds of a finished run."""
     run = read_run(folder)
-    facts = VectorsFacts(
-        **{name: run.config["data"][name] for name in VectorsFacts.__dataclass_fields__}
-    )
+    names = {field.name for field in fields(VectorsFacts)}
+    known = {name: value for name, value in run.config["data"].items() if name in names}
+    facts = fill(VectorsFacts, known, f"{folder}: data.")
     model = Contrast(run.tower, 1.0).to(torch_device(machine.device)).eval()
     here = replace(config, front_end=run.front_end)
     return ShardCheck(valid, here, facts, machine.n_valid)(model)

@@ -36,6 +36,8 @@ from soundsearch.benchmarks.protocols import (
     Number,
     RetrievalResult,
 )
+from soundsearch.config import fill
+from soundsearch.errors import ConfigError
 from soundsearch.metrics import Ranks, TiedRanks
 
 SCHEMA = 1
@@ -296,7 +298,10 @@ def result_from_json(data: Any) -> BenchmarkResult:
                     name=each["name"],
                     n_queries=each["n_queries"],
                     n_candidates=each["n_candidates"],
-                    numbers={name: Number(**number) for name, number in each["numbers"].items()},
+                    numbers={
+                        name: fill(Number, number, f"{name}.")
+                        for name, number in each["numbers"].items()
+                    },
                 )
                 for each in data["directions"]
             ),
@@ -308,6 +313,8 @@ def result_from_json(data: Any) -> BenchmarkResult:
             classes=tuple(data.get("classes", ())),
             confusion=tuple(tuple(row) for row in data.get("confusion", ())),
         )
+    except ConfigError as error:
+        raise BenchmarkError(f"not a whole benchmark result: {error}") from error
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise BenchmarkError(f"not a whole benchmark result: {error!r} is at fault") from error
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from soundsearch.errors import ConfigError
 from tests.sounds import tone
 from tests.tiny_clip import DIM as CLIP_DIM
 from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import DIM, ENCODER, RATE, TINY, flac, made_shards, store
 from trainer.captions import CURATED, CuratedTargets, kind_of, train_captions
-from trainer.config import ConfigError
 from trainer.curate import CuratedCaptions, CurateError, curate, curated_path, read_pool
 from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
 from trainer.data.targets import StoredTargets

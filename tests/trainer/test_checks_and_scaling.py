@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from soundsearch.benchmarks.datasets import DataSetError
+from soundsearch.errors import ConfigError
 from tests.sounds import tone, write
 from tests.tiny_clip import DIM, write_tiny_clip
 from tests.trainer.made_shards import ENCODER, FRONT_END, RATE, TINY, made_shards, store
 from trainer.checks import BenchCheck, ShardCheck, bench_check
-from trainer.config import ConfigError
 from trainer.contrast import Contrast
 from trainer.data.shards import ShardFolder
 from trainer.data.vectors import VectorsFacts

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from soundsearch.config import changed
+from soundsearch.errors import ConfigError
 from tests.trainer.made_shards import TINY
-from trainer.config import ConfigError, changed, differences, read_json
+from trainer.config import differences
 from trainer.runs import read_config
 
 
@@ -21,11 +23,11 @@ def test_a_file_fills_nested_settings_and_leaves_the_rest() -> None:
 @pytest.mark.parametrize(
     ("plain", "message"),
     [
-        ({"batchsize": 8}, "batchsize: no such setting, did you mean batch_size?"),
-        ({"vit": {"widht": 8}}, "vit.widht: no such setting, did you mean width?"),
+        ({"batchsize": 8}, "batchsize: unknown key, did you mean batch_size?"),
+        ({"vit": {"widht": 8}}, "vit.widht: unknown key, did you mean width?"),
         ({"batch_size": "8"}, "batch_size: expected a whole number, found '8'"),
         ({"batch_size": True}, "batch_size: expected a whole number, found True"),
-        ({"vit": {"stride": [1, 2, 3]}}, "vit.stride: expected a list of the right length"),
+        ({"vit": {"stride": [1, 2, 3]}}, "vit.stride: expected a list of 2, found"),
         ({"vit": 3}, "vit: expected an object, found 3"),
         ({"optimiser": "sgd"}, "optimiser: expected lars or adamw, found 'sgd'"),
         ({"epochs": "many"}, "epochs: expected a number, found 'many'"),
@@ -36,18 +38,6 @@ def test_a_file_fills_nested_settings_and_leaves_the_rest() -> None:
 def test_what_does_not_fit_is_named(plain: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         changed(TINY, plain)
-
-
-def test_bad_files_are_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_json(path)
-    path.write_text("{")
-    with pytest.raises(ConfigError, match="not valid JSON"):
-        read_json(path)
-    path.write_text("[1]")
-    with pytest.raises(ConfigError, match="expected a JSON object, found list"):
-        read_json(path)
 
 
 def test_differences_are_named_inside_too() -> None:

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from soundsearch.errors import SoundsearchError
+from soundsearch.errors import ConfigError, SoundsearchError
 from tests.trainer.made_shards import DIM, ENCODER, TINY, made_shards, store, vector_of
 from trainer.captions import train_captions
-from trainer.config import ConfigError
 from trainer.contrast import ContrastConfig
 from trainer.data.shards import ShardError
 from trainer.loop import TrainingError

@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from soundsearch.config import fill
+from soundsearch.errors import ConfigError
 from trainer.data.shards import PackedClip, ShardError, ShardWriter, shard_path
 
 logger = logging.getLogger(__name__)
@@ -237,10 +239,10 @@ def _begin(out: Path, options: Mapping[str, Any]) -> _Progress:
         return progress
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        progress, before = _Progress(**found["progress"]), dict(found["options"])
+        progress, before = fill(_Progress, found["progress"], "progress."), dict(found["options"])
         if found["format"] != FORMAT:
             raise ValueError(f"format {found['format']}, not {FORMAT}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise ShardError(
             f"{path}: cannot be read ({error}); choose another folder, or empty this one"
         ) from error

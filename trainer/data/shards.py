@@ -35,7 +35,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.errors import AudioError, SoundsearchError
+from soundsearch.config import fill
+from soundsearch.errors import AudioError, ConfigError, SoundsearchError
 from trainer.data.waveforms import read_channels
 
 logger = logging.getLogger(__name__)
@@ -348,10 +349,10 @@ def _summary(path: Path) -> _Summary:
     status = _status(path)
     try:
         with open(index_path(path), encoding="utf-8") as file:
-            summary = _Summary(**json.loads(file.readline()))
+            summary = fill(_Summary, json.loads(file.readline()))
             if _is_fresh(summary, status):
                 return summary
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, ConfigError):
         pass
     return _make_index(path)[0]
 
@@ -361,11 +362,11 @@ def _index(path: Path) -> tuple[_Summary, list[_Members]]:
     status = _status(path)
     try:
         with open(index_path(path), encoding="utf-8") as file:
-            summary = _Summary(**json.loads(file.readline()))
+            summary = fill(_Summary, json.loads(file.readline()))
             members = [_from_row(json.loads(line)) for line in file]
         if _is_fresh(summary, status) and len(members) == summary.n_clips:
             return summary, members
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, ConfigError):
         pass
     return _make_index(path)
 
