@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from soundsearch.bundle import sha256_of
+from soundsearch.files import sha256_of
 from trainer.data.manifests import Clip
 from trainer.starter import card
 from trainer.starter.audio_stage import Material, align_audio, read_aligner

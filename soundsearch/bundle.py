@@ -26,6 +26,7 @@ from soundsearch.config import fill, read_json
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.errors import BundleError, ConfigError
 from soundsearch.features import FEATURE_KINDS, FeatureConfig
+from soundsearch.files import sha256_of, write_text
 
 #: Format of bundle.json that this version reads and writes.
 BUNDLE_FORMAT = 1
@@ -173,7 +174,7 @@ class EncoderBundle:
         return path
 
     def write(self) -> None:
-        """Write bundle.json into `folder`, aside first and then renamed."""
+        """Write bundle.json into `folder`, atomically. Raises OSError."""
         facts = {
             "format": BUNDLE_FORMAT,
             **_told(self),
@@ -184,15 +185,8 @@ class EncoderBundle:
         del facts["folder"]
         if self.relevance is not None:
             facts["relevance"] = dataclasses.asdict(self.relevance)
-        aside = self.folder / f".{MANIFEST}"
-        aside.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        aside.replace(self.folder / MANIFEST)
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        text = json.dumps(facts, indent=2, ensure_ascii=False)
+        write_text(self.folder / MANIFEST, f"{text}\n")
 
 
 def _told(config: AudioConfig | FeatureConfig | TextConfig | EncoderBundle) -> dict[str, Any]:

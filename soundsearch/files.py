@@ -1,16 +1,20 @@
-"""Files of other people's making: opened without waiting, and refused by what they are.
+"""Files: those of other people are opened with care, our own are whole or not there.
 
-In: a path or a stream. Out: an opened regular file. A pipe may keep its reader waiting for ever, a
-device may never end, and opening a device may change it, so neither is opened.
+To read: a path or a stream in, an opened regular file out. A pipe may keep its reader waiting for
+ever, a device may never end, and opening a device may change it, so neither is opened.
+To write: aside in the same folder, flushed to the disk, renamed into place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import glob
+import hashlib
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +23,8 @@ from typing import BinaryIO
 SPOOL_BLOCK_BYTES = 1 << 20
 #: More than this is not read from a stream: it may have no end.
 SPOOL_BYTES = 4 << 30
+#: Letters of a file's name that the name of the file aside begins with; names may have 255 bytes.
+N_LETTERS = 40
 
 
 class NotRegularFileError(OSError):
@@ -118,3 +124,63 @@ def absence(path: str | os.PathLike[str]) -> str | None:
         return "not there"
     except OSError as error:
         return error.strerror or str(error)
+
+
+@contextlib.contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Yield a path to write to, in the folder of `path`; its content becomes `path` at the end.
+
+    Whoever reads `path` meanwhile, or after a crash or a power failure, finds the old file whole
+    or the new one whole. If the block raises, or the disk is full, `path` stays as it was and the
+    file aside is removed. Processes and threads do not disturb each other.
+    Raises OSError.
+    """
+    mine = f"{os.getpid()}-{threading.get_ident()}"
+    aside = path.with_name(f".{path.name[:N_LETTERS]}.{mine}.part")
+    try:
+        yield aside
+        put_in_place(aside, path)
+    finally:
+        with contextlib.suppress(OSError):  # it has its name, or its folder is not there
+            aside.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file atomically. Raises OSError."""
+    with write_atomically(path) as aside:
+        aside.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file of UTF-8 atomically, line ends as they are. Raises OSError."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def put_in_place(aside: Path, path: Path) -> None:
+    """Flush a finished file to the disk and rename it, within a folder. Raises OSError."""
+    flush(aside)
+    os.replace(aside, path)
+    if os.name != "nt":  # Windows has no handle of a folder
+        with contextlib.suppress(OSError):  # nor have some network disks; the file is in place
+            flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Wait until the disk has all of a closed file, or the names in a folder. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes left of writing `path`. Only while no other process writes it."""
+    for aside in path.parent.glob(f".{glob.escape(path.name[:N_LETTERS])}.*.part"):
+        aside.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from soundsearch import encoder as encoder_module
 from soundsearch.audio import AudioFile, Window
-from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
+from soundsearch.bundle import EncoderBundle, TextConfig
 from soundsearch.demo import shipped_recordings
 from soundsearch.encoder import Encoder
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
+from soundsearch.files import sha256_of
 from soundsearch.registry import SHIPPED, find_bundle
 from soundsearch.runtime import load_onnxruntime
 from tests import program, sounds

@@ -14,8 +14,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from soundsearch.audio import AudioConfig
-from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
+from soundsearch.bundle import EncoderBundle, TextConfig
 from soundsearch.features import KaldiFbank
+from soundsearch.files import sha256_of
 
 WORDS = ("rumble", "hum", "drone", "note", "beep", "whine", "squeak", "hiss")
 #: Middle of each word's band, in Hz, at the encoder's 8000 Hz.

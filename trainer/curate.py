@@ -18,7 +18,6 @@ import contextlib
 import csv
 import hashlib
 import itertools
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.files import write_atomically
 from trainer.data.shards import Shard, ShardError, ShardFolder
 from trainer.data.vectors import (
     ShardVectors,
@@ -293,7 +293,7 @@ def write_manifest(folder: Path, pool: str, path: Path) -> int:
         raise _no_pool(folder, pool)
     shards = ShardFolder(folder)
     n_rows = 0
-    with _aside(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+    with _written(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(MANIFEST_COLUMNS)
         for n in range(len(shards.shards)):
@@ -342,8 +342,8 @@ def _embedded_pool(
             vectors.append(clip.embed_texts(texts[start : start + TEXTS_AT_ONCE]))
             progress.advance(len(vectors[-1]))
         write_vectors(vectors_file, [np.concatenate(vectors)], pool_facts, fingerprint(texts))
-        with _aside(_texts_path(folder, pool)) as part:
-            part.write_text("\n".join(texts) + "\n", encoding="utf-8")
+        with _written(_texts_path(folder, pool)) as aside:
+            aside.write_text("\n".join(texts) + "\n", encoding="utf-8")
     return read_pool(folder, pool, facts.encoder)[1]
 
 
@@ -378,20 +378,15 @@ def _write_curated(path: Path, rows: Sequence[Ids], metadata: dict[str, str]) ->
         "ids": np.concatenate([np.empty(0, np.int32), *rows]),
         "first": np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64),
     }
-    with _aside(path) as part:
-        part.write_bytes(save(tensors, metadata=metadata))
+    with _written(path) as aside:
+        aside.write_bytes(save(tensors, metadata=metadata))
 
 
 @contextlib.contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    """A path beside this one to write to; synced and renamed at the end. Raises CurateError."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+def _written(path: Path) -> Iterator[Path]:
+    """`write_atomically`, its errors as CurateError."""
     try:
-        yield part
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with write_atomically(path) as aside:
+            yield aside
     except OSError as error:
         raise CurateError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -27,10 +27,10 @@ from soundsearch.bundle import (
     TOKENIZER,
     EncoderBundle,
     TextConfig,
-    sha256_of,
 )
 from soundsearch.demo import shipped_recordings
 from soundsearch.features import FeatureConfig, compute_features, lifted
+from soundsearch.files import flush, sha256_of
 from trainer import model_card
 from trainer.convert.clip_text import ClipText, clip_tokenizer
 from trainer.graphs import (
@@ -275,6 +275,8 @@ def new_bundle(target: Path, *, force: bool = False) -> Iterator[Path]:
             made = aside / "new"
             made.mkdir()
             yield made
+            for file in made.iterdir():
+                flush(file)
             if target.exists():
                 target.replace(aside / "old")
             made.replace(target)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.files import remove_unfinished, write_atomically, write_text
 from trainer.distributed import World
 from trainer.lars import Lars
 
@@ -179,6 +180,8 @@ def train(
         )
     checkpoint = Checkpoint(folder / CHECKPOINT, model, averaged, optimiser, amp.scaler)
     first = checkpoint.load()
+    if world.leads:
+        remove_unfinished(folder / CHECKPOINT)
     log = _Log(folder / LOG, first, watch) if world.leads else None
     world.wait()
     for step in range(first, config.steps):
@@ -262,7 +265,7 @@ class _Log:
             kept = [
                 line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step
             ]
-            path.write_text("".join(kept), encoding="utf-8")
+            write_text(path, "".join(kept))
 
     def write(self, done: int, record: Mapping[str, float]) -> None:
         seconds = round(time.monotonic() - self._started, 1)
@@ -350,13 +353,12 @@ def forget_checkpoint(folder: Path) -> None:
 def save_tensors(
     tensors: Mapping[str, Tensor], path: Path, facts: Mapping[str, str] | None = None
 ) -> None:
-    """Write a safetensors file aside, then rename it into place. Tensors may share memory."""
+    """Write a safetensors file atomically. Tensors may share memory."""
     from safetensors.torch import save_file
 
-    aside = path.with_name(f".{path.name}.part")
     apart = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
-    save_file(apart, aside, dict(facts or {}))
-    aside.replace(path)
+    with write_atomically(path) as aside:
+        save_file(apart, aside, dict(facts or {}))
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from soundsearch.bundle import EncoderBundle, sha256_of
+from soundsearch.bundle import EncoderBundle
+from soundsearch.files import sha256_of
 
 NAME = "model_card.md"
 #: In a bundle: every setting that the encoder was made with, for people and programs.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from soundsearch.config import changed, read_json
 from soundsearch.errors import ConfigError
+from soundsearch.files import write_text
 from trainer.config import differences
 from trainer.contrast import ContrastConfig
 from trainer.front_ends import FRONT_ENDS, VIP_ANT, FrontEnd
@@ -183,11 +184,9 @@ def hold_against(folder: Path, config: StageConfig, data: Mapping[str, Any]) -> 
 
 
 def write_config(folder: Path, config: StageConfig, data: Mapping[str, Any]) -> None:
-    """Write config.json, aside and then into place."""
+    """Write config.json, atomically."""
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{CONFIG}.part"
-    aside.write_text(json.dumps(_as_json(config, data), indent=2) + "\n", encoding="utf-8")
-    aside.replace(folder / CONFIG)
+    write_text(folder / CONFIG, json.dumps(_as_json(config, data), indent=2) + "\n")
 
 
 def _as_json(config: StageConfig, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from soundsearch.config import fill
 from soundsearch.errors import ConfigError, SoundsearchError
+from soundsearch.files import write_atomically
 from trainer.captions import train_captions
 from trainer.checks import ShardCheck
 from trainer.contrast import Contrast
@@ -90,14 +91,12 @@ def measure(
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:
-    """The rows as CSV, written aside and renamed."""
+    """The rows as CSV, written atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    with open(aside, "w", encoding="utf-8", newline="") as file:
+    with write_atomically(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    aside.replace(path)
 
 
 def plot(rows: Sequence[Row], path: Path, names: Sequence[str] = ()) -> None:

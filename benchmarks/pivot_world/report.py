@@ -8,6 +8,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from soundsearch.files import write_text
+
 Numbers = Mapping[str, float]
 
 
@@ -28,10 +30,8 @@ def _cell(values: Sequence[float]) -> str:
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write aside and rename."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    aside.replace(path)
+    """Write JSON atomically."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def plot(path: Path, arms: Mapping[str, Sequence[Numbers]], chance: Numbers) -> None:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from soundsearch.files import write_atomically
 from trainer.towers.clip import ClipChoice
 
 logger = logging.getLogger(__name__)
@@ -90,9 +91,8 @@ def train_small_clip(
 
 
 def write_clip(model: torch.nn.Module, path: Path) -> None:
-    """The weights as safetensors, written aside and renamed."""
+    """The weights as safetensors, written atomically."""
     from safetensors.torch import save_file
 
-    aside = path.with_name(f".{path.name}")
-    save_file({name: v.contiguous() for name, v in model.state_dict().items()}, aside)
-    aside.replace(path)
+    with write_atomically(path) as aside:
+        save_file({name: v.contiguous() for name, v in model.state_dict().items()}, aside)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from soundsearch.benchmarks import BenchmarkError
-from soundsearch.benchmarks.results import BenchmarkResult, write_aside
+from soundsearch.benchmarks.results import BenchmarkResult, write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,4 +88,4 @@ def _figure(width: float, height: float) -> Figure:
 def _save(figure: Figure, path: Path) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=DPI)
-    write_aside(path, picture.getvalue())
+    write_file(path, picture.getvalue())

@@ -9,12 +9,10 @@ can be made whose numbers were computed over other counts than it states: see `B
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -24,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch import __version__
+from soundsearch import __version__, files
 from soundsearch.benchmarks import BenchmarkError
 from soundsearch.benchmarks.protocols import (
     AUDIO_TO_TEXT,
@@ -320,9 +318,9 @@ def result_from_json(data: Any) -> BenchmarkResult:
 
 
 def write_result(result: BenchmarkResult, path: Path) -> None:
-    """Write the JSON and, beside it, the ranks; each aside first, then renamed. Raises BenchmarkError."""
+    """Write the JSON and, beside it, the ranks; each atomically. Raises BenchmarkError."""
     text = json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n"
-    write_aside(path, text.encode())
+    write_file(path, text.encode())
     if any(each.queries for each in result.directions):
         write_ranks_csv(result, ranks_path(path))
 
@@ -368,7 +366,7 @@ def write_ranks_csv(result: BenchmarkResult, path: Path) -> None:
             rank = expected.split()[0]
             tied = others if others[0] != others[1] else ["", ""]
             writer.writerow([direction.name, query, clip, rank, expected, *tied])
-    write_aside(path, out.getvalue().encode())
+    write_file(path, out.getvalue().encode())
 
 
 def with_ranks(result: BenchmarkResult, path: Path) -> BenchmarkResult:
@@ -474,14 +472,10 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def write_aside(path: Path, data: bytes) -> None:
-    """Write a file beside its place, then rename it into it. Raises BenchmarkError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file atomically, its folder made if need be. Raises BenchmarkError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(data)
-        aside.replace(path)
+        files.write_bytes(path, data)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
         raise BenchmarkError(f"cannot write {path}: {error.strerror or error}") from error

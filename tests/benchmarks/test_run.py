@@ -24,8 +24,9 @@ from soundsearch.benchmarks.embedding_cache import EmbeddingCache
 from soundsearch.benchmarks.protocols import PROTOCOLS
 from soundsearch.benchmarks.results import BenchmarkResult
 from soundsearch.benchmarks.run import Settings, class_texts, run_benchmark
-from soundsearch.bundle import EncoderBundle, sha256_of
+from soundsearch.bundle import EncoderBundle
 from soundsearch.encoder import Encoder
+from soundsearch.files import sha256_of
 from tests import made_benchmarks as made
 from tests.made_benchmarks import small_is_whole  # noqa: F401
 from tests.sounds import tone, write

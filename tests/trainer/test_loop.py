@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.test_full_disk import no_room
 from trainer.loop import (
     CHECKPOINT,
     LoopConfig,
     TrainingError,
+    _Log,
     forget_checkpoint,
     generator_of,
     plain,
@@ -217,3 +219,22 @@ def test_what_is_logged_is_told(tmp_path: Path) -> None:
     assert [step for step, _ in told] == [4, 5, 8, 10]
     assert [record.get("training") for _, record in told] == [None, 0.0, None, 0.0]
     assert {"loss", "rate", "norm"} <= told[0][1].keys()
+
+
+def test_a_log_that_cannot_be_written_anew_is_not_lost(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 5, "loss": 1.0}\n{"step": 9, "loss": 0.5}\n')
+    before = log.read_bytes()
+    with no_room(file_bytes=10), pytest.raises(OSError, match="too large"):
+        _Log(log, 5, None)
+    assert log.read_bytes() == before
+    _Log(log, 5, None)
+    assert log.read_text() == '{"step": 5, "loss": 1.0}\n'
+
+
+def test_what_a_killed_run_left_of_a_checkpoint_goes_when_it_goes_on(tmp_path: Path) -> None:
+    unfinished = tmp_path / ".checkpoint.safetensors.7-8.part"
+    unfinished.write_bytes(b"half")
+    model = nn.Linear(1, 1)
+    train(model, plain(lambda step: {"loss": model.weight.square().sum()}), CONFIG, tmp_path)
+    assert not unfinished.exists()

@@ -14,8 +14,9 @@ import tokenizers
 from torch import Tensor, nn
 
 from soundsearch.audio import AudioConfig
-from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
+from soundsearch.bundle import EncoderBundle, TextConfig
 from soundsearch.features import StftLogMel
+from soundsearch.files import sha256_of
 from trainer.convert import ConversionError
 from trainer.convert.download import check_hub_file
 from trainer.export import Parts, new_bundle, write_bundle

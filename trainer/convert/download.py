@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import shutil
@@ -10,7 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from soundsearch.bundle import sha256_of
+from soundsearch.files import sha256_of, write_atomically
 from soundsearch.paths import cache_folder
 from trainer.convert import ConversionError
 
@@ -27,7 +26,7 @@ def downloads_folder() -> Path:
 
 
 def fetch(url: str, path: Path, otherwise: str, sha256: str | None = None) -> Path:
-    """Bring a file to `path`, unless it is there; written aside and renamed.
+    """Bring a file to `path`, unless it is there.
 
     otherwise: what can be done without the network, the end of the error's line. sha256: of the
     file, if it is known; a file of another that is there already is fetched anew. Where it is not
@@ -35,27 +34,23 @@ def fetch(url: str, path: Path, otherwise: str, sha256: str | None = None) -> Pa
     Raises ConversionError if the file cannot be had whole, or is another one.
     """
     if path.exists():
-        if sha256 is None or sha256_of(path) == sha256:
+        if sha256 is None or sha256_of(path) == sha256.lower():
             logger.info("%s was fetched before", path)
             return path
         logger.warning("%s: not the file of SHA-256 %s; it is fetched anew", path, sha256)
-    aside = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, aside, otherwise)
-        if sha256 is None:
-            logger.info("%s has SHA-256 %s; none is published", path, sha256_of(aside))
-        else:
-            check_sha256(aside, sha256, f"{url}: not the file that was expected", otherwise)
-        aside.replace(path)
+        with write_atomically(path) as aside:
+            _download(url, aside, otherwise)
+            if sha256 is None:
+                logger.info("%s has SHA-256 %s; none is published", path, sha256_of(aside))
+            else:
+                check_sha256(aside, sha256, f"{url}: not the file that was expected", otherwise)
     except (OSError, ValueError) as error:  # urllib's errors are OSErrors
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it is the answer, too
         reason = getattr(error, "reason", None) or error
         raise ConversionError(f"{url}: cannot be fetched ({reason}); {otherwise}") from error
-    finally:
-        with contextlib.suppress(OSError):  # the folder may not be there
-            aside.unlink()
     return path
 
 

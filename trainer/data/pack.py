@@ -25,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 from soundsearch.config import fill
 from soundsearch.errors import ConfigError
+from soundsearch.files import remove_unfinished, write_text
 from trainer.data.shards import PackedClip, ShardError, ShardWriter, shard_path
 
 logger = logging.getLogger(__name__)
@@ -227,6 +228,8 @@ class _Packing:
 def _begin(out: Path, options: Mapping[str, Any]) -> _Progress:
     """Where to go on, with the table of failures cut back to there. Raises ShardError."""
     path = out / PROGRESS
+    for written in (path, out / FAILURES):
+        remove_unfinished(written)
     if not path.exists():
         if any(out.glob("*.tar")):
             raise ShardError(
@@ -276,13 +279,8 @@ def _write_progress(out: Path, options: Mapping[str, Any], progress: _Progress) 
 
 
 def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
     try:
-        with open(part, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        write_text(path, text)
     except OSError as error:
         raise _cannot_write(path, error) from error
 

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 
 from soundsearch.config import fill
 from soundsearch.errors import AudioError, ConfigError, SoundsearchError
+from soundsearch.files import put_in_place, write_text
 from trainer.data.waveforms import read_channels
 
 logger = logging.getLogger(__name__)
@@ -154,10 +155,8 @@ class ShardWriter:
         """End the tar, sync it and give it its name, and write its index."""
         try:
             self._tar.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
             self._file.close()
-            os.replace(self._part, self.path)
+            put_in_place(self._part, self.path)
         except OSError as error:
             raise ShardError(f"{self.path}: cannot be written ({error.strerror})") from error
         _make_index(self.path)
@@ -389,12 +388,9 @@ def _make_index(path: Path) -> tuple[_Summary, list[_Members]]:
     members, digest = _scan(path)
     summary = _Summary(INDEX_FORMAT, status.st_size, status.st_mtime_ns, digest, len(members))
     target = index_path(path)
-    part = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}.part")
+    rows = (asdict(summary), *(_to_row(clip) for clip in members))
     try:
-        with open(part, "w", encoding="utf-8") as file:
-            for row in (asdict(summary), *(_to_row(clip) for clip in members)):
-                file.write(json.dumps(row) + "\n")
-        os.replace(part, target)
+        write_text(target, "".join(json.dumps(row) + "\n" for row in rows))
     except OSError as error:
         logger.info("%s: no index was written (%s)", path, error.strerror)
     return summary, members

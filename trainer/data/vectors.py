@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.files import write_bytes
 from trainer.data.shards import ShardError, ShardFolder
 
 Array = NDArray[np.float32]
@@ -55,7 +55,7 @@ def vectors_path(shard: Path, kind: str, encoder: str) -> Path:
 
 
 def write_vectors(path: Path, rows: Sequence[Array], facts: VectorsFacts, digest: str) -> None:
-    """Write the vectors of a shard, rows[i] (n_i, dim) for clip i, aside and then into place.
+    """Write the vectors of a shard, rows[i] (n_i, dim) for clip i, atomically.
 
     digest: the shard's. The order of clips is the shard's. Raises ShardError if a vector is not
     finite or too long for float16, or if the file cannot be written.
@@ -79,13 +79,8 @@ def _write_safetensors(
     from safetensors.numpy import save
 
     content = save(tensors, metadata=metadata)
-    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        write_bytes(path, content)
     except OSError as error:
         raise ShardError(f"{path}: cannot be written ({error.strerror})") from error
 

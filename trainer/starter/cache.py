@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from soundsearch.audio import AudioConfig, AudioFile, refuse_too_short, resample
 from soundsearch.errors import AudioError
 from soundsearch.features import KaldiFbank
+from soundsearch.files import write_text
 from trainer.data.manifests import Clip, ManifestError
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def build_cache(
         raise ManifestError(f"none of {len(clips)} recordings could be decoded ({reason})")
     np.save(folder / OFFSETS, np.array(offsets, np.int64), allow_pickle=False)
     facts = {"n_mels": features.n_mels, "failed": failed}
-    (folder / FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
+    write_text(folder / FACTS, json.dumps(facts, indent=2))
     return RecordingCache(folder)
 
 

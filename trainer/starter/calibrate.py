@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from soundsearch.benchmarks.embed import ClipEmbeddings, embed_clips, score_texts
 from soundsearch.benchmarks.embedding_cache import EmbeddingCache
-from soundsearch.bundle import BACKGROUND, Curve, EncoderBundle, RelevanceConfig, sha256_of
+from soundsearch.bundle import BACKGROUND, Curve, EncoderBundle, RelevanceConfig
 from soundsearch.encoder import Encoder
 from soundsearch.errors import AudioError, SoundsearchError
+from soundsearch.files import sha256_of
 from soundsearch.relevance import FITS, Calibration, Kind, standardise
 from trainer.data.manifests import Clip
 

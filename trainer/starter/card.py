@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from soundsearch.bundle import EncoderBundle
+from soundsearch.files import write_text
 from trainer import model_card
 from trainer.data.manifests import Clip, of_split
 from trainer.starter.config import StarterConfig
@@ -46,7 +47,7 @@ def note_study(
     """
     tables = read_study(run_folder)
     tables[command] = {"title": title, "rows": {name: dict(row) for name, row in rows.items()}}
-    (run_folder / STUDY).write_text(json.dumps(tables, indent=2), encoding="utf-8")
+    write_text(run_folder / STUDY, json.dumps(tables, indent=2))
 
 
 def read_study(run_folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ Constants and data are in the fingerprint, the code is not: after changing that,
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -29,8 +30,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from soundsearch.bundle import EncoderBundle, sha256_of
+from soundsearch.bundle import EncoderBundle
 from soundsearch.encoder import Encoder
+from soundsearch.files import sha256_of, write_atomically, write_text
 from trainer import model_card
 from trainer.data.manifests import ESC10, SOUNDS, digest, of_split, read_esc10, read_sounds
 from trainer.loop import forget_checkpoint
@@ -104,12 +106,12 @@ class Run:
             logger.info("%s: done before", name)
             return folder, fingerprint
         folder.mkdir(parents=True, exist_ok=True)
-        _write(begun, fingerprint)
+        write_text(begun, fingerprint)
         logger.info("%s: begins", name)
         started = time.monotonic()
         work(folder)
         seconds = round(time.monotonic() - started, 1)
-        _write(done, json.dumps({"fingerprint": fingerprint, "seconds": seconds}))
+        write_text(done, json.dumps({"fingerprint": fingerprint, "seconds": seconds}))
         logger.info("%s: took %.0f s", name, seconds)
         return folder, fingerprint
 
@@ -119,13 +121,6 @@ class Run:
 
 def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
-def _write(path: Path, text: str) -> None:
-    """All of it or nothing, however the program ends."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def fingerprint_of(facts: object) -> str:
@@ -305,11 +300,10 @@ def install(made: Path, out: Path) -> EncoderBundle:
     """Copy a finished bundle to `out`, file by file, each renamed into place, bundle.json last."""
     out.mkdir(parents=True, exist_ok=True)
     files = sorted(made.iterdir(), key=lambda path: path.name == "bundle.json")
-    for path in files:
-        aside = out / f".{path.name}.part"
-        shutil.copyfile(path, aside)
-    for path in files:
-        (out / f".{path.name}.part").replace(out / path.name)
+    with contextlib.ExitStack() as stack:
+        # Names are given in the reverse order, once all copies are whole.
+        for path in reversed(files):
+            shutil.copyfile(path, stack.enter_context(write_atomically(out / path.name)))
     return EncoderBundle.read(out)
 
 

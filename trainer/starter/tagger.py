@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.bundle import sha256_of
 from soundsearch.errors import SoundsearchError
+from soundsearch.files import sha256_of
 
 Array = NDArray[np.float32]
 

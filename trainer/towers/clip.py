@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from soundsearch.errors import SoundsearchError
+from soundsearch.config import read_json
+from soundsearch.errors import ConfigError, SoundsearchError
 from trainer.convert.download import check_hub_file
 
 Array = NDArray[np.float32]
@@ -245,19 +246,17 @@ def _model_config(model: str) -> dict[str, Any]:
         return config
     path = Path(model)
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ClipError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ClipError(f"{path}: not a JSON model config of open_clip ({error})") from error
-    if isinstance(read, dict) and isinstance(read.get("model_cfg"), dict):
+        read = read_json(path)
+    except ConfigError as error:
+        raise ClipError(f"{error}; expected a model config of open_clip") from error
+    if isinstance(read.get("model_cfg"), dict):
         read = read["model_cfg"]  # open_clip_config.json, as it lies beside published weights
-    missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(read if isinstance(read, dict) else ())
+    missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(read)
     if missing:
         raise ClipError(
             f"{path}: not a model config of open_clip, it lacks {', '.join(sorted(missing))}"
         )
-    return dict(read)
+    return read
 
 
 def _register(config: Mapping[str, Any]) -> str:

@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from soundsearch.bundle import EncoderBundle, sha256_of
+from soundsearch.bundle import EncoderBundle
 from soundsearch.cli.models import VipAnt
 from soundsearch.encoder import Encoder
 from soundsearch.errors import SoundsearchError
+from soundsearch.files import sha256_of
 from tests.sounds import noise, tone, write
 from tests.tiny_clip import tiny_model, write_tiny_clip
 from tests.trainer.authors import as_the_authors

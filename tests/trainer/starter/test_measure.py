@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from soundsearch.audio import Window
 from soundsearch.benchmarks import BenchmarkError
-from soundsearch.bundle import EncoderBundle, TextConfig, sha256_of
+from soundsearch.bundle import EncoderBundle, TextConfig
 from soundsearch.encoder import Encoder
+from soundsearch.files import sha256_of
 from soundsearch.search import describe
 from soundsearch.vocabulary import load_vocabulary
 from tests.sounds import tone, write

@@ -309,8 +309,9 @@ def test_a_wrong_config_is_refused(tmp_path: Path) -> None:
         path.write_text(text)
         return lambda: load_clip(dataclasses.replace(choice, model=str(path)))
 
-    refused(loading("{"), "config.json", "not a JSON model config")
-    refused(loading("[]"), "it lacks embed_dim, text_cfg, vision_cfg")
+    refused(loading("{"), "config.json", "not valid JSON", "a model config of open_clip")
+    refused(loading("[]"), "config.json", "found list", "a model config of open_clip")
+    refused(loading("{}"), "it lacks embed_dim, text_cfg, vision_cfg")
     refused(loading('{"embed_dim": 4}'), "it lacks text_cfg, vision_cfg")
     refused(loading(json.dumps(tiny_config(unheard_of=1))), "no model can be built", "unheard_of")
     refused(loading(json.dumps(tiny_config(vision_cfg={"width": "wide"}))), "no model can be built")
