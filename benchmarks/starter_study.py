@@ -29,7 +29,7 @@ from trainer.starter.check import Check
 from trainer.starter.config import StarterConfig
 from trainer.starter.families import LABELS, examples, held_out
 from trainer.starter.recipe import Run, prepare
-from trainer.starter.scenes import Kind
+from trainer.starter.scenes import Kind, rate_of
 from trainer.starter.tagger import Tagger
 
 #: Captions and no teacher.
@@ -174,7 +174,7 @@ def tagger_alone(data: Path, material: Material) -> float:
     A label calls for the class whose names our text tower finds most like it; of the labels' classes
     the teacher's answer is the one with the highest log-odds, standardised over scenes.
     """
-    tagger, rate = Tagger(data), StarterConfig().audio.rate_for(0)
+    tagger, rate = Tagger(data), rate_of(StarterConfig().audio)
     heard = material.scenes.logits[material.scenes.kinds != Kind.BENT].astype(np.float32)
     mean, std = heard.mean(axis=0), heard.std(axis=0)
     names = material.vectors[material.texts.of_class]

@@ -18,6 +18,7 @@ from trainer.starter.align import Aligner
 from trainer.starter.cache import RecordingCache
 from trainer.starter.config import StarterConfig
 from trainer.starter.embedder import Embedder
+from trainer.starter.scenes import rate_of
 from trainer.starter.tag_space import TagSpace
 
 Array = NDArray[np.float32]
@@ -106,7 +107,7 @@ def windows_of(
     The last is aligned to the recording's end, but for a part of a frame.
     """
     n = features.n_frames
-    if cache.n_samples(i) < round(audio.window_s * audio.rate_for(0)):
+    if cache.n_samples(i) < round(audio.window_s * rate_of(audio)):
         return [cache.window(i, 0, n)]  # the cache holds it repeated
     hop = round(audio.hop_s * 1000 / features.frame_shift_ms)
     last = cache.n_frames(i) - n

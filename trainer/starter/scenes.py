@@ -162,7 +162,7 @@ class Maker:
 
     def make(self, i: int) -> Made:
         """The scene of this number."""
-        config, rate = self.config, self.audio.rate_for(0)
+        config, rate = self.config, rate_of(self.audio)
         size = round(self.audio.window_s * rate)
         rng = np.random.default_rng([config.seed, i])
         if i >= config.n_scenes:
@@ -221,6 +221,13 @@ def _workers(maker: Maker, n: int) -> Iterator[Callable[[Sequence[int]], Iterato
     else:
         with ProcessPoolExecutor(n, get_context("spawn"), _begin, (maker,)) as pool:
             yield lambda numbers: pool.map(_make, numbers, chunksize=32)
+
+
+def rate_of(audio: AudioConfig) -> int:
+    """The rate in Hz of an encoder that has one of its own. Raises ValueError for one that has not."""
+    if audio.sample_rate is None:
+        raise ValueError("the recipe needs an encoder with a sample rate of its own")
+    return audio.sample_rate
 
 
 def make_scenes(
