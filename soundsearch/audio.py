@@ -285,7 +285,7 @@ class AudioFile:
         """All channels, (channel, time), block by block."""
         n_done = 0
         try:
-            for block in self._decoder.blocks(_all):
+            for block in self._decoder.blocks():
                 n_done += block.shape[-1]
                 yield block
             self.damage = self._what_is_lost()
@@ -303,7 +303,7 @@ class AudioFile:
         try:
             self._decoder = FFmpegDecoder(self._source, is_silent=is_silent, declared_s=declared_s)
             rate = self._decoder.sample_rate  # of an Opus file, say, libsndfile tells another one
-            for block in resample(self._decoder.blocks(_all), rate, self.sample_rate):
+            for block in resample(self._decoder.blocks(), rate, self.sample_rate):
                 new = block[..., max(0, n_done - n_found) :]
                 n_found += block.shape[-1]
                 if new.size:
@@ -375,10 +375,6 @@ def refuse_rate(sample_rate: int) -> None:
             Cause.TOO_FAST,
             f"its sample rate is {sample_rate} Hz, at most {HIGHEST_RATE_HZ} Hz can be used",
         )
-
-
-def _all(channels: Array) -> Array:
-    return channels
 
 
 def _joined(blocks: list[Array]) -> Array:

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.decoders import LOST_S, Decoder, GaveUpError, Pick
+from soundsearch.decoders import LOST_S, Decoder, GaveUpError
 from soundsearch.demux import in_chunks, like_channels
 from soundsearch.errors import AudioError
 from soundsearch.parts import FilePart
@@ -49,13 +49,13 @@ class ChainedDecoder:
         self.decoded_s = 0.0
         self.declared_s: float | None = 0.0
 
-    def blocks(self, pick: Pick) -> Iterator[Array]:
-        """What is picked of each block, in order."""
+    def blocks(self) -> Iterator[Array]:
+        """Blocks (channel, time) float32, in order."""
         for i, part in enumerate(self._parts):
             try:
                 if i > 0:
                     self._link = self._open_link(part)
-                yield from map(pick, self._converted(self._link))
+                yield from self._converted(self._link)
             except (AudioError, GaveUpError):
                 self.n_damaged += 1
                 continue
@@ -69,7 +69,7 @@ class ChainedDecoder:
                 self.declared_s = None
 
     def _converted(self, link: Decoder) -> Iterator[Array]:
-        blocks = (like_channels(block, self.n_channels) for block in link.blocks(_all_channels))
+        blocks = (like_channels(block, self.n_channels) for block in link.blocks())
         if link.sample_rate == self.sample_rate:
             yield from blocks
             return
@@ -84,7 +84,3 @@ class ChainedDecoder:
     def close(self) -> None:
         """Let the library go of the file, which stays open."""
         self._link.close()
-
-
-def _all_channels(block: Array) -> Array:
-    return block

@@ -10,7 +10,7 @@ there is to say) and lost_s: by how much the two lengths may differ in a file th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -21,8 +21,6 @@ from soundsearch.parts import FilePart
 from soundsearch.unwritten import Unwritten, WithHeader, goes_on
 
 Array = NDArray[np.float32]
-#: From (channel, time) to what is wanted of it.
-Pick = Callable[[Array], Array]
 
 #: Samples decoded at a time, of all channels together, and of one channel.
 BLOCK_SAMPLES = 1 << 18
@@ -61,8 +59,8 @@ class Decoder(Protocol):
     def has_all_packets(self) -> bool:
         """Whether every packet of the file was decoded, whatever length its header declares."""
 
-    def blocks(self, pick: Pick) -> Iterator[Array]:
-        """What is picked of each block, in order."""
+    def blocks(self) -> Iterator[Array]:
+        """Blocks (channel, time) float32, in order."""
 
     def close(self) -> None:
         """Let the library go of the file, which stays open."""
@@ -121,8 +119,8 @@ class SndfileDecoder:
         """Seconds of sound so far."""
         return self._n_frames / self.sample_rate
 
-    def blocks(self, pick: Pick) -> Iterator[Array]:
-        """What is picked of each block, in order. Raises GaveUpError where it cannot go on."""
+    def blocks(self) -> Iterator[Array]:
+        """Blocks (channel, time) float32, in order. Raises GaveUpError where it cannot go on."""
         n_frames = block_frames(self.n_channels)
         while True:
             try:
@@ -134,7 +132,7 @@ class SndfileDecoder:
             if len(block) == 0:
                 break
             self._n_frames += len(block)
-            yield pick(block.T)
+            yield block.T
         if self.format in ("FLAC", "OGG") and goes_on(self._file, self.format):
             raise DeclaredLessError("more follows than its header declares")
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.decoders import Pick, block_frames
+from soundsearch.decoders import block_frames
 from soundsearch.errors import AudioError, Cause
 from soundsearch.headers import asf_s, begins_as_sound, clock_s, mpeg_count
 from soundsearch.resampling import open_resampler
@@ -599,12 +599,12 @@ class FFmpegDecoder:
             return count is not None and count.has_all_bytes
         return self._form == "mov" and 0 < self._stream.frames <= self._track.n_packets
 
-    def blocks(self, pick: Pick) -> Iterator[Array]:
-        """What is picked of each block, in order; damaged packets are left out."""
+    def blocks(self) -> Iterator[Array]:
+        """Blocks (channel, time) float32, in order; damaged packets are left out."""
         held: list[Array] = []
         n_held = 0
         for piece in self._pieces:
-            held.append(pick(piece))
+            held.append(piece)
             n_held += piece.shape[-1]
             if n_held >= block_frames(self.n_channels):
                 yield np.concatenate(held, axis=-1)
