@@ -118,13 +118,19 @@ def _load(source: str) -> tuple[Any, Any, Any]:
             f"{source}: no CLAP model that can be loaded ({first}); expected a folder with model, "
             "feature extractor and tokenizer, or a name of the Hugging Face hub and the network"
         ) from error
-    _check_published(source, model.config._commit_hash)
+    _check_published(source, _revision(model))
     lost = sorted(name for name in report["missing_keys"] if not name.endswith(NOT_WEIGHTS))
     if lost:
         raise ConversionError(
             f"{source}: not a complete CLAP model, {len(lost)} weights are missing ({lost[0]}, ...)"
         )
     return model.eval(), extractor, tokenizer
+
+
+def _revision(model: Any) -> str | None:
+    """The hub's commit that a model was loaded from; None for one from a folder."""
+    revision: str | None = getattr(model.config, "_commit_hash", None)
+    return revision
 
 
 def _check_published(source: str, revision: str | None) -> None:
@@ -199,7 +205,7 @@ def _shown(source: str) -> str:
 def _origin(model: Any, source: str) -> str:
     folder = Path(source)
     if not folder.is_dir():
-        return f"{source} of the Hugging Face hub, revision {model.config._commit_hash}"
+        return f"{source} of the Hugging Face hub, revision {_revision(model)}"
     found = [folder / name for name in WEIGHTS if (folder / name).is_file()]
     return (
         f"{folder.name}, {found[0].name} with SHA-256 {sha256_of(found[0])}"
