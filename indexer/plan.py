@@ -7,6 +7,7 @@ same. Only `settle` writes.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import stat
@@ -173,6 +174,8 @@ def _check_kind(path: Path, place: Path, is_known: bool) -> None:
 def _no_place(path: Path, error: OSError) -> StoreError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return StoreError(f"{path}: no such file or folder; give one that exists")
+    if error.errno == errno.ELOOP:  # Python before 3.13 finds it out earlier, in `place_of`
+        return StoreError(f"{path}: leads nowhere ({error.strerror}); give one that exists")
     return StoreError(f"{path}: cannot be opened ({error.strerror}); give one that you may read")
 
 

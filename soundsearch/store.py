@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 import sqlite3
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -310,6 +311,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.engine = _engine(folder / DATABASE)
+        weakref.finalize(self, self.engine.dispose)  # a store that nobody closed
 
     # ---- opening
 

@@ -70,7 +70,7 @@ def test_what_a_killed_writer_left_is_read(store: Store) -> None:
     killed = (
         "import os, sys; from pathlib import Path; from soundsearch.store import Store\n"
         "from tests.filled_store import put\n"
-        "put(Store(Path(sys.argv[1])), Path('/library'), 'b.wav'); os._exit(0)"
+        "store = Store(Path(sys.argv[1])); put(store, Path('/library'), 'b.wav'); os._exit(0)"
     )
     command = [sys.executable, "-c", killed, store.folder]
     subprocess.run(command, check=True, env=program.environment())
