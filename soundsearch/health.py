@@ -20,18 +20,13 @@ from sqlalchemy.engine import Connection
 
 from soundsearch.bundle import EncoderBundle
 from soundsearch.cache import discard, refresh, vectors_at
+from soundsearch.database import RESTORE
 from soundsearch.errors import BundleError, SoundsearchError, StoreError
 from soundsearch.file_facts import facts_of
 from soundsearch.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
 from soundsearch.roots import RootFacts, facts_of_roots
-from soundsearch.store import (
-    RESTORE,
-    PinnedEncoder,
-    State,
-    Store,
-    recordings_table,
-    windows_table,
-)
+from soundsearch.schema import recordings_table, windows_table
+from soundsearch.store import PinnedEncoder, State, Store
 from soundsearch.vectors import NORM_TOLERANCE
 
 #: Windows compared at a time.

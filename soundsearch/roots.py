@@ -18,7 +18,8 @@ from soundsearch.cache import refresh
 from soundsearch.errors import StoreError
 from soundsearch.files import EMPTY, NOT_THERE, absence
 from soundsearch.paths import NO_CURRENT_FOLDER
-from soundsearch.store import Recording, Root, State, Store, recordings_table
+from soundsearch.schema import recordings_table
+from soundsearch.store import Recording, Root, State, Store
 
 #: Recordings of a root that are looked for in the folder to which it is said to have moved.
 SAMPLE = 200

@@ -58,10 +58,11 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
 
     Example: soundsearch verify
     """
+    from soundsearch.database import RESTORE
     from soundsearch.health import verify as verify_index
     from soundsearch.paths import index_folder
     from soundsearch.render import shown, to_json
-    from soundsearch.store import RESTORE, Store
+    from soundsearch.store import Store
 
     problems = verify_index(Store.open(index_folder(index)))
     faults = [problem for problem in problems if not problem.is_drift]
