@@ -20,8 +20,8 @@ from indexer.report import Progress, Silent
 from indexer.scan import Scan, hash_of, scan
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.errors import StoreError
-from soundsearch.files import absence, is_absent, kind_of
-from soundsearch.roots import place_of, way_out
+from soundsearch.files import EMPTY, NOT_THERE, absence, is_absent, kind_of
+from soundsearch.roots import UNREADABLE, place_of, way_out
 from soundsearch.store import FileFacts, Recording, Root, State, Store
 
 
@@ -230,11 +230,13 @@ def make_plan(
         known = library.known_in(target)
         is_there = os.path.lexists(target.path)
         if not is_there and not _was_removed(target, known):
-            lost.append((target.path, [*known.values()], "not there", _way_out_of(target)))
+            lost.append((target.path, [*known.values()], NOT_THERE, _way_out_of(target)))
             continue
         found = scan(target.root.path, target.inside, exclude, progress) if is_there else Scan()
         if not found.can_tell(""):
-            plan.absent.append((target.path, f"{found.unreadable[0][1]}; {_kept(known.values())}"))
+            plan.absent.append(
+                (target.path, f"{found.unreadable[0][1]}; {_kept(known.values())}; {UNREADABLE}")
+            )
             continue
         is_indexed = any(r.state is State.INDEXED for r in known.values())
         if is_there and not found.files and is_indexed and target.inside == ".":
@@ -389,7 +391,7 @@ class _Library:
         """
         if root not in self._left:
             why = absence(root)
-            if why in ("not there", "empty"):
+            if why in (NOT_THERE, EMPTY):
                 self._left[root] = True
             else:
                 self._left[root] = None if why else os.path.realpath(root) != str(root)

@@ -36,9 +36,10 @@ def open_index(
     takes that copy. Raises StoreError if there is no index, IndexMismatchError if it was built with
     another encoder, BundleError if there is no such encoder, QueryError for no path or device.
     """
+    from soundsearch.arguments import check_path
     from soundsearch.paths import index_folder
     from soundsearch.registry import find_bundle
-    from soundsearch.search import Index, check_path
+    from soundsearch.search import Index
     from soundsearch.store import Store
 
     for name, value in (("path", path), ("model", model)):

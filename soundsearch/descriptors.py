@@ -17,6 +17,7 @@ with suppress(ImportError):  # not a Unix
 
 #: A database needs as many to be opened: itself, its log, the memory beside it, its folder.
 TO_OPEN_A_DATABASE = 4
+TOO_MANY = "too many open files"
 
 
 def ran_out(error: BaseException | None) -> bool:
@@ -24,6 +25,8 @@ def ran_out(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             return True
+        if isinstance(error, ImportError) and os.strerror(errno.EMFILE) in str(error):
+            return True  # the dynamic linker says so in words
         error = error.__cause__ or error.__context__
     return False
 
@@ -48,7 +51,7 @@ def too_many(*, or_else: str = "") -> str:
     limit = ""
     with suppress(NameError):
         limit = f" (limit {resource.getrlimit(resource.RLIMIT_NOFILE)[0]})"
-    return f"too many open files{limit}; raise it with ulimit -n{or_else}"
+    return f"{TOO_MANY}{limit}; raise it with ulimit -n{or_else}"
 
 
 def stop_if_ran_out(error: Exception, *, or_else: str = "") -> None:

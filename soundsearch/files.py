@@ -19,6 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from soundsearch.descriptors import stop_if_ran_out
+
+#: Why a folder cannot be reached, where no fault of the system is the reason.
+NOT_THERE, EMPTY = "not there", "empty"
 #: Bytes read from a stream at a time.
 SPOOL_BLOCK_BYTES = 1 << 20
 #: More than this is not read from a stream: it may have no end.
@@ -113,16 +117,18 @@ def absence(path: str | os.PathLike[str]) -> str | None:
     """Why nothing that was once in a folder (or was this file) can be reached there now.
 
     Returns "not there", "empty" for a folder with nothing in it (as an unmounted disk leaves it),
-    another reason in the words of the system, or None where something is there.
+    another reason in the words of the system, or None where something is there. Raises
+    SoundsearchError where too many files are open to look.
     """
     try:
         if not stat.S_ISDIR(os.stat(path).st_mode):
             return None
         with os.scandir(path) as entries:
-            return "empty" if next(entries, None) is None else None
+            return EMPTY if next(entries, None) is None else None
     except (FileNotFoundError, NotADirectoryError):
-        return "not there"
+        return NOT_THERE
     except OSError as error:
+        stop_if_ran_out(error)
         return error.strerror or str(error)
 
 

@@ -20,18 +20,13 @@ from sqlalchemy.engine import Connection
 
 from soundsearch.bundle import EncoderBundle
 from soundsearch.cache import discard, refresh, vectors_at
+from soundsearch.database import RESTORE
 from soundsearch.errors import BundleError, SoundsearchError, StoreError
 from soundsearch.file_facts import facts_of
 from soundsearch.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
-from soundsearch.roots import RootFacts, facts_of_roots, way_out
-from soundsearch.store import (
-    RESTORE,
-    PinnedEncoder,
-    State,
-    Store,
-    recordings_table,
-    windows_table,
-)
+from soundsearch.roots import RootFacts, facts_of_roots
+from soundsearch.schema import recordings_table, windows_table
+from soundsearch.store import PinnedEncoder, State, Store
 from soundsearch.vectors import NORM_TOLERANCE
 
 #: Windows compared at a time.
@@ -289,7 +284,7 @@ def _file_problems(store: Store, connection: Connection) -> Iterator[Problem]:
         if root.is_lost:
             n_kept = root.n_indexed + root.n_missing
             kept = f"recordings of it that are kept: {n_kept}"
-            text = f"{root.path}: {root.absence} now; {kept}; {way_out(root.path)}"
+            text = f"{root.path}: {root.absence} now; {kept}; {root.way_out}"
             yield Problem("files", text)
     lost = {root.path for root in facts if root.is_lost}
     roots = {root.id: root.path for root in store.roots(connection)}

@@ -10,6 +10,8 @@ from platformdirs import user_cache_path, user_data_path
 
 from soundsearch.errors import NoHomeError, SoundsearchError
 
+NO_CURRENT_FOLDER = "the current folder is not there any more; change to another"
+
 
 def index_folder(chosen: str | Path | None = None) -> Path:
     """The index folder: the one chosen, else SOUNDSEARCH_INDEX, else one in the user's data folder.

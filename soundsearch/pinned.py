@@ -10,9 +10,10 @@ import shutil
 from pathlib import Path
 
 from soundsearch.bundle import MANIFEST, EncoderBundle
+from soundsearch.database import cannot_write
 from soundsearch.errors import BundleError, IndexMismatchError, StoreError
 from soundsearch.registry import bundle_folders
-from soundsearch.store import PinnedEncoder, Store, cannot_write
+from soundsearch.store import PinnedEncoder, Store
 
 #: Folder inside an index that holds its copy of the bundle.
 COPY = "encoder"

@@ -22,7 +22,7 @@ SHIPPED = Path(__file__).parent / "bundles"
 
 def find_bundle(name: str) -> EncoderBundle:
     """The bundle of this name, or in this folder. Raises BundleError naming what there is."""
-    if os.sep in name or (os.altsep and os.altsep in name):
+    if name in (os.curdir, os.pardir) or os.sep in name or (os.altsep and os.altsep in name):
         return EncoderBundle.read(Path(name))
     for place in _places():
         if _holds_bundle(place / name):

@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from soundsearch.search import Fit, Hit, Label
-from soundsearch.store import PinnedEncoder
+if TYPE_CHECKING:
+    from soundsearch.search import Fit, Hit, Label
+    from soundsearch.store import PinnedEncoder
 
 SCHEMA = 1
 

@@ -16,8 +16,10 @@ from sqlalchemy.engine import Connection
 
 from soundsearch.cache import refresh
 from soundsearch.errors import StoreError
-from soundsearch.files import absence
-from soundsearch.store import Recording, Root, State, Store, recordings_table
+from soundsearch.files import EMPTY, NOT_THERE, absence
+from soundsearch.paths import NO_CURRENT_FOLDER
+from soundsearch.schema import recordings_table
+from soundsearch.store import Recording, Root, State, Store
 
 #: Recordings of a root that are looked for in the folder to which it is said to have moved.
 SAMPLE = 200
@@ -25,6 +27,8 @@ SAMPLE = 200
 DELETED_AT_ONCE = 1000
 #: Roots that a message names before it only counts them.
 NAMED = 8
+#: The way out where a folder is there and cannot be read.
+UNREADABLE = "check its permissions and its disk"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class RootFacts:
     n_missing: int
     absence: str | None
     is_lost: bool
+
+    @property
+    def way_out(self) -> str:
+        """What to do about a root that is lost."""
+        return way_out(self.path) if self.absence in (NOT_THERE, EMPTY) else UNREADABLE
 
     def to_dict(self) -> dict[str, object]:
         """As JSON has it."""
@@ -81,6 +90,8 @@ def place_of(path: Path) -> Path:
     """Where a path that somebody typed leads, absolute and without links. Raises StoreError."""
     try:
         return path.expanduser().resolve()
+    except FileNotFoundError as error:  # what is not there still leads somewhere
+        raise StoreError(f"{path}: {NO_CURRENT_FOLDER}, or give the whole path") from error
     except (OSError, RuntimeError) as error:  # links in a circle, a home that nobody has
         raise StoreError(f"{path}: leads nowhere ({error}); give one that exists") from error
 
@@ -104,7 +115,7 @@ def _facts(root: Root, counts: dict[tuple[int, str], int], is_file: bool) -> Roo
         counts.get((root.id, state), 0) for state in (State.INDEXED, State.FAILED, State.MISSING)
     )
     why = absence(root.path)
-    if why == "empty" and n_indexed == 0:
+    if why == EMPTY and n_indexed == 0:
         why = None  # it has lost nothing
     is_lost = why is not None and not (is_file and absence(root.path.parent) is None)
     return RootFacts(root.path, n_indexed, n_failed, n_missing, why, is_lost)

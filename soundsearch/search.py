@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.arguments import (
+    check_audio,
+    check_min_score,
+    check_text,
+    check_top_k,
+    check_within,
+    described,
+)
 from soundsearch.bundle import EncoderBundle
 from soundsearch.cache import load_vectors
 from soundsearch.encoder import Device, Encoder
@@ -102,7 +108,7 @@ class Index:
         """bundle: in place of the index's own copy. Raises IndexMismatchError if it is another."""
         if device not in get_args(Device):
             raise QueryError(
-                f"device is {_shown(device)}, expected {' or '.join(get_args(Device))}"
+                f"device is {described(device)}, expected {' or '.join(get_args(Device))}"
             )
         if bundle is not None:
             check_same_encoder(store, bundle)
@@ -148,17 +154,17 @@ class Index:
         that is longer than the encoder reads; a warning is logged.
         Raises QueryError for a query that cannot be asked, AudioError for unusable audio.
         """
-        _check_top_k(top_k)
-        _check_min_score(min_score)
+        check_top_k(top_k)
+        check_min_score(min_score)
         named = [within] if isinstance(within, str | Path) else within
         if named is not None:
-            _check_within(named)
+            check_within(named)
         if (text is None) == (audio is None):
             raise QueryError("a search needs either a text or a recording")
         if audio is not None:
-            _check_audio(audio)
+            check_audio(audio)
         else:
-            _check_text("text", text)
+            check_text("text", text)
         with self.store.snapshot() as connection:
             itself = None
             kind: Kind = "audio"
@@ -170,6 +176,8 @@ class Index:
             among = None
             if named is not None:
                 among = self.store.window_ids(connection, self._folders(connection, named))
+                if not len(among):
+                    log.warning("nothing is indexed now in %s", ", ".join(map(str, named)))
             return self._hits(connection, kind, query, top_k, min_score, among, itself)
 
     def describe(
@@ -195,14 +203,13 @@ class Index:
         except StoreError as error:
             raise QueryError(str(error)) from error
         roots = [root.path for root in self.store.roots(connection)]
-        if str(named):  # else it would be the current folder
-            for place in places:
-                if any(root.is_relative_to(place) for root in roots) or self.store.knows_of(
-                    connection, place
-                ):
-                    return place
-            if any(places[0].is_relative_to(root) for root in roots) and os.path.exists(places[0]):
-                return places[0]  # nothing in it is indexed
+        for place in places:
+            if any(root.is_relative_to(place) for root in roots) or self.store.knows_of(
+                connection, place
+            ):
+                return place
+        if any(places[0].is_relative_to(root) for root in roots) and os.path.exists(places[0]):
+            return places[0]  # nothing in it is indexed yet
         raise QueryError(
             f"{str(named)!r}: nothing in it is indexed; {named_roots(roots)}; "
             "give one of them, or a folder in one"
@@ -314,61 +321,6 @@ def _too_long(encoder: Encoder) -> str:
     return f"longer than the {bundle.text.max_tokens} tokens that encoder {bundle.name} reads"
 
 
-def _check_top_k(value: object) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise QueryError(f"top_k is {_shown(value)}, expected a whole number")
-    if value < 1:
-        raise QueryError(f"top_k is {value}, it must be 1 or more")
-
-
-def _check_min_score(value: object) -> None:
-    if value is None:
-        return
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise QueryError(f"min_score is {_shown(value)}, expected a number from -1 to 1")
-    if not -1 <= float(value) <= 1:  # nor is NaN
-        raise QueryError(f"min_score is {value}, expected a number from -1 to 1")
-
-
-def _check_text(name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise QueryError(f"{name} is {_shown(value)}, expected a text")
-    if not any(c.isprintable() and not c.isspace() for c in value):
-        what = "the query" if name == "text" else name
-        raise QueryError(f"{what} is empty; say in words what you want to hear")
-
-
-def check_path(name: str, value: object) -> None:
-    """QueryError unless it is a path that could be there."""
-    if not isinstance(value, str | Path):
-        raise QueryError(f"{name} is {_shown(value)}, expected a path (str or Path)")
-    if "\0" in str(value):
-        raise QueryError(f"{name} is {_shown(value)}, a path holds no zero byte")
-
-
-def _check_within(value: object) -> None:
-    if isinstance(value, bytes) or not isinstance(value, Sequence):
-        raise QueryError(f"within is {_shown(value)}, expected a folder or a list of folders")
-    for i, folder in enumerate(value):
-        check_path(f"within[{i}]", folder)
-
-
-def _check_audio(value: object) -> None:
-    is_text = isinstance(value, io.TextIOBase)
-    if is_text or not hasattr(value, "read"):
-        expected = "a stream of bytes" if is_text else "a path (str or Path) or a stream of bytes"
-        if not isinstance(value, str | Path):
-            raise QueryError(f"audio is {_shown(value)}, expected {expected}")
-        check_path("audio", value)
-
-
-def _shown(value: object) -> str:
-    """A value and its type, on one short line."""
-    text = ascii(value)
-    short = text if len(text) <= 60 else f"{text[:57]}..."
-    return f"{short} ({type(value).__name__})"
-
-
 def describe(
     encoder: Encoder,
     audio: str | Path | BinaryIO,
@@ -385,12 +337,12 @@ def describe(
     A text that is longer than the encoder reads counts by its beginning; a warning is logged.
     Raises AudioError for unusable audio, QueryError for texts that are none.
     """
-    _check_top_k(top_k)
-    _check_audio(audio)
+    check_top_k(top_k)
+    check_audio(audio)
     if isinstance(texts, str) or not isinstance(texts, Sequence):
-        raise QueryError(f"texts is {_shown(texts)}, expected a list of texts")
+        raise QueryError(f"texts is {described(texts)}, expected a list of texts")
     for i, text in enumerate(texts):
-        _check_text(f"texts[{i}]", text)
+        check_text(f"texts[{i}]", text)
     spans, embeddings = embed_query_file(encoder, audio)
     prompt = encoder.bundle.text.prompt if as_labels else "{}"
     prompted = [prompt.replace("{}", text) for text in texts]
@@ -439,6 +391,8 @@ def embed_query_file(
 
 def _name_of(stream: BinaryIO) -> str:
     name = getattr(stream, "name", None)
+    if name in ("<stdin>", 0):
+        return "standard input"
     return name if isinstance(name, str) else "the stream"
 
 

@@ -10,42 +10,44 @@ Only the process that holds the writer's lock may write; readers need no lock (W
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
-import os
 import secrets
-import shutil
 import sqlite3
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from soundsearch.bundle import EncoderBundle
-from soundsearch.descriptors import TO_OPEN_A_DATABASE, n_free, ran_out, too_many
+from soundsearch.database import DATABASE, cannot_write, engine_of, is_sealed, translated
 from soundsearch.errors import Cause, IndexBusyError, StoreError
+from soundsearch.schema import (
+    MIGRATIONS,
+    READABLE_SCHEMA,
+    index_table,
+    is_path,
+    recordings_table,
+    revisions_table,
+    roots_table,
+    schema_of,
+    skipped_table,
+    stored_path,
+    windows_table,
+)
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
-DATABASE = "soundsearch.db"
 LOCK = "writer.lock"
-#: How long a statement waits for another process to finish its transaction.
-BUSY_TIMEOUT_MS = 30_000
-#: A disk with less room than this is a full one, where SQLite only says that it could not write.
-FULL_BYTES = 1 << 20
-#: The way out where the database itself is damaged.
-RESTORE = f"restore {DATABASE} from a backup, or move it away and index again"
 
 
 class State(StrEnum):
@@ -54,160 +56,6 @@ class State(StrEnum):
     INDEXED = "indexed"
     FAILED = "failed"
     MISSING = "missing"
-
-
-class FilePath(sa.types.TypeDecorator[str]):
-    """A path as text; bytes that are no UTF-8 are kept as they are, as a blob.
-
-    What is stored depends on the name's bytes alone, not on the locale that Python runs in.
-    """
-
-    impl = sa.Text
-    cache_ok = True
-
-    def bind_processor(self, dialect: sa.Dialect) -> Callable[[str | None], str | bytes | None]:
-        """From Python to SQLite."""
-        return lambda path: None if path is None else _stored_path(path)
-
-    def result_processor(
-        self, dialect: sa.Dialect, coltype: object
-    ) -> Callable[[str | bytes | None], str | None]:
-        """From SQLite to Python."""
-        return lambda stored: None if stored is None else _path_of(stored)
-
-
-def _stored_path(path: str) -> str | bytes:
-    raw = os.fsencode(path)
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw
-
-
-def _path_of(stored: str | bytes) -> str:
-    return os.fsdecode(stored if isinstance(stored, bytes) else stored.encode())
-
-
-class PlainText(sa.types.TypeDecorator[str]):
-    """Text from anywhere, such as a message of a library: what SQLite takes ill is escaped.
-
-    These are lone surrogates, which are no UTF-8, and NUL, which ends a text for some of its functions.
-    """
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
-        """From Python to SQLite."""
-        if value is None:
-            return None
-        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
-
-
-def _is_path(column: sa.Column[str], path: str) -> sa.ColumnElement[bool]:
-    """Whether a column holds this path; older rows hold some as blobs that are now text."""
-    stored = _stored_path(path)
-    raw = sa.type_coerce(column, sa.types.NullType)
-    forms = [stored, stored.encode()] if isinstance(stored, str) else [stored]
-    return sa.or_(*(raw == sa.literal(form) for form in forms))
-
-
-metadata = sa.MetaData()
-index_table = sa.Table(  # one row
-    "index_info",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("encoder_name", PlainText, nullable=False),
-    sa.Column("encoder_version", PlainText, nullable=False),
-    sa.Column("encoder_fingerprint", sa.Text, nullable=False),
-    sa.Column("dim", sa.Integer, nullable=False),
-    sa.Column("created_at", sa.Text, nullable=False),
-)
-revisions_table = sa.Table(  # one row per transaction
-    "revisions",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("token", sa.Text, nullable=False),
-)
-roots_table = sa.Table(
-    "roots",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("path", FilePath, nullable=False),
-    sa.Column("added_at", sa.Text, nullable=False),
-)
-recordings_table = sa.Table(
-    "recordings",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("root_id", sa.Integer, nullable=False),
-    sa.Column("relative_path", FilePath, nullable=False),
-    sa.Column("size_bytes", sa.Integer, nullable=False),
-    sa.Column("mtime_ns", sa.Integer, nullable=False),
-    sa.Column("content_hash", sa.LargeBinary),
-    sa.Column("duration_s", sa.Float),
-    sa.Column("sample_rate", sa.Integer),
-    sa.Column("n_channels", sa.Integer),
-    sa.Column("format", PlainText),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("cause", PlainText),
-    sa.Column("error", PlainText),
-    sa.Column("indexed_at", sa.Text, nullable=False),
-)
-windows_table = sa.Table(
-    "windows",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("recording_id", sa.Integer, nullable=False),
-    sa.Column("start_s", sa.Float, nullable=False),
-    sa.Column("end_s", sa.Float, nullable=False),
-    sa.Column("embedding", sa.LargeBinary, nullable=False),
-)
-
-skipped_table = sa.Table(  # files that were not read, by root and ending
-    "skipped_endings",
-    metadata,
-    sa.Column("root_id", sa.Integer, primary_key=True),
-    sa.Column("ending", FilePath, primary_key=True),
-    sa.Column("n_files", sa.Integer, nullable=False),
-)
-
-
-def _create_schema(connection: Connection) -> None:
-    """Schema 1."""
-    for statement in (
-        "CREATE TABLE index_info (id INTEGER PRIMARY KEY CHECK (id = 1), "
-        "encoder_name TEXT NOT NULL, encoder_version TEXT NOT NULL, encoder_fingerprint TEXT NOT NULL, "
-        "dim INTEGER NOT NULL, created_at TEXT NOT NULL)",
-        "CREATE TABLE revisions (id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE)",
-        "CREATE TABLE roots (id INTEGER PRIMARY KEY AUTOINCREMENT, path NOT NULL UNIQUE, added_at TEXT NOT NULL)",
-        "CREATE TABLE recordings (id INTEGER PRIMARY KEY AUTOINCREMENT, "
-        "root_id INTEGER NOT NULL REFERENCES roots(id), relative_path NOT NULL, "
-        "size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, content_hash BLOB, duration_s REAL, "
-        "sample_rate INTEGER, n_channels INTEGER, format TEXT, "
-        "state TEXT NOT NULL CHECK (state IN ('indexed', 'failed', 'missing')), "
-        "cause TEXT, error TEXT, indexed_at TEXT NOT NULL, UNIQUE (root_id, relative_path))",
-        # AUTOINCREMENT: the id is also the FAISS id, so it must never be handed out twice.
-        "CREATE TABLE windows (id INTEGER PRIMARY KEY AUTOINCREMENT, "
-        "recording_id INTEGER NOT NULL REFERENCES recordings(id) ON DELETE CASCADE, "
-        "start_s REAL NOT NULL, end_s REAL NOT NULL, embedding BLOB NOT NULL)",
-        "CREATE INDEX windows_by_recording ON windows (recording_id)",
-    ):
-        connection.exec_driver_sql(statement)
-
-
-def _count_skipped_endings(connection: Connection) -> None:
-    """Schema 2."""
-    connection.exec_driver_sql(
-        "CREATE TABLE skipped_endings (root_id INTEGER NOT NULL REFERENCES roots(id) ON DELETE CASCADE, "
-        "ending NOT NULL, n_files INTEGER NOT NULL, PRIMARY KEY (root_id, ending))"
-    )
-
-
-#: Step i takes the database from schema i to i + 1. Steps are never changed once released.
-MIGRATIONS: list[Callable[[Connection], None]] = [_create_schema, _count_skipped_endings]
-#: An index that cannot be written is read as it is from this schema on: later steps only add tables.
-READABLE_SCHEMA = 1
 
 
 #: Which of two recordings of one path says more.
@@ -310,7 +158,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.engine = _engine(folder / DATABASE)
+        self.engine = engine_of(folder / DATABASE)
         weakref.finalize(self, self.engine.dispose)  # a store that nobody closed
 
     # ---- opening
@@ -355,7 +203,7 @@ class Store:
             raise StoreError(cannot_write(folder, error)) from error
         store = cls(folder)
         with store.lock(), store.transaction() as connection:
-            if _schema_of(connection) == 0:  # nobody was faster
+            if schema_of(connection) == 0:  # nobody was faster
                 for migrate in MIGRATIONS:
                     migrate(connection)
                 connection.exec_driver_sql(f"PRAGMA user_version = {len(MIGRATIONS)}")
@@ -373,9 +221,9 @@ class Store:
 
     def _migrate(self) -> None:
         with self.snapshot() as connection:
-            found = _schema_of(connection)
+            found = schema_of(connection)
         if found == len(MIGRATIONS) or (
-            READABLE_SCHEMA <= found < len(MIGRATIONS) and _is_sealed(self.folder / DATABASE)
+            READABLE_SCHEMA <= found < len(MIGRATIONS) and is_sealed(self.folder / DATABASE)
         ):
             return
         if found > len(MIGRATIONS):
@@ -393,7 +241,7 @@ class Store:
             if not backup.exists():
                 self._back_up(backup)
             with self.transaction() as connection:
-                for migrate in MIGRATIONS[_schema_of(connection) :]:
+                for migrate in MIGRATIONS[schema_of(connection) :]:
                     migrate(connection)
                 connection.exec_driver_sql(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
@@ -402,7 +250,7 @@ class Store:
         aside = backup.with_name(f".{backup.name}")
         aside.unlink(missing_ok=True)
         with (
-            _translated(self.folder),
+            translated(self.folder),
             contextlib.closing(sqlite3.connect(aside)) as copy,
             contextlib.closing(sqlite3.connect(self.folder / DATABASE)) as original,
         ):
@@ -444,7 +292,7 @@ class Store:
 
         new_revision: False for what no search depends on, so that the FAISS file stays as it is.
         """
-        with _translated(self.folder), self.engine.begin() as connection:
+        with translated(self.folder), self.engine.begin() as connection:
             yield connection
             if new_revision:
                 connection.execute(revisions_table.insert().values(token=secrets.token_hex(8)))
@@ -452,7 +300,7 @@ class Store:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """Read one consistent state, whatever a writer does meanwhile."""
-        with _translated(self.folder), self.engine.begin() as connection:
+        with translated(self.folder), self.engine.begin() as connection:
             yield connection
 
     # ---- writing (with the lock held)
@@ -460,7 +308,7 @@ class Store:
     def add_root(self, connection: Connection, path: Path) -> Root:
         """The root of this absolute path, added if it is new."""
         row = connection.execute(
-            sa.select(roots_table.c.id).where(_is_path(roots_table.c.path, str(path)))
+            sa.select(roots_table.c.id).where(is_path(roots_table.c.path, str(path)))
         ).first()
         if row is None:
             added = connection.execute(roots_table.insert().values(path=str(path), added_at=_now()))
@@ -598,7 +446,7 @@ class Store:
         column = recordings_table.c.relative_path
         row = connection.execute(
             _select_recordings()
-            .where(recordings_table.c.root_id == file.root_id, _is_path(column, file.relative_path))
+            .where(recordings_table.c.root_id == file.root_id, is_path(column, file.relative_path))
             .order_by(sa.func.typeof(column).desc())  # text before an old twin of it, a blob
         ).first()
         return None if row is None else _recording(row)
@@ -609,7 +457,7 @@ class Store:
         connection.execute(  # a failed row may stand at the new path
             recordings_table.delete().where(
                 recordings_table.c.root_id == file.root_id,
-                _is_path(recordings_table.c.relative_path, file.relative_path),
+                is_path(recordings_table.c.relative_path, file.relative_path),
                 recordings_table.c.id != recording_id,
             )
         )
@@ -661,7 +509,7 @@ class Store:
 
     def skipped(self, connection: Connection, root_id: int | None = None) -> Counter[str]:
         """How many files of each ending the last whole scan skipped, in one root or in all."""
-        if _schema_of(connection) < 2:  # a read-only index of an earlier version
+        if schema_of(connection) < 2:  # a read-only index of an earlier version
             return Counter()
         columns = skipped_table.c
         query = sa.select(columns.ending, columns.n_files)
@@ -749,9 +597,9 @@ class Store:
             here = recordings_table.c.root_id == root.id
             if folder != root.path and folder.is_relative_to(root.path):
                 relative_path = str(folder.relative_to(root.path))
-                choices.append(here & _is_path(recordings_table.c.relative_path, relative_path))
+                choices.append(here & is_path(recordings_table.c.relative_path, relative_path))
                 # '0' follows '/': all that lies between them starts with "inside/".
-                inside = _stored_path(relative_path)
+                inside = stored_path(relative_path)
                 as_bytes = inside.encode() if isinstance(inside, str) else inside
                 for low, high in (
                     (inside + "/", inside + "0") if isinstance(inside, str) else (b"", b""),
@@ -815,127 +663,6 @@ class Store:
             )
             found.update({row.id: row for row in rows})
         return found
-
-
-def _engine(database: Path) -> Engine:
-    uri = f"file:{quote(os.fsencode(database.absolute()))}"
-    if _is_sealed(database):
-        uri += "?mode=ro&immutable=1"
-        connect = functools.partial(_connect, uri, wal=False)
-    else:
-        connect = functools.partial(_connect_with_or_without_room, uri)
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
-
-    @sa.event.listens_for(engine, "checkin")
-    def let_go(connection: sqlite3.Connection, record: sa.pool.ConnectionPoolEntry) -> None:
-        if isinstance(connection, _Alone):
-            record.invalidate()
-            engine.dispose()  # what was opened beside it in this process shares its hold
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    return engine
-
-
-class _Alone(sqlite3.Connection):
-    """Keeps every other process out, so it is closed as soon as its transaction is over."""
-
-
-def _connect_with_or_without_room(uri: str) -> sqlite3.Connection:
-    """A connection beside those of other processes, or alone where that needs room on a full disk.
-
-    Processes meet in a file beside the database (-shm), which may find no room, even for reading.
-    A process that is alone keeps what would be in it in its own memory.
-    """
-    try:
-        return _connect(uri)
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorname.startswith("SQLITE_IOERR_SHM"):
-            with contextlib.suppress(sqlite3.OperationalError):
-                return _connect(f"{uri}?vfs=unix-excl", _Alone)
-        raise
-
-
-def _connect(
-    uri: str, factory: type[sqlite3.Connection] = sqlite3.Connection, *, wal: bool = True
-) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, check_same_thread=False, factory=factory)
-    try:
-        connection.isolation_level = None  # transactions begin where we say so, in _engine
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        if wal:
-            connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _is_sealed(database: Path) -> bool:
-    """Whether the index lies where nothing can be written and nobody is writing: a read-only disk.
-
-    Readers of a database in WAL mode write beside it, and so would fail there.
-    """
-    effective = os.access in os.supports_effective_ids
-    return (
-        os.access(database, os.R_OK, effective_ids=effective)
-        and not os.access(database.parent, os.W_OK, effective_ids=effective)
-        and not database.with_name(f"{database.name}-wal").exists()
-    )
-
-
-@contextlib.contextmanager
-def _translated(folder: Path) -> Iterator[None]:
-    """SQLite's errors as StoreErrors that say what to do."""
-    try:
-        yield
-    except (sa.exc.DBAPIError, sqlite3.Error) as error:
-        said = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
-        is_io_error = "I/O" in said
-        could_not_open = is_io_error or "unable to open" in said
-        if "full" in said or (could_not_open and _is_full(folder)):
-            way_out = (
-                "the disk is full; make room and run the command again, what was committed is kept"
-            )
-        elif could_not_open and n_free(TO_OPEN_A_DATABASE) < TO_OPEN_A_DATABASE:
-            way_out = too_many()
-        elif "readonly" in said or "unable to open" in said:
-            way_out = (
-                "the folder cannot be written; check its permissions or choose another --index"
-            )
-        elif "malformed" in said or "not a database" in said:
-            way_out = f"the database is damaged; {RESTORE}"
-        elif "no such" in said or "no column" in said:
-            way_out = f"the database is not as soundsearch makes it; {RESTORE}"
-        elif "locked" in said:
-            way_out = "another process holds the database; try again when it has finished"
-        elif is_io_error:
-            way_out = "the disk fails; check it, then run: soundsearch verify"
-        else:
-            way_out = "run: soundsearch verify"
-        raise StoreError(f"{folder}: {said}: {way_out}") from error
-
-
-def _is_full(folder: Path) -> bool:
-    try:
-        return shutil.disk_usage(folder).free < FULL_BYTES
-    except OSError:
-        return False
-
-
-def cannot_write(folder: Path, error: OSError) -> str:
-    """What to say of an index folder into which something could not be written."""
-    if ran_out(error):
-        return f"{folder}: {too_many()}"
-    return f"{folder}: the index folder cannot be written ({error.strerror}); choose another with --index"
-
-
-def _schema_of(connection: Connection) -> int:
-    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
 
 
 _CAUSES = frozenset(Cause)  # an index may hold some of another version

@@ -29,7 +29,8 @@ from soundsearch.cli import app
 from soundsearch.encoder import Encoder
 from soundsearch.errors import AudioError
 from soundsearch.render import shown
-from soundsearch.store import MIGRATIONS, State, Store
+from soundsearch.schema import MIGRATIONS
+from soundsearch.store import State, Store
 from tests import program
 from tests.broken_sounds import TABLE, Broken
 from tests.conftest import Run

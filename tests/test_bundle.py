@@ -347,6 +347,8 @@ def test_an_unknown_name_lists_the_known_ones(
     (tmp_path / "models" / "empty").mkdir()
     with pytest.raises(BundleError, match=r"no encoder named 'tony'; there is: tiny \("):
         registry.find_bundle("tony")
+    with pytest.raises(BundleError, match=r"^\.: no encoder bundle here"):
+        registry.find_bundle(".")
 
 
 def test_without_any_bundle_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

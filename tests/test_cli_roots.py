@@ -15,12 +15,13 @@ from soundsearch import roots
 from soundsearch.bundle import EncoderBundle
 from soundsearch.errors import StoreError
 from soundsearch.pinned import create_index
-from soundsearch.roots import find_root, move_root, remove_root
+from soundsearch.roots import facts_of_roots, find_root, move_root, remove_root
 from soundsearch.store import Failed, FileFacts, State, Store
 from tests import program
 from tests.conftest import Run
 from tests.filled_store import put
 from tests.index_contents import rows_of, searchable
+from tests.ordinary_user import open_folder, ordinary_user
 from tests.sounds import tone, write
 
 
@@ -111,6 +112,23 @@ def test_verify_says_the_same_way_out_as_index(soundsearch: Run, library: Path) 
     soundsearch("roots", "move", library, library.with_name("renamed"))
     assert soundsearch("verify").stderr == "the index is sound\n"
     soundsearch("index")
+
+
+def test_a_root_that_may_not_be_read_is_neither_unmounted_nor_renamed(
+    soundsearch: Run, tiny: EncoderBundle
+) -> None:
+    with open_folder() as folder:
+        write(folder / "library" / "low.wav", tone(100))
+        (folder / "index").mkdir()
+        soundsearch("index", folder / "library", "--index", folder / "index")
+        os.chmod(folder / "index", 0o555)
+        (folder / "library").chmod(0)
+        store = Store.open(folder / "index")
+        with ordinary_user(), store.snapshot() as connection:
+            (facts,) = facts_of_roots(store, connection)
+        store.close()
+    assert (facts.absence, facts.is_lost) == ("Permission denied", True)
+    assert "permissions" in facts.way_out and "roots" not in facts.way_out
 
 
 def test_what_is_left_of_a_renamed_root_is_told_and_may_be_moved_after_it(
@@ -387,6 +405,6 @@ def test_remove_asks_at_a_terminal(
         stdout, stderr = process.communicate(timeout=60)
     os.close(ours)
     assert (process.returncode, stdout) == (code, b"")
-    assert f"{library}: recordings deleted from the index will be: 2".encode() in stderr
+    assert f"{library}: delete 2 recordings from the index? [y/N] ".encode() in stderr
     assert (b"nothing was deleted" in stderr) == (answer == "n")
     assert len(rows_of(index)) == n_left

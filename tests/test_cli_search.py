@@ -117,7 +117,7 @@ def test_an_impossible_number_of_hits_is_a_usage_error(
 
 
 @pytest.mark.usefixtures("library")
-@pytest.mark.parametrize("text", ["", "   ", "\n\t"])
+@pytest.mark.parametrize("text", [" ", "   ", "\n\t"])
 def test_an_empty_query_is_one_error(soundsearch: Run, text: str) -> None:
     expected = "error: the query is empty; say in words what you want to hear\n"
     for result in (
@@ -313,13 +313,12 @@ def test_a_folder_that_is_not_indexed_is_an_error(
     soundsearch: Run, library: Path, tmp_path: Path, command: list[str]
 ) -> None:
     (tmp_path / "beside").mkdir()
-    for folder in ("nowhere", "library/hi", "beside", tmp_path / "library2", ""):
+    for folder in ("nowhere", "library/hi", "beside", tmp_path / "library2"):
         result = soundsearch(*command, "--in", library, "--in", folder, code=1)
         assert result.stdout == ""
         assert result.stderr.startswith("error: ") and str(library) in result.stderr
         assert result.stderr.count("\n") == 1
-        if folder:
-            assert repr(str(folder)) in result.stderr
+        assert repr(str(folder)) in result.stderr
 
 
 def test_the_option_root_is_gone(soundsearch: Run, library: Path) -> None:
@@ -327,12 +326,12 @@ def test_the_option_root_is_gone(soundsearch: Run, library: Path) -> None:
 
 
 def test_a_folder_in_which_nothing_is_indexed_yet_has_no_hits(
-    soundsearch: Run, library: Path
+    soundsearch: Run, library: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (library / "new").mkdir()
     result = soundsearch("query", "hum", "--in", library / "new", "--json")
     assert json.loads(result.stdout)["hits"] == []
-    assert "no recording fits" in result.stderr
+    assert f"nothing is indexed now in {library / 'new'}" in caplog.text
 
 
 # ---- files that are not there now
@@ -563,9 +562,9 @@ def test_a_dash_reads_the_recording_from_stdin(tmp_path: Path) -> None:
 def test_what_is_no_recording_on_stdin_is_one_line(tmp_path: Path, command: list[str]) -> None:
     whole = write(tmp_path / "mine.wav", tone(3200, 3)).read_bytes()
     for content, code, reason in (
-        (b"", 1, b"error: <stdin>: the file is empty (0 bytes)\n"),
-        (b"no sound at all", 1, b"error: <stdin>: neither libsndfile nor FFmpeg knows"),
-        (whole[: len(whole) // 2], 0, b"note: partly read <stdin>: only "),
+        (b"", 1, b"error: standard input: the file is empty (0 bytes)\n"),
+        (b"no sound at all", 1, b"error: standard input: neither libsndfile nor FFmpeg knows"),
+        (whole[: len(whole) // 2], 0, b"note: partly read standard input: only "),
     ):
         result = program.soundsearch(*command, input=content)
         assert result.returncode == code

@@ -14,7 +14,8 @@ import soundsearch as package
 from soundsearch import health
 from soundsearch.bundle import EncoderBundle
 from soundsearch.cli import app
-from soundsearch.store import Store, windows_table
+from soundsearch.schema import windows_table
+from soundsearch.store import Store
 from soundsearch.vectors import VectorIndex
 from tests import program
 from tests.conftest import Run

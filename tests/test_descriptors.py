@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from indexer.scan import scan
+from soundsearch import cli
 from soundsearch.bundle import EncoderBundle
 from soundsearch.descriptors import n_free, ran_out, too_many
-from soundsearch.errors import SoundsearchError, StoreError
+from soundsearch.errors import BundleError, SoundsearchError, StoreError
 from soundsearch.pinned import create_index
 from soundsearch.store import Store
 from tests import program
@@ -56,6 +57,23 @@ def test_an_error_is_known_by_what_it_came_from(tmp_path: Path) -> None:
     assert not ran_out(ValueError()) and not ran_out(PermissionError(13, "no"))
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     assert f"limit {limit}" in too_many() and "ulimit -n" in too_many()
+
+
+def test_nothing_else_is_blamed_for_a_lack_of_descriptors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with only(0):
+        try:
+            try:
+                (tmp_path / "background.npy").read_bytes()
+            except OSError as error:
+                raise BundleError("not a NumPy array; restore the bundle") from error
+        except BundleError as error:
+            cli._show(error)
+    said = capsys.readouterr().err
+    assert said.startswith("error: too many open files") and "restore" not in said
+    assert ran_out(ImportError("libx.so: cannot open shared object file: Too many open files"))
+    assert not ran_out(ImportError("no module named x"))
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])

@@ -216,11 +216,66 @@ def test_a_home_that_nobody_has(place: Place) -> None:
 
 def test_a_relative_path_in_a_folder_that_is_gone(place: Place) -> None:
     odd = ENVIRONMENTS["a current folder that is gone"]
-    for command in (["demo", "sounds"], ["status", "--index", "index"]):
+    for command in (
+        ["demo", "sounds"],
+        ["status", "--index", "index"],
+        ["index", "library"],
+        ["query", "hum", "--in", "."],
+        ["roots", "remove", "library", "--yes"],
+        ["roots", "move", place.folder / "library", "../library"],
+    ):
         code, stdout, stderr = run(place, odd, *command)
         assert (code, stdout) == (1, b""), command
         assert stderr.startswith("error: ") and stderr.count("\n") == 1, command
         assert "current folder" in stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["index", ""],
+        ["index", "library", "--index", ""],
+        ["index", "library", "--model="],
+        ["roots", "remove", "", "--yes"],
+        ["roots", "move", "library", ""],
+        ["query", "hum", "--index="],
+        ["query", "hum", "--in", ""],
+        ["query", ""],
+        ["similar", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_argument_that_is_empty_is_not_the_current_folder(
+    place: Place, tmp_path: Path, command: list[str]
+) -> None:
+    """As where a script has `"$FOLDER"`, and the variable is not set."""
+    library = place.folder / "library"
+    before = run(place, Odd(), "roots", "--json")
+    code, stdout, stderr = run(place, Odd(prepare=lambda: os.chdir(library)), *command)
+    assert (code, stdout) == (2, b"")
+    assert "argument is empty" in " ".join(stderr.split())
+    assert run(place, Odd(), "roots", "--json") == before
+    assert not any(library.glob("*.db"))
+
+
+@pytest.mark.parametrize("n", [6, 7, 8, 9])
+def test_where_hardly_a_file_can_be_opened_that_is_said(place: Place, n: int) -> None:
+    few = Odd(prepare=functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, (n, n)))
+    for command in (
+        ["roots"],
+        ["status"],
+        ["roots", "remove", "nowhere", "--yes"],
+        ["query", "hum"],
+    ):
+        code, _, stderr = run(place, few, *command)
+        if code:
+            assert "too many open files" in stderr or "nowhere: no root" in stderr, command
+        assert "not there" not in stderr and "mount" not in stderr, command
+
+
+def test_no_bar_is_drawn_into_a_file_whatever_the_colours(place: Place) -> None:
+    code, _, stderr = run(place, Odd({"FORCE_COLOR": "1"}), "index")
+    assert code == 0 and stderr.startswith("0 new, ")
 
 
 # ---- streams

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soundsearch import store as store_module
+from soundsearch import database as database_module
 from soundsearch.bundle import EncoderBundle
 from soundsearch.cache import load_vectors
 from soundsearch.errors import BundleError, IndexBusyError, IndexMismatchError, StoreError
@@ -224,7 +224,7 @@ def test_of_a_database_that_is_held_nothing_is_said(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.close()
-    monkeypatch.setattr(store_module, "BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_MS", 10)
     database = store.folder / "soundsearch.db"
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")

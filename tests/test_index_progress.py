@@ -124,6 +124,17 @@ def test_the_bar_grows_while_one_long_file_is_read() -> None:
     assert "FAISS" in bar.tasks[0].description
 
 
+def test_a_narrow_terminal_shows_how_much_is_done() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=40)
+    bar = command._bar(console)
+    reporter = command._BarReporter(console, bar)
+    reporter.begin(321, 1000)
+    reporter.embedded(900)
+    reporter.read(334)
+    console.print(bar.get_renderable())
+    assert " 33%" in re.sub(r"\x1b\[.*?m", "", console.file.getvalue())  # type: ignore[attr-defined]
+
+
 def test_files_without_a_byte_are_a_bar_too() -> None:
     console = Console(file=io.StringIO(), force_terminal=True)
     bar = command._bar(console)

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from soundsearch.database import BUSY_TIMEOUT_MS
 from soundsearch.health import status, verify
-from soundsearch.store import BUSY_TIMEOUT_MS, MIGRATIONS, State, Store
+from soundsearch.schema import MIGRATIONS
+from soundsearch.store import State, Store
 from tests.filled_store import FLAT
 from tests.ordinary_user import open_folder, ordinary_user
 

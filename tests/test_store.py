@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from soundsearch import store as store_module
 from soundsearch.errors import IndexBusyError, StoreError
-from soundsearch.store import Failed, FileFacts, Indexed, PinnedEncoder, State, Store, metadata
+from soundsearch.schema import metadata
+from soundsearch.store import Failed, FileFacts, Indexed, PinnedEncoder, State, Store
 from tests import program
 from tests.conftest import Run
 from tests.filled_store import FLAT, find, put, recording, windows_of

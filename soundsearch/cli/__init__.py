@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from typing import Annotated, Any
 
@@ -16,10 +17,15 @@ from typer.core import TyperGroup
 
 import soundsearch
 from soundsearch.cli import bench, demo, index, models, roots, search, streams, train, upkeep
+from soundsearch.descriptors import TOO_MANY, ran_out, too_many
 from soundsearch.errors import SoundsearchError
+from soundsearch.paths import NO_CURRENT_FOLDER
+from soundsearch.render import shown
 
 #: Of whichever click this Typer brings.
 UsageError: Any = typer.BadParameter.__base__
+#: An option with an empty value.
+_IS_EMPTY = re.compile("--[a-z-]+=")
 
 
 class _Group(TyperGroup):
@@ -33,6 +39,16 @@ class _Group(TyperGroup):
             _show(error)
             sys.exit(1)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an empty argument: as a path it would be the current folder."""
+        if any(not argument or _IS_EMPTY.fullmatch(argument) for argument in args):
+            raise typer.BadParameter(
+                "an argument is empty, such as of a variable that is not set; "
+                "give it a value, or leave it out"
+            )
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -43,12 +59,13 @@ class _Group(TyperGroup):
         except SoundsearchError as error:
             _show(error)
             raise typer.Exit(1) from error
-        except FileNotFoundError as error:
-            if _has_folder():
+        except (OSError, ImportError) as error:  # modules are files, too
+            if ran_out(error):
+                _show(SoundsearchError(too_many()))
+            elif isinstance(error, FileNotFoundError) and not _has_folder():
+                _show(SoundsearchError(NO_CURRENT_FOLDER))
+            else:
                 raise
-            typer.echo(
-                "error: the current folder is not there any more; change to another", err=True
-            )
             raise typer.Exit(1) from error
 
 
@@ -57,7 +74,11 @@ def _takes_arguments(error: Any) -> bool:
 
 
 def _show(error: SoundsearchError) -> None:
-    typer.echo(f"error: {_one_line(str(error))}", err=True)
+    """What else an error says where no descriptor was left is not the reason."""
+    text = str(error)
+    if ran_out(error) and TOO_MANY not in text:
+        text = too_many()
+    typer.echo(f"error: {shown(text)}", err=True)
 
 
 def _has_folder() -> bool:
@@ -68,17 +89,11 @@ def _has_folder() -> bool:
     return True
 
 
-def _one_line(text: str) -> str:
-    from soundsearch.render import shown
-
-    return shown(text)
-
-
 class _Note(logging.Formatter):
     """A note is one line, whatever a file is called."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return _one_line(super().format(record))
+        return shown(super().format(record))
 
 
 app = typer.Typer(

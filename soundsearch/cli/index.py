@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -203,7 +204,7 @@ def _tell_dropped(report: Report) -> None:
     from soundsearch.render import shown
 
     for path in report.dropped_roots:
-        why = "not there, and all its recordings were found elsewhere or deleted"
+        why = "all its recordings were found elsewhere or deleted"
         typer.echo(f"dropped root {shown(path)}: {why}", err=True)
 
 
@@ -258,7 +259,7 @@ def _progress(quiet: bool) -> Iterator[_Reporter]:
     console = Console(stderr=True)
     if quiet:
         yield _Reporter(console)
-    elif console.is_terminal and not console.is_dumb_terminal:
+    elif sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal:
         with _bar(console) as bar:
             yield _BarReporter(console, bar)
     else:
@@ -275,11 +276,12 @@ def _bar(console: Console) -> Bar:
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
-        TaskProgressColumn(),
+        TaskProgressColumn(table_column=Column(min_width=4, no_wrap=True)),
         TimeRemainingColumn(),
         console=console,
         transient=True,

@@ -33,7 +33,7 @@ def roots(context: typer.Context, index: IndexFolder = None, json: Json = False)
         _refuse_options_before_a_command(context)
         return
     from soundsearch.render import to_json
-    from soundsearch.roots import facts_of_roots, way_out
+    from soundsearch.roots import facts_of_roots
     from soundsearch.store import Store
 
     store = Store.open(_folder(index))
@@ -47,7 +47,7 @@ def roots(context: typer.Context, index: IndexFolder = None, json: Json = False)
         typer.echo(f"{root.n_indexed:>{width}}  {_line(root.path, root.absence)}")
     for root in found:
         if root.is_lost:
-            typer.echo(_shown(f"{root.path}: {root.absence} now; {way_out(root.path)}"), err=True)
+            typer.echo(_shown(f"{root.path}: {root.absence} now; {root.way_out}"), err=True)
     if not found:
         typer.echo("no roots; add a folder with: soundsearch index FOLDER", err=True)
 
@@ -95,19 +95,21 @@ def remove(
 
     store, found = _opened(index, root)
     n_recordings = _n_recordings(store, found)
-    what = f"{_shown(str(found.path))}: recordings deleted from the index"
+    name = _shown(str(found.path))
     if not yes:
         if sys.stdin is None or not sys.stdin.isatty():
             raise typer.BadParameter(
-                f"{what} would be: {n_recordings}; standard input is no terminal to ask at, add --yes"
+                f"{name}: {n_recordings} recordings would be deleted from the index, and standard "
+                "input is no terminal to ask at; add --yes"
             )
-        typer.echo(f"{what} will be: {n_recordings}. Go on? [y/N] ", nl=False, err=True)
+        question = f"{name}: delete {n_recordings} recordings from the index? [y/N] "
+        typer.echo(question, nl=False, err=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             typer.echo("nothing was deleted", err=True)
             raise typer.Exit(1)
     with store.lock():
         n_deleted = remove_root(store, found)
-    typer.echo(f"{what}: {n_deleted}", err=True)
+    typer.echo(f"{name}: recordings deleted from the index: {n_deleted}", err=True)
 
 
 def _opened(index: Path | None, path: Path) -> tuple[Store, Root]:
@@ -135,7 +137,7 @@ def _refuse_options_before_a_command(context: typer.Context) -> None:
     for name in ("index", "json"):
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            raise typer.BadParameter(f"--{name} stands behind `{context.invoked_subcommand}`")
+            raise typer.BadParameter(f"--{name} goes after `{context.invoked_subcommand}`")
 
 
 def _line(path: Path, absence: str | None) -> str:

@@ -24,7 +24,6 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
     from soundsearch.health import status as status_of
     from soundsearch.paths import index_folder
     from soundsearch.render import endings, length, shown, to_json
-    from soundsearch.roots import way_out
     from soundsearch.store import Store
 
     found = status_of(Store.open(index_folder(index)))
@@ -49,7 +48,7 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
         typer.echo(f"skipped     {endings(found.skipped, N_ENDINGS)} (files of other endings)")
     for root in found.roots:
         if root.is_lost:
-            typer.echo(shown(f"{root.path}: {root.absence} now; {way_out(root.path)}"), err=True)
+            typer.echo(shown(f"{root.path}: {root.absence} now; {root.way_out}"), err=True)
 
 
 def verify(index: IndexFolder = None, json: Json = False) -> None:
@@ -59,10 +58,11 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
 
     Example: soundsearch verify
     """
+    from soundsearch.database import RESTORE
     from soundsearch.health import verify as verify_index
     from soundsearch.paths import index_folder
     from soundsearch.render import shown, to_json
-    from soundsearch.store import RESTORE, Store
+    from soundsearch.store import Store
 
     problems = verify_index(Store.open(index_folder(index)))
     faults = [problem for problem in problems if not problem.is_drift]

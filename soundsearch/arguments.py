@@ -1,0 +1,75 @@
+"""What a caller hands to a search, held against what it has to be.
+
+A value that will not do is a QueryError that names the argument, the value and what is expected.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from numbers import Integral, Real
+from pathlib import Path
+
+from soundsearch.errors import QueryError
+
+
+def check_top_k(value: object) -> None:
+    """QueryError unless it is a whole number of 1 or more."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise QueryError(f"top_k is {described(value)}, expected a whole number")
+    if value < 1:
+        raise QueryError(f"top_k is {value}, it must be 1 or more")
+
+
+def check_min_score(value: object) -> None:
+    """QueryError unless it is None, or a number that a score can be."""
+    if value is None:
+        return
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise QueryError(f"min_score is {described(value)}, expected a number from -1 to 1")
+    if not -1 <= float(value) <= 1:  # nor is NaN
+        raise QueryError(f"min_score is {value}, expected a number from -1 to 1")
+
+
+def check_text(name: str, value: object) -> None:
+    """QueryError unless it is a text with something to be heard in it."""
+    if not isinstance(value, str):
+        raise QueryError(f"{name} is {described(value)}, expected a text")
+    if not any(c.isprintable() and not c.isspace() for c in value):
+        what = "the query" if name == "text" else name
+        raise QueryError(f"{what} is empty; say in words what you want to hear")
+
+
+def check_path(name: str, value: object) -> None:
+    """QueryError unless it is a path that could be there."""
+    if not isinstance(value, str | Path):
+        raise QueryError(f"{name} is {described(value)}, expected a path (str or Path)")
+    if not str(value):
+        raise QueryError(f"{name} is empty, expected a path")
+    if "\0" in str(value):
+        raise QueryError(f"{name} is {described(value)}, a path holds no zero byte")
+
+
+def check_within(value: object) -> None:
+    """QueryError unless it is a list of paths."""
+    if isinstance(value, bytes) or not isinstance(value, Sequence):
+        raise QueryError(f"within is {described(value)}, expected a folder or a list of folders")
+    for i, folder in enumerate(value):
+        check_path(f"within[{i}]", folder)
+
+
+def check_audio(value: object) -> None:
+    """QueryError unless it is a path, or a stream of bytes."""
+    is_text = isinstance(value, io.TextIOBase)
+    if is_text or not hasattr(value, "read"):
+        expected = "a stream of bytes" if is_text else "a path (str or Path) or a stream of bytes"
+        if not isinstance(value, str | Path):
+            raise QueryError(f"audio is {described(value)}, expected {expected}")
+        check_path("audio", value)
+
+
+def described(value: object) -> str:
+    """A value and its type, on one short line."""
+    text = ascii(value)
+    short = text if len(text) <= 60 else f"{text[:57]}..."
+    return f"{short} ({type(value).__name__})"
