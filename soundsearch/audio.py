@@ -35,6 +35,7 @@ from soundsearch.headers import (
     PREFIX_BYTES,
     SNDFILE_MAGIC,
     first_byte,
+    lacks_bytes,
     lacks_its_end,
     ogg_links,
     size_of,
@@ -328,7 +329,8 @@ class AudioFile:
         ):
             lost = f"only {decoded_s:.1f} s of {declared_s:.1f} s could be decoded"
             return f"{lost} ({packets})" if n_damaged else lost
-        if self.format.startswith("OGG") and lacks_its_end(self._source):
+        is_ogg = self.format.startswith("OGG")
+        if lacks_its_end(self._source) if is_ogg else lacks_bytes(self._source):
             return f"it is cut short after {decoded_s:.1f} s"
         return packets if n_damaged else None
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from soundsearch.decoders import block_frames
 from soundsearch.errors import AudioError, Cause
-from soundsearch.headers import asf_s, begins_as_sound, clock_s, mpeg_count
+from soundsearch.headers import asf_facts, begins_as_sound, clock_s, mpeg_count
 from soundsearch.resampling import open_resampler
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ MOST_FAILURES = 100
 SURE_FRAMES = 15
 #: Containers whose header declares the length. Of others that know a bit rate, FFmpeg guesses it.
 DECLARE_LENGTH = frozenset(["mov", "caf"])
-#: Containers that never pause: a gap in their time stamps is lost sound.
+#: Containers that declare no length: what FFmpeg says is the last time stamp of any stream.
+DECLARE_NONE = frozenset(["mpegts", "mpeg", "nut", "ogg", "wtv"])
+#: Containers that never pause, but in films: a gap in their time stamps is lost sound.
 CONTINUOUS = frozenset(["flac", "ogg", "mp3", "wv", "caf"])
 #: Containers with a clock of their own, so that sound may begin late. In others time stamps are
 #: counted from the packets, of which the first ones may be no sound.
@@ -65,6 +67,7 @@ CLOCKED = frozenset(
         "nut",
         "ogg",
         "rm",
+        "wtv",
     ]
 )
 #: Containers that say where each packet ends. In other files packets are sought by how they begin,
@@ -142,6 +145,14 @@ def form_of(container: Any) -> str:
     return str(container.format.name.split(",")[0])
 
 
+def _has_pictures(container: Any) -> bool:
+    """Whether it is a film. Covers of albums are streams of pictures, too."""
+    import av
+
+    cover = av.stream.Disposition.attached_pic
+    return any(not stream.disposition & cover for stream in container.streams.video)
+
+
 def packets_of(
     container: Any, indices: Sequence[int], failed: Callable[[], None]
 ) -> Iterator[av.Packet]:
@@ -193,7 +204,8 @@ class SoundTrack:
         self._errors = ffmpeg_errors()
         self._origin_s, self._end_s = start_of(container), end_of(container)
         form = form_of(container)
-        self._is_continuous, self._is_packeted = form in CONTINUOUS, form in PACKETED
+        self._is_continuous = form in CONTINUOUS and not _has_pictures(container)
+        self._is_packeted = form in PACKETED
         self._is_mpeg = stream.codec_context.name.startswith(("mp1", "mp2", "mp3"))
         self._converter: _Converter | None = None
         self._clock_s = 0.0  # the time stamp at which the next frame should be
@@ -552,32 +564,36 @@ class FFmpegDecoder:
         """How long the sound is by the header, in seconds; None where FFmpeg only guesses."""
         import av
 
-        stream, container = self._stream, self._container
-        seconds = None
+        stream, container, form = self._stream, self._container, self._form
+        is_alone = len(container.streams) == 1  # else a length may be that of the pictures
+        is_in_fragments = form == "mov" and not stream.frames
+        if form in DECLARE_NONE or (is_in_fragments and not is_alone):
+            return None
+        is_guessed = bool(stream.codec_context.bit_rate) and form not in DECLARE_LENGTH
+        all_s = None
+        if is_alone and container.duration is not None:
+            all_s = container.duration / av.time_base
+        if form == "matroska":  # counts from 0, wherever the sound begins
+            end_s = None if is_guessed else all_s
+            if "DURATION" in stream.metadata:
+                end_s = clock_s(stream.metadata["DURATION"])
+            return None if end_s is None else end_s - self.start_s - start_of(container)
+        if form == "asf":
+            facts = asf_facts(self._file) if is_alone else None
+            return None if facts is None else facts.seconds - max(0.0, start_of(container))
+        if stream.codec_context.name.startswith("pcm_") and form == "caf":
+            return float(stream.frames) / self.sample_rate or None
+        seconds = all_s
         if stream.duration is not None and stream.time_base is not None:
             seconds = float(stream.duration * stream.time_base)
-        elif len(container.streams) == 1 and container.duration is not None:
-            seconds = container.duration / av.time_base
-        if stream.codec_context.name.startswith("pcm_") and self._form == "caf":
-            return float(stream.frames) / self.sample_rate or None
-        if self._form == "matroska" and "DURATION" in stream.metadata:
-            # Where the track ends, counted from 0 wherever the sound begins.
-            end_s = clock_s(stream.metadata["DURATION"])
-            return None if end_s is None else end_s - self.start_s - start_of(container)
-        if self._form == "mp3":
+        if form == "mp3":
             count = mpeg_count(self._file)
             if count is None or seconds is None:
                 return None
             # Of files put one after the other, FFmpeg guesses all, and the first one counts its own.
             length = 1152 if self.sample_rate >= 32000 else 576
             return min(seconds, count.n_frames * length / self.sample_rate)
-        if self._form == "asf":
-            return asf_s(self._file)
-        if stream.codec_context.bit_rate and self._form not in DECLARE_LENGTH:
-            return None
-        if self._form == "matroska" and seconds is not None:
-            return seconds - self.start_s - start_of(container)
-        return seconds
+        return None if is_guessed else seconds
 
     @property
     def n_damaged(self) -> int:

@@ -53,6 +53,8 @@ ID3_HAS_FOOTER = 0x10
 ASF_HEADER_BYTES = 1 << 16
 ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 ASF_IS_LIVE = 1
+#: Programs that write AVI count as many bytes too much: headers of chunks, and padding.
+AVI_SLACK_BYTES = 2048
 #: How the formats begin that other bytes may stand in front of, by ending.
 MAGIC = {
     ".wav .wave .bwf .rf64 .bw64": rb"(?:RIFF|RIFX|RF64|BW64)....WAVE",
@@ -214,14 +216,40 @@ def _behind_id3(file: BinaryIO) -> int:
     return start
 
 
-def asf_s(file: BinaryIO) -> float | None:
-    """Seconds of sound and pictures that the header of an ASF or WMA file declares, if it does."""
+@dataclass(frozen=True)
+class AsfFacts:
+    """What an ASF or WMA file declares: its bytes, and its seconds of sound and pictures."""
+
+    n_bytes: int
+    seconds: float
+
+
+def asf_facts(file: BinaryIO) -> AsfFacts | None:
+    """What the header of an ASF or WMA file declares; None of other files and of live streams."""
     head = peek(file, 0, ASF_HEADER_BYTES)
-    place = head.find(ASF_FILE_PROPERTIES) + 64  # behind identifiers, sizes, a date and a count
-    if place < 64 or len(head) < place + 28:
+    place = head.find(ASF_FILE_PROPERTIES) + 40  # behind identifiers and the object's own size
+    if place < 40 or len(head) < place + 52:
         return None
-    played, _, preroll_ms, flags = struct.unpack("<QQQI", head[place : place + 28])
-    return None if flags & ASF_IS_LIVE else max(0.0, played / 1e7 - preroll_ms / 1e3)
+    n_bytes, _, _, played, _, preroll_ms, flags = struct.unpack(
+        "<QQQQQQI", head[place : place + 52]
+    )
+    if flags & ASF_IS_LIVE:
+        return None
+    return AsfFacts(n_bytes, max(0.0, played / 1e7 - preroll_ms / 1e3))
+
+
+def lacks_bytes(file: BinaryIO) -> bool:
+    """Whether an AVI, ASF or WMA file is shorter than it declares."""
+    if peek(file, 0, 4) != b"RIFF":
+        facts = asf_facts(file)
+        return facts is not None and facts.n_bytes > size_of(file)
+    size, end = size_of(file), 0
+    while (head := peek(file, end, 12))[:4] == b"RIFF" and head[8:] in (b"AVI ", b"AVIX"):
+        n_bytes = int.from_bytes(head[4:8], "little")
+        if n_bytes >= OPEN_END_BYTES:
+            return False
+        end += 8 + n_bytes + n_bytes % 2
+    return end > size + AVI_SLACK_BYTES
 
 
 def told_frames(n_frames: int, log: str) -> float:

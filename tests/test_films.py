@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tracemalloc
 from pathlib import Path
@@ -121,6 +122,70 @@ def test_hours_of_pause_do_not_cost_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert n_samples == pytest.approx(7202 * RATE, abs=100)
     assert peak_bytes < 8e6 and file.damage is None
+
+
+#: Containers whose header declares the length of the pictures, or of nothing: with codecs.
+LENGTH_OF_ANYTHING = {
+    "late.ts": ("mpeg2video", "aac"),
+    "late.mts": ("mpeg2video", "libopus"),
+    "late.wmv": ("wmv2", "wmav2"),
+    "late.nut": ("mpeg4", "libopus"),
+    "late.ogv": ("libvpx", "libopus"),
+    "late.wtv": ("mpeg2video", "mp2"),
+    "late.mkv": ("mpeg4", "aac"),
+    "late.mp4": ("mpeg4", "aac"),
+    "late.avi": ("mpeg4", "adpcm_ms"),
+}
+
+
+@pytest.mark.parametrize("begin_s", [3.0, 0.0])
+@pytest.mark.parametrize("name", LENGTH_OF_ANYTHING)
+def test_sound_that_ends_before_the_pictures_is_whole(
+    tmp_path: Path, name: str, begin_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CODECS, name[-3:], LENGTH_OF_ANYTHING[name])
+    options = {"movflags": "frag_keyframe+delay_moov"} if name.endswith("mp4") else None
+    film = Track([burst(begin_s)])
+    path = write_film(tmp_path / name, film, seconds=8.0, clock_s=2.0, options=options)
+    path.write_bytes(path.read_bytes().replace(b"DURATION", b"DURATIOX"))  # as most muxers do
+
+    found, file = _decode(path)
+
+    assert file.damage is None
+    assert found.size / RATE == pytest.approx(1.0, abs=0.1)
+    assert file.start_s == pytest.approx(0.0 if name.endswith("avi") else begin_s, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "codecs"),
+    [("a.wmv", ("wmv2", "wmav2")), ("a.avi", ("mpeg4", "adpcm_ms")), ("a.avi", ("mpeg4", "ac3"))],
+)
+def test_a_film_that_is_shorter_than_it_declares_is_cut_short(
+    tmp_path: Path, name: str, codecs: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CODECS, name[-3:], codecs)
+    path = write_film(tmp_path / name, Track([burst(0.0, 8.0)]))
+    assert _decode(path)[1].damage is None
+    os.truncate(path, path.stat().st_size * 2 // 3)
+
+    found, file = _decode(path)
+
+    seconds = found.size / RATE
+    assert 4.0 < seconds < 7.0
+    assert file.damage is not None
+    assert f"it is cut short after {seconds:.1f} s" in file.damage
+
+
+def test_pauses_of_an_ogg_film_are_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CODECS, "ogv", ("libvpx", "libopus"))
+    path = write_film(tmp_path / "a.ogv", Track([burst(1.0), burst(5.0)]))
+
+    (first, second) = _loud_seconds(path)
+
+    assert first == pytest.approx((1.0, 2.0), abs=0.4)
+    assert second == pytest.approx((5.0, 6.0), abs=0.4)
 
 
 YEARS_S = 3e8
