@@ -380,7 +380,8 @@ def test_a_library_that_may_not_be_read_is_one_line(soundsearch: Run, open_place
         line = one_line(soundsearch("index", "lib/deep", code=1).stderr)
         assert line == "lib/deep: cannot be opened (Permission denied); give one that you may read"
         line = one_line(soundsearch("index", "lib", code=1).stderr.splitlines(True)[0])
-        assert line == f"{open_place}/lib: Permission denied; recordings of it that are kept: 0"
+        for fact in (f"{open_place}/lib: Permission denied", "kept: 0", "check its permissions"):
+            assert fact in line
     (open_place / "lib").chmod(0o755)
 
 
