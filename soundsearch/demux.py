@@ -592,7 +592,7 @@ class FFmpegDecoder:
                 return None
             # Of files put one after the other, FFmpeg guesses all, and the first one counts its own.
             length = 1152 if self.sample_rate >= 32000 else 576
-            return min(seconds, count.n_frames * length / self.sample_rate)
+            return min(float(seconds), count.n_frames * length / self.sample_rate)
         return None if is_guessed else seconds
 
     @property
