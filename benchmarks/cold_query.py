@@ -15,7 +15,7 @@ from pathlib import Path
 from made_index import make_index
 from processes import apart, measured
 
-from soundsearch.registry import DEFAULT_MODEL
+from soundsearch.encoder.registry import DEFAULT_MODEL
 
 
 def measure(command: list[str], runs: int) -> tuple[float, float]:

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from processes import median_s
 
-from soundsearch.audio import cut_windows
-from soundsearch.encoder import BATCH_SIZE, Encoder
-from soundsearch.registry import DEFAULT_MODEL, find_bundle
+from soundsearch.audio.recording import cut_windows
+from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
+from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 
 Array = NDArray[np.float32]
 

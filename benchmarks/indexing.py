@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 from processes import apart, measured
 
-from soundsearch.registry import DEFAULT_MODEL
+from soundsearch.encoder.registry import DEFAULT_MODEL
 
 SAMPLE_RATE = 44_100
 

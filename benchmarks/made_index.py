@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from soundsearch.cache import refresh
-from soundsearch.pinned import create_index
-from soundsearch.registry import find_bundle
-from soundsearch.store import FileFacts, Indexed
+from soundsearch.encoder.registry import find_bundle
+from soundsearch.store.pinned import create_index
+from soundsearch.store.store import FileFacts, Indexed
+from soundsearch.vectors.cache import refresh
 
 WINDOWS_PER_RECORDING = 10
 

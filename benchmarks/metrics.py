@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from processes import median_s
 
-from soundsearch.benchmarks.protocols import PROTOCOLS, Protocol, evaluate_retrieval
+from soundsearch.bench.protocols import PROTOCOLS, Protocol, evaluate_retrieval
 
 
 def main() -> None:

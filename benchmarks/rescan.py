@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from soundsearch.pinned import create_index
-from soundsearch.registry import DEFAULT_MODEL, find_bundle
-from soundsearch.store import FileFacts, Indexed
+from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
+from soundsearch.store.pinned import create_index
+from soundsearch.store.store import FileFacts, Indexed
 
 
 def main() -> None:

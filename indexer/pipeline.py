@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from indexer.plan import Plan, choose_targets, make_plan, settle
 from indexer.report import Progress, Report, Silent
 from indexer.scan import hash_of
-from soundsearch.audio import WHOLLY_SILENT, AudioFile, Window, read_windows, unreadable
-from soundsearch.cache import refresh
+from soundsearch.audio.recording import WHOLLY_SILENT, AudioFile, Window, read_windows, unreadable
 from soundsearch.descriptors import n_free, stop_if_ran_out
-from soundsearch.encoder import BATCH_SIZE, Encoder
+from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
-from soundsearch.store import Failed, FileFacts, Indexed, Recording, Store
+from soundsearch.store.store import Failed, FileFacts, Indexed, Recording, Store
+from soundsearch.vectors.cache import refresh
 
 Array = NDArray[np.float32]
 

@@ -22,7 +22,7 @@ from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.errors import StoreError
 from soundsearch.files import EMPTY, NOT_THERE, absence, is_absent, kind_of
 from soundsearch.roots import UNREADABLE, place_of, way_out
-from soundsearch.store import FileFacts, Recording, Root, State, Store
+from soundsearch.store.store import FileFacts, Recording, Root, State, Store
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,9 @@ from pathlib import Path
 import xxhash
 
 from indexer.report import Progress, Silent
+from soundsearch.audio.suffixes import AUDIO_SUFFIXES, may_hold_sound
 from soundsearch.descriptors import stop_if_ran_out
-from soundsearch.file_facts import facts_of
-from soundsearch.files import kind_of, open_regular
-from soundsearch.suffixes import AUDIO_SUFFIXES, may_hold_sound
+from soundsearch.files import facts_of, kind_of, open_regular
 
 #: Folders that systems keep for themselves beside a person's files.
 SYSTEM_FOLDERS = frozenset(

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from soundsearch.encoder import Device
-    from soundsearch.search import Hit as Hit
-    from soundsearch.search import Index as Index
+    from soundsearch.encoder.towers import Device
+    from soundsearch.search.index import Hit as Hit
+    from soundsearch.search.index import Index as Index
 
 __version__ = "0.1.0"
 __all__ = ["Hit", "Index", "SoundsearchError", "open_index"]
@@ -37,10 +37,10 @@ def open_index(
     another encoder, BundleError if there is no such encoder, QueryError for no path or device.
     """
     from soundsearch.arguments import check_path
+    from soundsearch.encoder.registry import find_bundle
     from soundsearch.paths import index_folder
-    from soundsearch.registry import find_bundle
-    from soundsearch.search import Index
-    from soundsearch.store import Store
+    from soundsearch.search.index import Index
+    from soundsearch.store.store import Store
 
     for name, value in (("path", path), ("model", model)):
         if value is not None:
@@ -56,9 +56,9 @@ def open_index(
 
 def __getattr__(name: str) -> Any:
     if name in ("Hit", "Index"):
-        from soundsearch import search
+        from soundsearch.search import index
 
-        return getattr(search, name)
+        return getattr(index, name)
     if name == "SoundsearchError":
         from soundsearch.errors import SoundsearchError
 

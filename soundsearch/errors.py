@@ -88,3 +88,7 @@ class QueryError(SoundsearchError):
 
 class NoHomeError(SoundsearchError):
     """A folder was not named, and the user has no home folder that it could lie in."""
+
+
+class BenchmarkError(SoundsearchError):
+    """A benchmark that cannot be run, or results that cannot be read or compared."""

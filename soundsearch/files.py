@@ -31,6 +31,10 @@ SPOOL_BYTES = 4 << 30
 N_LETTERS = 40
 
 
+#: The largest number in a column of SQLite; of nanoseconds, the year 2262.
+LARGEST = 2**63 - 1
+
+
 class NotRegularFileError(OSError):
     """A path leads to a folder, a pipe, a socket or a device."""
 
@@ -82,6 +86,19 @@ def _open(path: str, flags: int) -> int:
 def _refuse_irregular(path: str | os.PathLike[str], facts: os.stat_result) -> None:
     if not stat.S_ISREG(facts.st_mode):
         raise NotRegularFileError(path, kind_of(facts.st_mode))
+
+
+def facts_of(stat: os.stat_result) -> tuple[int, int]:
+    """Size in bytes and time of change in ns, each the nearest that 64 bits with a sign can hold.
+
+    Whoever stores or compares the size and time of a file takes them from here, so that what was
+    stored is what is found again.
+    """
+    return _fitted(stat.st_size), _fitted(stat.st_mtime_ns)
+
+
+def _fitted(number: int) -> int:
+    return max(-LARGEST - 1, min(LARGEST, number))
 
 
 @contextlib.contextmanager

@@ -18,16 +18,16 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from soundsearch.bundle import EncoderBundle
-from soundsearch.cache import discard, refresh, vectors_at
-from soundsearch.database import RESTORE
+from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, SoundsearchError, StoreError
-from soundsearch.file_facts import facts_of
-from soundsearch.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
+from soundsearch.files import facts_of
 from soundsearch.roots import RootFacts, facts_of_roots
-from soundsearch.schema import recordings_table, windows_table
-from soundsearch.store import PinnedEncoder, State, Store
-from soundsearch.vectors import NORM_TOLERANCE
+from soundsearch.store.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
+from soundsearch.store.schema import recordings_table, windows_table
+from soundsearch.store.sqlite import RESTORE
+from soundsearch.store.store import PinnedEncoder, State, Store
+from soundsearch.vectors.cache import discard, refresh, vectors_at
+from soundsearch.vectors.exact import NORM_TOLERANCE
 
 #: Windows compared at a time.
 BATCH_ROWS = 20_000

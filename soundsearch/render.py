@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from soundsearch.search import Fit, Hit, Label
-    from soundsearch.store import PinnedEncoder
+    from soundsearch.search.index import Fit, Hit, Label
+    from soundsearch.store.store import PinnedEncoder
 
 SCHEMA = 1
 

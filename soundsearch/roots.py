@@ -14,12 +14,12 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from soundsearch.cache import refresh
 from soundsearch.errors import StoreError
 from soundsearch.files import EMPTY, NOT_THERE, absence
 from soundsearch.paths import NO_CURRENT_FOLDER
-from soundsearch.schema import recordings_table
-from soundsearch.store import Recording, Root, State, Store
+from soundsearch.store.schema import recordings_table
+from soundsearch.store.store import Recording, Root, State, Store
+from soundsearch.vectors.cache import refresh
 
 #: Recordings of a root that are looked for in the folder to which it is said to have moved.
 SAMPLE = 200

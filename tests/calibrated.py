@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from soundsearch.bundle import BACKGROUND, Curve, EncoderBundle, RelevanceConfig
+from soundsearch.encoder.bundle import BACKGROUND, Curve, EncoderBundle, RelevanceConfig
 from soundsearch.files import sha256_of
 
 CURVES = RelevanceConfig(text=Curve(slope=2.0, offset=-4.0), audio=Curve(slope=1.5, offset=-1.0))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from typer.testing import CliRunner, Result
 
-from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder.bundle import EncoderBundle
 from tests.tiny_encoder import write_tiny_bundle
 
 settings.register_profile("default", deadline=None, max_examples=50)

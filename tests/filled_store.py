@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sqlalchemy.engine import Connection
 
-from soundsearch.store import FileFacts, Indexed, PinnedEncoder, Recording, Store
+from soundsearch.store.store import FileFacts, Indexed, PinnedEncoder, Recording, Store
 
 Array = NDArray[np.float32]
 

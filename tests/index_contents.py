@@ -9,8 +9,8 @@ import numpy as np
 import sqlalchemy as sa
 
 import soundsearch
-from soundsearch.schema import recordings_table, roots_table, windows_table
-from soundsearch.store import State, Store
+from soundsearch.store.schema import recordings_table, roots_table, windows_table
+from soundsearch.store.store import State, Store
 
 
 @dataclass(frozen=True)

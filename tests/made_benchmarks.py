@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from soundsearch.benchmarks import datasets
+from soundsearch.bench import datasets
 from tests.sounds import tone, write
 from tests.tiny_encoder import BAND_HZ, WORDS
 

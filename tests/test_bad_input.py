@@ -23,14 +23,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from indexer import pipeline
-from soundsearch.audio import AudioFile
-from soundsearch.bundle import EncoderBundle
+from soundsearch.audio.recording import AudioFile
 from soundsearch.cli import app
-from soundsearch.encoder import Encoder
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError
 from soundsearch.render import shown
-from soundsearch.schema import MIGRATIONS
-from soundsearch.store import State, Store
+from soundsearch.store.schema import MIGRATIONS
+from soundsearch.store.store import State, Store
 from tests import program
 from tests.broken_sounds import TABLE, Broken
 from tests.conftest import Run
@@ -453,7 +453,7 @@ def test_no_room_for_the_faiss_file_is_a_note(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from soundsearch.vectors import VectorIndex
+    from soundsearch.vectors.exact import VectorIndex
 
     def full(self: VectorIndex, path: Path) -> None:
         raise OSError(28, "No space left on device")

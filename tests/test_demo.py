@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from soundsearch.audio import AudioFile
+from soundsearch.audio.recording import AudioFile
 from soundsearch.demo import MIXTURES, library, shipped_recordings, write_library
 from soundsearch.demo.library import CREDITS, DATA, RECORDINGS, SAMPLE_RATE, mix
 from soundsearch.errors import SoundsearchError

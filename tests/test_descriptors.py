@@ -12,11 +12,11 @@ import pytest
 
 from indexer.scan import scan
 from soundsearch import cli
-from soundsearch.bundle import EncoderBundle
 from soundsearch.descriptors import n_free, ran_out, too_many
+from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, SoundsearchError, StoreError
-from soundsearch.pinned import create_index
-from soundsearch.store import Store
+from soundsearch.store.pinned import create_index
+from soundsearch.store.store import Store
 from tests import program
 from tests.filled_store import FLAT, put
 from tests.sounds import noise, write

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder.bundle import EncoderBundle
 from tests import program
 from tests.sounds import tone, write
 from tests.tiny_encoder import BAND_HZ

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from soundsearch import files
-from soundsearch.audio import AudioFile
-from soundsearch.bundle import EncoderBundle
-from soundsearch.encoder import Encoder
+from soundsearch.audio.recording import AudioFile
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, Cause
 from soundsearch.files import NotRegularFileError, absence, is_absent, open_regular, spooled
-from soundsearch.search import describe
+from soundsearch.search.index import describe
 from tests.conftest import Run
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.sounds import tone, write

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from soundsearch.errors import StoreError
-from soundsearch.store import Store
+from soundsearch.store.store import Store
 from tests import program
 from tests.conftest import Run
 from tests.filled_store import FLAT, put
@@ -68,7 +68,7 @@ def test_reading_needs_no_room(store: Store) -> None:
 
 def test_what_a_killed_writer_left_is_read(store: Store) -> None:
     killed = (
-        "import os, sys; from pathlib import Path; from soundsearch.store import Store\n"
+        "import os, sys; from pathlib import Path; from soundsearch.store.store import Store\n"
         "from tests.filled_store import put\n"
         "store = Store(Path(sys.argv[1])); put(store, Path('/library'), 'b.wav'); os._exit(0)"
     )

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soundsearch import database as database_module
-from soundsearch.bundle import EncoderBundle
-from soundsearch.cache import load_vectors
+from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, IndexBusyError, IndexMismatchError, StoreError
 from soundsearch.health import Problem, repair, status, verify
-from soundsearch.pinned import check_same_encoder, create_index, pinned_bundle
 from soundsearch.roots import way_out
-from soundsearch.store import Failed, FileFacts, Indexed, State, Store
-from soundsearch.vectors import VectorIndex
+from soundsearch.store import sqlite as database_module
+from soundsearch.store.pinned import check_same_encoder, create_index, pinned_bundle
+from soundsearch.store.store import Failed, FileFacts, Indexed, State, Store
+from soundsearch.vectors.cache import load_vectors
+from soundsearch.vectors.exact import VectorIndex
 from tests.filled_store import unit
 from tests.tiny_encoder import write_tiny_bundle
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder.bundle import EncoderBundle
 from tests import sounds
 from tests.tiny_encoder import BAND_HZ, WORDS
 

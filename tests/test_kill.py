@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.health import verify
-from soundsearch.store import Store
+from soundsearch.store.store import Store
 from tests import program
 from tests.conftest import Run
 from tests.index_contents import rows_of, searchable, sounds_of

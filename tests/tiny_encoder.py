@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from soundsearch.audio import AudioConfig
-from soundsearch.bundle import EncoderBundle, TextConfig
-from soundsearch.features import KaldiFbank
+from soundsearch.audio.features import KaldiFbank
+from soundsearch.audio.recording import AudioConfig
+from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.files import sha256_of
 
 WORDS = ("rumble", "hum", "drone", "note", "beep", "whine", "squeak", "hiss")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from soundsearch.benchmarks.datasets import (
+from soundsearch.bench.datasets import (
     ClassificationSet,
     DataSet,
     RetrievalSet,
@@ -22,8 +22,8 @@ from soundsearch.benchmarks.datasets import (
     read_urbansound8k,
     require_whole,
 )
+from soundsearch.bench.metrics import best_ranks, recall_at_k
 from soundsearch.errors import AudioError, ConfigError
-from soundsearch.metrics import best_ranks, recall_at_k
 from trainer.contrast import SAME, Contrast
 from trainer.data.shards import ShardFolder
 from trainer.data.stream import fixed_examples

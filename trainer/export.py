@@ -19,8 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from soundsearch.audio import AudioConfig, AudioFile, read_windows
-from soundsearch.bundle import (
+from soundsearch.audio.features import FeatureConfig, compute_features, lifted
+from soundsearch.audio.recording import AudioConfig, AudioFile, read_windows
+from soundsearch.demo import shipped_recordings
+from soundsearch.encoder.bundle import (
     AUDIO_TOWER,
     MANIFEST,
     TEXT_TOWER,
@@ -28,8 +30,6 @@ from soundsearch.bundle import (
     EncoderBundle,
     TextConfig,
 )
-from soundsearch.demo import shipped_recordings
-from soundsearch.features import FeatureConfig, compute_features, lifted
 from soundsearch.files import flush, sha256_of
 from trainer import model_card
 from trainer.convert.clip_text import ClipText, clip_tokenizer

@@ -1,6 +1,6 @@
 """From a clip's sound to what an audio tower learns from: the front ends of training, by name.
 
-Stretch, channel, rate and features are those of search (`soundsearch/clips.py`, `features.py`);
+Stretch, channel, rate and features are those of search (`soundsearch/audio/clips.py`, `features.py`);
 training adds a random place for the stretch and masks. All randomness comes from the generator
 handed in.
 """
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio import AudioConfig
-from soundsearch.clips import cut_clip, n_samples_of_stretch
-from soundsearch.features import FeatureConfig, KaldiFbank, compute_features, lifted
+from soundsearch.audio.clips import cut_clip, n_samples_of_stretch
+from soundsearch.audio.features import FeatureConfig, KaldiFbank, compute_features, lifted
+from soundsearch.audio.recording import AudioConfig
 
 Array = NDArray[np.float32]
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from soundsearch.encoder.runtime import load_onnxruntime
 from soundsearch.errors import SoundsearchError
-from soundsearch.runtime import load_onnxruntime
 from trainer.towers.compact import AudioTower, ResidualBlock
 
 Array = NDArray[np.float32]

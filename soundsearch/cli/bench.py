@@ -17,11 +17,11 @@ from soundsearch.cli.spread import spread
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from soundsearch.benchmarks.datasets import DataSet
-    from soundsearch.benchmarks.embed import Progress
-    from soundsearch.benchmarks.results import BenchmarkResult
-    from soundsearch.benchmarks.run import Settings
-    from soundsearch.bundle import EncoderBundle
+    from soundsearch.bench.datasets import DataSet
+    from soundsearch.bench.results import BenchmarkResult
+    from soundsearch.bench.run import Settings
+    from soundsearch.encoder.batches import Progress
+    from soundsearch.encoder.bundle import EncoderBundle
 
 #: What --json is told to print in place of the table.
 STDOUT = Path("-")
@@ -36,7 +36,7 @@ app = typer.Typer(
 
 
 class Protocol(StrEnum):
-    """The names of `soundsearch.benchmarks.protocols`, which is not loaded for --help."""
+    """The names of `soundsearch.bench.protocols`, which is not loaded for --help."""
 
     literature = "literature"
     vip_ant = "vip-ant"
@@ -181,7 +181,7 @@ def clotho(
 
     Example: soundsearch bench clotho ~/data/clotho --json clotho.json
     """
-    from soundsearch.benchmarks.datasets import read_clotho
+    from soundsearch.bench.datasets import read_clotho
 
     _run(lambda: read_clotho(root, split.value), options)
 
@@ -216,7 +216,7 @@ def audiocaps(
 
     Example: soundsearch bench audiocaps ~/data/audiocaps --allow-missing
     """
-    from soundsearch.benchmarks.datasets import read_audiocaps
+    from soundsearch.bench.datasets import read_audiocaps
 
     _run(lambda: read_audiocaps(root, split.value, table=captions, audio=audio), options)
 
@@ -230,7 +230,7 @@ def esc50(root: Root, *, options: Options) -> None:
 
     Example: soundsearch bench esc50 ~/data/ESC-50-master --prompt "the sound of {}"
     """
-    from soundsearch.benchmarks.datasets import read_esc50
+    from soundsearch.bench.datasets import read_esc50
 
     _run(lambda: read_esc50(root), options)
 
@@ -244,7 +244,7 @@ def urbansound8k(root: Root, *, options: Options) -> None:
 
     Example: soundsearch bench urbansound8k ~/data/UrbanSound8K
     """
-    from soundsearch.benchmarks.datasets import read_urbansound8k
+    from soundsearch.bench.datasets import read_urbansound8k
 
     _run(lambda: read_urbansound8k(root), options)
 
@@ -269,7 +269,7 @@ def manifest(
 
     Example: soundsearch bench manifest doors.csv --model starter --model ./my-bundle
     """
-    from soundsearch.benchmarks.datasets import read_manifest
+    from soundsearch.bench.datasets import read_manifest
 
     _run(lambda: read_manifest(file, split=split, ask=ask.value if ask else None), options)
 
@@ -293,9 +293,9 @@ def compare(
     """
     from dataclasses import asdict
 
-    from soundsearch.benchmarks.compare import compare as compare_results
-    from soundsearch.benchmarks.report import comparison_sheet, print_sheets
-    from soundsearch.benchmarks.results import read_result
+    from soundsearch.bench.compare import compare as compare_results
+    from soundsearch.bench.report import comparison_sheet, print_sheets
+    from soundsearch.bench.results import read_result
     from soundsearch.render import to_json
 
     found = compare_results(read_result(first), read_result(second), seed=seed, bootstrap=bootstrap)
@@ -327,9 +327,9 @@ def table(
 
     Example: soundsearch bench table clotho.json
     """
-    from soundsearch.benchmarks.published import table as published_table
-    from soundsearch.benchmarks.report import print_sheets, sheet_markdown
-    from soundsearch.benchmarks.results import read_result
+    from soundsearch.bench.published import table as published_table
+    from soundsearch.bench.report import print_sheets, sheet_markdown
+    from soundsearch.bench.results import read_result
 
     found = None if result is None else read_result(result)
     sheets = published_table(found)
@@ -342,10 +342,10 @@ def table(
 
 def _run(read: Callable[[], DataSet], options: Options) -> None:
     """Run one data set with each encoder; show and write the results."""
-    from soundsearch.benchmarks.embedding_cache import EmbeddingCache, cache_file
-    from soundsearch.benchmarks.run import run_benchmark
-    from soundsearch.encoder import Encoder
-    from soundsearch.registry import DEFAULT_MODEL, find_bundle
+    from soundsearch.bench.run import run_benchmark
+    from soundsearch.encoder.embedding_cache import EmbeddingCache, cache_file
+    from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
+    from soundsearch.encoder.towers import Encoder
 
     settings = _settings(options)
     bundles = [find_bundle(name) for name in options.model or [DEFAULT_MODEL]]
@@ -367,9 +367,9 @@ def _settings(options: Options) -> Settings:
     import shlex
     import sys
 
-    from soundsearch.benchmarks import BenchmarkError
-    from soundsearch.benchmarks.protocols import protocol_named
-    from soundsearch.benchmarks.run import Settings
+    from soundsearch.bench.protocols import protocol_named
+    from soundsearch.bench.run import Settings
+    from soundsearch.errors import BenchmarkError
 
     try:
         return Settings(
@@ -407,7 +407,7 @@ def _progress(encoder: str) -> Iterator[Progress]:
         TimeRemainingColumn,
     )
 
-    from soundsearch.benchmarks.embed import Silent
+    from soundsearch.encoder.batches import Silent
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -434,7 +434,7 @@ def _progress(encoder: str) -> Iterator[Progress]:
 
 def _write(result: BenchmarkResult, options: Options, *, several: bool) -> None:
     """The files of one result. several: there are others, whose files need other names."""
-    from soundsearch.benchmarks.results import write_ranks_csv, write_result
+    from soundsearch.bench.results import write_ranks_csv, write_result
 
     def of_this(path: Path) -> Path:
         return (
@@ -451,7 +451,7 @@ def _show(results: list[BenchmarkResult], options: Options) -> None:
     """The table or JSON on stdout, and the files that hold all results together."""
     import json
 
-    from soundsearch.benchmarks.report import markdown, print_results
+    from soundsearch.bench.report import markdown, print_results
 
     if options.json == STDOUT:
         for result in results:
@@ -465,7 +465,7 @@ def _show(results: list[BenchmarkResult], options: Options) -> None:
 
 
 def _plot(results: list[BenchmarkResult], folder: Path) -> None:
-    from soundsearch.benchmarks.plots import plot_confusion, plot_recall
+    from soundsearch.bench.plots import plot_confusion, plot_recall
 
     run = results[0].run
     what = _in_a_name(f"{run.benchmark}-{run.split}")
@@ -483,7 +483,7 @@ def _in_a_name(text: str) -> str:
 
 
 def _write_text(path: Path, text: str) -> None:
-    from soundsearch.benchmarks import BenchmarkError
+    from soundsearch.errors import BenchmarkError
 
     aside = path.with_name(f".{path.name}.part")
     try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from indexer.plan import Plan
     from indexer.report import Report
-    from soundsearch.store import Root, Store
+    from soundsearch.store.store import Root, Store
 
 #: Where no bar can be drawn, a line says so often where the run stands.
 LINE_EVERY_S = 30.0
@@ -82,12 +82,12 @@ def index(
     """
     from indexer.pipeline import run
     from indexer.plan import choose_targets, make_plan
-    from soundsearch.encoder import Encoder
+    from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
+    from soundsearch.encoder.towers import Encoder
     from soundsearch.paths import index_folder
-    from soundsearch.pinned import check_same_encoder, create_index, pinned_bundle
-    from soundsearch.registry import DEFAULT_MODEL, find_bundle
     from soundsearch.render import to_json
-    from soundsearch.store import Store
+    from soundsearch.store.pinned import check_same_encoder, create_index, pinned_bundle
+    from soundsearch.store.store import Store
 
     folder = index_folder(index)
     wanted = find_bundle(model) if model else None

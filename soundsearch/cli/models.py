@@ -53,9 +53,9 @@ def list_models(json: Json = False) -> None:
 
     Example: soundsearch models list
     """
-    from soundsearch.bundle import EncoderBundle
+    from soundsearch.encoder.bundle import EncoderBundle
+    from soundsearch.encoder.registry import bundle_folders
     from soundsearch.errors import BundleError
-    from soundsearch.registry import bundle_folders
     from soundsearch.render import shown, to_json
 
     rows = []
@@ -92,7 +92,7 @@ def show(
     """
     from dataclasses import asdict
 
-    from soundsearch.registry import find_bundle
+    from soundsearch.encoder.registry import find_bundle
     from soundsearch.render import shown, to_json
 
     bundle = find_bundle(name)

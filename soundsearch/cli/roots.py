@@ -11,7 +11,7 @@ import typer
 from soundsearch.cli.options import IndexFolder, Json
 
 if TYPE_CHECKING:
-    from soundsearch.store import Root, Store
+    from soundsearch.store.store import Root, Store
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -34,7 +34,7 @@ def roots(context: typer.Context, index: IndexFolder = None, json: Json = False)
         return
     from soundsearch.render import to_json
     from soundsearch.roots import facts_of_roots
-    from soundsearch.store import Store
+    from soundsearch.store.store import Store
 
     store = Store.open(_folder(index))
     with store.snapshot() as connection:
@@ -115,7 +115,7 @@ def remove(
 def _opened(index: Path | None, path: Path) -> tuple[Store, Root]:
     """The index, and the root of it that a path names."""
     from soundsearch.roots import find_root
-    from soundsearch.store import Store
+    from soundsearch.store.store import Store
 
     store = Store.open(_folder(index))
     return store, find_root(store, path)

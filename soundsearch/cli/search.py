@@ -13,7 +13,7 @@ from soundsearch.cli.options import Device, DeviceChoice, IndexFolder, Json, Top
 from soundsearch.errors import QueryError
 
 if TYPE_CHECKING:
-    from soundsearch.search import Hit, Index
+    from soundsearch.search.index import Hit, Index
 
 #: A text on standard input is no longer than this.
 MOST_BYTES = 1_000_000
@@ -145,11 +145,11 @@ def describe(
 
     Example: soundsearch describe unknown_042.wav -k 5
     """
-    from soundsearch.encoder import Encoder
-    from soundsearch.registry import DEFAULT_MODEL, find_bundle
+    from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
+    from soundsearch.encoder.towers import Encoder
     from soundsearch.render import label_lines, labels_json
-    from soundsearch.search import describe as describe_file
-    from soundsearch.store import PinnedEncoder
+    from soundsearch.search.index import describe as describe_file
+    from soundsearch.store.store import PinnedEncoder
     from soundsearch.vocabulary import load_vocabulary
 
     audio = _named(file)
@@ -186,7 +186,7 @@ def _opened(index: Path | None, device: Device, model: str | None) -> Index:
 def _print_hits(
     opened: Index, asked: dict[str, Any], hits: list[Hit], paths: bool, null: bool, json: bool
 ) -> None:
-    from soundsearch.relevance import FITS
+    from soundsearch.encoder.calibration import FITS
     from soundsearch.render import hit_lines, hits_json, path_bytes
 
     if not hits:

@@ -24,7 +24,7 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
     from soundsearch.health import status as status_of
     from soundsearch.paths import index_folder
     from soundsearch.render import endings, length, shown, to_json
-    from soundsearch.store import Store
+    from soundsearch.store.store import Store
 
     found = status_of(Store.open(index_folder(index)))
     if json:
@@ -58,11 +58,11 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
 
     Example: soundsearch verify
     """
-    from soundsearch.database import RESTORE
     from soundsearch.health import verify as verify_index
     from soundsearch.paths import index_folder
     from soundsearch.render import shown, to_json
-    from soundsearch.store import Store
+    from soundsearch.store.sqlite import RESTORE
+    from soundsearch.store.store import Store
 
     problems = verify_index(Store.open(index_folder(index)))
     faults = [problem for problem in problems if not problem.is_drift]
@@ -97,11 +97,11 @@ def repair(
 
     Example: soundsearch repair
     """
+    from soundsearch.encoder.registry import find_bundle
     from soundsearch.health import repair as repair_index
     from soundsearch.paths import index_folder
-    from soundsearch.registry import find_bundle
     from soundsearch.render import shown
-    from soundsearch.store import Store
+    from soundsearch.store.store import Store
 
     bundle = find_bundle(model) if model else None
     done = repair_index(Store.open(index_folder(index)), bundle)

@@ -229,7 +229,7 @@ def _wav_bytes(mixture: Mixture) -> bytes:
 
 def mix(mixture: Mixture) -> Array:
     """The sound of a mixture, (time,) float32 at SAMPLE_RATE Hz."""
-    from soundsearch.audio import AudioFile
+    from soundsearch.audio.recording import AudioFile
 
     mixed = np.zeros(mixture.n_samples, np.float32)
     for part in mixture.parts:

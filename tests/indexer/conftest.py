@@ -11,9 +11,9 @@ import pytest
 from indexer.pipeline import run
 from indexer.plan import Plan, choose_targets, make_plan
 from indexer.report import Report
-from soundsearch.bundle import EncoderBundle
-from soundsearch.encoder import Encoder
-from soundsearch.pinned import create_index
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.towers import Encoder
+from soundsearch.store.pinned import create_index
 from tests.index_contents import Row, rows_of, searchable
 
 

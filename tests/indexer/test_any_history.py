@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from indexer.pipeline import run
-from soundsearch.bundle import EncoderBundle
-from soundsearch.encoder import Encoder
-from soundsearch.pinned import create_index
-from soundsearch.store import State
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.towers import Encoder
+from soundsearch.store.pinned import create_index
+from soundsearch.store.store import State
 from tests.index_contents import Row, rows_of, searchable, vectors_of
 from tests.sounds import tone, write
 

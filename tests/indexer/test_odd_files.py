@@ -13,11 +13,11 @@ import soundsearch
 from indexer import pipeline
 from indexer.report import Silent
 from indexer.scan import scan
-from soundsearch.audio import AudioFile
-from soundsearch.bundle import EncoderBundle
+from soundsearch.audio.recording import AudioFile
+from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import AudioError, Cause
 from soundsearch.health import status, verify
-from soundsearch.store import State
+from soundsearch.store.store import State
 from tests.far_dates import FUTURE_S, PAST_S, date, folder_that_takes
 from tests.index_contents import sounds_of, vectors_of
 from tests.indexer.conftest import Indexer

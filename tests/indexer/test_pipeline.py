@@ -17,13 +17,13 @@ import pytest
 
 from indexer import pipeline
 from indexer.report import Silent
-from soundsearch.audio import AudioFile, Window
-from soundsearch.bundle import EncoderBundle
-from soundsearch.cache import load_vectors
-from soundsearch.encoder import BATCH_SIZE, Encoder
+from soundsearch.audio.recording import AudioFile, Window
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import BundleError, IndexBusyError, SoundsearchError
 from soundsearch.health import verify
-from soundsearch.store import Indexed, State, Store
+from soundsearch.store.store import Indexed, State, Store
+from soundsearch.vectors.cache import load_vectors
 from tests import program
 from tests.index_contents import sounds_of, vectors_of
 from tests.indexer.conftest import Indexer

@@ -8,10 +8,10 @@ import pytest
 
 from indexer.plan import Target, choose_targets, settle
 from indexer.scan import hash_of
-from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import StoreError
 from soundsearch.roots import way_out
-from soundsearch.store import Root, State
+from soundsearch.store.store import Root, State
 from tests.index_contents import Row, searchable
 from tests.indexer.conftest import Indexer
 from tests.ordinary_user import open_folder, ordinary_user

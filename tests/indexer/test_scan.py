@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from indexer.scan import hash_of, scan
-from soundsearch.suffixes import AMBIGUOUS_SUFFIXES, AUDIO_SUFFIXES
+from soundsearch.audio.suffixes import AMBIGUOUS_SUFFIXES, AUDIO_SUFFIXES
 from tests.ordinary_user import open_folder, ordinary_user
 
 

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from soundsearch.audio import AudioConfig
-from soundsearch.bundle import TextConfig
-from soundsearch.features import KaldiFbank
+from soundsearch.audio.features import KaldiFbank
+from soundsearch.audio.recording import AudioConfig
+from soundsearch.encoder.bundle import TextConfig
 from tests.sounds import noise, tone, write
 from trainer.loop import LoopConfig
 from trainer.starter.config import CaptionsConfig, StarterConfig

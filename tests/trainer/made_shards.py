@@ -9,8 +9,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from soundsearch.audio import AudioConfig
-from soundsearch.features import KaldiFbank
+from soundsearch.audio.features import KaldiFbank
+from soundsearch.audio.recording import AudioConfig
 from tests.sounds import noise, tone
 from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
 from trainer.data.vectors import VectorsFacts, vectors_path, write_vectors

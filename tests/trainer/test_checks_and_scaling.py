@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from soundsearch.benchmarks.datasets import DataSetError
+from soundsearch.bench.datasets import DataSetError
 from soundsearch.errors import ConfigError
 from tests.sounds import tone, write
 from tests.tiny_clip import DIM, write_tiny_clip

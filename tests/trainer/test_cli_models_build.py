@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import SoundsearchError
 from tests.conftest import Run
 from tests.sounds import noise, write

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from soundsearch.bundle import EncoderBundle
 from soundsearch.cli.train import app
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.registry import SHIPPED
 from soundsearch.errors import SoundsearchError
-from soundsearch.registry import SHIPPED
 from trainer.starter.config import StarterConfig
 
 

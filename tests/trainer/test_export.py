@@ -12,9 +12,9 @@ import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
-from soundsearch.bundle import EncoderBundle, TextConfig
 from soundsearch.cli.train.export import export
-from soundsearch.encoder import Encoder
+from soundsearch.encoder.bundle import EncoderBundle, TextConfig
+from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import SoundsearchError
 from tests.sounds import noise, tone, write
 from tests.tiny_clip import DIM, write_tiny_clip
@@ -223,7 +223,7 @@ class TestNewBundle:
         assert list(tiny.folder.parent.iterdir()) == [tiny.folder]
 
     def test_nothing_unfinished_can_be_named(self, tmp_path: Path) -> None:
-        from soundsearch.registry import bundle_folders
+        from soundsearch.encoder.registry import bundle_folders
 
         with new_bundle(tmp_path / "models" / "mine") as made:
             (made / "bundle.json").write_text("half")

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import soundsearch
-from soundsearch.audio import Window
-from soundsearch.bundle import EncoderBundle
-from soundsearch.encoder import Encoder
+from soundsearch.audio.features import KaldiFbank, compute_features
+from soundsearch.audio.mixdown import in_one
+from soundsearch.audio.recording import Window
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError
-from soundsearch.features import KaldiFbank, compute_features
-from soundsearch.mixdown import in_one
 from tests import sounds
 from tests.trainer.authors import as_the_authors
 from trainer.front_ends import FRONT_ENDS, STARTER, VIP_ANT, clip_features, masked_rows

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder.bundle import EncoderBundle
 from trainer import model_card
 
 

@@ -1,4 +1,4 @@
-"""What the starter's first weights may learn from: benchmarks/pivot_start.py."""
+"""What the starter's first weights may learn from: examples/pivot_start.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.pivot_start import choose
+from examples.pivot_start import choose
 from soundsearch.errors import SoundsearchError
 from trainer.front_ends import STARTER
 from trainer.starter.config import StarterConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder.bundle import EncoderBundle
 from tests.conftest import Run
 from tests.sounds import noise, tone, write
 from tests.tiny_clip import jpeg, write_tiny_clip

@@ -13,9 +13,9 @@ from typing import Any, Literal, cast
 import tokenizers
 from torch import Tensor, nn
 
-from soundsearch.audio import AudioConfig
-from soundsearch.bundle import EncoderBundle, TextConfig
-from soundsearch.features import StftLogMel
+from soundsearch.audio.features import StftLogMel
+from soundsearch.audio.recording import AudioConfig
+from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.files import sha256_of
 from trainer.convert import ConversionError
 from trainer.convert.download import check_hub_file

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.files import sha256_of
 from trainer.convert import ConversionError
 from trainer.convert.checkpoint import Checkpoint, read_checkpoint

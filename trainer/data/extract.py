@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio import is_silent, unreadable
-from soundsearch.demux import (
+from soundsearch.audio.demux import (
     FFmpegDecoder,
     SoundTrack,
     end_of,
@@ -31,9 +30,10 @@ from soundsearch.demux import (
     packets_of,
     start_of,
 )
+from soundsearch.audio.recording import is_silent, unreadable
+from soundsearch.audio.suffixes import VIDEO_SUFFIXES, may_hold_sound
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
-from soundsearch.suffixes import VIDEO_SUFFIXES, may_hold_sound
 from trainer.data.manifests import ManifestError
 from trainer.data.pack import Problem, Report, Sources, Told, pack
 from trainer.data.shards import CLIPS_PER_SHARD, ClipFacts, PackedClip, ShardError

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio import AudioConfig, AudioFile, refuse_too_short, resample
+from soundsearch.audio.features import KaldiFbank
+from soundsearch.audio.recording import AudioConfig, AudioFile, refuse_too_short, resample
 from soundsearch.errors import AudioError
-from soundsearch.features import KaldiFbank
 from soundsearch.files import write_text
 from trainer.data.manifests import Clip, ManifestError
 

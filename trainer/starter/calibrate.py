@@ -3,7 +3,7 @@
 The validation recordings are a library. Each of their captions asks it, and so does each recording
 that shares its caption with another. A hit is right if it has the caption asked for. What counts
 is the best hit of each query, as standard deviations above the query's mean over the background
-(`soundsearch/relevance.py`). A logistic regression, right and wrong best hits weighing alike in
+(`soundsearch/encoder/calibration.py`). A logistic regression, right and wrong best hits weighing alike in
 all, tells the two apart: where it says 0.5, a right best hit is as likely as the best mistake.
 
 Best hits are compared with best hits: the best of many mistakes often beats a right recording
@@ -21,13 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.benchmarks.embed import ClipEmbeddings, embed_clips, score_texts
-from soundsearch.benchmarks.embedding_cache import EmbeddingCache
-from soundsearch.bundle import BACKGROUND, Curve, EncoderBundle, RelevanceConfig
-from soundsearch.encoder import Encoder
+from soundsearch.encoder.batches import ClipEmbeddings, embed_clips, score_texts
+from soundsearch.encoder.bundle import BACKGROUND, Curve, EncoderBundle, RelevanceConfig
+from soundsearch.encoder.calibration import FITS, Calibration, Kind, standardise
+from soundsearch.encoder.embedding_cache import EmbeddingCache
+from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, SoundsearchError
 from soundsearch.files import sha256_of
-from soundsearch.relevance import FITS, Calibration, Kind, standardise
 from trainer.data.manifests import Clip
 
 logger = logging.getLogger(__name__)

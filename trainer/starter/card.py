@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from soundsearch.bundle import EncoderBundle
+from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.files import write_text
 from trainer import model_card
 from trainer.data.manifests import Clip, of_split
 from trainer.starter.config import StarterConfig
 
-#: In a run folder: what benchmarks/starter_study.py measured, for the card.
+#: In a run folder: what examples/starter_study.py measured, for the card.
 STUDY = "study.json"
 COMMAND = "soundsearch train starter DATA --run RUN --out BUNDLE"
 PROVENANCE = (

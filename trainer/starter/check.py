@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from soundsearch.audio import AudioConfig
-from soundsearch.benchmarks.embed import ClipEmbeddings, score_texts
-from soundsearch.features import KaldiFbank
-from soundsearch.metrics import best_ranks, recall_at_k
+from soundsearch.audio.features import KaldiFbank
+from soundsearch.audio.recording import AudioConfig
+from soundsearch.bench.metrics import best_ranks, recall_at_k
+from soundsearch.encoder.batches import ClipEmbeddings, score_texts
 from trainer.data.manifests import Clip
 from trainer.starter.align import Aligner
 from trainer.starter.cache import RecordingCache

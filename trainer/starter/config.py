@@ -6,9 +6,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from soundsearch.audio import AudioConfig
-from soundsearch.bundle import TextConfig
-from soundsearch.features import KaldiFbank
+from soundsearch.audio.features import KaldiFbank
+from soundsearch.audio.recording import AudioConfig
+from soundsearch.encoder.bundle import TextConfig
 from trainer.loop import LoopConfig
 from trainer.starter.augment import AugmentConfig
 from trainer.starter.corpus import CorpusConfig

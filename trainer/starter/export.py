@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from soundsearch.audio import AudioConfig
-from soundsearch.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle, TextConfig
-from soundsearch.features import FeatureConfig
+from soundsearch.audio.features import FeatureConfig
+from soundsearch.audio.recording import AudioConfig
+from soundsearch.encoder.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle, TextConfig
 from trainer.export import file_hashes
 from trainer.graphs import export_onnx, fold
 from trainer.starter.embedder import Embedder

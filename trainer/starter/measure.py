@@ -22,17 +22,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio import AudioFile, Window, read_windows
-from soundsearch.benchmarks import BenchmarkError
-from soundsearch.benchmarks.datasets import read_manifest
-from soundsearch.benchmarks.embed import embed_clips, embed_texts, score_texts
-from soundsearch.benchmarks.embedding_cache import EmbeddingCache
-from soundsearch.benchmarks.protocols import PROTOCOLS
-from soundsearch.benchmarks.run import Settings, run_benchmark
-from soundsearch.encoder import BATCH_SIZE, Encoder
-from soundsearch.errors import AudioError
-from soundsearch.registry import find_bundle
-from soundsearch.relevance import Calibration
+from soundsearch.audio.recording import AudioFile, Window, read_windows
+from soundsearch.bench.datasets import read_manifest
+from soundsearch.bench.protocols import PROTOCOLS
+from soundsearch.bench.run import Settings, run_benchmark
+from soundsearch.encoder.batches import embed_clips, embed_texts, score_texts
+from soundsearch.encoder.calibration import Calibration
+from soundsearch.encoder.embedding_cache import EmbeddingCache
+from soundsearch.encoder.registry import find_bundle
+from soundsearch.encoder.towers import BATCH_SIZE, Encoder
+from soundsearch.errors import AudioError, BenchmarkError
 from soundsearch.vocabulary import load_vocabulary
 from trainer.data.manifests import ESC10, SOUNDS, Clip, Split, of_split, read_sounds
 from trainer.starter.english import ARTICLES, BREAKS, head_word, singular, words_of

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from soundsearch.bundle import EncoderBundle
-from soundsearch.encoder import Encoder
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.towers import Encoder
 from soundsearch.files import sha256_of, write_atomically, write_text
 from trainer import model_card
 from trainer.data.manifests import ESC10, SOUNDS, digest, of_split, read_esc10, read_sounds

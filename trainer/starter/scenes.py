@@ -26,8 +26,8 @@ import soxr
 from numpy.typing import NDArray
 from scipy import signal
 
-from soundsearch.audio import AudioConfig
-from soundsearch.features import KaldiFbank
+from soundsearch.audio.features import KaldiFbank
+from soundsearch.audio.recording import AudioConfig
 from trainer.data.manifests import Clip
 from trainer.starter.bend import bend, made_up
 from trainer.starter.cache import RecordingCache

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.metrics import best_ranks, recall_at_k
+from soundsearch.bench.metrics import best_ranks, recall_at_k
 from soundsearch.vocabulary import load_vocabulary
 from trainer.data.manifests import of_split, read_sounds
 from trainer.starter.corpus import (

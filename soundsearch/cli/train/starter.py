@@ -42,7 +42,7 @@ def starter(
     with training_extra():
         import logging
 
-        from soundsearch.bundle import EncoderBundle
+        from soundsearch.encoder.bundle import EncoderBundle
         from trainer.data.manifests import find_data
         from trainer.starter.config import StarterConfig
         from trainer.starter.recipe import make_starter

@@ -20,8 +20,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from soundsearch.bundle import EncoderBundle
-from soundsearch.encoder import Encoder
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.towers import Encoder
 from tests.sounds import noise, tone, write
 from trainer.convert import ConversionError
 from trainer.convert.clap import DEFAULT, _check_published, build_clap, bundle_name

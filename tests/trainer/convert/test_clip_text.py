@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soundsearch.bundle import TextConfig
+from soundsearch.encoder.bundle import TextConfig
 from soundsearch.errors import SoundsearchError
 from tests.tiny_clip import tiny_model
 from trainer import graphs

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from soundsearch.bundle import EncoderBundle
 from soundsearch.cli.models import VipAnt
-from soundsearch.encoder import Encoder
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import sha256_of
 from tests.sounds import noise, tone, write

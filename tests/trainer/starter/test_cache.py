@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soundsearch.audio import AudioFile, read_windows
-from soundsearch.features import compute_features
+from soundsearch.audio.features import compute_features
+from soundsearch.audio.recording import AudioFile, read_windows
 from tests.sounds import noise, write
 from trainer.data.manifests import Clip, ManifestError, read_sounds
 from trainer.starter.cache import build_cache

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from soundsearch.benchmarks.embed import ClipEmbeddings
-from soundsearch.benchmarks.embedding_cache import EmbeddingCache
-from soundsearch.bundle import BACKGROUND, EncoderBundle
-from soundsearch.encoder import Encoder
+from soundsearch.encoder.batches import ClipEmbeddings
+from soundsearch.encoder.bundle import BACKGROUND, EncoderBundle
+from soundsearch.encoder.calibration import Calibration
+from soundsearch.encoder.embedding_cache import EmbeddingCache
+from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import SoundsearchError
-from soundsearch.relevance import Calibration
 from tests import sounds
 from tests.tiny_encoder import BAND_HZ, WORDS
 from trainer.data.manifests import Clip

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from soundsearch.audio import AudioFile, read_windows
+from soundsearch.audio.recording import AudioFile, read_windows
 from tests.sounds import noise, tone, write
 from trainer.data.manifests import Clip
 from trainer.starter import check as module

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from soundsearch.audio import Window
-from soundsearch.bundle import AUDIO_TOWER, TEXT_TOWER, EncoderBundle
-from soundsearch.encoder import Encoder
+from soundsearch.audio.recording import Window
+from soundsearch.encoder.bundle import AUDIO_TOWER, TEXT_TOWER, EncoderBundle
+from soundsearch.encoder.towers import Encoder
 from tests.sounds import noise, tone
 from trainer.starter.align import Aligner
 from trainer.starter.config import StarterConfig

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from soundsearch.audio import Window
-from soundsearch.benchmarks import BenchmarkError
-from soundsearch.bundle import EncoderBundle, TextConfig
-from soundsearch.encoder import Encoder
+from soundsearch.audio.recording import Window
+from soundsearch.encoder.bundle import EncoderBundle, TextConfig
+from soundsearch.encoder.towers import Encoder
+from soundsearch.errors import BenchmarkError
 from soundsearch.files import sha256_of
-from soundsearch.search import describe
+from soundsearch.search.index import describe
 from soundsearch.vocabulary import load_vocabulary
 from tests.sounds import tone, write
 from tests.tiny_encoder import BAND_HZ, WORDS

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soundsearch.bundle import EncoderBundle
-from soundsearch.encoder import Encoder
-from soundsearch.registry import SHIPPED
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.registry import SHIPPED
+from soundsearch.encoder.towers import Encoder
 from trainer.starter.measure import kept, measure
 from trainer.starter.recipe import Run, StarterConfig, fingerprint_of, make_starter
 from trainer.starter.tagger import Teacher

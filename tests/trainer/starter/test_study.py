@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.starter_study import study, usable
+from examples.starter_study import study, usable
 from tests.sounds import noise, tone, write
 from tests.trainer.conftest import RATE
 from trainer.data.manifests import Clip

@@ -1,0 +1,81 @@
+"""python -m examples.pivot_world: the made-up world, or with --pairs the real triples."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from examples.pivot_world import pairs, report
+from examples.pivot_world.experiment import Size, run
+from examples.pivot_world.world import WorldConfig
+from soundsearch.errors import SoundsearchError
+from trainer.towers.clip import ClipChoice
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m examples.pivot_world", description=__doc__)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/pivot-world"),
+        help="shards, runs and results; what is finished there is not made again",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="how often all but the CLIP is repeated"
+    )
+    parser.add_argument("--clips", type=int, default=Size.n_clips, help="sounds for training")
+    parser.add_argument("--epochs", type=float, default=Size.epochs, help="of the pivot stage")
+    parser.add_argument("--clip-steps", type=int, default=Size.clip_steps, help="of the small CLIP")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--pairs", type=Path, help="folder with pairs/pairs.csv: real triples instead"
+    )
+    parser.add_argument("--clip-model", help="with --pairs: a CLIP of open_clip, or a JSON config")
+    parser.add_argument("--clip-pretrained", help="with --pairs: its weights, by name or file")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("benchmarks").setLevel(logging.INFO)
+    torch.set_num_threads(options.threads)
+    began = time.monotonic()
+    try:
+        if options.pairs:
+            given = {"model": options.clip_model, "pretrained": options.clip_pretrained}
+            given = {name: value for name, value in given.items() if value}
+            choice = ClipChoice(**given) if given else None
+            report_pairs(options.out, pairs.run(options.pairs, options.out, choice, options.seeds))
+        else:
+            size = Size(n_clips=options.clips, epochs=options.epochs, clip_steps=options.clip_steps)
+            made_world(options.out, size, options.seeds)
+    except SoundsearchError as error:
+        sys.exit(f"error: {error}")
+    print(f"\n{(time.monotonic() - began) / 60:.1f} minutes, results in {options.out}")
+
+
+def made_world(out: Path, size: Size, n_seeds: int) -> None:
+    found = run(out, size, WorldConfig(), range(n_seeds))
+    print(report.table({"chance": [found.chance], **found.arms, "(pictures)": [found.clip]}))
+    report.write_json(
+        out / "results.json",
+        {
+            "size": dataclasses.asdict(size),
+            "world": dataclasses.asdict(WorldConfig()),
+            **dataclasses.asdict(found),
+        },
+    )
+    report.plot(out / "captions.png", found.arms, found.chance)
+
+
+def report_pairs(out: Path, found: pairs.Outcome) -> None:
+    print(found.about)
+    print(report.table({"chance": [found.chance], **found.arms}))
+    report.write_json(out / "pairs.json", dataclasses.asdict(found))
+
+
+if __name__ == "__main__":
+    main()

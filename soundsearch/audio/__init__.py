@@ -1,0 +1,1 @@
+"""Files to windows: decoders, headers, recordings, windows and their features."""

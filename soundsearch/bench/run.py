@@ -1,0 +1,243 @@
+"""One benchmark of one encoder: a data set in, a `BenchmarkResult` out.
+
+    data set -> embed -> scores -> protocol -> result
+
+No number is ever computed over fewer clips than its result states: what cannot be embedded is an
+error that names it, or is counted as skipped where that was allowed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.bench.datasets import (
+    ClassificationSet,
+    DataSet,
+    RetrievalSet,
+    require_whole,
+)
+from soundsearch.bench.protocols import (
+    Protocol,
+    evaluate_classification,
+    evaluate_retrieval,
+)
+from soundsearch.bench.results import (
+    BenchmarkResult,
+    RunFacts,
+    result_of_classification,
+    result_of_retrieval,
+)
+from soundsearch.encoder.batches import (
+    ClipEmbeddings,
+    Progress,
+    embed_clips,
+    embed_texts,
+    refuse_collapsed,
+    score_texts,
+)
+from soundsearch.encoder.embedding_cache import EmbeddingCache
+from soundsearch.encoder.towers import Encoder
+from soundsearch.errors import BenchmarkError
+
+log = logging.getLogger(__name__)
+
+#: So many skipped clips are named in the log.
+NAMED = 10
+#: Where a label or caption stands in a prompt.
+BLANK = "{}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a benchmark is run.
+
+    clip_score: how a clip with several windows scores, see `embed.ClipScore`; None for the
+    protocol's way. merge_identical: equal captions count as one. prompt: sentence with {} that
+    class names, or captions, are put into; None for the protocol's, or the bundle's. allow_missing:
+    measure what there is. jobs: clips read at a time. command: as typed, for the result.
+    """
+
+    protocol: Protocol
+    clip_score: Literal["best", "mean"] | None = None
+    merge_identical: bool = False
+    prompt: str | None = None
+    allow_missing: bool = False
+    jobs: int = 1
+    seed: int = 0
+    bootstrap: int = 1000
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.prompt is not None and self.prompt.count(BLANK) != 1:
+            raise BenchmarkError(
+                f"a prompt holds {{}} once, where the text goes, as in 'the sound of {{}}'; not {self.prompt!r}"
+            )
+        if self.protocol.one_embedding_per_clip and self.clip_score is not None:
+            raise BenchmarkError(
+                f"protocol {self.protocol.name} has one embedding for each clip; "
+                f"--clip-score {self.clip_score} belongs to the others"
+            )
+
+
+def run_benchmark(
+    encoder: Encoder,
+    data: DataSet,
+    settings: Settings,
+    cache: EmbeddingCache,
+    progress: Progress | None = None,
+) -> BenchmarkResult:
+    """Embed, score, count. Raises BenchmarkError, DataSetError, BundleError."""
+    require_whole(data, settings.allow_missing)
+    if isinstance(data, ClassificationSet):  # a label that cannot be used is told at once
+        class_texts(data.classes, _prompt_of(encoder, data, settings))
+    protocol = settings.protocol
+    found, lost = embed_clips(
+        encoder,
+        data.clips,
+        cache,
+        one=protocol.one_embedding_per_clip,
+        jobs=settings.jobs,
+        progress=progress,
+    )
+    data = data.without(lost)
+    require_whole(data, settings.allow_missing)
+    assert found is not None, "a data set without clips is refused"
+    _tell_skipped(data)
+    refuse_collapsed(encoder, found.vectors, "clips")
+    clips = found.mean() if settings.clip_score == "mean" else found
+    if isinstance(data, ClassificationSet):
+        return _classification(encoder, data, clips, settings, cache, progress)
+    if isinstance(data, RetrievalSet):
+        return _retrieval(encoder, data, clips, settings, cache, progress)
+    raise TypeError(f"no benchmark of a {type(data).__name__}")
+
+
+def _tell_skipped(data: DataSet) -> None:
+    for clip in data.missing[:NAMED]:
+        log.warning("skipped %s: %s", clip.name, clip.reason)
+    if data.n_missing:
+        log.warning(
+            "%s %s: measured over %d of %d clips",
+            *(data.name, data.split, len(data.clips), data.n_expected),
+        )
+
+
+def _retrieval(
+    encoder: Encoder,
+    data: RetrievalSet,
+    clips: ClipEmbeddings,
+    settings: Settings,
+    cache: EmbeddingCache,
+    progress: Progress | None,
+) -> BenchmarkResult:
+    prompt = _prompt_of(encoder, data, settings)
+    texts = [prompt.replace(BLANK, text) for text in data.texts]
+    vectors = embed_texts(encoder, texts, cache, progress=progress)
+    _refuse_collapsed_texts(encoder, texts, vectors)
+    measured = evaluate_retrieval(
+        score_texts(vectors, clips),
+        data.owner,
+        settings.protocol,
+        merge_identical=data.texts if settings.merge_identical else None,
+        seed=settings.seed,
+        bootstrap=settings.bootstrap,
+    )
+    facts = _facts(encoder, data, settings, prompt, texts)
+    return result_of_retrieval(measured, facts, data.names)
+
+
+def _classification(
+    encoder: Encoder,
+    data: ClassificationSet,
+    clips: ClipEmbeddings,
+    settings: Settings,
+    cache: EmbeddingCache,
+    progress: Progress | None,
+) -> BenchmarkResult:
+    prompt = _prompt_of(encoder, data, settings)
+    texts = class_texts(data.classes, prompt)
+    normalise = settings.protocol.normalise_class_text
+    vectors = embed_texts(encoder, texts, cache, normalise=normalise, progress=progress)
+    _refuse_collapsed_texts(encoder, texts, vectors)
+    measured = evaluate_classification(
+        score_texts(vectors, clips).T,
+        data.target,
+        data.fold,
+        data.classes,
+        seed=settings.seed,
+        bootstrap=settings.bootstrap,
+    )
+    facts = _facts(encoder, data, settings, prompt, texts)
+    return result_of_classification(measured, facts, data.names, settings.protocol.name)
+
+
+def class_texts(classes: tuple[str, ...], prompt: str) -> list[str]:
+    """One text for each class: its name with blanks for underscores, in the prompt.
+
+    Raises BenchmarkError for a name without a word, and for two classes of one text.
+    """
+    words = [" ".join(name.replace("_", " ").split()) for name in classes]
+    for i, word in enumerate(words):
+        if not word:
+            raise BenchmarkError(f"class {classes[i]!r} holds no word that a prompt could take")
+        if words.index(word) != i:
+            raise BenchmarkError(
+                f"classes {classes[words.index(word)]!r} and {classes[i]!r} both read {word!r}; "
+                "no text can tell them apart"
+            )
+    return [prompt.replace(BLANK, word) for word in words]
+
+
+def _prompt_of(encoder: Encoder, data: DataSet, settings: Settings) -> str:
+    if settings.prompt is not None:
+        return settings.prompt
+    prefix = settings.protocol.caption_prefix
+    if isinstance(data, ClassificationSet) and not prefix:
+        return encoder.bundle.text.prompt
+    return prefix + BLANK
+
+
+def _refuse_collapsed_texts(
+    encoder: Encoder, texts: list[str], vectors: NDArray[np.float32]
+) -> None:
+    place = {text: i for i, text in enumerate(texts)}
+    refuse_collapsed(encoder, vectors[list(place.values())], "texts")
+
+
+def _facts(
+    encoder: Encoder, data: DataSet, settings: Settings, prompt: str, texts: Sequence[str]
+) -> RunFacts:
+    """texts: all that were embedded, those of every clip."""
+    bundle = encoder.bundle
+    counted = list(dict.fromkeys(texts)) if settings.merge_identical else texts
+    return RunFacts(
+        benchmark=data.name,
+        split=data.split,
+        model=bundle.name,
+        model_version=bundle.version,
+        fingerprint=bundle.fingerprint,
+        prompt="" if prompt == BLANK else prompt,
+        windows=windows_in_words(encoder, settings),
+        n_listed=data.n_expected,
+        n_skipped=data.n_missing,
+        n_truncated=int(encoder.truncated(counted).sum()),
+        max_tokens=bundle.text.max_tokens,
+        command=settings.command,
+    )
+
+
+def windows_in_words(encoder: Encoder, settings: Settings) -> str:
+    """How a clip becomes embeddings, and these one score."""
+    audio = encoder.bundle.audio
+    windows = f"windows of {audio.window_s:g} s every {audio.hop_s:g} s"
+    if settings.protocol.one_embedding_per_clip:
+        if audio.clip == "centre":
+            return f"one stretch of {audio.window_s:g} s at the centre"
+        return f"{windows}, mean embedding"
+    return f"{windows}, {'mean embedding' if settings.clip_score == 'mean' else 'best window'}"

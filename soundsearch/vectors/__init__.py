@@ -1,0 +1,1 @@
+"""All that knows FAISS: searching vectors, and the file of them beside the database."""

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from soundsearch.errors import StoreError
+from soundsearch.store.store import Store
+from soundsearch.vectors import cache
+from soundsearch.vectors.exact import VectorIndex
+from tests.filled_store import FLAT, put, unit
+from tests.ordinary_user import open_folder, ordinary_user
+from tests.program import another_writer
+
+ROOT = Path("/library")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with contextlib.closing(Store.create(tmp_path / "index", FLAT)) as made:
+        for i in range(5):
+            put(made, ROOT, f"{i}.wav", [(1, i), (i, 1)])
+        yield made
+
+
+def _files(store: Store) -> list[str]:
+    return sorted(path.name for path in store.folder.iterdir() if "vectors" in path.name)
+
+
+def _name(store: Store) -> str:
+    with store.snapshot() as connection:
+        return f"vectors-{store.revision(connection)}.faiss"
+
+
+def _flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def _assert_in_step(store: Store, vectors: VectorIndex) -> None:
+    with store.snapshot() as connection:
+        ids = store.window_ids(connection)
+        assert np.sort(vectors.ids).tolist() == ids.tolist()
+        np.testing.assert_array_equal(vectors.embeddings(ids), store.embeddings(connection, ids, 2))
+
+
+def _count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many embeddings are read from the database, each time some are."""
+    counts: list[int] = []
+    read = Store.embeddings
+
+    def counted(self: Store, connection: object, ids: object, dim: int) -> object:
+        counts.append(len(ids))  # type: ignore[arg-type]
+        return read(self, connection, ids, dim)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "embeddings", counted)
+    return counts
+
+
+def test_the_first_use_makes_the_file_and_the_next_reads_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = _count_reads(monkeypatch)
+    assert _files(store) == []
+    cache.load_vectors(store)
+    assert _files(store) == [_name(store)]
+    assert counts == [10]
+
+    again = cache.load_vectors(store)
+
+    assert counts == [10]
+    _assert_in_step(store, again)
+
+
+def test_the_name_carries_the_revision(store: Store) -> None:
+    cache.load_vectors(store)
+    before = _name(store)
+    put(store, ROOT, "new.wav")
+    assert _name(store) != before and _files(store) == [before]
+
+    cache.load_vectors(store)
+
+    assert _files(store) == [_name(store)]  # and the old one is gone
+
+
+def test_a_stale_file_is_caught_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.load_vectors(store)
+    put(store, ROOT, "new.wav", [(1, 2), (2, 1), (3, 1)])
+    put(store, ROOT, "0.wav", [(5, 1)])  # changed
+    with store.transaction() as connection:
+        recordings = {r.relative_path: r.id for r in store.recordings(connection)}
+        store.forget(connection, [recordings["1.wav"]])
+        store.mark_missing(connection, [recordings["2.wav"]])
+    counts = _count_reads(monkeypatch)
+
+    vectors = cache.load_vectors(store)
+
+    assert counts == [4]  # only what is new
+    _assert_in_step(store, vectors)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        Path.unlink,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-9]),
+        lambda path: path.write_bytes(path.read_bytes()[:-16]),  # an older one, no checksum
+        lambda path: _flip(path, 60),
+        lambda path: path.write_bytes(b"something else" * 99),
+        lambda path: VectorIndex(3).save(path),  # of another dimension
+    ],
+)
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_lost_or_damaged_file_is_made_again(
+    store: Store, harm: Callable[[Path], object], stale: bool
+) -> None:
+    cache.load_vectors(store)
+    harm(store.folder / _name(store))
+    if stale:
+        put(store, ROOT, "new.wav")
+
+    _assert_in_step(store, cache.load_vectors(store))
+
+    assert _files(store) == [_name(store)]
+    _assert_in_step(store, VectorIndex.load(store.folder / _name(store), 2))
+
+
+def test_wrong_vectors_never_answer(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    path = store.folder / _name(store)
+    cache.load_vectors(store)
+    content = path.read_bytes()
+    for at in range(0, len(content), 7):
+        _flip(path, at)
+        with caplog.at_level(logging.WARNING):
+            _assert_in_step(store, cache.load_vectors(store))
+        assert path.read_bytes() == content
+    (said,) = {record.getMessage() for record in caplog.records}
+    assert said == f"{path}: not a readable FAISS file; making it again from the database"
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["put", "forget", "miss", "load", "corrupt", "discard"]),
+            st.integers(0, 6),
+        ),
+        max_size=10,
+    )
+)
+def test_whatever_happened_it_equals_the_database(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
+) -> None:
+    with contextlib.closing(Store.create(tmp_path_factory.mktemp("index"), FLAT)) as store:
+        for what, i in steps:
+            if what == "put":
+                put(store, ROOT, f"{i}.wav", [(1, i), (i, 1)])
+            elif what == "load":
+                cache.load_vectors(store)
+            elif what == "discard":
+                cache.discard(store.folder)
+            elif what == "corrupt":
+                for path in store.folder.glob("vectors-*"):
+                    path.write_bytes(b"corrupt")
+            else:
+                with store.transaction() as connection:
+                    chosen = [
+                        r.id for r in store.recordings(connection) if r.relative_path == f"{i}.wav"
+                    ]
+                    change = store.forget if what == "forget" else store.mark_missing
+                    change(connection, chosen)
+        _assert_in_step(store, cache.load_vectors(store))
+        assert _files(store) == [_name(store)]
+
+
+def test_many_embeddings_are_read_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "CATCH_UP_ROWS", 4)
+    counts = _count_reads(monkeypatch)
+    _assert_in_step(store, cache.load_vectors(store))
+    assert counts[:3] == [4, 4, 2]
+
+
+def test_files_of_killed_runs_are_removed(store: Store) -> None:
+    (store.folder / ".vectors-0123.faiss.4711").write_bytes(b"half a file")
+    (store.folder / "vectors-0123.faiss").write_bytes(b"of another revision")
+    cache.load_vectors(store)
+    assert _files(store) == [_name(store)]
+
+
+def test_an_empty_index_has_a_file_too(tmp_path: Path) -> None:
+    with contextlib.closing(Store.create(tmp_path / "index", FLAT)) as store:
+        assert len(cache.load_vectors(store)) == 0
+        assert _files(store) == [_name(store)]
+
+
+def test_refresh_makes_the_file_of_this_revision(store: Store) -> None:
+    with store.lock():
+        cache.refresh(store)
+        assert _files(store) == [_name(store)]
+        put(store, ROOT, "new.wav")
+        cache.refresh(store)
+    assert _files(store) == [_name(store)]
+    _assert_in_step(store, VectorIndex.load(store.folder / _name(store), 2))
+
+
+def test_without_saving_no_file_appears(store: Store) -> None:
+    _assert_in_step(store, cache.load_vectors(store, save=False))
+    assert _files(store) == []
+
+
+def test_nothing_is_saved_while_another_process_writes(store: Store) -> None:
+    with another_writer(store.folder):
+        _assert_in_step(store, cache.load_vectors(store))
+        assert _files(store) == []
+    cache.load_vectors(store)
+    assert _files(store) == [_name(store)]
+
+
+def test_a_file_that_cannot_be_written_is_a_note(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    (store.folder / _name(store)).mkdir()  # in the way
+    with caplog.at_level(logging.WARNING):
+        _assert_in_step(store, cache.load_vectors(store))
+    assert "cannot be written" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_still_answers() -> None:
+    with open_folder() as folder:
+        store = Store.create(folder / "index", FLAT)
+        put(store, ROOT, "a.wav", [(1, 0), (0, 1)])
+        for path in store.folder.iterdir():
+            path.chmod(0o444)
+        store.folder.chmod(0o555)
+        with ordinary_user():
+            _assert_in_step(store, cache.load_vectors(store))
+        store.close()
+        assert _files(store) == []
+
+
+def test_an_odd_embedding_is_one_clear_error(store: Store) -> None:
+    with contextlib.closing(sqlite3.connect(store.folder / "soundsearch.db")) as connection:
+        connection.execute(
+            "UPDATE windows SET embedding = ? WHERE id = 3", [(2 * unit([1, 0])).tobytes()]
+        )
+        connection.commit()
+    with pytest.raises(StoreError, match="not a finite unit vector; run: soundsearch repair"):
+        cache.load_vectors(store)
+
+
+def test_after_a_backup_was_restored_no_vector_of_the_lost_future_remains(
+    tmp_path: Path, store: Store
+) -> None:
+    store.close()
+    backup = shutil.copy(store.folder / "soundsearch.db", tmp_path / "backup.db")
+    put(store, ROOT, "lost.wav", [(1, 0), (0, 1)])
+    cache.load_vectors(store)
+    store.close()
+    for leftover in store.folder.glob("soundsearch.db*"):
+        leftover.unlink()
+    shutil.copy(backup, store.folder / "soundsearch.db")
+    put(store, ROOT, "other.wav", [(3, 4), (4, 3)])  # under the ids that the lost one had
+    _assert_in_step(store, cache.load_vectors(store))
