@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from processes import median_s
 
-from soundsearch.audio.recording import cut_windows
+from soundsearch.audio.windows import cut_windows
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 

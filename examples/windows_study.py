@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio.recording import AudioConfig, AudioFile
+from soundsearch.audio.recording import AudioFile
+from soundsearch.audio.windows import AudioConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
 from soundsearch.encoder.batches import ClipEmbeddings, embed_clips, embed_texts, score_texts
 from soundsearch.encoder.embedding_cache import EmbeddingCache

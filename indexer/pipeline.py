@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from indexer.plan import Plan, choose_targets, make_plan, settle
 from indexer.report import Progress, Report, Silent
 from indexer.scan import hash_of
-from soundsearch.audio.recording import WHOLLY_SILENT, AudioFile, Window, read_windows, unreadable
+from soundsearch.audio.recording import AudioFile, read_windows, unreadable
+from soundsearch.audio.windows import WHOLLY_SILENT, Window
 from soundsearch.descriptors import n_free, stop_if_ran_out
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError

@@ -18,13 +18,23 @@ HEAVY = {"torch", "faiss", "onnxruntime", "sqlalchemy", "av", "soundfile", "soxr
 TRAINING = {"torch", "torchaudio", "torchvision", "transformers", "open_clip", "onnx", "trainer"}
 
 
+#: What of `soundsearch.audio` a query in words needs: the facts of a bundle.
+FOR_WORDS = {"soundsearch.audio", "soundsearch.audio.features", "soundsearch.audio.windows"}
+
+
 def _loaded(*command: str) -> tuple[set[str], str]:
     """Top-level modules that a fresh interpreter loads, and what it prints."""
+    modules, printed = _all_loaded(*command)
+    return {module.split(".")[0] for module in modules}, printed
+
+
+def _all_loaded(*command: str) -> tuple[set[str], str]:
+    """Modules that a fresh interpreter loads, by their whole names, and what it prints."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True
     )
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
-    modules = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines}
+    modules = {line.rsplit("|", 1)[1].strip() for line in lines}
     assert "os" in modules or "site" in modules  # the lines are understood
     return modules, done.stdout
 
@@ -54,3 +64,15 @@ def test_indexing_and_searching_never_load_torch(tmp_path: Path, tiny: EncoderBu
     assert {"faiss", "onnxruntime", "sqlalchemy"} <= indexing & searching
     assert (indexing | searching) & TRAINING == set()
     assert json.loads(printed)["hits"][0]["path"].endswith("hiss.wav")
+
+
+def test_a_query_in_words_loads_no_decoder(tmp_path: Path, tiny: EncoderBundle) -> None:
+    sounds.write(tmp_path / "sounds" / "hiss.wav", sounds.tone(BAND_HZ[0], 1.5))
+    indexing, _ = _all_loaded("-m", "soundsearch", "index", "sounds", "--model", "tiny")
+    searching, printed = _all_loaded("-m", "soundsearch", "query", "hiss", "--json")
+
+    assert len(json.loads(printed)["hits"]) == 1
+    of_audio = {name for name in searching if name.startswith("soundsearch.audio")}
+    assert of_audio == FOR_WORDS < indexing
+    assert searching & {"av", "soundfile", "soxr", "scipy"} == set()
+    assert {"soundfile", "scipy", "soundsearch.audio.recording"} <= indexing

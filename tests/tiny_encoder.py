@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from soundsearch.audio.features import KaldiFbank
-from soundsearch.audio.recording import AudioConfig
+from soundsearch.audio.windows import AudioConfig
 from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.files import sha256_of
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from soundsearch.audio.features import FeatureConfig, compute_features, lifted
-from soundsearch.audio.recording import AudioConfig, AudioFile, read_windows
+from soundsearch.audio.recording import AudioFile, read_windows
+from soundsearch.audio.windows import AudioConfig
 from soundsearch.demo import shipped_recordings
 from soundsearch.encoder.bundle import (
     AUDIO_TOWER,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from soundsearch.audio.clips import cut_clip, n_samples_of_stretch
 from soundsearch.audio.features import FeatureConfig, KaldiFbank, compute_features, lifted
-from soundsearch.audio.recording import AudioConfig
+from soundsearch.audio.windows import AudioConfig
 
 Array = NDArray[np.float32]
 

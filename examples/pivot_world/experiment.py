@@ -24,7 +24,7 @@ from examples.pivot_world import world
 from examples.pivot_world.small_clip import train_small_clip
 from examples.pivot_world.world import Causes, WorldConfig
 from soundsearch.audio.features import KaldiFbank
-from soundsearch.audio.recording import AudioConfig
+from soundsearch.audio.windows import AudioConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
 from trainer.captions import train_captions
 from trainer.contrast import ContrastConfig

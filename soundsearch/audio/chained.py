@@ -12,10 +12,10 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.audio.blocks import with_channels
 from soundsearch.audio.decoders import LOST_S, Decoder, GaveUpError
-from soundsearch.audio.demux import in_chunks, like_channels
 from soundsearch.audio.parts import FilePart
-from soundsearch.audio.resampling import open_resampler
+from soundsearch.audio.resampling import resample
 from soundsearch.errors import AudioError
 
 Array = NDArray[np.float32]
@@ -69,17 +69,8 @@ class ChainedDecoder:
                 self.declared_s = None
 
     def _converted(self, link: Decoder) -> Iterator[Array]:
-        blocks = (like_channels(block, self.n_channels) for block in link.blocks())
-        if link.sample_rate == self.sample_rate:
-            yield from blocks
-            return
-        rates = link.sample_rate, self.sample_rate
-        resampler = open_resampler(*rates, self.n_channels)
-        for block in blocks:
-            for chunk in in_chunks(block, *rates):
-                yield resampler.resample_chunk(chunk).T
-        rest = resampler.resample_chunk(np.zeros((0, self.n_channels), np.float32), last=True)
-        yield rest.T
+        blocks = (with_channels(block, self.n_channels) for block in link.blocks())
+        return resample(blocks, link.sample_rate, self.sample_rate)
 
     def close(self) -> None:
         """Let the library go of the file, which stays open."""

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.audio.mixdown import in_one
-from soundsearch.audio.recording import AudioConfig, fill_up, refuse_too_short, resample
+from soundsearch.audio.resampling import resample
+from soundsearch.audio.windows import AudioConfig, fill_up, refuse_too_short
 
 Array = NDArray[np.float32]
 

@@ -16,15 +16,13 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.audio.blocks import block_length
 from soundsearch.audio.headers import told_frames
 from soundsearch.audio.parts import FilePart
 from soundsearch.audio.unwritten import Unwritten, WithHeader, goes_on
 
 Array = NDArray[np.float32]
 
-#: Samples decoded at a time, of all channels together, and of one channel.
-BLOCK_SAMPLES = 1 << 18
-BLOCK_FRAMES = 1 << 17
 #: As many frames are told by libsndfile of a file that it cannot measure.
 UNKNOWN_FRAMES = 1 << 62
 #: Encodings of libsndfile with more than 16 bits a sample.
@@ -74,11 +72,6 @@ class DeclaredLessError(GaveUpError):
     """libsndfile has read what the header declares, and more follows."""
 
 
-def block_frames(n_channels: int) -> int:
-    """Samples of each channel in one block, so that its size does not grow with the channels."""
-    return max(1, min(BLOCK_FRAMES, BLOCK_SAMPLES // n_channels))
-
-
 class SndfileDecoder:
     """libsndfile: WAV, AIFF, FLAC, Ogg, CAF, W64, RF64 and more. Raises GaveUpError.
 
@@ -121,7 +114,7 @@ class SndfileDecoder:
 
     def blocks(self) -> Iterator[Array]:
         """Blocks (channel, time) float32, in order. Raises GaveUpError where it cannot go on."""
-        n_frames = block_frames(self.n_channels)
+        n_frames = block_length(self.n_channels)
         while True:
             try:
                 block = self._sound.read(n_frames, dtype="float32", always_2d=True)

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio.decoders import block_frames
+from soundsearch.audio.blocks import block_length, with_channels
 from soundsearch.audio.headers import asf_facts, begins_as_sound, clock_s, mpeg_count
-from soundsearch.audio.resampling import open_resampler
+from soundsearch.audio.resampling import Resampler
 from soundsearch.errors import AudioError, Cause
 
 if TYPE_CHECKING:
     import av
-    import soxr
 
 Array = NDArray[np.float32]
 
@@ -355,7 +354,7 @@ class SoundTrack:
             self.n_lost += n_missing
         self.n_damaged += len(self._failing)
         self._failing = []
-        longest = block_frames(self.n_channels)
+        longest = block_length(self.n_channels)
         for start in range(0, n_missing, longest):
             size = min(longest, n_missing - start)
             silence = np.broadcast_to(np.zeros(size, np.float32), (self.n_channels, size))
@@ -379,33 +378,30 @@ class _Converter:
         self._n_channels = n_channels
         # Interleaved: PyAV reads past the end of a frame with eight planes or more.
         self._to_float = av.AudioResampler(format="flt", rate=frame.sample_rate)
-        self._resampler: soxr.ResampleStream | None = None
-        self._rates = frame.sample_rate, sample_rate
+        self._resampler: Resampler | None = None
         if frame.sample_rate != sample_rate:
-            self._resampler = open_resampler(*self._rates, n_channels)
+            self._resampler = Resampler(frame.sample_rate, sample_rate, n_channels)
 
     def convert(self, frame: av.AudioFrame | None) -> list[Array]:
         """The samples of a frame, (channel, time); None: what is still held."""
         return [
             piece
             for converted in self._to_float.resample(frame)
-            for piece in self._at_rate(like_channels(_channels(converted), self._n_channels))
+            for piece in self._at_rate(with_channels(_channels(converted), self._n_channels))
         ]
 
     def finish(self) -> list[Array]:
         """What is still held, at the end."""
         pieces = self.convert(None)
         if self._resampler is not None:
-            nothing = np.zeros((0, self._n_channels), np.float32)
-            pieces.append(self._resampler.resample_chunk(nothing, last=True).T)
+            pieces.append(self._resampler.finish())
         return pieces
 
     def _at_rate(self, samples: Array) -> Iterator[Array]:
         if self._resampler is None:
             yield samples
-            return
-        for chunk in in_chunks(samples, *self._rates):
-            yield self._resampler.resample_chunk(chunk).T
+        else:
+            yield from self._resampler.convert(samples)
 
 
 def _channels(frame: av.AudioFrame) -> Array:
@@ -413,22 +409,6 @@ def _channels(frame: av.AudioFrame) -> Array:
     n_channels = frame.layout.nb_channels
     samples = np.frombuffer(frame.planes[0], np.float32, frame.samples * n_channels)
     return samples.reshape(-1, n_channels).T
-
-
-def in_chunks(samples: Array, from_hz: int, to_hz: int) -> Iterator[Array]:
-    """(channel, time) in chunks (time, channel) that stay bounded once they are resampled."""
-    size = max(1, block_frames(len(samples)) * min(from_hz, to_hz) // to_hz)
-    for start in range(0, samples.shape[1], size):
-        yield np.ascontiguousarray(samples[:, start : start + size].T)
-
-
-def like_channels(samples: Array, n_channels: int) -> Array:
-    """As many channels as are wanted: repeated in turn, or the mean of those that fall together."""
-    if len(samples) == n_channels:
-        return samples
-    if len(samples) < n_channels:
-        return samples[np.arange(n_channels) % len(samples)]
-    return np.stack([samples[i::n_channels].mean(axis=0) for i in range(n_channels)])
 
 
 class FFmpegDecoder:
@@ -622,7 +602,7 @@ class FFmpegDecoder:
         for piece in self._pieces:
             held.append(piece)
             n_held += piece.shape[-1]
-            if n_held >= block_frames(self.n_channels):
+            if n_held >= block_length(self.n_channels):
                 yield np.concatenate(held, axis=-1)
                 held, n_held = [], 0
         if held:

@@ -8,14 +8,13 @@ the samples and their place in the recording alone, not on how it was cut into b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.audio.windows import Channels
+
 Array = NDArray[np.float32]
-#: How channels become one: their mean, or the first alone.
-Channels = Literal["mean", "first"]
 
 #: Whether channels cancel is decided for every such stretch of a recording,
 SEGMENT_S = 0.5

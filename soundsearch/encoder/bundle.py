@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from soundsearch.audio.features import FEATURE_KINDS, FeatureConfig
-from soundsearch.audio.recording import ADDED_LATER, AudioConfig
+from soundsearch.audio.windows import ADDED_LATER, AudioConfig
 from soundsearch.config import fill, read_json
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.errors import BundleError, ConfigError

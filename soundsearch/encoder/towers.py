@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio.clips import cut_clip
 from soundsearch.audio.features import compute_features, compute_features_of, lifted
-from soundsearch.audio.recording import WHOLLY_SILENT, AudioFile, Window, is_silent, read_windows
+from soundsearch.audio.windows import WHOLLY_SILENT, is_silent
 from soundsearch.encoder.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle
 from soundsearch.encoder.runtime import load_onnxruntime
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
 
 if TYPE_CHECKING:
     import tokenizers
+
+    from soundsearch.audio.recording import AudioFile
+    from soundsearch.audio.windows import Window
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +79,17 @@ class Encoder:
         a warning is logged. name: what the warning calls the file, where that is not its path.
         Returns n spans and (n, dim) float32 with n >= 1. Raises AudioError.
         """
+        from soundsearch.audio.recording import (  # queries in words need none
+            AudioFile,
+            read_windows,
+        )
+
         spans: list[tuple[float, float]] = []
         embeddings: list[Array] = []
         with AudioFile(path) as file:
             rate = self.bundle.audio.rate_for(file.sample_rate)
-            heard = (w for w in read_windows(file, self.bundle.audio) if not w.is_silent)
-            while batch := list(itertools.islice(heard, BATCH_SIZE)):
+            sounding = (w for w in read_windows(file, self.bundle.audio) if not w.is_silent)
+            while batch := list(itertools.islice(sounding, BATCH_SIZE)):
                 spans += [(w.start_s, w.end_s) for w in batch]
                 embeddings.append(self.embed_features(self.features_of(batch, rate)))
             _warn_of(file, name or str(path), whole)
@@ -96,6 +103,9 @@ class Encoder:
         By the bundle's rule: of the one stretch that stands for the clip (see `clips.py`), or the
         mean of its windows' embeddings, brought to unit length. whole, AudioError: as `embed_file`.
         """
+        from soundsearch.audio.clips import cut_clip
+        from soundsearch.audio.recording import AudioFile
+
         audio = self.bundle.audio
         if audio.clip == "windows":
             _, embeddings = self.embed_file(path, whole=whole)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from soundsearch.audio.clips import cut_clip, guarded, n_samples_of_stretch
-from soundsearch.audio.recording import AudioConfig, resample
+from soundsearch.audio.resampling import resample
+from soundsearch.audio.windows import AudioConfig
 from soundsearch.errors import AudioError, Cause
 from tests import sounds
 

@@ -14,8 +14,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from soundsearch.audio.decoders import BLOCK_FRAMES
-from soundsearch.audio.recording import AudioConfig, AudioFile, Window, read_windows
+from soundsearch.audio.blocks import CHANNEL_SAMPLES
+from soundsearch.audio.recording import AudioFile, read_windows
+from soundsearch.audio.windows import AudioConfig, Window
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, Cause
 from tests import sounds
@@ -116,7 +117,7 @@ def test_hours_of_pause_do_not_cost_memory(tmp_path: Path) -> None:
         with AudioFile(path) as file:
             for block in file.blocks():
                 n_samples += block.size
-                assert block.size < 2 * BLOCK_FRAMES
+                assert block.size < 2 * CHANNEL_SAMPLES
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

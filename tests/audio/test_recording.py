@@ -17,19 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from soundsearch.audio import decoders, demux
+from soundsearch.audio import blocks, demux
 from soundsearch.audio import recording as audio
-from soundsearch.audio.decoders import BLOCK_FRAMES, BLOCK_SAMPLES
-from soundsearch.audio.recording import (
-    LARGEST_SAMPLE,
-    AudioConfig,
-    AudioFile,
-    Window,
-    cut_windows,
-    is_silent,
-    read_windows,
-    resample,
-)
+from soundsearch.audio.blocks import BLOCK_SAMPLES, CHANNEL_SAMPLES
+from soundsearch.audio.recording import LARGEST_SAMPLE, AudioFile, read_windows
+from soundsearch.audio.resampling import resample
+from soundsearch.audio.windows import AudioConfig, Window, cut_windows, is_silent
 from soundsearch.errors import AudioError, Cause
 from tests import sounds
 
@@ -302,7 +295,7 @@ def test_the_first_channel_alone(tmp_path: Path, ending: str) -> None:
 
 @pytest.mark.parametrize("ending", ["wav", "mp3"])
 def test_all_channels_at_once(tmp_path: Path, ending: str) -> None:
-    seconds = 2 * BLOCK_FRAMES / 44100 + 1
+    seconds = 2 * CHANNEL_SAMPLES / 44100 + 1
     path = sounds.write(tmp_path / f"a.{ending}", _two(44100, seconds), 44100)
     with AudioFile(path) as file:
         channels = file.all_channels()
@@ -398,7 +391,7 @@ def test_a_folder_is_no_recording(tmp_path: Path) -> None:
 )
 def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, wrong: float, words: str) -> None:
     waveform = sounds.noise(20.0)
-    at = BLOCK_FRAMES + 8000  # in the second block
+    at = CHANNEL_SAMPLES + 8000  # in the second block
     waveform[at:] = wrong
     path = sounds.write(tmp_path / "a.wav", waveform, subtype="FLOAT")
 
@@ -686,7 +679,7 @@ def test_where_libsndfile_stops_ffmpeg_goes_on(tmp_path: Path) -> None:
 def test_where_libsndfile_stops_ffmpeg_goes_on_with_every_channel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoders, "BLOCK_FRAMES", 100_000)  # no multiple of a block of FLAC's
+    monkeypatch.setattr(blocks, "CHANNEL_SAMPLES", 100_000)  # no multiple of a block of FLAC's
     channels = np.stack([sounds.noise(20.0, 44100, seed) for seed in (1, 2)])
     path = sounds.write(tmp_path / "a.flac", channels.T, 44100)
     content = bytearray(path.read_bytes())
@@ -1019,7 +1012,7 @@ def test_memory_does_not_grow_with_the_channels(tmp_path: Path) -> None:
 def test_blocks_of_ffmpeg_do_not_grow_with_the_channels(tmp_path: Path) -> None:
     path = sounds.write(tmp_path / "a.flac", np.tile(sounds.noise(30.0)[:, None], 8))
     with open(path, "rb", buffering=0) as file:
-        decoder = demux.FFmpegDecoder(file, is_silent=audio.is_silent)
+        decoder = demux.FFmpegDecoder(file, is_silent=is_silent)
         sizes = [block.size for block in decoder.blocks()]
         decoder.close()
     assert sum(sizes) == 8 * 240_000 and max(sizes) <= BLOCK_SAMPLES + 8 * 65_535

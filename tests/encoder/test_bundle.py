@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from soundsearch.audio.features import KaldiFbank, StftLogMel
-from soundsearch.audio.recording import AudioConfig
+from soundsearch.audio.windows import AudioConfig
 from soundsearch.encoder import registry
 from soundsearch.encoder.bundle import BACKGROUND, EncoderBundle, TextConfig
 from soundsearch.errors import BundleError

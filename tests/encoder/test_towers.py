@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from soundsearch.audio.recording import AudioFile, Window
+from soundsearch.audio.recording import AudioFile
+from soundsearch.audio.windows import Window
 from soundsearch.demo import shipped_recordings
 from soundsearch.encoder import towers as encoder_module
 from soundsearch.encoder.bundle import EncoderBundle, TextConfig

@@ -17,7 +17,8 @@ import pytest
 
 from indexer import pipeline
 from indexer.report import Silent
-from soundsearch.audio.recording import AudioFile, Window
+from soundsearch.audio.recording import AudioFile
+from soundsearch.audio.windows import Window
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import BundleError, IndexBusyError, SoundsearchError

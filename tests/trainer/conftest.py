@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from soundsearch.audio.features import KaldiFbank
-from soundsearch.audio.recording import AudioConfig
+from soundsearch.audio.windows import AudioConfig
 from soundsearch.encoder.bundle import TextConfig
 from tests.sounds import noise, tone, write
 from trainer.loop import LoopConfig

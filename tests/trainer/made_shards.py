@@ -10,7 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from soundsearch.audio.features import KaldiFbank
-from soundsearch.audio.recording import AudioConfig
+from soundsearch.audio.windows import AudioConfig
 from tests.sounds import noise, tone
 from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
 from trainer.data.vectors import VectorsFacts, vectors_path, write_vectors

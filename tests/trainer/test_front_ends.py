@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import soundsearch
 from soundsearch.audio.features import KaldiFbank, compute_features
 from soundsearch.audio.mixdown import in_one
-from soundsearch.audio.recording import Window
+from soundsearch.audio.windows import Window
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError

@@ -14,7 +14,7 @@ import tokenizers
 from torch import Tensor, nn
 
 from soundsearch.audio.features import StftLogMel
-from soundsearch.audio.recording import AudioConfig
+from soundsearch.audio.windows import AudioConfig
 from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.files import sha256_of
 from trainer.convert import ConversionError

@@ -30,8 +30,9 @@ from soundsearch.audio.demux import (
     packets_of,
     start_of,
 )
-from soundsearch.audio.recording import is_silent, unreadable
+from soundsearch.audio.recording import unreadable
 from soundsearch.audio.suffixes import VIDEO_SUFFIXES, may_hold_sound
+from soundsearch.audio.windows import is_silent
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
 from trainer.data.manifests import ManifestError

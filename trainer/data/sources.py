@@ -28,7 +28,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio.recording import SHORTEST_S, unreadable
+from soundsearch.audio.recording import unreadable
+from soundsearch.audio.windows import SHORTEST_S
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
 from trainer.data.manifests import ManifestError

@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.audio.features import KaldiFbank
-from soundsearch.audio.recording import AudioConfig, AudioFile, refuse_too_short, resample
+from soundsearch.audio.recording import AudioFile
+from soundsearch.audio.resampling import resample
+from soundsearch.audio.windows import AudioConfig, refuse_too_short
 from soundsearch.errors import AudioError
 from soundsearch.files import write_text
 from trainer.data.manifests import Clip, ManifestError

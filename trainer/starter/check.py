@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from soundsearch.audio.features import KaldiFbank
-from soundsearch.audio.recording import AudioConfig
+from soundsearch.audio.windows import AudioConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
 from soundsearch.encoder.batches import ClipEmbeddings, score_texts
 from trainer.data.manifests import Clip

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soundsearch.audio.features import KaldiFbank
-from soundsearch.audio.recording import AudioConfig
+from soundsearch.audio.windows import AudioConfig
 from soundsearch.encoder.bundle import TextConfig
 from trainer.loop import LoopConfig
 from trainer.starter.augment import AugmentConfig

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio.recording import AudioFile, Window, read_windows
+from soundsearch.audio.recording import AudioFile, read_windows
+from soundsearch.audio.windows import Window
 from soundsearch.bench.datasets import read_manifest
 from soundsearch.bench.protocols import PROTOCOLS
 from soundsearch.bench.run import Settings, run_benchmark

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from soundsearch.audio.features import KaldiFbank
-from soundsearch.audio.recording import AudioConfig
+from soundsearch.audio.windows import AudioConfig
 from trainer.data.manifests import Clip
 from trainer.starter.bend import bend, made_up
 from trainer.starter.cache import RecordingCache

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from soundsearch.audio.recording import Window
+from soundsearch.audio.windows import Window
 from soundsearch.encoder.bundle import AUDIO_TOWER, TEXT_TOWER, EncoderBundle
 from soundsearch.encoder.towers import Encoder
 from tests.sounds import noise, tone

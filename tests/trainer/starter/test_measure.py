@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from soundsearch.audio.recording import Window
+from soundsearch.audio.windows import Window
 from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import BenchmarkError

@@ -1,0 +1,194 @@
+"""Windows: how a bundle wants a recording cut, and mono blocks cut so.
+
+In: mono blocks of a recording, in order. Out: windows, each of which gets one embedding. Nothing
+here opens or decodes a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.errors import AudioError, Cause
+
+Array = NDArray[np.float32]
+#: What a recording shorter than one window becomes.
+Short = Literal["repeat", "repeat-whole", "zeros", "keep"]
+#: How channels become one: their mean, or the first alone.
+Channels = Literal["mean", "first"]
+#: What stands for a whole short recording.
+Clip = Literal["windows", "centre"]
+
+#: Shorter recordings are refused: there is nothing in them to hear.
+SHORTEST_S = 0.010
+#: What is said of a recording none of whose windows is sound.
+WHOLLY_SILENT = "it is silent from beginning to end"
+#: Slower recordings are refused: what they can hold (below 500 Hz) no encoder can tell apart.
+LOWEST_RATE_HZ = 1000
+#: Faster ones are refused: no converter samples sound so fast, the header is wrong.
+HIGHEST_RATE_HZ = 3_000_000
+#: An encoder without a rate of its own gets a recording at its own rate, up to this one: ten
+#: seconds are one window.
+HIGHEST_OWN_RATE_HZ = 192_000
+#: Marks a field that bundles were first written without: at its default it is not told.
+ADDED_LATER = {"added later": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioConfig:
+    """How a bundle wants its windows.
+
+    sample_rate: Hz, or None for the recording's own (VIP-ANT). window_s, hop_s: seconds.
+    short: what a recording shorter than one window becomes: repeated, repeated as often as it fits
+    whole and then filled up with zeros (CLAP), filled up with zeros, or left as it is for the
+    front end to pad.
+    channels: what a window is made of where there are several channels.
+    clip: what stands for a whole short recording: all its windows, or one stretch of window_s at
+    its centre (see `clips.py`).
+    """
+
+    sample_rate: int | None
+    window_s: float
+    hop_s: float
+    short: Short = "repeat"
+    channels: Channels = field(default="mean", metadata=ADDED_LATER)
+    clip: Clip = field(default="windows", metadata=ADDED_LATER)
+
+    def __post_init__(self) -> None:
+        if self.sample_rate is not None and self.sample_rate < LOWEST_RATE_HZ:
+            raise ValueError(
+                f"sample_rate must be {LOWEST_RATE_HZ} Hz or more, or null, not {self.sample_rate}"
+            )
+        if not 0 < self.hop_s <= self.window_s:
+            raise ValueError(f"need 0 < hop_s <= window_s, not {self.hop_s} and {self.window_s}")
+        if self.short not in get_args(Short):
+            raise ValueError(
+                f"short must be one of {', '.join(get_args(Short))}, not {self.short!r}"
+            )
+        if self.channels not in ("mean", "first"):
+            raise ValueError(f"channels must be mean or first, not {self.channels!r}")
+        if self.clip not in ("windows", "centre"):
+            raise ValueError(f"clip must be windows or centre, not {self.clip!r}")
+
+    def rate_for(self, sample_rate: int) -> int:
+        """Rate in Hz at which the encoder gets a recording of this rate.
+
+        Where the bundle names none it is the recording's own, HIGHEST_OWN_RATE_HZ at most.
+        Raises AudioError as `refuse_rate`.
+        """
+        refuse_rate(sample_rate)
+        return self.sample_rate or min(sample_rate, HIGHEST_OWN_RATE_HZ)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a recording that gets one embedding.
+
+    waveform: (time,) float32 mono at the encoder's rate; longer than end_s - start_s where a
+    short recording was filled up to a whole window. bits: of the recording, see `AudioFile`.
+    """
+
+    start_s: float
+    end_s: float
+    waveform: Array
+    bits: int = 16
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it is silence, which gets no embedding."""
+        return is_silent(self.waveform, self.bits)
+
+
+def is_silent(waveform: Array, bits: int = 16) -> bool:
+    """Whether a waveform, (time,) or (channel, time), is silence: digital zero, or any constant.
+
+    That is, whether no sample reaches one step of a recording of so many bits, or none of its
+    channels varies by that much. Noise of one step, such as dither, is sound. Lossy codecs count as
+    16 bits: some leave noise at -101 dBFS of digital zero (AC-3, AMR).
+    """
+    step = 2.0 ** (1 - bits)
+    highest, lowest = waveform.max(axis=-1, initial=-np.inf), waveform.min(axis=-1, initial=np.inf)
+    largest = np.maximum(highest, -lowest)
+    return bool(np.all((largest < step) | (highest - lowest < step)))
+
+
+def refuse_rate(sample_rate: int) -> None:
+    """Raise AudioError for a recording whose sample rate in Hz no encoder can use."""
+    if sample_rate < LOWEST_RATE_HZ:
+        raise AudioError(
+            Cause.TOO_SLOW,
+            f"its sample rate is {sample_rate} Hz, at least {LOWEST_RATE_HZ} Hz are needed",
+        )
+    if sample_rate > HIGHEST_RATE_HZ:
+        raise AudioError(
+            Cause.TOO_FAST,
+            f"its sample rate is {sample_rate} Hz, at most {HIGHEST_RATE_HZ} Hz can be used",
+        )
+
+
+def cut_windows(
+    blocks: Iterable[Array],
+    sample_rate: int,
+    config: AudioConfig,
+    bits: int = 16,
+    start_s: float = 0.0,
+) -> Iterator[Window]:
+    """Windows every config.hop_s seconds, the last one aligned to the end: no gap, no random crop.
+
+    blocks: (time,) float32 at sample_rate Hz. bits: as of an `AudioFile`. start_s: the second of
+    the first sample; the windows are cut from there, and so are the same wherever the sound begins.
+    A recording shorter than a window gives one window.
+    Raises AudioError for a recording under SHORTEST_S.
+    """
+    late = round(start_s * sample_rate)  # whole samples, so that windows stay on one grid
+    size = round(config.window_s * sample_rate)
+    hop = round(config.hop_s * sample_rate)
+    held = np.zeros(0, np.float32)
+    held_from = 0  # place in the recording of held[0], in samples
+    next_start = 0
+
+    def window(start: int) -> Window:
+        waveform = held[start - held_from : start - held_from + size].copy()
+        begin = late + start
+        return Window(begin / sample_rate, (begin + size) / sample_rate, waveform, bits)
+
+    for block in blocks:
+        held = np.concatenate((held, block))
+        while held_from + held.size >= next_start + size:
+            yield window(next_start)
+            next_start += hop
+        # The last window cut may have to be moved to the end: keep all it could need.
+        keep_from = max(held_from, next_start - hop)
+        held = held[keep_from - held_from :]
+        held_from = keep_from
+    n_samples = held_from + held.size
+    refuse_too_short(n_samples, sample_rate)
+    if n_samples < size:
+        waveform = fill_up(held, size, config.short)
+        yield Window(late / sample_rate, (late + n_samples) / sample_rate, waveform, bits)
+    elif n_samples > next_start - hop + size:
+        yield window(n_samples - size)
+
+
+def refuse_too_short(n_samples: int, sample_rate: int) -> None:
+    """Raise AudioError for a recording under SHORTEST_S."""
+    if n_samples < SHORTEST_S * sample_rate:
+        raise AudioError(
+            Cause.TOO_SHORT,
+            f"it lasts {1000 * n_samples / sample_rate:.2g} ms, at least {1000 * SHORTEST_S:.0f} ms are needed",
+        )
+
+
+def fill_up(waveform: Array, size: int, rule: Short) -> Array:
+    """What a waveform (time,) of fewer than `size` samples becomes; see AudioConfig.short."""
+    if rule == "repeat":
+        return np.resize(waveform, size)
+    if rule == "repeat-whole":
+        waveform = np.tile(waveform, size // waveform.size)
+    if rule in ("zeros", "repeat-whole"):
+        return np.pad(waveform, (0, size - waveform.size))
+    return waveform
