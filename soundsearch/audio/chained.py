@@ -13,19 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.audio.blocks import with_channels
-from soundsearch.audio.decoders import LOST_S, Decoder, GaveUpError
+from soundsearch.audio.decoder import Decoder, GaveUpError
 from soundsearch.audio.parts import FilePart
 from soundsearch.audio.resampling import resample
+from soundsearch.audio.sndfile import LOST_S
 from soundsearch.errors import AudioError
 
 Array = NDArray[np.float32]
 
 
 class ChainedDecoder:
-    """The links of a chained Ogg file, one after the other, at the rate of the first.
+    """A `Decoder`: the links of a chained Ogg file in order, at the rate of the first.
 
-    starts: where each link begins, in bytes. open_link: opens one of them. A link that cannot be
-    read counts as a damaged packet. Raises AudioError or GaveUpError for the first.
+    A link that cannot be read counts as a damaged packet.
+
+    Args:
+        file: Opened for reading.
+        starts: Where each link begins, in bytes.
+        open_link: Opens one of them.
+
+    Raises:
+        AudioError: The first link holds no sound; or GaveUpError, of its decoder.
     """
 
     start_s = 0.0

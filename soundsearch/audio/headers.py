@@ -1,8 +1,7 @@
-"""What the bytes of a sound file tell before, or without, decoding it.
+"""What the bytes of a sound file say of it, without decoding it.
 
-In: a file opened for reading, or what a library noted about one. Out: whether it begins as a known
-container, whether it ends as it should, and how long it says it is. A length that is only told is
-held against what was decoded in `audio.py`.
+In: a file opened for reading. Out: whether it begins as a known container, where its sound begins,
+whether it ends as it should, and how long it declares to be.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -30,21 +30,9 @@ SNDFILE_MAGIC = frozenset(
         b"ALaw",
     ]
 )
-#: How libsndfile notes that a WAV, AIFF or AU file ends before its sound should.
-CUT_SHORT = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-#: The same of W64, where it tells the sizes of the whole file, and then that of the sound.
-CUT_SHORT_W64 = re.compile(
-    r"^riff *: (\d+) \(should be (\d+)\)$.*?^data *: (\d+)$", re.MULTILINE | re.DOTALL
-)
-#: The same of RF64: sizes of the whole file, then the samples found and those told.
-CUT_SHORT_RF64 = re.compile(
-    r"^ *Riff size *: (\d+) \(should be (\d+)\)$.*?"
-    r"^\*\*\* Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)",
-    re.MULTILINE | re.DOTALL,
-)
 #: Sizes from here on are written by programs that do not know yet how long the sound will be.
 OPEN_END_BYTES = 0x7FFFF000
-#: The first frame of an MP3 is sought in so many bytes behind its tags.
+#: The first MPEG frame of an MP3 is sought in so many bytes behind its tags.
 MPEG_SYNC_BYTES = 1 << 16
 MPEG_SYNC = re.compile(rb"\xff[\xe2-\xff][\x10-\xef]")
 #: The flag of an ID3 tag that is followed by ten bytes more.
@@ -55,6 +43,8 @@ ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 ASF_IS_LIVE = 1
 #: Programs that write AVI count as many bytes too much: headers of chunks, and padding.
 AVI_SLACK_BYTES = 2048
+#: How tags begin that stand behind the sound of any kind of file, or between MPEG frames.
+TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
 #: How the formats begin that other bytes may stand in front of, by ending.
 MAGIC = {
     ".wav .wave .bwf .rf64 .bw64": rb"(?:RIFF|RIFX|RF64|BW64)....WAVE",
@@ -179,14 +169,19 @@ def lacks_its_end(ogg: BinaryIO) -> bool:
 
 @dataclass(frozen=True)
 class MpegCount:
-    """What the first frame of an MP3 counts. has_all_bytes: whether the file has what it counts."""
+    """What the first MPEG frame of an MP3 counts.
+
+    Attributes:
+        n_frames: MPEG frames.
+        has_all_bytes: Whether the file has as many bytes as are counted.
+    """
 
     n_frames: int
     has_all_bytes: bool
 
 
 def mpeg_count(file: BinaryIO) -> MpegCount | None:
-    """How many frames an MP3 counts in its first one (Xing, Info or VBRI), behind any ID3 tags."""
+    """What an MP3 counts in its first MPEG frame (Xing, Info or VBRI), behind any ID3 tags."""
     start = _behind_id3(file)
     head = peek(file, start, MPEG_SYNC_BYTES)
     if (first := MPEG_SYNC.search(head)) is None:
@@ -252,24 +247,6 @@ def lacks_bytes(file: BinaryIO) -> bool:
     return end > size + AVI_SLACK_BYTES
 
 
-def told_frames(n_frames: int, log: str) -> float:
-    """Frames by the header, also of a file that was cut short, of which libsndfile's log tells.
-
-    n_frames: those that libsndfile finds.
-    """
-    told = found = 0
-    if cut := CUT_SHORT.search(log):
-        told, found = int(cut[1]), int(cut[2])
-        if told >= OPEN_END_BYTES:
-            return n_frames
-    elif cut := CUT_SHORT_W64.search(log):
-        told = int(cut[3])
-        found = told - int(cut[1]) + int(cut[2])
-    elif (cut := CUT_SHORT_RF64.search(log)) and int(cut[1]) > int(cut[2]):
-        told, found = int(cut[4]), int(cut[3])
-    return n_frames * told / found if found > 0 else n_frames
-
-
 def clock_s(text: str) -> float | None:
     """Seconds of a Matroska tag such as 00:01:10.023000000."""
     try:
@@ -277,3 +254,43 @@ def clock_s(text: str) -> float | None:
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
     except ValueError:
         return None
+
+
+def goes_on(file: BinaryIO, form: str) -> bool:
+    """Whether FLAC or Ogg goes on where libsndfile has read what the header declares.
+
+    file: at the place up to which it was read.
+    """
+    ahead = peek(file, file.tell(), 1 << 18)
+    if form == "OGG":
+        return b"OggS\0" in ahead
+    return any(_is_flac_frame(ahead[i : i + 16]) for i in _places(ahead, b"\xff"))
+
+
+def _places(content: bytes, what: bytes) -> Iterator[int]:
+    place = content.find(what)
+    while place >= 0:
+        yield place
+        place = content.find(what, place + 1)
+
+
+def _is_flac_frame(head: bytes) -> bool:
+    """Whether the header of a FLAC frame stands here, by its sync word and its checksum."""
+    if len(head) < 16 or head[0] != 0xFF or head[1] & 0xFE != 0xF8 or head[3] & 1:
+        return False
+    size_code, rate_code = head[2] >> 4, head[2] & 15
+    if size_code == 0 or rate_code == 15 or head[3] >> 4 > 10:
+        return False
+    n_leading = 8 - (head[4] ^ 0xFF).bit_length()  # ones in front: the number's length, as in UTF-8
+    end = 4 + max(1, n_leading)
+    end += {6: 1, 7: 2}.get(size_code, 0) + {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
+    return n_leading != 1 and end < 16 and _crc8(head[:end]) == head[end]
+
+
+def _crc8(content: bytes) -> int:
+    value = 0
+    for byte in content:
+        value ^= byte
+        for _ in range(8):
+            value = (value << 1 ^ 0x107) if value & 0x80 else value << 1
+    return value

@@ -7,17 +7,25 @@ from typing import BinaryIO
 
 
 class FilePart(io.RawIOBase):
-    """The bytes of an opened file from begin to end, for reading; the file stays open.
+    """A header, if one is given, and the bytes of an opened file from begin to end, for reading.
 
-    end: one behind the last byte, None for the end of the file. Others may read the file in turn,
-    not at the same time.
+    The file stays open. Others may read it in turn, not at the same time.
+
+    Args:
+        file: The whole file.
+        begin: Its first byte that belongs to the part.
+        end: One behind the last byte, None for the end of the file.
+        header: Bytes in front of those.
     """
 
-    def __init__(self, file: BinaryIO, begin: int, end: int | None = None) -> None:
+    def __init__(
+        self, file: BinaryIO, begin: int, end: int | None = None, header: bytes = b""
+    ) -> None:
         super().__init__()
-        self._file = file
+        self._file, self._header = file, header
         self._begin = begin
-        self._size = max(0, (file.seek(0, io.SEEK_END) if end is None else end) - begin)
+        end = file.seek(0, io.SEEK_END) if end is None else end
+        self._size = len(header) + max(0, end - begin)
         self._place = 0
 
     def readable(self) -> bool:
@@ -41,10 +49,12 @@ class FilePart(io.RawIOBase):
         return self._place
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer as far as there are bytes; returns how many."""
+        """Fill a buffer as far as there are bytes; returns how many. Raises OSError."""
         wanted = max(0, min(len(buffer), self._size - self._place))
-        self._file.seek(self._begin + self._place)
-        found = self._file.read(wanted)
+        found = self._header[self._place : self._place + wanted]
+        if not found and wanted:
+            self._file.seek(self._begin + self._place - len(self._header))
+            found = self._file.read(wanted)
         buffer[: len(found)] = found
         self._place += len(found)
         return len(found)

@@ -1,9 +1,8 @@
 """Files to windows: decode, make mono, resample, cut.
 
 In: a path. Out: mono windows at the encoder's sample rate, one after the other, so a recording of
-many hours needs no more memory than a short one. Two decoders stand behind it
-(`decoders.py`, `demux.py`), and only here is held together what a file declares and what was
-decoded.
+many hours needs no more memory than a short one. This module chooses the decoder (`sndfile.py`,
+`ffmpeg.py`, `chained.py`), and compares the declared length with the decoded one.
 """
 
 from __future__ import annotations
@@ -19,13 +18,8 @@ from numpy.typing import NDArray
 
 from soundsearch.audio.blocks import joined
 from soundsearch.audio.chained import ChainedDecoder
-from soundsearch.audio.decoders import (
-    DeclaredLessError,
-    Decoder,
-    GaveUpError,
-    SndfileDecoder,
-)
-from soundsearch.audio.demux import FFmpegDecoder
+from soundsearch.audio.decoder import DeclaredLessError, Decoder, GaveUpError
+from soundsearch.audio.ffmpeg import FFmpegDecoder
 from soundsearch.audio.headers import (
     MPEG_SYNC_BYTES,
     OGG_MAGIC,
@@ -41,8 +35,9 @@ from soundsearch.audio.headers import (
 from soundsearch.audio.mixdown import one_channel
 from soundsearch.audio.parts import FilePart
 from soundsearch.audio.resampling import resample
+from soundsearch.audio.sndfile import SndfileDecoder
 from soundsearch.audio.suffixes import FORM_OF_SUFFIX
-from soundsearch.audio.unwritten import find_unwritten
+from soundsearch.audio.understated import find_understated
 from soundsearch.audio.windows import (
     WHOLLY_SILENT,
     AudioConfig,
@@ -58,19 +53,27 @@ from soundsearch.files import NotRegularFileError, open_regular
 Array = NDArray[np.float32]
 #: A sample beyond this is no sound: its power would overflow in the features.
 LARGEST_SAMPLE = 1e12
-#: Samples, of all channels together, that are held at once where a whole clip is needed: 1 GiB.
+#: The most samples, of all channels together, of a recording that is decoded as a whole: 1 GiB.
 MOST_CLIP_SAMPLES = 1 << 28
 
 
 class AudioFile:
     """An opened recording: its facts, and its sound as mono blocks or all channels at once.
 
-    It can be read once. sample_rate: Hz. n_channels: those of the file. format: such as "WAV" or
-    "MOV/AAC". bits: 24 where its samples are finer than 16 bits and stored without loss, else 16.
-    start_s: the second, on the clock of a player, of the first sample; 0 but for sound that begins
-    late in a film. damage: after reading, one sentence if the file was only partly readable. note:
-    one sentence if it holds more than was read, such as other sound tracks.
-    Raises AudioError if the file holds no audio that either decoder can open, and as `refuse_rate`.
+    It can be read once.
+
+    Attributes:
+        sample_rate: Hz.
+        n_channels: Those of the file.
+        format: Such as "WAV" or "MOV/AAC".
+        bits: 24 where its samples are finer than 16 bits and stored without loss, else 16.
+        start_s: The second, on the clock of a player, of the first sample; 0 except for sound that
+            begins late in a film.
+        damage: After reading, one sentence if the file was only partly readable.
+        note: One sentence if it holds more than was read, such as other sound tracks.
+
+    Raises:
+        AudioError: The file holds no audio that a decoder can open; or as `refuse_rate`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -125,7 +128,7 @@ class AudioFile:
         source.seek(0)
         if begins == OGG_MAGIC and len(starts := ogg_links(source)) > 1:
             return ChainedDecoder(source, starts, self._decoder_of_link)
-        if form is None and (found := find_unwritten(source)):
+        if form is None and (found := find_understated(source)):
             with contextlib.suppress(GaveUpError):
                 decoder = SndfileDecoder(source, found)
                 if found.declared_bytes is not None and decoder.declared_s is not None:
@@ -148,28 +151,40 @@ class AudioFile:
         return self._file.tell()
 
     def blocks(self, channels: Channels = "mean") -> Iterator[Array]:
-        """Mono blocks in order, (time,) float32, at the file's own sample rate.
+        """Mono blocks in order, at the file's own sample rate.
 
-        channels: what they are made of, see `mixdown.py`. Where libsndfile gives up in the middle,
-        FFmpeg goes on from there. Raises AudioError for samples that are not finite, and when
-        nothing at all can be decoded.
+        Where libsndfile gives up in the middle, FFmpeg goes on from there.
+
+        Args:
+            channels: What they are made of, see `mixdown.py`.
+
+        Returns:
+            Blocks (time,) float32.
+
+        Raises:
+            AudioError: A sample is not finite, or nothing at all can be decoded.
         """
         return self._checked(one_channel(self._decoded(), self.sample_rate, channels))
 
     def all_channels(self) -> Array:
-        """The whole sound, (channel, time) float32, at the file's own sample rate; as `blocks`.
+        """The whole sound, at the file's own sample rate.
 
-        It begins with the first sample, at start_s of a player's clock: a clip whose sound begins
-        late is that sound, without silence in front of it. Pauses in the middle are silence.
-        Raises AudioError also where it has more than MOST_CLIP_SAMPLES, which do not fit at once.
+        It begins with the first sample, at start_s of a player's clock, without silence in front of
+        that. Pauses in the middle are silence.
+
+        Returns:
+            (channel, time) float32.
+
+        Raises:
+            AudioError: As `blocks`; or it has more than MOST_CLIP_SAMPLES.
         """
         longest = MOST_CLIP_SAMPLES // self.n_channels
         blocks: list[Array] = []
-        n_frames = 0
+        n_samples = 0
         for block in self._checked(self._decoded()):
             blocks.append(block)
-            n_frames += block.shape[1]
-            if n_frames > longest:
+            n_samples += block.shape[1]
+            if n_samples > longest:
                 raise AudioError(
                     Cause.TOO_LONG,
                     f"a clip of {self.n_channels} channels at {self.sample_rate} Hz may last "
@@ -178,20 +193,20 @@ class AudioFile:
         return joined(blocks)
 
     def _checked(self, blocks: Iterable[Array]) -> Iterator[Array]:
-        n_frames = 0
+        n_samples = 0
         for block in blocks:
             sound = np.abs(block) <= LARGEST_SAMPLE
             if not sound.all():
                 first = int(np.argwhere(~sound)[:, -1].min())
-                at_s = (n_frames + first) / self.sample_rate
+                at_s = (n_samples + first) / self.sample_rate
                 is_finite = np.isfinite(block[..., first]).all()
                 what = "too large to be sound" if is_finite else "NaN or infinite"
                 raise AudioError(
                     Cause.NOT_FINITE, f"it holds samples that are {what} (first at {at_s:.2f} s)"
                 )
-            n_frames += block.shape[-1]
+            n_samples += block.shape[-1]
             yield block
-        if n_frames == 0:
+        if n_samples == 0:
             raise AudioError(Cause.DAMAGED, self.damage or "the file holds no samples")
 
     def _decoded(self) -> Iterator[Array]:
@@ -215,7 +230,7 @@ class AudioFile:
         self._decoder.close()
         try:
             self._decoder = FFmpegDecoder(self._source, is_silent=is_silent, declared_s=declared_s)
-            rate = self._decoder.sample_rate  # of an Opus file, say, libsndfile tells another one
+            rate = self._decoder.sample_rate  # libsndfile gives another one of an Opus file, say
             for block in resample(self._decoder.blocks(), rate, self.sample_rate):
                 new = block[..., max(0, n_done - n_found) :]
                 n_found += block.shape[-1]

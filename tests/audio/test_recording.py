@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from soundsearch.audio import blocks, demux
+from soundsearch.audio import blocks, ffmpeg_track
 from soundsearch.audio import recording as audio
 from soundsearch.audio.blocks import BLOCK_SAMPLES, CHANNEL_SAMPLES
+from soundsearch.audio.ffmpeg import FFmpegDecoder
 from soundsearch.audio.recording import LARGEST_SAMPLE, AudioFile, read_windows
 from soundsearch.audio.resampling import resample
 from soundsearch.audio.windows import AudioConfig, Window, cut_windows, is_silent
@@ -579,7 +580,7 @@ def test_silence_stands_for_what_is_lost_in_the_middle(tmp_path: Path, form: str
 
 
 def test_a_hole_without_end_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demux, "LONGEST_GAP_S", 1.0)
+    monkeypatch.setattr(ffmpeg_track, "LONGEST_GAP_S", 1.0)
     path = sounds.write(tmp_path / "a.flac", sounds.noise(10.0, 44100), 44100)
     _hole(path, 0.4, 0.6)
 
@@ -1012,7 +1013,7 @@ def test_memory_does_not_grow_with_the_channels(tmp_path: Path) -> None:
 def test_blocks_of_ffmpeg_do_not_grow_with_the_channels(tmp_path: Path) -> None:
     path = sounds.write(tmp_path / "a.flac", np.tile(sounds.noise(30.0)[:, None], 8))
     with open(path, "rb", buffering=0) as file:
-        decoder = demux.FFmpegDecoder(file, is_silent=is_silent)
+        decoder = FFmpegDecoder(file, is_silent=is_silent)
         sizes = [block.size for block in decoder.blocks()]
         decoder.close()
     assert sum(sizes) == 8 * 240_000 and max(sizes) <= BLOCK_SAMPLES + 8 * 65_535

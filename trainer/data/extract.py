@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio.demux import (
-    FFmpegDecoder,
-    SoundTrack,
+from soundsearch.audio.ffmpeg import FFmpegDecoder
+from soundsearch.audio.ffmpeg_container import (
     end_of,
     ffmpeg_errors,
     open_container,
     packets_of,
     start_of,
 )
+from soundsearch.audio.ffmpeg_track import SoundTrack
 from soundsearch.audio.recording import unreadable
 from soundsearch.audio.suffixes import VIDEO_SUFFIXES, may_hold_sound
 from soundsearch.audio.windows import is_silent

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio.decoders import DEEP_SUBTYPES
 from soundsearch.audio.recording import LARGEST_SAMPLE, MOST_CLIP_SAMPLES, AudioFile
+from soundsearch.audio.sndfile import DEEP_SUBTYPES
 from soundsearch.errors import AudioError, Cause
 
 Array = NDArray[np.float32]

@@ -9,13 +9,13 @@ zeros) is not taken for sound.
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 
-from soundsearch.audio.headers import OPEN_END_BYTES, peek, size_of
+from soundsearch.audio.headers import OPEN_END_BYTES, TAGS, peek, size_of
+from soundsearch.audio.parts import FilePart
 
 Order = Literal["little", "big"]
 
@@ -25,8 +25,6 @@ EXTRA_S = 0.1
 MOST_CHUNKS = 1000
 #: No chunk that describes an encoding is longer.
 LONGEST_CHUNK = 1 << 16
-#: How tags begin that stand behind the sound of any kind of file.
-TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
 #: What text is made of.
 TEXT = bytes([9, 10, 13, *range(0x20, 0x7F)])
 #: Chunks that stand behind the sound, also where they are cut off.
@@ -44,11 +42,15 @@ CAF_PLAIN = (b"lpcm", b"ulaw", b"alaw")
 
 
 @dataclass(frozen=True)
-class Unwritten:
-    """The sound of such a file. form: such as "WAV".
+class Understated:
+    """Where the sound of such a file lies.
 
-    header: of a whole file of the same encoding, with n_bytes of sound behind it. start, n_bytes:
-    where the sound lies in the file. declared_bytes: by its header; None where it leaves that open.
+    Attributes:
+        form: Such as "WAV".
+        header: Of a whole file of the same encoding, with n_bytes of sound behind it.
+        start: The first byte of the sound in the file.
+        n_bytes: How many there are.
+        declared_bytes: How many the header declares; None where it leaves that open.
     """
 
     form: str
@@ -57,52 +59,13 @@ class Unwritten:
     n_bytes: int
     declared_bytes: int | None
 
-
-class WithHeader(io.RawIOBase):
-    """The sound of a file behind its new header, as a file for reading; the other stays open."""
-
-    def __init__(self, file: BinaryIO, found: Unwritten) -> None:
-        super().__init__()
-        self._file, self._header = file, found.header
-        self._start, self._size = found.start, len(found.header) + found.n_bytes
-        self._place = 0
-        self.error: OSError | None = None  # what ended the last read: none may leave a callback
-
-    def readable(self) -> bool:
-        """It can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """It can be read from anywhere."""
-        return True
-
-    def tell(self) -> int:
-        """The place, counted with the new header."""
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As of a file; a place before it is its beginning."""
-        base = {io.SEEK_CUR: self._place, io.SEEK_END: self._size}.get(whence, 0)
-        self._place = max(0, base + offset)
-        return self._place
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer as far as there are bytes; returns how many."""
-        wanted = max(0, min(len(buffer), self._size - self._place))
-        found = self._header[self._place : self._place + wanted]
-        if not found and wanted:
-            try:
-                self._file.seek(self._start + self._place - len(self._header))
-                found = self._file.read(wanted)
-            except OSError as error:
-                self.error = error
-        buffer[: len(found)] = found
-        self._place += len(found)
-        return len(found)
+    def with_header(self, file: BinaryIO) -> BinaryIO:
+        """The sound of the file behind the new header, as a file for reading."""
+        return cast(BinaryIO, FilePart(file, self.start, self.start + self.n_bytes, self.header))
 
 
-def find_unwritten(file: BinaryIO) -> Unwritten | None:
-    """The sound of a file that declares less of it than there is; None for any other file."""
+def find_understated(file: BinaryIO) -> Understated | None:
+    """The sound of a file whose header declares less of it than there is; None for other files."""
     find = _FINDERS.get(peek(file, 0, 4))
     return find(file) if find is not None else None
 
@@ -141,7 +104,7 @@ class _Layout:
         )
 
 
-def _wave(file: BinaryIO) -> Unwritten | None:
+def _wave(file: BinaryIO) -> Understated | None:
     magic = peek(file, 0, 4)
     if peek(file, 8, 4) != b"WAVE":
         return None
@@ -159,7 +122,7 @@ def _wave(file: BinaryIO) -> Unwritten | None:
     return None
 
 
-def _w64(file: BinaryIO) -> Unwritten | None:
+def _w64(file: BinaryIO) -> Understated | None:
     layout = _Layout(id_bytes=16, size_bytes=8, align=8, counts_itself=True)
     encoding = b""
     for name, start, size in layout.chunks(file, 40):
@@ -172,7 +135,7 @@ def _w64(file: BinaryIO) -> Unwritten | None:
 
 def _wave_of(
     file: BinaryIO, layout: _Layout, form: str, encoding: bytes, start: int, declared: int
-) -> Unwritten | None:
+) -> Understated | None:
     """encoding: the content of the chunk "fmt "."""
     if len(encoding) < 16:
         return None
@@ -191,15 +154,15 @@ def _wave_of(
     if fits:
         head = (b"RIFX" if big else b"RIFF") + whole.to_bytes(4, layout.order) + b"WAVE"
     else:
-        n_frames = n_bytes // max(1, int.from_bytes(encoding[12:14], "little"))
+        n_samples = n_bytes // max(1, int.from_bytes(encoding[12:14], "little"))
         head = b"RF64\xff\xff\xff\xffWAVEds64" + struct.pack(
-            "<IQQQI", 28, whole + 36, n_bytes, n_frames, 0
+            "<IQQQI", 28, whole + 36, n_bytes, n_samples, 0
         )
     header = head + chunk + b"data" + size
-    return Unwritten(form, header, start, n_bytes, None if is_open else declared)
+    return Understated(form, header, start, n_bytes, None if is_open else declared)
 
 
-def _aiff(file: BinaryIO) -> Unwritten | None:
+def _aiff(file: BinaryIO) -> Understated | None:
     kind = peek(file, 8, 4)
     if kind not in (b"AIFF", b"AIFC"):
         return None
@@ -222,11 +185,11 @@ def _aiff(file: BinaryIO) -> Unwritten | None:
             whole = 4 + len(chunks) + 16 + n_bytes
             header = b"FORM" + whole.to_bytes(4, "big") + kind + chunks
             header += b"SSND" + (8 + n_bytes).to_bytes(4, "big") + bytes(8)
-            return Unwritten("AIFF", header, start + skipped, n_bytes, declared)
+            return Understated("AIFF", header, start + skipped, n_bytes, declared)
     return None
 
 
-def _au(file: BinaryIO) -> Unwritten | None:
+def _au(file: BinaryIO) -> Understated | None:
     order: Order = "big" if peek(file, 0, 4) == b".snd" else "little"
     fields = peek(file, 4, 20)
     if len(fields) < 20:
@@ -242,10 +205,10 @@ def _au(file: BinaryIO) -> Unwritten | None:
         return None
     size = min(n_bytes, 0xFFFFFFFF).to_bytes(4, order)
     header = peek(file, 0, 4) + (24).to_bytes(4, order) + size + fields[8:]
-    return Unwritten("AU", header, start, n_bytes, None if is_open else declared)
+    return Understated("AU", header, start, n_bytes, None if is_open else declared)
 
 
-def _caf(file: BinaryIO) -> Unwritten | None:
+def _caf(file: BinaryIO) -> Understated | None:
     layout = _Layout(size_bytes=8, order="big", align=1)
     description = b""
     for name, start, size in layout.chunks(file, 8):
@@ -254,19 +217,21 @@ def _caf(file: BinaryIO) -> Unwritten | None:
         elif name == b"data":
             if len(description) < 32 or description[8:12] not in CAF_PLAIN or size >= 1 << 63:
                 return None  # without end, FFmpeg reads it
-            rate, _, _, n_bytes_packet, n_frames_packet = struct.unpack(">d4sIII", description[:24])
-            bytes_per_s = rate * n_bytes_packet / max(1, n_frames_packet)
+            rate, _, _, n_bytes_packet, n_samples_packet = struct.unpack(
+                ">d4sIII", description[:24]
+            )
+            bytes_per_s = rate * n_bytes_packet / max(1, n_samples_packet)
             declared = max(0, size - 4)
             n_bytes = _found(file, layout, start + 4, declared, bytes_per_s)
             if n_bytes is None:
                 return None
             header = b"caff\0\1\0\0desc" + (32).to_bytes(8, "big") + description
             header += b"data" + (4 + n_bytes).to_bytes(8, "big") + bytes(4)
-            return Unwritten("CAF", header, start + 4, n_bytes, declared)
+            return Understated("CAF", header, start + 4, n_bytes, declared)
     return None
 
 
-_FINDERS: dict[bytes, Callable[[BinaryIO], Unwritten | None]] = {
+_FINDERS: dict[bytes, Callable[[BinaryIO], Understated | None]] = {
     b"RIFF": _wave,
     b"RIFX": _wave,
     b"RF64": _wave,
@@ -332,43 +297,3 @@ def _is_zero(file: BinaryIO, place: int) -> bool:
             return False
         place += len(block)
     return True
-
-
-def goes_on(file: BinaryIO, form: str) -> bool:
-    """Whether FLAC or Ogg goes on where libsndfile has read what the header declares.
-
-    file: at the place up to which it was read.
-    """
-    ahead = peek(file, file.tell(), 1 << 18)
-    if form == "OGG":
-        return b"OggS\0" in ahead
-    return any(_is_flac_frame(ahead[i : i + 16]) for i in _places(ahead, b"\xff"))
-
-
-def _places(content: bytes, what: bytes) -> Iterator[int]:
-    place = content.find(what)
-    while place >= 0:
-        yield place
-        place = content.find(what, place + 1)
-
-
-def _is_flac_frame(head: bytes) -> bool:
-    """Whether the header of a FLAC frame stands here, by its sync word and its checksum."""
-    if len(head) < 16 or head[0] != 0xFF or head[1] & 0xFE != 0xF8 or head[3] & 1:
-        return False
-    size_code, rate_code = head[2] >> 4, head[2] & 15
-    if size_code == 0 or rate_code == 15 or head[3] >> 4 > 10:
-        return False
-    n_leading = 8 - (head[4] ^ 0xFF).bit_length()  # ones in front: the number's length, as in UTF-8
-    end = 4 + max(1, n_leading)
-    end += {6: 1, 7: 2}.get(size_code, 0) + {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
-    return n_leading != 1 and end < 16 and _crc8(head[:end]) == head[end]
-
-
-def _crc8(content: bytes) -> int:
-    value = 0
-    for byte in content:
-        value ^= byte
-        for _ in range(8):
-            value = (value << 1 ^ 0x107) if value & 0x80 else value << 1
-    return value

@@ -14,9 +14,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from soundsearch.audio.decoders import SndfileDecoder
 from soundsearch.audio.recording import AudioFile
-from soundsearch.audio.unwritten import Unwritten, WithHeader, find_unwritten
+from soundsearch.audio.sndfile import SndfileDecoder, SndfileSource
+from soundsearch.audio.understated import Understated, find_understated
 from soundsearch.errors import AudioError
 from tests import sounds
 
@@ -318,7 +318,7 @@ def test_a_file_of_more_than_four_gibibytes(tmp_path: Path) -> None:
         file.write(b"\x11" * 4096)
         file.truncate(44 + 6 * 2**30)
     with open(path, "rb", buffering=0) as file:
-        found = find_unwritten(file)
+        found = find_understated(file)
         assert found is not None
         assert (found.start, found.n_bytes, found.declared_bytes) == (44, 6 * 2**30, 2 * 2**30)
         decoder = SndfileDecoder(file, found)
@@ -354,7 +354,7 @@ def test_damaged_headers_are_no_error_of_ours(tmp_path: Path, make: Callable[[],
     for seed in range(100):
         path.write_bytes(_damaged(content, seed))
         with open(path, "rb", buffering=0) as file:
-            found = find_unwritten(file)
+            found = find_understated(file)
             assert file.tell() == 0
         if found is not None:
             assert 0 < found.n_bytes <= path.stat().st_size - found.start
@@ -365,13 +365,15 @@ def test_damaged_headers_are_no_error_of_ours(tmp_path: Path, make: Callable[[],
 
 def test_the_sound_behind_its_new_header() -> None:
     file = io.BytesIO(b"old sound behind")
-    whole = WithHeader(file, Unwritten("WAV", b"new ", 4, 5, 0))
+    whole = Understated("WAV", b"new ", 4, 5, 0).with_header(file)
     assert whole.read(3) == b"new" and whole.tell() == 3
     assert whole.read(100) == b" " and whole.read(100) == b"sound" and whole.read(1) == b""
     assert whole.seek(-3, io.SEEK_END) == 6 and whole.read(2) == b"un"
     assert whole.seek(-2, io.SEEK_CUR) == 6 and whole.tell() == 6
-    assert whole.seek(-9) == 0
     assert whole.readable() and whole.seekable()
+    with pytest.raises(ValueError, match="-9"):
+        whole.seek(-9)
+    assert SndfileSource(whole).seek(-9) == 0 and whole.tell() == 0
 
 
 def test_a_disk_that_fails_ends_in_one_line(tmp_path: Path) -> None:
@@ -379,7 +381,8 @@ def test_a_disk_that_fails_ends_in_one_line(tmp_path: Path) -> None:
         def read(self, size: int | None = -1, /) -> bytes:
             raise OSError(5, "Input/output error")
 
-    whole = WithHeader(_Failing(), Unwritten("WAV", b"new ", 4, 5, 0))
-    assert whole.read(4) == b"new "
-    assert whole.read(4) == b""
+    whole = SndfileSource(Understated("WAV", b"new ", 4, 5, 0).with_header(_Failing()))
+    buffer = bytearray(4)
+    assert whole.readinto(buffer) == 4 and buffer == b"new " and whole.error is None
+    assert whole.readinto(buffer) == 0
     assert "Input/output error" in str(whole.error)
