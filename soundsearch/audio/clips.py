@@ -1,7 +1,8 @@
-"""One stretch that stands for a whole short recording, where a bundle's clips are of that kind.
+"""One stretch that stands for a whole short recording, where a bundle wants it so.
 
-VIP-ANT is trained and measured on one stretch a clip: that at the centre, or the first or the last
-where there is too little to hear. `Encoder.embed_clip` and the trainer's front ends cut it here.
+VIP-ANT is trained and measured on one stretch of each clip of a data set: that at the centre, or
+the first or the last where that is too quiet. `Encoder.embed_clip` and the trainer's front ends cut
+it here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from soundsearch.audio.windows import AudioConfig, fill_up, refuse_too_short
 
 Array = NDArray[np.float32]
 
-#: A stretch whose deviation is below this share of the whole clip's holds too little to hear.
+#: A stretch whose deviation is below this share of the whole clip's is too quiet.
 QUIET_SHARE = 0.5
 
 
@@ -27,15 +28,24 @@ def n_samples_of_stretch(sample_rate: int, config: AudioConfig) -> int:
 def cut_clip(
     channels: Array, sample_rate: int, config: AudioConfig, start: int | None = None
 ) -> Array:
-    """The stretch that stands for a clip, mono (time,) float32 at the encoder's rate.
-
-    channels: (channel, time) float32 at sample_rate Hz. Not modified. start: sample at which
-    training wants the stretch to begin, None for the centre; of no meaning where the clip is not
-    longer than a stretch. Raises AudioError for a clip under SHORTEST_S, and for too low a rate.
+    """The stretch that stands for a clip.
 
     The stretch is cut at the clip's own rate, and chosen by all channels, before they become one
     and are resampled. VIP-ANT also subtracts the mean of all samples; the filter banks remove a
     constant from every frame, so here it stays.
+
+    Args:
+        channels: (channel, time) float32 at sample_rate Hz. Not modified.
+        sample_rate: Hz.
+        config: Of the bundle.
+        start: The sample at which training wants the stretch to begin, None for the centre;
+            ignored where the clip is not longer than a stretch.
+
+    Returns:
+        Mono (time,) float32 at the encoder's rate.
+
+    Raises:
+        AudioError: The clip is shorter than SHORTEST_S, or its rate too low.
     """
     rate = config.rate_for(sample_rate)
     refuse_too_short(channels.shape[1], sample_rate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any, BinaryIO, NoReturn
 
@@ -20,6 +20,7 @@ from soundsearch.audio.ffmpeg_container import (
 from soundsearch.audio.ffmpeg_length import declared_length_s
 from soundsearch.audio.ffmpeg_track import GAP_S, SoundTrack
 from soundsearch.audio.headers import begins_as_sound, mpeg_count
+from soundsearch.audio.windows import is_silent
 from soundsearch.errors import AudioError, Cause
 
 Array = NDArray[np.float32]
@@ -43,7 +44,6 @@ class FFmpegDecoder:
 
     Args:
         file: Opened for reading.
-        is_silent: Whether all of a block (channel, time) of so many bits is silence.
         form: FFmpeg's name of the format, None to detect it.
         declared_s: The declared length in seconds, where it is known already.
 
@@ -58,7 +58,6 @@ class FFmpegDecoder:
         self,
         file: BinaryIO,
         *,
-        is_silent: Callable[[Array, int], bool],
         form: str | None = None,
         declared_s: float | None = None,
     ) -> None:
@@ -67,7 +66,7 @@ class FFmpegDecoder:
         self._file, self._given_form = file, form
         self._container = self._open()
         try:
-            self.track = self._choose_track(is_silent)
+            self.track = self._choose_track()
             self._track, pieces = self._start(self.track)
             first = next(pieces, None)
             if first is None:
@@ -83,7 +82,7 @@ class FFmpegDecoder:
         self._stream = self._container.streams[self.track]
         self.sample_rate, self.n_channels = self._track.sample_rate, self._track.n_channels
         self.bits = self._track.bits
-        self.start_s = self._late_s()
+        self.start_s = self._begin_s()
         self.format = f"{self._form}/{self._stream.codec_context.name}".upper()
         self.lost_s = max(LOST_S, 2 * LONG_PACKET / self.sample_rate)
         self.declared_s = declared_s
@@ -92,7 +91,7 @@ class FFmpegDecoder:
                 self._container, self._stream, file, self.sample_rate, self.start_s
             )
 
-    def _late_s(self) -> float:
+    def _begin_s(self) -> float:
         """The second of the first sample, without rounding and what a decoder needs to begin."""
         track = self._track
         if self._form not in CLOCKED:
@@ -126,7 +125,7 @@ class FFmpegDecoder:
                 Cause.NOT_AUDIO, "neither libsndfile nor FFmpeg knows this format"
             ) from error
 
-    def _choose_track(self, is_silent: Callable[[Array, int], bool]) -> int:
+    def _choose_track(self) -> int:
         import av
 
         default = av.stream.Disposition.default
@@ -141,7 +140,7 @@ class FFmpegDecoder:
         number = {stream.index: i for i, stream in enumerate(streams, 1)}
         silent = []
         for index in indices:
-            if not self._is_silent_track(index, is_silent):
+            if not self._is_silent_track(index):
                 break
             silent.append(number[index])
         else:
@@ -152,7 +151,7 @@ class FFmpegDecoder:
             self.note += f" (track{'s' * (len(silent) > 1)} {which}: silent)"
         return index
 
-    def _is_silent_track(self, index: int, is_silent: Callable[[Array, int], bool]) -> bool:
+    def _is_silent_track(self, index: int) -> bool:
         """Whether a track is silent. The container is at its beginning afterwards."""
         track, pieces = self._start(index)
         silent = all(is_silent(piece, track.bits) for piece in pieces)

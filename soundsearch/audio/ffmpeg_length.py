@@ -68,4 +68,4 @@ def _mp3_s(file: BinaryIO, sample_rate: int, guessed_s: float | None) -> float |
     if count is None or guessed_s is None:
         return None
     frame_samples = 1152 if sample_rate >= 32000 else 576
-    return min(guessed_s, count.n_frames * frame_samples / sample_rate)
+    return min(guessed_s, count.n_mpeg_frames * frame_samples / sample_rate)

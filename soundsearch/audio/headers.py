@@ -172,11 +172,11 @@ class MpegCount:
     """What the first MPEG frame of an MP3 counts.
 
     Attributes:
-        n_frames: MPEG frames.
+        n_mpeg_frames: Frames, of 1152 or 576 samples a channel.
         has_all_bytes: Whether the file has as many bytes as are counted.
     """
 
-    n_frames: int
+    n_mpeg_frames: int
     has_all_bytes: bool
 
 
@@ -197,8 +197,8 @@ def mpeg_count(file: BinaryIO) -> MpegCount | None:
     else:
         return None
     left = size_of(file) - start - first.start()
-    n_frames = int.from_bytes(head[place : place + 4])
-    return MpegCount(n_frames, has_all_bytes=0 < n_bytes <= left)
+    n_mpeg_frames = int.from_bytes(head[place : place + 4])
+    return MpegCount(n_mpeg_frames, has_all_bytes=0 < n_bytes <= left)
 
 
 def _behind_id3(file: BinaryIO) -> int:

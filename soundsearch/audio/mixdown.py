@@ -1,4 +1,4 @@
-"""Several channels to one: their mean, but where the mean loses the sound.
+"""Several channels to one: their mean, except where the mean loses the sound.
 
 In: blocks of samples, all channels of them, one after the other. Out: mono blocks. Where channels
 cancel (one is the other upside down) the loudest of them stands for all. What is decided depends on
@@ -32,46 +32,53 @@ MEAN = -1
 
 
 def in_one(channels: Array, sample_rate: int, rule: Channels) -> Array:
-    """(channel, time) at sample_rate Hz to mono (time,), by the rule of the bundle. A copy."""
+    """(channel, time) at sample_rate Hz to mono (time,) float32; see `one_channel`. A copy."""
     blocks = list(one_channel([channels], sample_rate, rule))
     return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
 
 
 def one_channel(blocks: Iterable[Array], sample_rate: int, rule: Channels) -> Iterator[Array]:
-    """Blocks (channel, time) at sample_rate Hz to mono ones (time,), not of the same lengths.
+    """Blocks of several channels to mono ones, not of the same lengths.
 
-    rule: "first" is the first channel, whatever it holds: encoders are published that are trained
-    and measured so. "mean" is the mean of all channels, but for the segments in which it has lost
-    the sound (see CANCELLED_SHARE): there it is the loudest channel. Samples that are not finite
-    come out as such.
+    Samples that are not finite come out as such.
+
+    Args:
+        blocks: Of a recording in order, each (channel, time) float32.
+        sample_rate: Hz.
+        rule: "first" is the first channel, whatever it holds: encoders are published that are
+            trained and measured so. "mean" is the mean of all channels, except in segments where it
+            has lost the sound (see CANCELLED_SHARE): there it is the loudest channel.
+
+    Returns:
+        Blocks (time,) float32.
     """
     if rule == "first":
         yield from (np.array(block[0]) for block in blocks)
         return
     mixer: _Mixer | None = None
-    held: list[Array] = []  # the beginning of a segment
-    n_held = 0
+    buffered: list[Array] = []  # the beginning of a segment
+    n_buffered = 0
     for block in blocks:
         if len(block) == 1:
             yield np.array(block[0])
             continue
         mixer = mixer or _Mixer(len(block), sample_rate)
-        if n_held:
-            missing = mixer.size - n_held
-            held.append(block[:, :missing])
-            n_held += held[-1].shape[1]
+        if n_buffered:
+            missing = mixer.size - n_buffered
+            buffered.append(block[:, :missing])
+            n_buffered += buffered[-1].shape[1]
             block = block[:, missing:]
-            if n_held == mixer.size:
-                yield mixer.mix(np.concatenate(held, axis=1), mixer.size)
-                held, n_held = [], 0
+            if n_buffered == mixer.size:
+                yield mixer.mix(np.concatenate(buffered, axis=1), mixer.size)
+                buffered, n_buffered = [], 0
         n_whole = block.shape[1] // mixer.size * mixer.size
         if n_whole:
             yield mixer.mix(block[:, :n_whole], mixer.size)
         if n_whole < block.shape[1]:
-            held.append(block[:, n_whole:])
-            n_held = held[-1].shape[1]
-    if mixer is not None and n_held:
-        yield mixer.mix(np.concatenate(held, axis=1), n_held)
+            buffered.append(block[:, n_whole:])
+            n_buffered = buffered[-1].shape[1]
+    if mixer is not None and n_buffered:
+        yield mixer.mix(np.concatenate(buffered, axis=1), n_buffered)
 
 
 class _Mixer:
@@ -80,7 +87,7 @@ class _Mixer:
     def __init__(self, n_channels: int, sample_rate: int) -> None:
         self.size = max(1, min(round(SEGMENT_S * sample_rate), MOST_SEGMENT_SAMPLES // n_channels))
         self._fade = min(round(FADE_S * sample_rate), self.size)
-        self._before: int | None = None  # what stood for the channels in the segment before
+        self._before: int | None = None  # the channel, or MEAN, of the segment before
 
     def mix(self, channels: Array, size: int) -> Array:
         """(channel, time) of whole segments of this size to (time,).

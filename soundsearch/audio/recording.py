@@ -44,7 +44,6 @@ from soundsearch.audio.windows import (
     Channels,
     Window,
     cut_windows,
-    is_silent,
     refuse_rate,
 )
 from soundsearch.errors import AudioError, Cause
@@ -143,7 +142,7 @@ class AudioFile:
         if begins in SNDFILE_MAGIC and form is None:
             with contextlib.suppress(GaveUpError):
                 return SndfileDecoder(source)
-        return FFmpegDecoder(source, is_silent=is_silent, form=form)
+        return FFmpegDecoder(source, form=form)
 
     @property
     def position_bytes(self) -> int:
@@ -229,7 +228,7 @@ class AudioFile:
         declared_s = self._decoder.declared_s
         self._decoder.close()
         try:
-            self._decoder = FFmpegDecoder(self._source, is_silent=is_silent, declared_s=declared_s)
+            self._decoder = FFmpegDecoder(self._source, declared_s=declared_s)
             rate = self._decoder.sample_rate  # libsndfile gives another one of an Opus file, say
             for block in resample(self._decoder.blocks(), rate, self.sample_rate):
                 new = block[..., max(0, n_done - n_found) :]

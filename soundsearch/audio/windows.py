@@ -23,7 +23,7 @@ Channels = Literal["mean", "first"]
 #: What stands for a whole short recording.
 Clip = Literal["windows", "centre"]
 
-#: Shorter recordings are refused: there is nothing in them to hear.
+#: Shorter recordings are refused: they hold too little sound.
 SHORTEST_S = 0.010
 #: What is said of a recording none of whose windows is sound.
 WHOLLY_SILENT = "it is silent from beginning to end"
@@ -34,7 +34,7 @@ HIGHEST_RATE_HZ = 3_000_000
 #: An encoder without a rate of its own gets a recording at its own rate, up to this one: ten
 #: seconds are one window.
 HIGHEST_OWN_RATE_HZ = 192_000
-#: Marks a field that bundles were first written without: at its default it is not told.
+#: Marks a field that bundles were first written without: at its default it is left out.
 ADDED_LATER = {"added later": True}
 
 
@@ -42,13 +42,16 @@ ADDED_LATER = {"added later": True}
 class AudioConfig:
     """How a bundle wants its windows.
 
-    sample_rate: Hz, or None for the recording's own (VIP-ANT). window_s, hop_s: seconds.
-    short: what a recording shorter than one window becomes: repeated, repeated as often as it fits
-    whole and then filled up with zeros (CLAP), filled up with zeros, or left as it is for the
-    front end to pad.
-    channels: what a window is made of where there are several channels.
-    clip: what stands for a whole short recording: all its windows, or one stretch of window_s at
-    its centre (see `clips.py`).
+    Attributes:
+        sample_rate: Hz, or None for the recording's own (VIP-ANT).
+        window_s: Length of a window in seconds.
+        hop_s: Seconds from the start of a window to that of the next one.
+        short: What a recording shorter than one window becomes: repeated, repeated as often as it
+            fits whole and then filled up with zeros (CLAP), filled up with zeros, or left as it is
+            for the front end to pad.
+        channels: What a window is made of where there are several channels.
+        clip: What stands for a whole short recording: all its windows, or one stretch of window_s
+            at its centre (see `clips.py`).
     """
 
     sample_rate: int | None
@@ -65,14 +68,10 @@ class AudioConfig:
             )
         if not 0 < self.hop_s <= self.window_s:
             raise ValueError(f"need 0 < hop_s <= window_s, not {self.hop_s} and {self.window_s}")
-        if self.short not in get_args(Short):
-            raise ValueError(
-                f"short must be one of {', '.join(get_args(Short))}, not {self.short!r}"
-            )
-        if self.channels not in ("mean", "first"):
-            raise ValueError(f"channels must be mean or first, not {self.channels!r}")
-        if self.clip not in ("windows", "centre"):
-            raise ValueError(f"clip must be windows or centre, not {self.clip!r}")
+        for name, kinds in (("short", Short), ("channels", Channels), ("clip", Clip)):
+            if (found := getattr(self, name)) not in get_args(kinds):
+                known = ", ".join(get_args(kinds))
+                raise ValueError(f"{name} must be one of {known}, not {found!r}")
 
     def rate_for(self, sample_rate: int) -> int:
         """Rate in Hz at which the encoder gets a recording of this rate.
@@ -88,8 +87,12 @@ class AudioConfig:
 class Window:
     """A stretch of a recording that gets one embedding.
 
-    waveform: (time,) float32 mono at the encoder's rate; longer than end_s - start_s where a
-    short recording was filled up to a whole window. bits: of the recording, see `AudioFile`.
+    Attributes:
+        start_s: Where it begins, in seconds on a player's clock.
+        end_s: Where it ends.
+        waveform: (time,) float32 mono at the encoder's rate; longer than end_s - start_s where a
+            short recording was filled up to a whole window.
+        bits: Of the recording, see `AudioFile`.
     """
 
     start_s: float
@@ -104,11 +107,15 @@ class Window:
 
 
 def is_silent(waveform: Array, bits: int = 16) -> bool:
-    """Whether a waveform, (time,) or (channel, time), is silence: digital zero, or any constant.
+    """Whether a waveform is silence: digital zero, or any constant.
 
     That is, whether no sample reaches one step of a recording of so many bits, or none of its
     channels varies by that much. Noise of one step, such as dither, is sound. Lossy codecs count as
     16 bits: some leave noise at -101 dBFS of digital zero (AC-3, AMR).
+
+    Args:
+        waveform: (time,) or (channel, time) float32.
+        bits: Of the recording, see `AudioFile`.
     """
     step = 2.0 ** (1 - bits)
     highest, lowest = waveform.max(axis=-1, initial=-np.inf), waveform.min(axis=-1, initial=np.inf)
@@ -139,37 +146,45 @@ def cut_windows(
 ) -> Iterator[Window]:
     """Windows every config.hop_s seconds, the last one aligned to the end: no gap, no random crop.
 
-    blocks: (time,) float32 at sample_rate Hz. bits: as of an `AudioFile`. start_s: the second of
-    the first sample; the windows are cut from there, and so are the same wherever the sound begins.
     A recording shorter than a window gives one window.
-    Raises AudioError for a recording under SHORTEST_S.
+
+    Args:
+        blocks: Of a recording, each (time,) float32 at sample_rate Hz.
+        sample_rate: Hz.
+        config: The length and hop of windows, and what a shorter recording becomes.
+        bits: As of an `AudioFile`.
+        start_s: The second of the first sample. Windows are cut from there, and so are the same
+            wherever the sound begins.
+
+    Raises:
+        AudioError: The recording is shorter than SHORTEST_S.
     """
-    late = round(start_s * sample_rate)  # whole samples, so that windows stay on one grid
+    first = round(start_s * sample_rate)  # whole samples, so that windows stay on one grid
     size = round(config.window_s * sample_rate)
     hop = round(config.hop_s * sample_rate)
-    held = np.zeros(0, np.float32)
-    held_from = 0  # place in the recording of held[0], in samples
+    buffered = np.zeros(0, np.float32)
+    buffered_from = 0  # place in the recording of buffered[0], in samples
     next_start = 0
 
     def window(start: int) -> Window:
-        waveform = held[start - held_from : start - held_from + size].copy()
-        begin = late + start
+        waveform = buffered[start - buffered_from : start - buffered_from + size].copy()
+        begin = first + start
         return Window(begin / sample_rate, (begin + size) / sample_rate, waveform, bits)
 
     for block in blocks:
-        held = np.concatenate((held, block))
-        while held_from + held.size >= next_start + size:
+        buffered = np.concatenate((buffered, block))
+        while buffered_from + buffered.size >= next_start + size:
             yield window(next_start)
             next_start += hop
-        # The last window cut may have to be moved to the end: keep all it could need.
-        keep_from = max(held_from, next_start - hop)
-        held = held[keep_from - held_from :]
-        held_from = keep_from
-    n_samples = held_from + held.size
+        # The last window cut may have to be moved to the end: buffer all it could need.
+        keep_from = max(buffered_from, next_start - hop)
+        buffered = buffered[keep_from - buffered_from :]
+        buffered_from = keep_from
+    n_samples = buffered_from + buffered.size
     refuse_too_short(n_samples, sample_rate)
     if n_samples < size:
-        waveform = fill_up(held, size, config.short)
-        yield Window(late / sample_rate, (late + n_samples) / sample_rate, waveform, bits)
+        waveform = fill_up(buffered, size, config.short)
+        yield Window(first / sample_rate, (first + n_samples) / sample_rate, waveform, bits)
     elif n_samples > next_start - hop + size:
         yield window(n_samples - size)
 

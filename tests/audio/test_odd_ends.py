@@ -135,8 +135,10 @@ def _id3(n_bytes: int, flags: int = 0) -> bytes:
         [_id3(129)],
         [_id3(20_000)],
         [_id3(300_000)],
+        [_id3((1 << 21) + 300)],
         [_id3(500), _id3(20_001)],
         [_id3(500, flags=0x10)],
+        [_id3(20_000, flags=0x10), _id3(129)],
     ],
 )
 def test_the_frame_count_is_found_behind_any_id3_tag(tmp_path: Path, tags: list[bytes]) -> None:
@@ -156,7 +158,7 @@ def test_the_frame_count_is_found_behind_any_id3_tag(tmp_path: Path, tags: list[
     path.write_bytes(b"".join(tags) + content)
     with path.open("rb") as file:
         count = mpeg_count(file)
-    assert count is not None and (count.n_frames, count.has_all_bytes) == (whole, True)
+    assert count is not None and (count.n_mpeg_frames, count.has_all_bytes) == (whole, True)
 
     os.truncate(path, sum(map(len, tags)) + len(content) // 2)
 

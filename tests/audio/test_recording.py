@@ -1013,7 +1013,7 @@ def test_memory_does_not_grow_with_the_channels(tmp_path: Path) -> None:
 def test_blocks_of_ffmpeg_do_not_grow_with_the_channels(tmp_path: Path) -> None:
     path = sounds.write(tmp_path / "a.flac", np.tile(sounds.noise(30.0)[:, None], 8))
     with open(path, "rb", buffering=0) as file:
-        decoder = FFmpegDecoder(file, is_silent=is_silent)
+        decoder = FFmpegDecoder(file)
         sizes = [block.size for block in decoder.blocks()]
         decoder.close()
     assert sum(sizes) == 8 * 240_000 and max(sizes) <= BLOCK_SAMPLES + 8 * 65_535
@@ -1068,8 +1068,8 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
         ({"hop_s": 1.5}, "hop_s"),
         ({"window_s": float("nan")}, "window_s"),
         ({"short": "loop"}, "loop"),
-        ({"channels": "left"}, "channels must be mean or first, not 'left'"),
-        ({"clip": "middle"}, "clip must be windows or centre, not 'middle'"),
+        ({"channels": "left"}, "channels .*mean, first.* 'left'"),
+        ({"clip": "middle"}, "clip .*windows, centre.* 'middle'"),
     ],
 )
 def test_audio_settings_that_cannot_be(wrong: dict[str, object], message: str) -> None:

@@ -32,7 +32,6 @@ from soundsearch.audio.ffmpeg_container import (
 from soundsearch.audio.ffmpeg_track import SoundTrack
 from soundsearch.audio.recording import unreadable
 from soundsearch.audio.suffixes import VIDEO_SUFFIXES, may_hold_sound
-from soundsearch.audio.windows import is_silent
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
 from trainer.data.manifests import ManifestError
@@ -426,7 +425,7 @@ class _Film:
     def _choose_track(self) -> None:
         """The sound track that a search reads, too, and what its first frame says of it."""
         self._container.close()
-        with closing(FFmpegDecoder(self._file, is_silent=is_silent)) as found:
+        with closing(FFmpegDecoder(self._file)) as found:
             self._track_index = found.track
             self.sample_rate, self.n_channels = found.sample_rate, found.n_channels
             self.bits = found.bits
@@ -450,13 +449,11 @@ class _Film:
     def _packet_ends(self) -> Iterator[tuple[int, float]]:
         """When each packet of sound and pictures ends; nothing is decoded."""
         self._is_at_start = False
-        try:
-            for packet in self._container.demux(self._sound, self._pictures):
-                if packet.pts is not None and packet.time_base is not None:
-                    end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                    yield packet.stream.index, end - self._start_s
-        except self._errors:
-            return  # decoding will come to it too
+        streams = self._sound.index, self._pictures.index
+        for packet in packets_of(self._container, streams, lambda: None):  # decoding counts damage
+            if packet.pts is not None and packet.time_base is not None:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                yield packet.stream.index, end - self._start_s
 
     def seek(self, time_s: float) -> bool:
         """Go to a key frame at or before a time; whether that succeeded."""
