@@ -41,6 +41,9 @@ ID3_HAS_FOOTER = 0x10
 ASF_HEADER_BYTES = 1 << 16
 ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 ASF_IS_LIVE = 1
+#: How the tag of an FLV begins that declares the size of the file, a double.
+FLV_SIZE = b"\0\x08filesize\0"
+FLV_HEADER_BYTES = 1 << 16
 #: Programs that write AVI count as many bytes too much: headers of chunks, and padding.
 AVI_SLACK_BYTES = 2048
 #: How tags begin that stand behind the sound of any kind of file, or between MPEG frames.
@@ -234,11 +237,16 @@ def asf_facts(file: BinaryIO) -> AsfFacts | None:
 
 
 def lacks_bytes(file: BinaryIO) -> bool:
-    """Whether an AVI, ASF or WMA file is shorter than it declares."""
-    if peek(file, 0, 4) != b"RIFF":
-        facts = asf_facts(file)
-        return facts is not None and facts.n_bytes > size_of(file)
+    """Whether an AVI, FLV, ASF or WMA file is shorter than it declares."""
     size, end = size_of(file), 0
+    magic = peek(file, 0, 4)
+    if magic[:3] == b"FLV":
+        head = peek(file, 0, FLV_HEADER_BYTES)
+        number = head.partition(FLV_SIZE)[2][:8]
+        return len(number) == 8 and bool(struct.unpack(">d", number)[0] > size)
+    if magic != b"RIFF":
+        facts = asf_facts(file)
+        return facts is not None and facts.n_bytes > size
     while (head := peek(file, end, 12))[:4] == b"RIFF" and head[8:] in (b"AVI ", b"AVIX"):
         n_bytes = int.from_bytes(head[4:8], "little")
         if n_bytes >= OPEN_END_BYTES:

@@ -130,8 +130,9 @@ class AudioFile:
         if form is None and (found := find_understated(source)):
             with contextlib.suppress(GaveUpError):
                 decoder = SndfileDecoder(source, found)
-                if found.declared_bytes is not None and decoder.declared_s is not None:
-                    self._declared_s = decoder.declared_s * found.declared_bytes / found.n_bytes
+                declared_s, n_bytes = decoder.declared_s, found.declared_bytes
+                if n_bytes is not None and declared_s is not None and found.n_bytes:
+                    self._declared_s = declared_s * n_bytes / found.n_bytes
                 return decoder
             source.seek(0)
         return self._decoder_of_link(source, form)

@@ -49,7 +49,7 @@ class Understated:
         form: Such as "WAV".
         header: Of a whole file of the same encoding, with n_bytes of sound behind it.
         start: The first byte of the sound in the file.
-        n_bytes: How many there are.
+        n_bytes: How many there are; 0 in a file of chunks without sound.
         declared_bytes: How many the header declares; None where it leaves that open.
     """
 
@@ -254,7 +254,8 @@ def _found(
 ) -> int | None:
     """Bytes of sound from start on, where they are clearly more than declared, or that is open.
 
-    Sizes of 32 bits that stand for an open end need nothing: libsndfile knows them.
+    Sizes of 32 bits that stand for an open end need nothing: libsndfile knows them. 0 where none
+    are declared and chunks follow: libsndfile takes those of W64 for sound.
     """
     n_bytes = size_of(file) - start
     if is_open:
@@ -262,21 +263,25 @@ def _found(
     extra = n_bytes - declared
     if extra <= 0 or (declared and extra < EXTRA_S * bytes_per_s):
         return None
-    return None if _is_explained(file, layout, start + declared) else n_bytes
+    place = start + declared
+    if layout is not None and _are_chunks(file, layout, place):
+        return None if declared else 0
+    return None if _is_filling(file, place) else n_bytes
 
 
-def _is_explained(file: BinaryIO, layout: _Layout | None, place: int) -> bool:
-    """Whether chunks, tags, text or zeros follow the declared end of the sound, and no sound."""
+def _is_filling(file: BinaryIO, place: int) -> bool:
+    """Whether tags, text or zeros follow the declared end of the sound."""
     begins = peek(file, place, 64)
-    if begins.startswith(TAGS) or not begins.translate(None, TEXT) or _is_zero(file, place):
-        return True
-    if layout is None:
-        return False
-    places = {place, place + -place % layout.align}
-    return any(_are_chunks(file, layout, here) for here in places)
+    return begins.startswith(TAGS) or not begins.translate(None, TEXT) or _is_zero(file, place)
 
 
 def _are_chunks(file: BinaryIO, layout: _Layout, place: int) -> bool:
+    """Whether chunks follow the declared end of the sound, or the padding behind it."""
+    places = {place, place + -place % layout.align}
+    return any(_are_chunks_from(file, layout, here) for here in places)
+
+
+def _are_chunks_from(file: BinaryIO, layout: _Layout, place: int) -> bool:
     """Whether chunks follow that end where the file does, or one that is known."""
     n_all = size_of(file)
     for name, start, size in layout.chunks(file, place):

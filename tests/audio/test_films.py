@@ -159,7 +159,12 @@ def test_sound_that_ends_before_the_pictures_is_whole(
 
 @pytest.mark.parametrize(
     ("name", "codecs"),
-    [("a.wmv", ("wmv2", "wmav2")), ("a.avi", ("mpeg4", "adpcm_ms")), ("a.avi", ("mpeg4", "ac3"))],
+    [
+        ("a.wmv", ("wmv2", "wmav2")),
+        ("a.avi", ("mpeg4", "adpcm_ms")),
+        ("a.avi", ("mpeg4", "ac3")),
+        ("a.flv", ("flv1", "libmp3lame")),
+    ],
 )
 def test_a_film_that_is_shorter_than_it_declares_is_cut_short(
     tmp_path: Path, name: str, codecs: tuple[str, str], monkeypatch: pytest.MonkeyPatch

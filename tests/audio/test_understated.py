@@ -8,6 +8,7 @@ import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -191,6 +192,23 @@ def test_what_stands_behind_the_sound_is_no_sound(tmp_path: Path, form: str, beh
     assert _is_all(found) and file.damage is None
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.rf64", "a.aiff", "a.w64", "a.caf"])
+def test_chunks_are_no_sound_where_the_header_declares_none(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    soundfile.write(path, SOUND[:0], RATE, format=name[2:], subtype="PCM_16")
+    order: Literal["big", "little"] = "big" if name.endswith("aiff") else "little"
+    chunk = b"LIST" + (4000).to_bytes(4, order) + b"INFO" + b"\x11" * 3996
+    if name.endswith("w64"):
+        guid = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+        chunk = b"fact" + guid + (4024).to_bytes(8, "little") + b"\x11" * 4000
+    if name.endswith("caf"):
+        chunk = b"info" + (4000).to_bytes(8, "big") + b"\x11" * 4000
+    path.write_bytes(path.read_bytes() + chunk)
+
+    with pytest.raises(AudioError, match="no samples"):
+        _decode(path)
+
+
 @pytest.mark.parametrize(
     "behind",
     [
@@ -357,7 +375,7 @@ def test_damaged_headers_are_no_error_of_ours(tmp_path: Path, make: Callable[[],
             found = find_understated(file)
             assert file.tell() == 0
         if found is not None:
-            assert 0 < found.n_bytes <= path.stat().st_size - found.start
+            assert 0 <= found.n_bytes <= path.stat().st_size - found.start
         if seed < 25:
             with contextlib.suppress(AudioError):
                 _decode(path)
