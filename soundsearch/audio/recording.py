@@ -8,7 +8,6 @@ many hours needs no more memory than a short one. This module chooses the decode
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -61,6 +60,10 @@ class AudioFile:
 
     It can be read once.
 
+    Args:
+        source: The path of a file, or the content of one, opened for reading. Only of a path does
+            the ending of the name help where the beginning of the file is unknown.
+
     Attributes:
         sample_rate: Hz.
         n_channels: Those of the file.
@@ -75,14 +78,16 @@ class AudioFile:
         AudioError: The file holds no audio that a decoder can open; or as `refuse_rate`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, source: Path | BinaryIO) -> None:
         self.damage: str | None = None
         self._declared_s: float | None = None  # where more was found than that
-        self._file = self._source = _open(path)
+        self._file = self._source = _open(source) if isinstance(source, Path) else source
         try:
-            if os.fstat(self._file.fileno()).st_size == 0:
+            if size_of(self._file) == 0:
                 raise AudioError(Cause.EMPTY, "the file is empty (0 bytes)")
-            self._decoder = self._open_decoder(path.suffix.lower())
+            self._decoder = self._open_decoder(
+                source.suffix.lower() if isinstance(source, Path) else ""
+            )
             refuse_rate(self._decoder.sample_rate)
         except BaseException:
             self._file.close()
@@ -217,14 +222,17 @@ class AudioFile:
                 n_done += block.shape[-1]
                 yield block
             self.damage = self._what_is_lost()
+            return
         except DeclaredLessError:
             damage = self._what_is_lost()
             self._declared_s = self._decoder.declared_s
         except GaveUpError as error:
             reason = str(error).rstrip(".")
             damage = f"decoding stopped at {n_done / self.sample_rate:.1f} s ({reason})"
-        else:
-            return
+        yield from self._decoded_by_ffmpeg(n_done, damage)
+
+    def _decoded_by_ffmpeg(self, n_done: int, damage: str | None) -> Iterator[Array]:
+        """What follows the n_done samples that libsndfile gave. damage: where that is nothing."""
         n_found = 0
         declared_s = self._decoder.declared_s
         self._decoder.close()

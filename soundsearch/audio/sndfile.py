@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from soundsearch.audio.blocks import block_length
 from soundsearch.audio.decoder import DeclaredLessError, GaveUpError
 from soundsearch.audio.headers import OPEN_END_BYTES, goes_on
-from soundsearch.audio.parts import FilePart
 from soundsearch.audio.understated import Understated
 
 Array = NDArray[np.float32]
@@ -93,7 +92,7 @@ class SndfileDecoder:
         self._source: SndfileSource | None = None
         if understated is not None:
             self._source = SndfileSource(understated.with_header(file))
-        elif isinstance(file, FilePart):
+        elif not isinstance(file, io.FileIO):
             self._source = SndfileSource(file)
         try:
             self._sound = soundfile.SoundFile(self._source or file.fileno(), closefd=False)

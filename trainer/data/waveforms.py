@@ -6,17 +6,15 @@ training run to say.
 
 from __future__ import annotations
 
-import contextlib
 import io
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio.recording import LARGEST_SAMPLE, MOST_CLIP_SAMPLES, AudioFile
-from soundsearch.audio.sndfile import DEEP_SUBTYPES
+from soundsearch.audio.recording import LARGEST_SAMPLE, AudioFile
 from soundsearch.errors import AudioError, Cause
 
 Array = NDArray[np.float32]
@@ -41,30 +39,16 @@ class Sound:
     damage: str | None = None
 
 
-def read_sound(path: Path) -> Sound:
+def read_sound(source: Path | BinaryIO) -> Sound:
     """Decode a whole file, the sound track of a video too. Raises AudioError."""
-    with AudioFile(path) as file:
+    with AudioFile(source) as file:
         channels = file.all_channels()
         return Sound(channels, file.sample_rate, file.bits, file.damage)
 
 
 def read_channels(content: bytes) -> Sound:
     """Decode a file that is held in memory. Raises AudioError."""
-    import soundfile
-
-    if content.startswith(b"fLaC"):
-        with (
-            contextlib.suppress(soundfile.LibsndfileError),
-            soundfile.SoundFile(io.BytesIO(content)) as sound,
-        ):
-            if sound.frames * sound.channels <= MOST_CLIP_SAMPLES:  # a header may say anything
-                samples = sound.read(dtype="float32", always_2d=True)
-                bits = 24 if sound.subtype in DEEP_SUBTYPES else 16
-                return Sound(np.ascontiguousarray(samples.T), sound.samplerate, bits)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "sound")
-        path.write_bytes(content)
-        return read_sound(path)
+    return read_sound(io.BytesIO(content))
 
 
 def _check_finite(channels: Array) -> None:

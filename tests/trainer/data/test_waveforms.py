@@ -142,6 +142,24 @@ def test_damage_is_told(tmp_path: Path) -> None:
     sound = read_sound(tmp_path / "cut.flac")
     assert sound.damage is not None and sound.damage.startswith("only 1.5 s of 3.0 s")
     assert 1.0 < sound.channels.shape[1] / 44100 < 2.0
+    in_memory = read_channels((tmp_path / "cut.flac").read_bytes())
+    assert in_memory.damage == sound.damage
+    np.testing.assert_array_equal(in_memory.channels, sound.channels)
+
+
+@pytest.mark.parametrize("suffix", ["m4a", "mp3", "ogg"])
+def test_sound_in_memory_is_that_of_the_file(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "m4a":
+        encode(path, tone(440, 0.5, 44100), 44100, "aac", "ipod")
+    else:
+        write(path, tone(440, 0.5, 44100), 44100)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))  # memory is enough
+    np.testing.assert_array_equal(
+        read_channels(path.read_bytes()).channels, read_sound(path).channels
+    )
 
 
 @pytest.mark.parametrize(
