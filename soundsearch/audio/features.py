@@ -41,10 +41,14 @@ LEAST_LEVEL = 2.0**-23
 class FeatureConfig:
     """What both kinds share. Frozen, complete and stored in the encoder bundle.
 
-    n_mels: mel bands. n_frames: frames a window is padded (on the right, with 0.0) or cut to.
-    f_min, f_max: edges of the mel bands in Hz; f_max 0 means half the sample rate.
-    mean, std: features become (x - mean) / std.
-    pad: whether the zeros go in before that (VIP-ANT) or after it.
+    Attributes:
+        n_mels: Mel bands.
+        n_frames: Frames a window is padded (on the right, with 0.0) or cut to.
+        f_min: Lower edge of the mel bands in Hz.
+        f_max: Upper edge; 0 means half the sample rate.
+        mean: Features become (x - mean) / std.
+        std: Likewise.
+        pad: Whether the zeros go in before that (VIP-ANT) or after it.
     """
 
     kind: ClassVar[str]
@@ -189,12 +193,17 @@ FEATURE_KINDS: dict[str, type[FeatureConfig]] = {
 
 
 def lifted(waveform: Array) -> Array:
-    """A window at a level at which features can show it: QUIET_LEVEL where it is quieter.
+    """A window amplified to QUIET_LEVEL where it is quieter, so that features can show it.
 
-    waveform: (time,) float32. Not modified. Its level is half of what it spans, so that a constant
-    offset does not count; the window alone decides. Louder ones come back as they are, and so do
-    those below LEAST_LEVEL. Clips by the protocol of a published encoder (`clips.py`) are not
-    lifted, as their authors have them.
+    Its level is half of what it spans, so that a constant offset does not count; the window alone
+    decides. Clips by the protocol of a published encoder (`clips.py`) are not amplified, as their
+    authors do not.
+
+    Args:
+        waveform: (time,) float32. Not modified.
+
+    Returns:
+        (time,) float32; `waveform` itself where it is louder, or below LEAST_LEVEL.
     """
     level = 0.5 * (float(waveform.max(initial=-np.inf)) - float(waveform.min(initial=np.inf)))
     if not LEAST_LEVEL <= level < QUIET_LEVEL:
@@ -205,10 +214,19 @@ def lifted(waveform: Array) -> Array:
 def compute_features(waveform: Array, sample_rate: int, config: FeatureConfig) -> Array:
     """Features of one mono window, as the audio tower takes them.
 
-    waveform: (time,) float32 in [-1, 1] at sample_rate Hz. Not modified.
-    Returns (config.n_mels, config.n_frames) float32, normalised. The window alone decides: no
-    statistic of the whole recording enters, so the same sound gives the same features anywhere.
-    Raises ValueError if the waveform is not one-dimensional or is empty.
+    The window alone decides: no statistic of the whole recording enters, so the same sound gives
+    the same features anywhere.
+
+    Args:
+        waveform: (time,) float32 in [-1, 1] at sample_rate Hz. Not modified.
+        sample_rate: Hz.
+        config: Of the bundle.
+
+    Returns:
+        (config.n_mels, config.n_frames) float32, normalised.
+
+    Raises:
+        ValueError: The waveform is not one-dimensional, or it is empty.
     """
     features: Array = compute_features_of([(0, waveform)], sample_rate, config)[0]
     return features
@@ -217,12 +235,21 @@ def compute_features(waveform: Array, sample_rate: int, config: FeatureConfig) -
 def compute_features_of(
     windows: Sequence[tuple[int, Array]], sample_rate: int, config: FeatureConfig
 ) -> Array:
-    """Features of windows in order, each as `compute_features` gives them; sooner where they overlap.
+    """Features of windows in order, each as `compute_features` gives them; faster where they overlap.
 
-    windows: (start, waveform) of each, start being its first sample's place in the recording.
-    Returns (n, config.n_mels, config.n_frames) float32. Frames that a window has in common with
-    the one before it are computed once, where its start and its samples say so and the kind of
-    features allows it. Raises ValueError as `compute_features`.
+    Frames that a window has in common with the one before it are computed once, where its start and
+    its samples say so and the kind of features allows it.
+
+    Args:
+        windows: (start, waveform) of each, start being its first sample's place in the recording.
+        sample_rate: Hz.
+        config: Of the bundle.
+
+    Returns:
+        (n, config.n_mels, config.n_frames) float32.
+
+    Raises:
+        ValueError: As `compute_features`.
     """
     found = np.zeros((len(windows), config.n_mels, config.n_frames), np.float32)
     step = config.frame_step(sample_rate)
@@ -258,13 +285,14 @@ def _in_common(
 
 def _fill(features: Array, log_mel: Array, config: FeatureConfig) -> None:
     """Padded and normalised log-mels into zeroed features (n_mels, n_frames)."""
-    kept = log_mel[:, : config.n_frames]
+    log_mel = log_mel[:, : config.n_frames]
+    filled = features[:, : log_mel.shape[1]]
     if config.pad == "before-normalisation":
-        features[:, : kept.shape[1]] = kept
+        filled[:] = log_mel
         features -= np.float32(config.mean)
         features /= np.float32(config.std)
     else:
-        features[:, : kept.shape[1]] = (kept - np.float32(config.mean)) / np.float32(config.std)
+        filled[:] = (log_mel - np.float32(config.mean)) / np.float32(config.std)
 
 
 def _power_spectrum(frames: Array, n_fft: int) -> Array:

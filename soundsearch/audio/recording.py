@@ -303,8 +303,10 @@ def unreadable(error: OSError) -> AudioError:
 def read_windows(file: AudioFile, config: AudioConfig) -> Iterator[Window]:
     """The windows of an opened recording at the rate the encoder wants.
 
-    Raises AudioError; after the last window also for a recording of one constant value, in which a
-    converter of sample rates makes clicks of its beginning and end.
+    Raises:
+        AudioError: As `AudioFile.blocks` and `cut_windows`. After the last window also for a
+            recording of one constant value, in which a converter of sample rates makes clicks of
+            its beginning and end.
     """
     sample_rate = config.rate_for(file.sample_rate)
     constant: np.float32 | None = None

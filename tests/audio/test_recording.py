@@ -351,10 +351,14 @@ def test_what_is_no_sound_matters_in_the_channels_that_are_heard(
         (b"just some text, no sound at all\n" * 100, Cause.NOT_AUDIO),
         (bytes(5000), Cause.NOT_AUDIO),
         (b"#EXTM3U\nother.wav\n", Cause.NOT_AUDIO),
+        (b"ffconcat version 1.0\nfile other.wav\n", Cause.NOT_AUDIO),
     ],
 )
-def test_what_is_no_audio_is_refused(tmp_path: Path, content: bytes, cause: Cause) -> None:
+def test_what_is_no_audio_is_refused(
+    tmp_path: Path, content: bytes, cause: Cause, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sounds.write(tmp_path / "other.wav", sounds.noise())
+    monkeypatch.chdir(tmp_path)  # where FFmpeg would look for what a list names
     path = tmp_path / "a.wav"
     path.write_bytes(content)
     with pytest.raises(AudioError) as caught:
