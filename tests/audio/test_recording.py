@@ -44,10 +44,11 @@ def _encode(
     quality: int | None = None,
     rate: int = 48000,
     pause_s: float = 0.0,
+    begin_s: float = 0.0,
 ) -> Path:
     """Write mono samples with FFmpeg. quality: of a variable bit rate.
 
-    pause_s: so much later are the time stamps of the second half.
+    pause_s: so much later are the time stamps of the second half. begin_s: the first time stamp.
     """
     with av.open(str(path), "w", format=container, options=options or {}) as output:
         stream = output.add_stream(codec, rate=rate, layout="mono")
@@ -57,13 +58,13 @@ def _encode(
             stream.codec_context.qscale = True
             stream.codec_context.global_quality = quality * 118
         frame = av.AudioFrame.from_ndarray(waveform[None, :], format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = rate, 0
+        frame.sample_rate, frame.pts = rate, round(begin_s * rate)
         size = stream.codec_context.frame_size or 1024
         cut = av.AudioResampler(stream.format.name, "mono", rate, frame_size=size)
         for part in [*cut.resample(frame), *cut.resample(None), None]:
             for packet in stream.encode(part):
                 assert packet.pts is not None and packet.dts is not None
-                if packet.pts * packet.time_base >= waveform.size / rate / 2:
+                if packet.pts * packet.time_base >= begin_s + waveform.size / rate / 2:
                     packet.pts += round(pause_s / packet.time_base)
                     packet.dts += round(pause_s / packet.time_base)
                 output.mux(packet)
@@ -593,6 +594,33 @@ def test_a_hole_without_end_is_not_filled(tmp_path: Path, monkeypatch: pytest.Mo
     heard_s = found.size / 44100
     assert 7.5 < heard_s < 8.1
     assert file.damage == f"only {heard_s:.1f} s of 10.0 s could be decoded"
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "container"),
+    [("a.wma", "wmav2", "asf"), ("a.mka", "aac", "matroska"), ("a.mka", "flac", "matroska")],
+)
+def test_a_declared_length_counts_from_where_the_sound_begins(
+    tmp_path: Path, name: str, codec: str, container: str
+) -> None:
+    path = _encode(tmp_path / name, sounds.noise(4.0, 48000), codec, container, begin_s=3.0)
+    found, file = _decode(path)
+    assert found.size / 48000 == pytest.approx(4.0, abs=0.1) and file.damage is None
+
+    os.truncate(path, path.stat().st_size * 2 // 3)
+    found, file = _decode(path)
+    assert found.size / 48000 == pytest.approx(2.7, abs=0.3) and file.damage is not None
+
+
+@pytest.mark.parametrize("rate", [24000, 44100])
+def test_an_mp3_that_is_cut_short_declares_its_length_at_any_rate(
+    tmp_path: Path, rate: int
+) -> None:
+    path = _encode(tmp_path / "a.mp3", sounds.noise(6.0, rate), "libmp3lame", "mp3", rate=rate)
+    assert _decode(path)[1].damage is None
+    os.truncate(path, path.stat().st_size // 2)
+    damage = _decode(path)[1].damage
+    assert damage is not None and re.search(r"only [23]\.\d s of 6\.[01] s", damage)
 
 
 def test_what_is_missing_in_an_mp3_is_told(tmp_path: Path) -> None:
