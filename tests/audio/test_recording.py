@@ -512,6 +512,18 @@ def test_how_much_of_a_cut_file_is_heard_is_told(tmp_path: Path, form: str, part
     assert float(told[2]) == pytest.approx(10.0, abs=0.25 if form == "wav adpcm" else 0.051)
 
 
+@pytest.mark.parametrize(("lost_s", "is_damage"), [(0.05, False), (0.2, True)])
+@pytest.mark.parametrize("ending", ["wav", "aiff", "au", "w64"])
+def test_a_tenth_of_a_second_less_than_declared_is_damage(
+    tmp_path: Path, ending: str, lost_s: float, is_damage: bool
+) -> None:
+    path = sounds.write(tmp_path / f"a.{ending}", sounds.noise(2.0, 16000), 16000)
+    os.truncate(path, path.stat().st_size - 2 * round(lost_s * 16000))
+    found, file = _decode(path)
+    assert found.size / 16000 == pytest.approx(2.0 - lost_s, abs=0.01)
+    assert (file.damage is not None) == is_damage
+
+
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("form", ["ogg", "opus of ffmpeg", "opus", "flac in ogg"])
 def test_an_ogg_file_without_its_end_is_cut_short(tmp_path: Path, form: str, part: float) -> None:
