@@ -22,11 +22,8 @@ from soundsearch.bench.datasets import (
     RetrievalSet,
     require_whole,
 )
-from soundsearch.bench.protocols import (
-    Protocol,
-    evaluate_classification,
-    evaluate_retrieval,
-)
+from soundsearch.bench.evaluation import evaluate_classification, evaluate_retrieval
+from soundsearch.bench.protocols import Protocol
 from soundsearch.bench.results import (
     BenchmarkResult,
     RunFacts,
