@@ -276,7 +276,7 @@ def test_a_manifest_of_no_pool_or_to_nowhere_is_one_line(folder: Path, pool: Pat
 def test_lines_and_columns_are_pools() -> None:
     lines = ["rain  on a\troof ", "", "a dog", "rain on a roof", "  ", "éclair"]
     assert read_captions(written("pool.txt", lines)) == ["rain on a roof", "a dog", "éclair"]
-    table = ["file,Caption_1,caption_2,tags", "a,one,two,x", 'b,"three\nlines",,x', "c"]
+    table = ["file,Caption_1,caption_2,tags", "a,one,two,x", 'b,"three\nlines",,x', "c,,,"]
     assert read_captions(written("pool.csv", table)) == ["one", "two", "three lines"]
     marked = Path("marked.csv")
     marked.write_text("\ufeffcaption\nrain\n", encoding="utf-8")
@@ -288,10 +288,11 @@ def test_lines_and_columns_are_pools() -> None:
     [
         ("pool.txt", b"", "holds no captions"),
         ("pool.txt", b" \n\n", "holds no captions"),
-        ("pool.csv", b"", "lacks the column caption, it has none"),
-        ("pool.csv", b"caption\n", "holds no captions"),
-        ("pool.csv", b"text,label\na,b\n", "lacks the column caption, it has text, label"),
-        ("pool.txt", b"\xff\xfe\x00", "not a UTF-8 file"),
+        ("pool.csv", b"", "it is empty"),
+        ("pool.csv", b"caption\n", "holds no rows"),
+        ("pool.csv", b'caption\n" "\n', "holds no captions"),
+        ("pool.csv", b"text,label\na,b\n", "column caption is missing, found text, label"),
+        ("pool.txt", b"\xff\xfe\x00", "not UTF-16"),
     ],
 )
 def test_no_pool_is_one_clear_line(name: str, content: bytes, reason: str) -> None:

@@ -34,15 +34,15 @@ from soundsearch.audio.recording import is_silent, unreadable
 from soundsearch.audio.suffixes import VIDEO_SUFFIXES, may_hold_sound
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
+from soundsearch.tables import Table
 from trainer.data.manifests import ManifestError
 from trainer.data.pack import Problem, Report, Sources, Told, pack
 from trainer.data.shards import CLIPS_PER_SHARD, ClipFacts, PackedClip, ShardError
 from trainer.data.sources import (
-    CsvGroups,
-    Row,
+    Cells,
+    GroupedRows,
     as_seconds,
     captions_of,
-    csv_columns,
     file_digest,
     labels_of,
 )
@@ -138,21 +138,17 @@ class SegmentedVideos:
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
-        missing = {"file", "begin_s", "end_s"} - set(columns := csv_columns(path))
-        if missing:
-            raise ManifestError(
-                f"{path}: lacks {', '.join(sorted(missing))}; its columns are "
-                f"{', '.join(columns)}; expected file,begin_s,end_s (caption, labels)"
-            )
+        table = Table(path, ManifestError)
+        table.require(["file", "begin_s", "end_s"])
         self._folder = folder
-        self._groups = CsvGroups(path, "file", _check_segment)
+        self._groups = GroupedRows(table, "file", _check_segment)
 
     def __len__(self) -> int:
         return len(self._groups)
 
     def __getitem__(self, i: int) -> Video:
         rows = self._groups[i]
-        spans: dict[tuple[float, float], list[Row]] = {}
+        spans: dict[tuple[float, float], list[Cells]] = {}
         for row in rows:
             spans.setdefault((float(row["begin_s"]), float(row["end_s"])), []).append(row)
         return Video(
@@ -162,9 +158,7 @@ class SegmentedVideos:
         )
 
 
-def _check_segment(row: Row, where: str) -> None:
-    if not row["file"]:
-        raise ManifestError(f"{where}: file is empty")
+def _check_segment(row: Cells, where: str) -> None:
     begin_s, end_s = (as_seconds(row[name], f"{where}: {name}") for name in ("begin_s", "end_s"))
     if not 0 <= begin_s < end_s:
         raise ManifestError(

@@ -5,16 +5,16 @@ Data is looked for in the folder given, else in SOUNDSEARCH_DATA, else in `../sh
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.tables import Row, Table
 
 Split = Literal["train", "valid"]
 
@@ -70,35 +70,37 @@ def find_data(folder: Path | None = None) -> Path:
 
 def read_sounds(data: Path) -> list[Clip]:
     """The clips of sounds.csv. Raises ManifestError naming file and line."""
+    table = Table(data / SOUNDS, ManifestError)
     return [
         Clip(
             path=data / row["file"],
             caption=row["caption"].strip(),
             tags=_tags(row["tags"]),
-            split=_split(row["split"], where),
+            split=_split(row, table),
             source=row["source"],
             licence=row["licence"].strip() or NOT_STATED,
         )
-        for row, where in _rows(
-            data / SOUNDS, ("file", "caption", "tags", "split", "source", "licence")
+        for row in table.rows(
+            ("file", "caption", "tags", "split", "source", "licence"), may_be_blank=MAY_BE_EMPTY
         )
     ]
 
 
 def read_esc10(data: Path) -> list[Clip]:
     """The clips of esc10.csv; the label is also the only tag. Raises ManifestError."""
+    table = Table(data / ESC10, ManifestError)
     return [
         Clip(
             path=data / row["file"],
             caption=row["caption"].strip(),
             tags=(row["label"].replace("_", " "),),
-            split=_split(row["split"], where),
+            split=_split(row, table),
             source=row["source"],
             licence=row["licence"].strip() or NOT_STATED,
             label=row["label"].replace("_", " "),
         )
-        for row, where in _rows(
-            data / ESC10, ("file", "label", "caption", "split", "licence", "source")
+        for row in table.rows(
+            ("file", "label", "caption", "split", "licence", "source"), may_be_blank=MAY_BE_EMPTY
         )
     ]
 
@@ -119,35 +121,13 @@ def digest(data: Path, names: Sequence[str]) -> str:
     return total.hexdigest()
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[dict[str, str], str]]:
-    """Rows with these columns filled but for MAY_BE_EMPTY, each with "file, line n"."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = set(columns) - set(reader.fieldnames or ())
-            if missing:
-                raise ManifestError(f"{path}: lacks the column {', '.join(sorted(missing))}")
-            n_rows = 0
-            for n_rows, row in enumerate(reader, start=1):  # noqa: B007 - counts
-                where = f"{path}, line {reader.line_num}"
-                empty = [c for c in columns if c not in MAY_BE_EMPTY and not (row[c] or "").strip()]
-                if empty:
-                    raise ManifestError(f"{where}: {empty[0]} is empty")
-                yield row, where
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: not a UTF-8 CSV file ({error})") from error
-    if n_rows == 0:
-        raise ManifestError(f"{path}: holds no rows")
-
-
-def _tags(text: str | None) -> tuple[str, ...]:
-    tags = (tag.strip().lower() for tag in re.split("[,;]", text or ""))
+def _tags(text: str) -> tuple[str, ...]:
+    tags = (tag.strip().lower() for tag in re.split("[,;]", text))
     return tuple(dict.fromkeys(tag for tag in tags if tag and tag not in SILENT_TAGS))
 
 
-def _split(text: str, where: str) -> Split:
+def _split(row: Row, table: Table) -> Split:
+    text = row["split"]
     if text not in ("train", "valid"):
-        raise ManifestError(f"{where}: split must be train or valid, not {text!r}")
+        raise table.fault(row, f"split must be train or valid, not {text!r}")
     return cast(Split, text)

@@ -26,12 +26,14 @@ from typing import Any, Protocol, TypeVar
 from soundsearch.config import fill
 from soundsearch.errors import ConfigError
 from soundsearch.files import remove_unfinished, write_text
+from soundsearch.tables import Table
 from trainer.data.shards import PackedClip, ShardError, ShardWriter, shard_path
 
 logger = logging.getLogger(__name__)
 
 PROGRESS = "progress.json"
 FAILURES = "failures.csv"
+FAILURE_COLUMNS = ("file", "clips", "reason")
 LOCK = "writer.lock"
 FORMAT = 1
 #: Clips that a worker may be ahead of the writer, for each source it works on.
@@ -134,9 +136,9 @@ def _report(progress: _Progress, n_sources: int, n_new: int) -> Report:
 
 def read_problems(out: Path) -> Iterator[Problem]:
     """The rows of failures.csv, one after the other."""
-    with open(out / FAILURES, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        for row in csv.DictReader(file):
-            yield Problem(row["file"], row["reason"], int(row["clips"]))
+    table = Table(out / FAILURES, ShardError, undecodable="surrogateescape")
+    for row in table.rows(FAILURE_COLUMNS, may_be_blank=FAILURE_COLUMNS, may_have_none=True):
+        yield Problem(row["file"], row["reason"], int(row["clips"]))
 
 
 class _Packing:
@@ -236,7 +238,7 @@ def _begin(out: Path, options: Mapping[str, Any]) -> _Progress:
                 f"{out}: holds shards and no {PROGRESS}, so nothing can be added; "
                 "choose another folder"
             )
-        _write_text(out / FAILURES, "file,clips,reason\r\n")
+        _write_text(out / FAILURES, ",".join(FAILURE_COLUMNS) + "\r\n")
         progress = _Progress(failures_bytes=(out / FAILURES).stat().st_size)
         _write_progress(out, options, progress)
         return progress

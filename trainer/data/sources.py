@@ -14,7 +14,6 @@ that millions of them need 16 bytes each.
 from __future__ import annotations
 
 import array
-import csv
 import hashlib
 import io
 import json
@@ -23,7 +22,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from soundsearch.audio.recording import SHORTEST_S, unreadable
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
+from soundsearch.tables import Row, Table, listed
 from trainer.data.manifests import ManifestError
 from trainer.data.pack import Problem, Report, Sources, Told, pack
 from trainer.data.shards import CLIPS_PER_SHARD, ClipFacts, PackedClip, image_suffix
@@ -48,7 +48,7 @@ EXPECTED = (
     "or a JSON object a line with id, dir and aclip"
 )
 
-Row = dict[str, str]
+Cells = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -68,80 +68,51 @@ class Entry:
     labels: tuple[str, ...] = ()
 
 
-class CsvGroups:
-    """Rows of a CSV file that share what stands in a column, in the order of their first rows.
+class GroupedRows:
+    """Rows of a table that share what stands in a column, in the order of their first rows.
 
-    check: called once for every row with "file, line n"; raises ManifestError for a bad one.
-    Raises ManifestError if the file cannot be read or has no rows.
+    They are read where they lie when they are asked for; cells come without blanks around them.
+
+    Args:
+        table: the table.
+        column: what the rows of a group share; it must not be empty.
+        check: called once for every row with its place; raises ManifestError for a bad one.
+
+    Raises:
+        ManifestError: the table cannot be read or has no rows.
     """
 
     def __init__(
-        self, path: Path, column: str, check: Callable[[Row, str], None] = lambda row, where: None
+        self, table: Table, column: str, check: Callable[[Cells, str], None] | None = None
     ) -> None:
-        self._path = path
-        self.columns = csv_columns(path)
+        self._table = table
         offsets, keys = array.array("q"), array.array("q")
-        try:
-            with open(path, "rb") as file:
-                for n_line, offset, row in self._rows(file, 0):
-                    check(row, f"{path}, line {n_line}")
-                    offsets.append(offset)
-                    digest = hashlib.blake2b(row[column].encode(), digest_size=8).digest()
-                    keys.append(int.from_bytes(digest, "little", signed=True))
-        except OSError as error:
-            raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ManifestError(f"{path}: not a UTF-8 CSV file ({error})") from error
-        if not offsets:
-            raise ManifestError(f"{path}: holds no rows")
+        for row in table.rows([column]):
+            cells = _stripped(row)
+            if check is not None:
+                check(cells, table.where(row))
+            offsets.append(row.offset)
+            digest = hashlib.blake2b(cells[column].encode(), digest_size=8).digest()
+            keys.append(int.from_bytes(digest, "little", signed=True))
         _, first, group = np.unique(np.array(keys), return_index=True, return_inverse=True)
         rank = np.argsort(np.argsort(first))  # groups by their first rows
         order = np.argsort(rank[group], kind="stable")
         self._offsets: NDArray[np.int64] = np.array(offsets, np.int64)[order]
         self._ends: NDArray[np.int64] = np.cumsum(np.bincount(rank[group]))
 
-    def _rows(self, file: BinaryIO, begin: int) -> Iterator[tuple[int, int, Row]]:
-        """Rows from an offset on, each with the line at which it ends and its own offset."""
-        file.seek(begin)
-        at = begin
-
-        def lines() -> Iterator[str]:
-            nonlocal at
-            for line in file:
-                at += len(line)
-                yield line.decode("utf-8")
-
-        reader = csv.reader(lines(), strict=True)
-        for fields in reader:
-            if fields and begin > 0:  # the first row names the columns
-                padded = [*fields, *[""] * (len(self.columns) - len(fields))]
-                row = dict(zip(self.columns, map(str.strip, padded), strict=False))
-                yield reader.line_num, begin, row
-            begin = at
-
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, i: int) -> list[Row]:
+    def __getitem__(self, i: int) -> list[Cells]:
         if not 0 <= i < len(self):
             raise IndexError(i)
         first = int(self._ends[i - 1]) if i else 0
-        with open(self._path, "rb") as file:
-            return [
-                next(self._rows(file, int(offset)))[2]
-                for offset in self._offsets[first : int(self._ends[i])]
-            ]
+        offsets = self._offsets[first : int(self._ends[i])].tolist()
+        return [_stripped(row) for row in self._table.rows_at(offsets)]
 
 
-def csv_columns(path: Path) -> list[str]:
-    """The names in the first row of a CSV file. Raises ManifestError."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            return [name.strip() for name in next(csv.reader(file), [])]
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: not a UTF-8 CSV file ({error})") from error
+def _stripped(row: Row) -> Cells:
+    return {column: cell.strip() for column, cell in row.cells.items()}
 
 
 def file_digest(path: Path) -> str:
@@ -173,48 +144,40 @@ def _open_manifest(path: Path) -> tuple[Sources[Any], Callable[[Any], Entry]]:
         raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
     if is_json:
         return _JsonLines(path), _of_object
-    columns = csv_columns(path)
-    if {"file_name", CLOTHO_CAPTIONS[0]} <= set(columns):
-        return CsvGroups(path, "file_name", _filled("file_name")), _of_clotho_rows
-    if "audio" in columns and {"image", "labels", *CAPTIONS} & set(columns):
-        return CsvGroups(path, "audio", _filled("audio")), _of_rows
+    table = Table(path, ManifestError)
+    if {"file_name", CLOTHO_CAPTIONS[0]} <= set(table.columns):
+        return GroupedRows(table, "file_name"), _of_clotho_rows
+    if "audio" in table.columns and {"image", "labels", *CAPTIONS} & set(table.columns):
+        return GroupedRows(table, "audio"), _of_rows
     raise ManifestError(
         f"{path}: not a manifest of a known kind; its columns are "
-        f"{', '.join(columns) or 'missing'}; expected {EXPECTED}"
+        f"{listed(table.columns)}; expected {EXPECTED}"
     )
-
-
-def _filled(column: str) -> Callable[[Row, str], None]:
-    def check(row: Row, where: str) -> None:
-        if not row[column]:
-            raise ManifestError(f"{where}: {column} is empty")
-
-    return check
 
 
 def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
 
 
-def captions_of(rows: Sequence[Row]) -> tuple[str, ...]:
+def captions_of(rows: Sequence[Cells]) -> tuple[str, ...]:
     """The distinct captions of rows."""
     return _distinct(row.get(name, "") for row in rows for name in CAPTIONS)
 
 
-def labels_of(rows: Sequence[Row]) -> tuple[str, ...]:
+def labels_of(rows: Sequence[Cells]) -> tuple[str, ...]:
     """The distinct labels of rows, which stand in one field with semicolons between them."""
     return _distinct(
         label for row in rows for label in row.get("labels", "").split(LABEL_SEPARATOR)
     )
 
 
-def _of_rows(rows: list[Row]) -> Entry:
+def _of_rows(rows: list[Cells]) -> Entry:
     audio = rows[0]["audio"]
     images = _distinct(row.get("image", "") for row in rows)
     return Entry((audio,), audio, images, captions=captions_of(rows), labels=labels_of(rows))
 
 
-def _of_clotho_rows(rows: list[Row]) -> Entry:
+def _of_clotho_rows(rows: list[Cells]) -> Entry:
     audio = rows[0]["file_name"]
     captions = _distinct(row.get(name, "") for row in rows for name in CLOTHO_CAPTIONS)
     return Entry((audio,), audio, captions=captions)
@@ -231,7 +194,7 @@ class _JsonLines:
             with open(path, "rb") as file:
                 for n_line, line in enumerate(file, start=1):
                     if line.strip():
-                        _parse(line, f"{path}, line {n_line}")
+                        _parse(line, f"{path}: line {n_line}")
                         offsets.append(offset)
                     offset += len(line)
         except OSError as error:

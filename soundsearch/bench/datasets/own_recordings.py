@@ -7,7 +7,7 @@ from pathlib import Path
 from soundsearch.bench.datasets.assemble import classification_set, require_choice, retrieval_set
 from soundsearch.bench.datasets.audio_folder import AudioFolder
 from soundsearch.bench.datasets.kinds import DataSet, DataSetError
-from soundsearch.tables import Row, Table
+from soundsearch.tables import Row, Table, listed
 
 
 def read_manifest(path: Path, *, split: str | None = None, ask: str | None = None) -> DataSet:
@@ -28,7 +28,7 @@ def read_manifest(path: Path, *, split: str | None = None, ask: str | None = Non
     asked = [ask] if ask else [name for name in ("caption", "label") if name in table.columns]
     if not asked:
         raise DataSetError(
-            f"{path}: its columns are {', '.join(table.columns)}; "
+            f"{path}: its columns are {listed(table.columns)}; "
             "expected file and caption, or file and label (and fold)"
         )
     if len(asked) > 1:

@@ -492,14 +492,14 @@ def test_a_csv_of_segments_names_the_clips(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,start,end\na,0,1\n", "lacks begin_s, end_s; its columns are file, start, end; expe"),
+        ("file,start,end\na,0,1\n", "columns begin_s, end_s are missing, found file, start, end"),
         (
             "file,begin_s,end_s\na,0,1\na,x,1\n",
             r"line 3: begin_s must be a number of seconds, not 'x'",
         ),
         ("file,begin_s,end_s\na,2,1\n", "line 2: need 0 <= begin_s < end_s, not 2 and 1"),
         ("file,begin_s,end_s\n,0,1\n", "line 2: file is empty"),
-        ("file,begin_s,end_s\na,0\n", "line 2: end_s must be a number of seconds, not ''"),
+        ("file,begin_s,end_s\na,0\n", "line 2 has 2 cells, expected 3"),
         ("file,begin_s,end_s\n", "holds no rows"),
     ],
 )
