@@ -26,8 +26,10 @@ from PIL import Image
 from torch import Tensor
 
 from trainer.contrast import Contrast, ContrastConfig, contrast_step
+from trainer.data.example import ClipFacts, PackedClip
 from trainer.data.order import Order
-from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import ShardFolder
 from trainer.data.stream import Batches, Example, Positions
 from trainer.data.targets import StoredTargets
 from trainer.data.waveforms import flac

@@ -32,7 +32,8 @@ from torch import Tensor
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import write_atomically
 from soundsearch.tables import Table, text_lines
-from trainer.data.shards import Shard, ShardError, ShardFolder
+from trainer.data.example import ShardError
+from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import (
     ShardVectors,
     VectorsFacts,

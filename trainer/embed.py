@@ -24,7 +24,8 @@ from PIL import Image
 from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
-from trainer.data.shards import ClipFacts, Shard, ShardError, ShardFolder
+from trainer.data.example import ClipFacts, ShardError
+from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import Kind, ShardVectors, VectorsFacts, vectors_path, write_vectors
 from trainer.towers.clip import BATCH_SIZE, FrozenClip
 

@@ -28,7 +28,9 @@ from soundsearch.audio.recording import AudioConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
 from trainer.captions import train_captions
 from trainer.contrast import ContrastConfig
-from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
+from trainer.data.example import ClipFacts, PackedClip
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import ShardFolder
 from trainer.data.waveforms import flac
 from trainer.embed import embed_captions, embed_images
 from trainer.front_ends import FrontEnd, clip_features

@@ -25,7 +25,7 @@ from soundsearch.bench.metrics import best_ranks, recall_at_k
 from soundsearch.errors import AudioError
 from soundsearch.tables import Row, Table
 from trainer.contrast import ContrastConfig
-from trainer.data.shards import ClipFacts, PackedClip
+from trainer.data.example import ClipFacts, PackedClip
 from trainer.data.waveforms import Sound, flac, read_sound
 from trainer.front_ends import STARTER, clip_features
 from trainer.pivot import train_pivot

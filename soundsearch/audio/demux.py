@@ -3,7 +3,7 @@
 One demultiplexer for searching and training. `FFmpegDecoder` opens a file, chooses its sound track
 and gives blocks of samples; `SoundTrack` turns the packets of a track into samples: it keeps the
 clock, stands in with silence where the time stamps leave a gap, converts sound whose format changes
-on the way, and counts what is damaged. `trainer/data/extract.py` feeds a `SoundTrack` with packets
+on the way, and counts what is damaged. `trainer/data/film.py` feeds a `SoundTrack` with packets
 that it reads beside those of the pictures.
 """
 

@@ -22,8 +22,9 @@ from tests import sounds
 from tests.conftest import Run
 from tests.films import CODECS, RATE, Sound, Track, burst, write_film
 from tests.tiny_encoder import write_tiny_bundle
-from trainer.data.extract import ExtractConfig, Span, Video, read_clips
-from trainer.data.shards import PackedClip
+from trainer.data.cutting import ExtractConfig, read_clips
+from trainer.data.example import PackedClip
+from trainer.data.videos import Span, Video
 from trainer.data.waveforms import read_channels
 
 Array = NDArray[np.float32]

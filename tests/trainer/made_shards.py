@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from soundsearch.audio.features import KaldiFbank
 from soundsearch.audio.recording import AudioConfig
 from tests.sounds import noise, tone
-from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
+from trainer.data.example import ClipFacts, PackedClip
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import ShardFolder
 from trainer.data.vectors import VectorsFacts, vectors_path, write_vectors
 from trainer.front_ends import FrontEnd
 from trainer.runs import StageConfig

@@ -15,7 +15,9 @@ from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import DIM, ENCODER, RATE, TINY, flac, made_shards, store
 from trainer.captions import CURATED, CuratedTargets, kind_of, train_captions
 from trainer.curate import CuratedCaptions, CurateError, curate, curated_path, read_pool
-from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
+from trainer.data.example import ClipFacts, PackedClip
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import ShardFolder
 from trainer.data.targets import StoredTargets
 from trainer.embed import embed_images
 from trainer.runs import read_config

@@ -19,7 +19,9 @@ from tests.sounds import tone
 from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import flac
 from trainer.curate import CuratedCaptions, curated_path
-from trainer.data.shards import ClipFacts, PackedClip, Shard, write_shards
+from trainer.data.example import ClipFacts, PackedClip
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import Shard
 from trainer.data.vectors import ShardVectors, vectors_path
 from trainer.towers.clip import ClipChoice, load_clip
 

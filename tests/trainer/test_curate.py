@@ -29,7 +29,9 @@ from trainer.curate import (
     union,
     write_manifest,
 )
-from trainer.data.shards import ClipFacts, PackedClip, Shard, ShardError, ShardFolder, write_shards
+from trainer.data.example import ClipFacts, PackedClip, ShardError
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import ShardVectors, vectors_path
 from trainer.embed import Report, Silent, embed_images
 from trainer.towers.clip import ClipChoice, ClipError, FrozenClip, load_clip

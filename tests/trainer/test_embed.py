@@ -17,7 +17,9 @@ from tests.sounds import tone
 from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import flac
 from trainer import embed
-from trainer.data.shards import ClipFacts, PackedClip, ShardError, ShardFolder, write_shards
+from trainer.data.example import ClipFacts, PackedClip, ShardError
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import ShardFolder
 from trainer.data.vectors import ShardVectors, VectorsFacts, vectors_path
 from trainer.embed import EmbedError, Report, embed_captions, embed_images
 from trainer.towers.clip import ClipChoice, FrozenClip, load_clip

@@ -27,7 +27,8 @@ from soundsearch.config import fill
 from soundsearch.errors import ConfigError
 from soundsearch.files import remove_unfinished, write_text
 from soundsearch.tables import Table
-from trainer.data.shards import PackedClip, ShardError, ShardWriter, shard_path
+from trainer.data.example import PackedClip, ShardError
+from trainer.data.shard_writer import ShardWriter, shard_path
 
 logger = logging.getLogger(__name__)
 

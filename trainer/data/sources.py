@@ -31,9 +31,10 @@ from soundsearch.audio.recording import SHORTEST_S, unreadable
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
 from soundsearch.tables import Row, Table, listed
+from trainer.data.example import ClipFacts, PackedClip, image_suffix
 from trainer.data.manifests import ManifestError
 from trainer.data.pack import Problem, Report, Sources, Told, pack
-from trainer.data.shards import CLIPS_PER_SHARD, ClipFacts, PackedClip, image_suffix
+from trainer.data.shard_writer import CLIPS_PER_SHARD
 from trainer.data.waveforms import flac, read_sound
 
 #: Columns that hold one caption a row.

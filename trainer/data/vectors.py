@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.files import write_bytes
-from trainer.data.shards import ShardError, ShardFolder
+from trainer.data.example import ShardError
+from trainer.data.shards import ShardFolder
 
 Array = NDArray[np.float32]
 Kind = Literal["images", "captions", "labels", "labels-joined"]

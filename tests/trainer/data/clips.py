@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.sounds import noise
-from trainer.data.shards import ClipFacts, PackedClip
+from trainer.data.example import ClipFacts, PackedClip
 from trainer.data.waveforms import flac
 
 RATE = 8000

@@ -14,17 +14,12 @@ from PIL import Image
 
 from soundsearch.errors import SoundsearchError
 from tests.videos import cut_off, number_of, two_noises, write_video
-from trainer.data.extract import (
-    ExtractConfig,
-    Span,
-    Video,
-    extract,
-    find_videos,
-    frame_times,
-    read_clips,
-)
+from trainer.data.cutting import ExtractConfig, frame_times, read_clips
+from trainer.data.example import PackedClip
+from trainer.data.extract import extract
 from trainer.data.pack import Problem, read_problems
-from trainer.data.shards import PackedClip, ShardFolder
+from trainer.data.shards import ShardFolder
+from trainer.data.videos import Span, Video, find_videos
 from trainer.data.waveforms import read_channels
 
 RATE = 8000
@@ -211,7 +206,7 @@ def test_a_far_segment_does_not_cost_the_whole_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_video(tmp_path / "x.mov", two_noises(75), seconds=75, fps=1, key_every=7)
-    from trainer.data import extract as module
+    from trainer.data import cutting as module
 
     n_blocks = 0
     add = module._Sound.add
@@ -229,12 +224,12 @@ def test_a_far_segment_does_not_cost_the_whole_video(
 def test_a_seek_that_lands_too_late_is_made_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainer.data import extract as module
+    from trainer.data import film as module
 
     sound = two_noises(40)
     path = write_video(tmp_path / "x.mov", sound, seconds=40, fps=1)
-    seek = module._Film.seek
-    monkeypatch.setattr(module._Film, "seek", lambda film, time_s: seek(film, time_s + 12))
+    seek = module.Film.seek
+    monkeypatch.setattr(module.Film, "seek", lambda film, time_s: seek(film, time_s + 12))
     (clip,), _ = read(path, THREE_S, (Span(20.0, 22.0),))
     np.testing.assert_array_equal(sound_of(clip), stretch(sound, clip))
     assert [number_of(frame) for frame in clip.frames] == [20, 20, 21, 22]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.trainer.data.clips import clip
 from trainer.data import pack as pack_module
+from trainer.data.example import ShardError
 from trainer.data.pack import (
     FAILURES,
     LOCK,
@@ -26,7 +27,7 @@ from trainer.data.pack import (
     pack,
     read_problems,
 )
-from trainer.data.shards import ShardError, ShardFolder
+from trainer.data.shards import ShardFolder
 
 CLIPS = [clip(n, n_frames=0) for n in range(12)]
 #: What each source gives: numbers are clips, words are problems.

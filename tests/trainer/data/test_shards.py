@@ -20,16 +20,11 @@ import webdataset
 
 from tests.sounds import tone
 from tests.trainer.data.clips import RATE, clip, picture, waveform
-from trainer.data import shards
-from trainer.data.shards import (
-    ClipFacts,
-    PackedClip,
-    Shard,
-    ShardError,
-    ShardFolder,
-    index_path,
-    write_shards,
-)
+from trainer.data import shard_index
+from trainer.data.example import ClipFacts, PackedClip, ShardError
+from trainer.data.shard_index import index_path
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import Shard, ShardFolder
 
 
 def test_clips_come_back_as_they_were(tmp_path: Path) -> None:
@@ -102,7 +97,7 @@ def test_counts_come_from_the_index_alone(tmp_path: Path, monkeypatch: pytest.Mo
     def no_scan(path: Path) -> None:
         raise AssertionError(f"{path} was scanned")
 
-    monkeypatch.setattr(shards, "_make_index", no_scan)
+    monkeypatch.setattr(shard_index, "make_index", no_scan)
     assert ShardFolder(tmp_path).counts.tolist() == [2, 1]
     assert Shard(paths[0]).frames(1) == list(clip(1).frames)
 

@@ -17,8 +17,9 @@ from soundsearch.errors import SoundsearchError
 from soundsearch.tables import Table
 from tests.sounds import noise, tone, write
 from tests.trainer.data.clips import picture
+from trainer.data.example import ClipFacts
 from trainer.data.pack import Problem, read_problems
-from trainer.data.shards import ClipFacts, ShardFolder
+from trainer.data.shards import ShardFolder
 from trainer.data.sources import Entry, GroupedRows, Manifest, pack_manifest
 
 
