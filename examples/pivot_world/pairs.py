@@ -25,7 +25,7 @@ from soundsearch.bench.metrics import best_ranks, recall_at_k
 from soundsearch.errors import AudioError
 from soundsearch.tables import Row, Table
 from trainer.contrast import ContrastConfig
-from trainer.data.example import ClipFacts, PackedClip
+from trainer.data.example import Example, ExampleFacts
 from trainer.data.waveforms import Sound, flac, read_sound
 from trainer.front_ends import STARTER, clip_features
 from trainer.pivot import train_pivot
@@ -192,15 +192,15 @@ def packed(
     training: Sequence[Recording],
     shown: Sequence[Recording],
     sound_of: Callable[[Path], Sound | None],
-) -> Iterator[PackedClip]:
+) -> Iterator[Example]:
     """The recordings as clips, each with the pictures of the one in `shown` at its place."""
     for recording, other in zip(training, shown, strict=True):
         sound = sound_of(recording.path)
         if sound is None:
             continue
         channels = sound.channels[:, : round(LONGEST_S * sound.sample_rate)]
-        yield PackedClip(
-            ClipFacts(
+        yield Example(
+            ExampleFacts(
                 source=recording.path.name,
                 begin_s=0.0,
                 end_s=channels.shape[1] / sound.sample_rate,

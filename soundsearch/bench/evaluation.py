@@ -27,7 +27,7 @@ from soundsearch.errors import BenchmarkError
 
 #: Optimistic and pessimistic values are given when they lie further apart than this: in points
 #: (hundredths) for shares, in places for ranks.
-TELLING = 0.05
+TIE_RANGE = 0.05
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Number:
     """A value with its 95 % bootstrap interval over clips.
 
     optimistic and pessimistic: the value when all ties fall well, or ill; None when the two are
-    nearly alike (`TELLING`). low and high are None when nothing was resampled.
+    nearly alike (`TIE_RANGE`). low and high are None when nothing was resampled.
     """
 
     value: float
@@ -288,7 +288,7 @@ def _measured(
     for measure in measures:
         values, optimistic, pessimistic = measure.values(ranks)
         at_best, at_worst = measure.over(optimistic), measure.over(pessimistic)
-        telling = abs(at_best - at_worst) > (TELLING if measure.is_rank else TELLING / 100)
+        differ = abs(at_best - at_worst) > (TIE_RANGE if measure.is_rank else TIE_RANGE / 100)
         low, high = (
             interval(resampled(measure, values, clip, weights)) if len(weights) else (None, None)
         )
@@ -296,8 +296,8 @@ def _measured(
             measure.over(values),
             low,
             high,
-            at_best if telling else None,
-            at_worst if telling else None,
+            at_best if differ else None,
+            at_worst if differ else None,
         )
     return Measured(name, len(ranks.expected), n_candidates, numbers, ranks, clip, query)
 

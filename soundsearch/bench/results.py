@@ -20,7 +20,7 @@ from soundsearch.errors import BenchmarkError, ConfigError
 
 SCHEMA = 1
 
-#: Decimals kept of shares and ranks in JSON and CSV.
+#: Decimals of shares and ranks in JSON and CSV.
 DECIMALS = 8
 
 

@@ -29,7 +29,7 @@ from trainer.curate import (
     union,
     write_manifest,
 )
-from trainer.data.example import ClipFacts, PackedClip, ShardError
+from trainer.data.example import Example, ExampleFacts, ShardError
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import ShardVectors, vectors_path
@@ -37,7 +37,7 @@ from trainer.embed import Report, Silent, embed_images
 from trainer.towers.clip import ClipChoice, ClipError, FrozenClip, load_clip
 
 CAPTIONS = [f"{what} {where}" for what in ("rain", "a dog", "an engine") for where in "abcd"]
-FACTS = ClipFacts("made.wav", 0.0, 0.1, 8000)
+FACTS = ExampleFacts("made.wav", 0.0, 0.1, 8000)
 FRAMES = [[1, 2, 3, 4], [], [5], [6, 6], [7, 8, 9], [10, 11]]
 
 
@@ -63,7 +63,7 @@ def clip(choice: ClipChoice) -> FrozenClip:
 def folder(clip: FrozenClip) -> Path:
     """Two shards of four and two clips, their pictures embedded."""
     sound = flac(tone(440, 0.1))
-    clips = [PackedClip(FACTS, sound, tuple(jpeg(seed) for seed in seeds)) for seeds in FRAMES]
+    clips = [Example(FACTS, sound, tuple(jpeg(seed) for seed in seeds)) for seeds in FRAMES]
     write_shards(clips, Path("shards"), clips_per_shard=4)
     embed_images(Path("shards"), clip)
     return Path("shards")
@@ -335,7 +335,7 @@ def test_the_pictures_of_shards_that_are_gone_do_not_count(folder: Path, pool: P
 
 
 def test_pictures_must_be_embedded_first(pool: Path) -> None:
-    write_shards([PackedClip(FACTS, flac(tone(440, 0.1)), (jpeg(),))], Path("shards"))
+    write_shards([Example(FACTS, flac(tone(440, 0.1)), (jpeg(),))], Path("shards"))
     with pytest.raises(ShardError, match="no vectors of images here; run `soundsearch train"):
         curate(Path("shards"), pool)
 

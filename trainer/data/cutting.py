@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.errors import AudioError
-from trainer.data.example import ClipFacts, PackedClip
+from trainer.data.example import Example, ExampleFacts
 from trainer.data.film import CUT_OFF_S, Film, NoVideoError
-from trainer.data.pack import Problem, Told
+from trainer.data.pack import Outcome, Problem
 from trainer.data.videos import Span, Video
 from trainer.data.waveforms import flac
 
@@ -32,11 +32,11 @@ Array = NDArray[np.float32]
 
 #: A gap between segments that is sought over rather than decoded.
 SEEK_GAP_S = 10.0
-#: Sound that ends so little before a clip does reaches its end; codecs round by less.
+#: Sound that ends so little before an example does reaches its end; codecs round by less.
 SOUND_GAP_S = 0.1
-#: A clip that begins so long after the last picture has none.
+#: An example that begins so long after the last picture has none.
 PICTURE_GONE_S = 1.0
-#: Times of frames so near to each other are the same.
+#: Times of frames that lie so little apart are the same.
 SAME_TIME_S = 1e-4
 #: When the sound is so far ahead of the pictures, no more pictures are waited for.
 PATIENCE_S = 30.0
@@ -44,9 +44,9 @@ PATIENCE_S = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
-    """How clips are cut.
+    """How examples are cut.
 
-    clip_s: the longest clip. shortest_s: a last remainder below it is dropped. n_frames: a clip.
+    clip_s: the longest example. shortest_s: a last remainder below it is dropped. n_frames: pictures of each.
     size: short side in pixels to which larger frames are shrunk. quality: of their JPEG, 1 to 95.
     """
 
@@ -66,18 +66,18 @@ class ExtractConfig:
 
 
 def frame_times(begin_s: float, end_s: float, n_frames: int) -> list[float]:
-    """When a clip's frames are taken: from its begin to its end, evenly; one alone in the middle."""
+    """When an example's frames are taken: from its begin to its end, evenly; one alone in the middle."""
     if n_frames == 1:
         return [(begin_s + end_s) / 2]
     return [begin_s + i * (end_s - begin_s) / (n_frames - 1) for i in range(n_frames)]
 
 
-def read_clips(video: Video, config: ExtractConfig) -> Iterator[Told]:
-    """The clips of a video in the order of their begins, then its problem if it has one."""
+def read_examples(video: Video, config: ExtractConfig) -> Iterator[Outcome]:
+    """The examples of a video in the order of their begins, then its problem if it has one."""
     n_clips = 0
     reasons: list[str] = []
     try:
-        for found in _clips(video, config):
+        for found in _examples(video, config):
             if isinstance(found, str):
                 reasons.append(found)
             else:
@@ -93,24 +93,24 @@ def read_clips(video: Video, config: ExtractConfig) -> Iterator[Told]:
         yield Problem(video.name, "; ".join(reasons), n_clips)
 
 
-def _clips(video: Video, config: ExtractConfig) -> Iterator[PackedClip | str]:
-    """Clips, and reasons why there are not more."""
+def _examples(video: Video, config: ExtractConfig) -> Iterator[Example | str]:
+    """Examples, and reasons why there are not more."""
     with closing(Film(video.folder / video.name)) as film:
         spans = _consecutive(film.sound_s, config) if video.spans is None else video.spans
-        kept = [
+        usable = [
             replace(span, end_s=min(span.end_s, film.sound_s))
             for span in sorted(spans, key=lambda span: span.begin_s)
             if min(span.end_s, film.sound_s) - span.begin_s >= config.shortest_s
             and (span.end_s <= film.sound_s or not film.is_cut_off)
         ]
-        if video.spans is not None and len(kept) < len(spans):
+        if video.spans is not None and len(usable) < len(spans):
             yield (
-                f"{len(spans) - len(kept)} of {len(spans)} segments lie beyond the end of its "
+                f"{len(spans) - len(usable)} of {len(spans)} segments lie beyond the end of its "
                 f"sound ({film.sound_s:.1f} s) or are shorter than {config.shortest_s:g} s"
             )
-        for group in _groups(kept):
+        for group in _groups(usable):
             for facts, channels, frames in _cut(film, group, video.name, config):
-                yield PackedClip(facts, flac(channels, film.sample_rate, film.bits), frames)
+                yield Example(facts, flac(channels, film.sample_rate, film.bits), frames)
         yield from film.complaints()
 
 
@@ -130,12 +130,12 @@ def _groups(spans: Sequence[Span]) -> list[list[Span]]:
     return groups
 
 
-#: A clip before its sound is encoded.
-_Cut = tuple[ClipFacts, Array, tuple[bytes, ...]]
+#: An example before its sound is encoded.
+_Cut = tuple[ExampleFacts, Array, tuple[bytes, ...]]
 
 
 def _cut(film: Film, spans: Sequence[Span], source: str, config: ExtractConfig) -> Iterator[_Cut]:
-    """The clips of spans that follow each other, after a seek if the first is far off."""
+    """The examples of spans that follow each other, after a seek if the first is far off."""
     begin_s = spans[0].begin_s
     if begin_s > SEEK_GAP_S and film.seek(begin_s):
         try:
@@ -154,13 +154,13 @@ def _one_pass(
     pictures = _Pictures(spans, config, film.pixel_aspect)
     waiting = deque(spans)
 
-    def clip(span: Span) -> Iterator[_Cut]:
+    def example(span: Span) -> Iterator[_Cut]:
         channels, end_s = sound.cut(span.begin_s, span.end_s)
         frames = [frame for frame in pictures.of_next() if frame.time_s <= end_s + CUT_OFF_S]
         if not frames or frames[-1].time_s < span.begin_s - PICTURE_GONE_S:
             film.n_without_pictures += 1
             return
-        facts = ClipFacts(
+        facts = ExampleFacts(
             source=source,
             begin_s=span.begin_s,
             end_s=end_s,
@@ -181,7 +181,7 @@ def _one_pass(
         while waiting and sound.has(waiting[0].end_s):
             if not pictures.are_ready() and not sound.has(waiting[0].end_s + PATIENCE_S):
                 break
-            yield from clip(waiting.popleft())
+            yield from example(waiting.popleft())
         if not waiting:
             return
     # The end of the file: what is left gets what there is.
@@ -191,7 +191,7 @@ def _one_pass(
         if film.is_cut_off and not is_whole:
             break
         if sound.has(span.begin_s + config.shortest_s):
-            yield from clip(span)
+            yield from example(span)
         else:
             film.n_without_sound += 1
 
@@ -201,7 +201,7 @@ class _LandedLateError(Exception):
 
 
 class _Sound:
-    """The sound of a pass, from which clips are cut in order. end_s: of what has come so far."""
+    """The sound of a pass, from which examples are cut in order. end_s: of what has come so far."""
 
     def __init__(self, sample_rate: int) -> None:
         self._rate = sample_rate
@@ -247,7 +247,7 @@ class _Frame:
 
 
 class _Pictures:
-    """The frames of a pass: the one that is shown at each time at which a clip wants one."""
+    """The frames of a pass: the last one that begins by each time that an example wants."""
 
     def __init__(self, spans: Iterable[Span], config: ExtractConfig, pixel_aspect: float) -> None:
         self._config, self._aspect = config, pixel_aspect
@@ -255,25 +255,25 @@ class _Pictures:
             deque(frame_times(span.begin_s, span.end_s, config.n_frames)) for span in spans
         )
         self._picked: deque[list[_Frame]] = deque([[]])
-        self._shown: tuple[float, av.VideoFrame] | None = None
+        self._latest: tuple[float, av.VideoFrame] | None = None
         self._encoded: _Frame | None = None
 
     def add(self, frame: av.VideoFrame, time_s: float | None) -> float:
-        """Take the next frame; returns its time. One without a time is shown with the one before."""
+        """Take the next frame; returns its time. One without a time has that of the one before."""
         if time_s is None:
-            time_s = self._shown[0] if self._shown else 0.0
+            time_s = self._latest[0] if self._latest else 0.0
         while self._wanted and self._wanted[0][0] < time_s - SAME_TIME_S:
-            self._pick(self._shown or (time_s, frame))
-        self._shown = time_s, frame
+            self._pick(self._latest or (time_s, frame))
+        self._latest = time_s, frame
         return time_s
 
-    def _pick(self, shown: tuple[float, av.VideoFrame] | None) -> None:
-        """Let this frame be the next wanted one."""
+    def _pick(self, latest: tuple[float, av.VideoFrame] | None) -> None:
+        """Take this frame for the next wanted time."""
         self._wanted[0].popleft()
-        if shown is not None:
-            if self._encoded is None or self._encoded.time_s != shown[0]:
-                jpeg = _jpeg(shown[1], self._aspect, self._config)
-                self._encoded = _Frame(shown[0], jpeg) if jpeg else None
+        if latest is not None:
+            if self._encoded is None or self._encoded.time_s != latest[0]:
+                jpeg = _jpeg(latest[1], self._aspect, self._config)
+                self._encoded = _Frame(latest[0], jpeg) if jpeg else None
             if self._encoded is not None:
                 self._picked[-1].append(self._encoded)
         if not self._wanted[0]:
@@ -281,17 +281,17 @@ class _Pictures:
             self._picked.append([])
 
     def are_ready(self) -> bool:
-        """Whether the next clip has all its frames."""
+        """Whether the next example has all its frames."""
         return len(self._picked) > 1
 
     def reach(self, time_s: float) -> bool:
         """Whether a frame at or after a time has come."""
-        return self._shown is not None and self._shown[0] >= time_s
+        return self._latest is not None and self._latest[0] >= time_s
 
     def of_next(self) -> list[_Frame]:
-        """The frames of the next clip; the last frame is taken where no later one has come."""
+        """The frames of the next example; the last frame is taken where no later one has come."""
         while not self.are_ready():
-            self._pick(self._shown)
+            self._pick(self._latest)
         return self._picked.popleft()
 
 

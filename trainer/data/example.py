@@ -16,8 +16,8 @@ class ShardError(SoundsearchError):
 
 
 @dataclass(frozen=True)
-class ClipFacts:
-    """What is known of a clip besides its sound and its pictures.
+class ExampleFacts:
+    """What is known of an example besides its sound and its pictures.
 
     source: the file it was cut from. begin_s, end_s: where in it. sample_rate: Hz.
     frame_times_s: when in the source each frame is shown; empty where pictures have no time.
@@ -33,10 +33,10 @@ class ClipFacts:
 
 
 @dataclass(frozen=True)
-class PackedClip:
-    """A clip as it goes into a shard. audio: a FLAC file. frames: JPEG, PNG or WebP files."""
+class Example:
+    """An example as it goes into a shard. audio: a FLAC file. frames: JPEG, PNG or WebP files."""
 
-    facts: ClipFacts
+    facts: ExampleFacts
     audio: bytes
     frames: tuple[bytes, ...] = ()
 
@@ -63,7 +63,7 @@ def parse_facts(content: bytes, key: str, path: Path) -> dict[str, Any]:
     return raw
 
 
-def facts_from(raw: dict[str, Any], key: str, path: Path) -> ClipFacts:
+def facts_from(raw: dict[str, Any], key: str, path: Path) -> ExampleFacts:
     """The facts in a JSON object; what it says beyond them is left aside. Raises ShardError."""
 
     def number(name: str, default: float | None = None) -> float:
@@ -89,7 +89,7 @@ def facts_from(raw: dict[str, Any], key: str, path: Path) -> ClipFacts:
     if not isinstance(source, str):
         raise wrong("source", source, "a text")
     times = several("frame_times_s", (int, float), "numbers")
-    return ClipFacts(
+    return ExampleFacts(
         source=source,
         begin_s=float(number("begin_s", 0.0)),
         end_s=float(number("end_s")),

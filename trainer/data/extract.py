@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from trainer.data.cutting import ExtractConfig, read_clips
+from trainer.data.cutting import ExtractConfig, read_examples
 from trainer.data.pack import Problem, Report, Sources, pack
 from trainer.data.shard_writer import CLIPS_PER_SHARD
 from trainer.data.sources import file_digest
@@ -24,9 +24,9 @@ def extract(
     n_workers: int | None = None,
     tell: Callable[[Problem], None] = lambda problem: None,
 ) -> Report:
-    """Shards in `out` of the clips of all videos below a folder; an interrupted run goes on.
+    """Shards in `out` of the examples of all videos below a folder; an interrupted run goes on.
 
-    segments: a CSV file that names the clips; default: each video from beginning to end.
+    segments: a CSV file that names the examples; default: each video from beginning to end.
     n_workers: videos decoded at a time; default: one a core.
     Raises ShardError as `pack` does, and ManifestError for the CSV file.
     """
@@ -39,7 +39,7 @@ def extract(
         which = {"videos": len(videos), "segments_digest": file_digest(segments)}
     return pack(
         videos,
-        lambda video: read_clips(video, config),
+        lambda video: read_examples(video, config),
         out,
         {"command": "train extract", **which, **asdict(config)},
         clips_per_shard=clips_per_shard,

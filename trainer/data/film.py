@@ -43,7 +43,7 @@ class Film:
 
     sound_s: where its sound ends. declared_s: where it all ends by its header. end_s: how far it has
     been read. is_cut_off: whether it ended long before declared_s. n_damaged: packets left out.
-    n_without_pictures, n_without_sound: clips dropped for want of any.
+    n_without_pictures, n_without_sound: examples dropped for want of any.
     Raises AudioError or NoVideoError for what cannot be opened or lacks one of the two.
     """
 
@@ -103,7 +103,7 @@ class Film:
         self._open()
 
     def _find_ends(self) -> None:
-        """By the header where it tells how long the sound is; else by going through the packets."""
+        """By the header where it declares the length of the sound; else by going through the packets."""
         declared_s = end_of(self._container) or 0.0
         self.declared_s = declared_s if declared_s <= self._n_bytes / LEAST_BYTES_PER_S else 0.0
         if self.declared_s and self._sound.duration and self._sound.time_base:
@@ -176,11 +176,11 @@ class Film:
             yield None if frame.time is None else frame.time - self._start_s, frame
 
     def complaints(self) -> Iterator[str]:
-        """What was wrong with it, once all clips have been asked for."""
+        """What was wrong with it, once all examples have been asked for."""
         if self.n_without_pictures:
-            yield f"clips left out for want of pictures: {self.n_without_pictures}"
+            yield f"examples left out for want of pictures: {self.n_without_pictures}"
         if self.n_without_sound:
-            yield f"clips left out for want of sound: {self.n_without_sound}"
+            yield f"examples left out for want of sound: {self.n_without_sound}"
         if self.is_cut_off:
             yield f"it is cut off or damaged after {self.end_s:.1f} s of {self.declared_s:.1f} s"
         elif self.n_damaged:

@@ -41,7 +41,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Members:
-    """The members of one clip."""
+    """The members of one example."""
 
     key: str
     facts: Place
@@ -110,7 +110,7 @@ def make_index(path: Path) -> tuple[Summary, list[Members]]:
     members, digest = _scan(path)
     summary = Summary(INDEX_FORMAT, status.st_size, status.st_mtime_ns, digest, len(members))
     target = index_path(path)
-    rows = (asdict(summary), *(_to_row(clip) for clip in members))
+    rows = (asdict(summary), *(_to_row(example) for example in members))
     try:
         write_text(target, "".join(json.dumps(row) + "\n" for row in rows))
     except OSError as error:
@@ -118,9 +118,11 @@ def make_index(path: Path) -> tuple[Summary, list[Members]]:
     return summary, members
 
 
-def _to_row(clip: Members) -> list[Any]:
-    places = [(place.offset, place.size) for place in (clip.facts, clip.audio, *clip.frames)]
-    return [clip.key, *places]
+def _to_row(example: Members) -> list[Any]:
+    places = [
+        (place.offset, place.size) for place in (example.facts, example.audio, *example.frames)
+    ]
+    return [example.key, *places]
 
 
 def _from_row(row: list[Any]) -> Members:
@@ -129,7 +131,7 @@ def _from_row(row: list[Any]) -> Members:
 
 
 def _scan(path: Path) -> tuple[list[Members], str]:
-    """The clips of a tar in order, and the shard's digest. Raises ShardError."""
+    """The examples of a tar in order, and the shard's digest. Raises ShardError."""
     found: dict[str, dict[str, Place]] = {}
     digest = hashlib.sha256()
     try:
@@ -144,12 +146,12 @@ def _scan(path: Path) -> tuple[list[Members], str]:
             file.seek(tar.offset)
             if file.read(len(TAR_END)) != TAR_END:
                 raise cut_off(path)
-            clips = [_clip(key, members, path) for key, members in found.items()]
-            for clip in clips:
-                file.seek(clip.facts.offset)
-                content = file.read(clip.facts.size)
+            examples = [_example(key, members, path) for key, members in found.items()]
+            for example in examples:
+                file.seek(example.facts.offset)
+                content = file.read(example.facts.size)
                 digest.update(content)
-                _check_facts(parse_facts(content, clip.key, path), clip, path)
+                _check_facts(parse_facts(content, example.key, path), example, path)
     except tarfile.ReadError as error:
         if "end of data" in str(error) or "truncated" in str(error):
             raise cut_off(path) from error
@@ -161,9 +163,11 @@ def _scan(path: Path) -> tuple[list[Members], str]:
         raise ShardError(f"{path}: a damaged tar file ({error}); make the shard again") from error
     except OSError as error:
         raise ShardError(f"{path}: cannot be read ({error.strerror})") from error
-    if not clips:
-        raise ShardError(f"{path}: holds no clips; a clip is K.flac and K.json, and K.0.jpg ...")
-    return clips, digest.hexdigest()[:16]
+    if not examples:
+        raise ShardError(
+            f"{path}: holds no examples; an example is K.flac and K.json, and K.0.jpg ..."
+        )
+    return examples, digest.hexdigest()[:16]
 
 
 def cut_off(path: Path) -> ShardError:
@@ -173,8 +177,8 @@ def cut_off(path: Path) -> ShardError:
     )
 
 
-def _clip(key: str, members: Mapping[str, Place], path: Path) -> Members:
-    """One clip of the members that share a key. Raises ShardError if one is missing."""
+def _example(key: str, members: Mapping[str, Place], path: Path) -> Members:
+    """One example of the members that share a key. Raises ShardError if one is missing."""
     audio = [place for name, place in members.items() if name in AUDIO]
     frames = sorted(
         (int(match[1] or 0), place.offset, place)
@@ -192,12 +196,12 @@ def _clip(key: str, members: Mapping[str, Place], path: Path) -> Members:
 
 
 def _lacks(what: str, found: str, path: Path) -> ShardError:
-    return ShardError(f"{path}: a clip lacks {what} ({found}); make the shard again")
+    return ShardError(f"{path}: an example lacks {what} ({found}); make the shard again")
 
 
-def _check_facts(raw: dict[str, Any], clip: Members, path: Path) -> None:
-    facts = facts_from({"sample_rate": 0, "end_s": 0.0, **raw}, clip.key, path)
-    n_times, n_frames = len(facts.frame_times_s), len(clip.frames)
+def _check_facts(raw: dict[str, Any], example: Members, path: Path) -> None:
+    facts = facts_from({"sample_rate": 0, "end_s": 0.0, **raw}, example.key, path)
+    n_times, n_frames = len(facts.frame_times_s), len(example.frames)
     if n_times and n_times != n_frames:
-        found = f"{clip.key} has {n_frames} frames and {n_times} frame times"
+        found = f"{example.key} has {n_frames} frames and {n_times} frame times"
         raise _lacks("one of its frames", found, path)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from soundsearch.files import put_in_place
-from trainer.data.example import PackedClip, ShardError, image_suffix
+from trainer.data.example import Example, ShardError, image_suffix
 from trainer.data.shard_index import make_index
 
 #: The largest shards a network file system still likes are some hundred megabytes.
@@ -23,10 +23,10 @@ def shard_path(folder: Path, number: int) -> Path:
 
 
 class ShardWriter:
-    """One shard being written: `add` clips, then `finish`. What is not finished stays a .part.
+    """One shard being written: `add` examples, then `finish`. What is not finished stays a .part.
 
-    Keys are the shard's number and the place in it, such as 000003-00017, so that no two clips of
-    a folder share one and the same clips always give the same bytes.
+    Keys are the shard's number and the place in it, such as 000003-00017, so that no two examples of
+    a folder share one and the same examples always give the same bytes.
     """
 
     def __init__(self, folder: Path, number: int) -> None:
@@ -41,25 +41,25 @@ class ShardWriter:
             raise ShardError(f"{self._part}: cannot be written ({error.strerror})") from error
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
 
-    def add(self, clip: PackedClip) -> str:
-        """Append a clip and return its key. Raises ShardError for what no reader would accept."""
-        times, n_frames = clip.facts.frame_times_s, len(clip.frames)
+    def add(self, example: Example) -> str:
+        """Append an example and return its key. Raises ShardError for what no reader would accept."""
+        times, n_frames = example.facts.frame_times_s, len(example.frames)
         if times and len(times) != n_frames:
             raise ShardError(
-                f"{clip.facts.source}: {n_frames} frames and {len(times)} frame times; "
+                f"{example.facts.source}: {n_frames} frames and {len(times)} frame times; "
                 "there must be as many, or no times"
             )
-        suffixes = [image_suffix(frame) for frame in clip.frames]
+        suffixes = [image_suffix(frame) for frame in example.frames]
         if None in suffixes:
             raise ShardError(
-                f"{clip.facts.source}: frame {suffixes.index(None)} is no JPEG, PNG or WebP file"
+                f"{example.facts.source}: frame {suffixes.index(None)} is no JPEG, PNG or WebP file"
             )
         key = f"{self._number:06d}-{self.n_clips:05d}"
         try:
-            self._member(f"{key}.flac", clip.audio)
-            for i, (frame, suffix) in enumerate(zip(clip.frames, suffixes, strict=True)):
+            self._member(f"{key}.flac", example.audio)
+            for i, (frame, suffix) in enumerate(zip(example.frames, suffixes, strict=True)):
                 self._member(f"{key}.{i}.{suffix}", frame)
-            self._member(f"{key}.json", json.dumps(asdict(clip.facts)).encode())
+            self._member(f"{key}.json", json.dumps(asdict(example.facts)).encode())
         except OSError as error:
             raise ShardError(f"{self._part}: cannot be written ({error.strerror})") from error
         self.n_clips += 1
@@ -87,22 +87,22 @@ class ShardWriter:
 
 
 def write_shards(
-    clips: Iterable[PackedClip],
+    examples: Iterable[Example],
     folder: Path,
     *,
     clips_per_shard: int = CLIPS_PER_SHARD,
     first: int = 0,
 ) -> list[Path]:
-    """Write clips in order into shards numbered from `first` on and return their paths.
+    """Write examples in order into shards numbered from `first` on and return their paths.
 
-    Every shard but the last holds clips_per_shard clips; no clips, no shard. Raises ShardError.
+    Every shard but the last holds clips_per_shard examples; no examples, no shard. Raises ShardError.
     """
     paths: list[Path] = []
     writer: ShardWriter | None = None
     try:
-        for clip in clips:
+        for example in examples:
             writer = writer or ShardWriter(folder, first + len(paths))
-            writer.add(clip)
+            writer.add(example)
             if writer.n_clips == clips_per_shard:
                 paths.append(writer.finish())
                 writer = None

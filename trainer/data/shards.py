@@ -1,10 +1,10 @@
-"""Clips in WebDataset tar shards: the form in which training reads sound and pictures.
+"""Examples in WebDataset tar shards: the form in which training reads sound and pictures.
 
-A folder holds shard-000000.tar, shard-000001.tar and so on. A clip with key K is in one of them as
+A folder holds shard-000000.tar, shard-000001.tar and so on. An example with key K is in one of them as
 
     K.flac                  its sound, at its own rate, with all its channels
     K.0.jpg, K.1.jpg ...    its frames in order; .png and .webp too
-    K.json                  its facts (`ClipFacts`)
+    K.json                  its facts (`ExampleFacts`)
 
 A tar under its final name is complete: it is written aside as .part, synced and renamed. Beside
 it lies shard-000000.index.jsonl, from which counts and places are read without a look at the tar.
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.errors import AudioError
-from trainer.data.example import ClipFacts, ShardError, facts_from, parse_facts
+from trainer.data.example import ExampleFacts, ShardError, facts_from, parse_facts
 from trainer.data.shard_index import Place, cut_off, read_index, read_summary
 from trainer.data.waveforms import read_channels
 
@@ -35,12 +35,12 @@ Array = NDArray[np.float32]
 
 
 class Shard:
-    """One tar of clips, each member read by its place in the file when it is asked for.
+    """One tar of examples, each member read by its place in the file when it is asked for.
 
-    keys: the clips' keys in the order of the tar. digest: a short hash over keys, sizes and facts;
-    side files hold it to notice that their shard was replaced. No file is kept open, so a shard
+    keys: the examples' keys in the order of the tar. digest: a short hash over keys, sizes and facts;
+    side files hold it to notice that their shard was replaced. No file stays open, so a shard
     may be used by several threads and handed to other processes.
-    Raises ShardError if the file is missing, no tar, cut off, or if a clip lacks a member.
+    Raises ShardError if the file is missing, no tar, cut off, or if an example lacks a member.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,8 +52,8 @@ class Shard:
     def __len__(self) -> int:
         return len(self._members)
 
-    def facts(self, i: int) -> ClipFacts:
-        """The facts of clip i; what another program's JSON does not say is taken from the sound."""
+    def facts(self, i: int) -> ExampleFacts:
+        """The facts of example i; what another program's JSON does not say is taken from the sound."""
         members = self._members[i]
         raw = parse_facts(self._read([members.facts])[0], members.key, self.path)
         if not {"end_s", "sample_rate"} <= raw.keys():
@@ -63,26 +63,26 @@ class Shard:
         return facts_from(raw, members.key, self.path)
 
     def audio(self, i: int) -> tuple[Array, int]:
-        """The sound of clip i, (channels, time) float32 in [-1, 1], and its sample rate in Hz."""
+        """The sound of example i, (channels, time) float32 in [-1, 1], and its sample rate in Hz."""
         try:
             sound = read_channels(self.audio_bytes(i))
         except AudioError as error:
             raise ShardError(
-                f"{self.path}: the sound of clip {self.keys[i]} cannot be decoded "
+                f"{self.path}: the sound of example {self.keys[i]} cannot be decoded "
                 f"({error.reason}); make the shard again"
             ) from error
         return sound.channels, sound.sample_rate
 
     def audio_bytes(self, i: int) -> bytes:
-        """The sound of clip i as the file it is stored as, FLAC in our own shards."""
+        """The sound of example i as the file it is stored as, FLAC in our own shards."""
         return self._read([self._members[i].audio])[0]
 
     def frames(self, i: int) -> list[bytes]:
-        """The pictures of clip i in order, as the files they are stored as."""
+        """The pictures of example i in order, as the files they are stored as."""
         return self._read(self._members[i].frames)
 
     def n_frames(self, i: int) -> int:
-        """How many pictures clip i has; reads nothing."""
+        """How many pictures example i has; reads nothing."""
         return len(self._members[i].frames)
 
     def _read(self, places: Iterable[Place]) -> list[bytes]:
@@ -100,7 +100,7 @@ class Shard:
 
 
 class ShardFolder:
-    """A folder of shards. shards: their paths, sorted. counts: (n_shards,) int64 clips of each.
+    """A folder of shards. shards: their paths, sorted. counts: (n_shards,) int64 examples of each.
 
     Raises ShardError if there is no shard in it. A damaged shard is found when it is counted.
     """
@@ -120,7 +120,7 @@ class ShardFolder:
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """Clips of each shard, from the first line of its index."""
+        """Examples of each shard, from the first line of its index."""
         return np.array([read_summary(path).n_clips for path in self.shards], np.int64)
 
     def __len__(self) -> int:
@@ -131,7 +131,7 @@ class ShardFolder:
         return read_summary(self.shards[n]).digest
 
     def open(self, n: int) -> Shard:
-        """Shard number n; the ones used last are kept. Raises ShardError."""
+        """Shard number n; the ones used last stay open. Raises ShardError."""
         with self._lock:
             shard = self._opened.get(n)
             if shard is None:

@@ -1,10 +1,10 @@
-"""Manifests to clips: CSV files, Clotho's captions and VIP-ANT's index files, told by content.
+"""Manifests to examples: CSV files, Clotho's captions and VIP-ANT's index files, recognised by content.
 
-    audio,image[,caption][,labels]   rows with the same audio are frames of one clip
-    audio,caption[,labels]           rows with the same audio are captions of one clip
+    audio,image[,caption][,labels]   rows with the same audio are frames of one example
+    audio,caption[,labels]           rows with the same audio are captions of one example
     file_name,caption_1..caption_5   Clotho as it is published
     {"id": ..., "dir": ...}          one JSON object a line, as in VIP-ANT's data folder, where a
-                                     clip's files are <root>/<dir>/aclip/<id>.<suffix> and
+                                     example's files are <root>/<dir>/aclip/<id>.<suffix> and
                                      <root>/<dir>/frame/<id>.<suffix>
 
 A manifest is gone through once to be checked and indexed; then rows are read where they lie, so
@@ -31,9 +31,9 @@ from soundsearch.audio.recording import SHORTEST_S, unreadable
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
 from soundsearch.tables import Row, Table, listed
-from trainer.data.example import ClipFacts, PackedClip, image_suffix
+from trainer.data.example import Example, ExampleFacts, image_suffix
 from trainer.data.manifests import ManifestError
-from trainer.data.pack import Problem, Report, Sources, Told, pack
+from trainer.data.pack import Outcome, Problem, Report, Sources, pack
 from trainer.data.shard_writer import CLIPS_PER_SHARD
 from trainer.data.waveforms import flac, read_sound
 
@@ -42,7 +42,7 @@ CAPTIONS = ("caption", "audio_caption")
 CLOTHO_CAPTIONS = tuple(f"caption_{i}" for i in range(1, 6))
 #: Between labels in one field; the names of AudioSet's classes hold commas.
 LABEL_SEPARATOR = ";"
-#: Keys of VIP-ANT's index under which a clip's sound stands; the folder has the same name.
+#: Keys of VIP-ANT's index under which an example's sound stands; the folder has the same name.
 SOUND_KEYS = ("aclip", "clip")
 EXPECTED = (
     "audio,image or audio,caption (labels too), Clotho's file_name,caption_1, "
@@ -54,7 +54,7 @@ Cells = dict[str, str]
 
 @dataclass(frozen=True)
 class Entry:
-    """A clip as a manifest names it.
+    """An example as a manifest names it.
 
     audio: its file below the root, or several of which the first that is there is taken. images:
     files of its frames in order. source: what it was cut from. end_s: None: as long as its sound.
@@ -123,7 +123,7 @@ def file_digest(path: Path) -> str:
 
 
 class Manifest:
-    """The clips of a manifest, read when they are asked for. digest: a short hash of the file."""
+    """The examples of a manifest, read when they are asked for. digest: a short hash of the file."""
 
     def __init__(self, path: Path) -> None:
         self._records, self._entry = _open_manifest(path)
@@ -263,10 +263,10 @@ def _of_object(found: Mapping[str, Any]) -> Entry:
     )
 
 
-def read_entry(entry: Entry, root: Path) -> Iterator[Told]:
-    """The clip of an entry, and a problem for each file that cannot be used.
+def read_entry(entry: Entry, root: Path) -> Iterator[Outcome]:
+    """The example of an entry, and a problem for each file that cannot be used.
 
-    A clip needs its sound, and a picture unless it has captions or labels.
+    An example needs its sound, and a picture unless it has captions or labels.
     """
     audio = next((name for name in entry.audio if (root / name).exists()), entry.audio[0])
     frames = []
@@ -290,7 +290,7 @@ def read_entry(entry: Entry, root: Path) -> Iterator[Told]:
         yield Problem(audio, error.reason)
         return
     end_s = entry.begin_s + n_samples / sound.sample_rate if entry.end_s is None else entry.end_s
-    facts = ClipFacts(
+    facts = ExampleFacts(
         source=entry.source,
         begin_s=entry.begin_s,
         end_s=end_s,
@@ -298,7 +298,7 @@ def read_entry(entry: Entry, root: Path) -> Iterator[Told]:
         captions=entry.captions,
         labels=entry.labels,
     )
-    yield PackedClip(facts, content, tuple(frames))
+    yield Example(facts, content, tuple(frames))
     if sound.damage is not None:
         yield Problem(audio, sound.damage, 1)
 
@@ -331,7 +331,7 @@ def pack_manifest(
     n_workers: int | None = None,
     tell: Callable[[Problem], None] = lambda problem: None,
 ) -> Report:
-    """Shards in `out` of all clips of a manifest; an interrupted run goes on.
+    """Shards in `out` of all examples of a manifest; an interrupted run goes on.
 
     root: where its paths begin; default: its own folder. n_workers: default: one a core.
     Raises ManifestError, and ShardError as `pack` does.

@@ -16,7 +16,7 @@ from trainer.data.sources import Cells, GroupedRows, as_seconds, captions_of, la
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a video that becomes a clip, in seconds, and what is said of it."""
+    """A stretch of a video that becomes an example, in seconds, and what is said of it."""
 
     begin_s: float
     end_s: float
@@ -26,7 +26,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Video:
-    """A video of a folder. name: its path below it. spans: its clips; None: one after the other."""
+    """A video of a folder. name: its path below it. spans: its examples; None: one after the other."""
 
     folder: Path
     name: str
@@ -56,7 +56,7 @@ class SegmentedVideos:
     """The videos that a CSV file of segments names, read when they are asked for.
 
     Columns file, begin_s, end_s, and caption and labels if they are known; rows of the same
-    segment are one clip with several captions. Raises ManifestError naming the line.
+    segment are one example with several captions. Raises ManifestError naming the line.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:

@@ -25,19 +25,19 @@ def read_manifest(path: Path, *, split: str | None = None, ask: str | None = Non
         DataSetError: the CSV is not right, or none of its recordings is there.
     """
     table = Table(path, DataSetError)
-    asked = [ask] if ask else [name for name in ("caption", "label") if name in table.columns]
-    if not asked:
+    wanted = [ask] if ask else [name for name in ("caption", "label") if name in table.columns]
+    if not wanted:
         raise DataSetError(
             f"{path}: its columns are {listed(table.columns)}; "
             "expected file and caption, or file and label (and fold)"
         )
-    if len(asked) > 1:
+    if len(wanted) > 1:
         raise DataSetError(
             f"{path}: has captions and labels; choose with --ask caption or --ask label"
         )
     part = path.stem if split is None else f"{path.stem}/{split}"
     folder = AudioFolder(path.parent)
-    if asked == ["caption"]:
+    if wanted == ["caption"]:
         captions_of: dict[str, tuple[str, ...]] = {}
         for row in _rows_of_split(table, ["file", "caption"], split):
             captions = captions_of.get(row["file"], ())

@@ -14,8 +14,8 @@ from PIL import Image
 
 from soundsearch.errors import SoundsearchError
 from tests.videos import cut_off, number_of, two_noises, write_video
-from trainer.data.cutting import ExtractConfig, frame_times, read_clips
-from trainer.data.example import PackedClip
+from trainer.data.cutting import ExtractConfig, frame_times, read_examples
+from trainer.data.example import Example
 from trainer.data.extract import extract
 from trainer.data.pack import Problem, read_problems
 from trainer.data.shards import ShardFolder
@@ -28,22 +28,22 @@ THREE_S = ExtractConfig(clip_s=3.0)
 
 def read(
     path: Path, config: ExtractConfig = THREE_S, spans: tuple[Span, ...] | None = None
-) -> tuple[list[PackedClip], Problem | None]:
-    found = list(read_clips(Video(path.parent, path.name, spans), config))
+) -> tuple[list[Example], Problem | None]:
+    found = list(read_examples(Video(path.parent, path.name, spans), config))
     problems = [item for item in found if isinstance(item, Problem)]
     assert len(problems) <= 1 and (not problems or found[-1] is problems[0])
-    clips = [item for item in found if isinstance(item, PackedClip)]
+    clips = [item for item in found if isinstance(item, Example)]
     if problems:
         assert problems[0].n_clips == len(clips)
         assert "\n" not in problems[0].reason
     return clips, problems[0] if problems else None
 
 
-def sound_of(clip: PackedClip) -> np.ndarray:
+def sound_of(clip: Example) -> np.ndarray:
     return read_channels(clip.audio).channels
 
 
-def stretch(sound: np.ndarray, clip: PackedClip) -> np.ndarray:
+def stretch(sound: np.ndarray, clip: Example) -> np.ndarray:
     begin, end = round(clip.facts.begin_s * RATE), round(clip.facts.end_s * RATE)
     return sound[:, begin:end]
 
@@ -274,7 +274,7 @@ def test_pictures_that_end_early_leave_out_the_clips_without_any(tmp_path: Path)
     clips, problem = read(path)
     assert [clip.facts.begin_s for clip in clips] == [0.0, 3.0]
     assert [number_of(frame) for frame in clips[1].frames] == [30, 34, 34, 34]
-    assert problem == Problem("x.mkv", "clips left out for want of pictures: 1", 2)
+    assert problem == Problem("x.mkv", "examples left out for want of pictures: 1", 2)
 
 
 def test_a_video_without_a_length_in_its_header(tmp_path: Path) -> None:

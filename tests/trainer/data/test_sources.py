@@ -17,7 +17,7 @@ from soundsearch.errors import SoundsearchError
 from soundsearch.tables import Table
 from tests.sounds import noise, tone, write
 from tests.trainer.data.clips import picture
-from trainer.data.example import ClipFacts
+from trainer.data.example import ExampleFacts
 from trainer.data.pack import Problem, read_problems
 from trainer.data.shards import ShardFolder
 from trainer.data.sources import Entry, GroupedRows, Manifest, pack_manifest
@@ -35,7 +35,7 @@ def write_objects(path: Path, objects: list[Any]) -> Path:
     return path
 
 
-def facts_of(out: Path) -> list[ClipFacts]:
+def facts_of(out: Path) -> list[ExampleFacts]:
     folder = ShardFolder(out)
     opened = [folder.open(n) for n in range(len(folder.shards))]
     return [shard.facts(i) for shard in opened for i in range(len(shard))]
@@ -116,8 +116,8 @@ def test_pictures_of_the_same_sound_are_frames_of_one_clip(files: Path, tmp_path
     assert (report.n_clips, report.n_sources, report.n_problems) == (2, 2, 0)
     shard = ShardFolder(tmp_path / "out").open(0)
     assert facts_of(tmp_path / "out") == [
-        ClipFacts("rain.wav", 0.0, 0.5, 8000, (), ("rain falls",), ("water", "weather")),
-        ClipFacts("sub/bell.flac", 0.0, 0.25, 16000, (), ("a bell",), ()),
+        ExampleFacts("rain.wav", 0.0, 0.5, 8000, (), ("rain falls",), ("water", "weather")),
+        ExampleFacts("sub/bell.flac", 0.0, 0.25, 16000, (), ("a bell",), ()),
     ]
     assert shard.frames(0) == [(files / name).read_bytes() for name in ("a.jpg", "c.webp")]
     assert shard.frames(1) == [(files / "b.png").read_bytes()]
@@ -269,8 +269,8 @@ def test_the_index_of_vip_ant(folder: Path, tmp_path: Path) -> None:
     report = pack_manifest(manifest, tmp_path / "out")
     assert (report.n_clips, report.n_problems) == (2, 0)
     assert facts_of(tmp_path / "out") == [
-        ClipFacts("-aB3", 30.0, 40.0, 8000, (), (), ("/m/09x0r", "/m/04rlf")),
-        ClipFacts(
+        ExampleFacts("-aB3", 30.0, 40.0, 8000, (), (), ("/m/09x0r", "/m/04rlf")),
+        ExampleFacts(
             "xyz", 0.0, 0.5, 8000, (), ("a man speaks", "someone talks"), ("/m/09x0r", "/m/04rlf")
         ),
     ]
