@@ -1,4 +1,4 @@
-"""CSV manifests to frozen `Clip`s: the only place that knows the columns.
+"""Read the manifests of a data folder, sounds.csv and esc10.csv, as recordings.
 
 Data is looked for in the folder given, else in SOUNDSEARCH_DATA, else in `../shared/data`.
 """
@@ -20,7 +20,7 @@ Split = Literal["train", "valid"]
 
 SOUNDS = "sounds.csv"
 ESC10 = "esc10.csv"
-#: Columns that a row may leave empty, and what an empty licence is shown as.
+#: Columns that a row may leave empty, and what stands for an empty licence.
 MAY_BE_EMPTY = ("tags", "licence")
 NOT_STATED = "not stated"
 #: Tags that say where a file is from or what may be done with it, not how it sounds.
@@ -37,7 +37,7 @@ SILENT_TAGS = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
+class Recording:
     """One recording of a manifest.
 
     path: the file. caption: what it sounds like. tags: lower-case words about it, possibly none.
@@ -68,11 +68,11 @@ def find_data(folder: Path | None = None) -> Path:
     return chosen
 
 
-def read_sounds(data: Path) -> list[Clip]:
-    """The clips of sounds.csv. Raises ManifestError naming file and line."""
+def read_sounds(data: Path) -> list[Recording]:
+    """The recordings of sounds.csv. Raises ManifestError naming file and line."""
     table = Table(data / SOUNDS, ManifestError)
     return [
-        Clip(
+        Recording(
             path=data / row["file"],
             caption=row["caption"].strip(),
             tags=_tags(row["tags"]),
@@ -86,11 +86,11 @@ def read_sounds(data: Path) -> list[Clip]:
     ]
 
 
-def read_esc10(data: Path) -> list[Clip]:
-    """The clips of esc10.csv; the label is also the only tag. Raises ManifestError."""
+def read_esc10(data: Path) -> list[Recording]:
+    """The recordings of esc10.csv; the label is also the only tag. Raises ManifestError."""
     table = Table(data / ESC10, ManifestError)
     return [
-        Clip(
+        Recording(
             path=data / row["file"],
             caption=row["caption"].strip(),
             tags=(row["label"].replace("_", " "),),
@@ -105,9 +105,9 @@ def read_esc10(data: Path) -> list[Clip]:
     ]
 
 
-def of_split(clips: Sequence[Clip], split: Split) -> list[Clip]:
-    """The clips of one split, in the manifest's order."""
-    return [clip for clip in clips if clip.split == split]
+def of_split(recordings: Sequence[Recording], split: Split) -> list[Recording]:
+    """The recordings of one split, in the manifest's order."""
+    return [recording for recording in recordings if recording.split == split]
 
 
 def digest(data: Path, names: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from soundsearch.audio.features import KaldiFbank
 from soundsearch.audio.recording import AudioConfig, AudioFile, refuse_too_short, resample
 from soundsearch.errors import AudioError
 from soundsearch.files import write_text
-from trainer.data.manifests import Clip, ManifestError
+from trainer.data.manifests import ManifestError, Recording
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class RecordingCache:
 
 
 def build_cache(
-    clips: Sequence[Clip],
+    clips: Sequence[Recording],
     folder: Path,
     audio: AudioConfig,
     features: KaldiFbank,

@@ -18,7 +18,7 @@ from pathlib import Path
 from soundsearch.errors import SoundsearchError
 from soundsearch.tables import Table
 from soundsearch.vocabulary import load_vocabulary
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter.english import VERBS, head_of, may_be_counted, plural
 
 AUDIOCAPS_TRAIN = "captions/audiocaps_train.csv"
@@ -139,7 +139,7 @@ class Lesson:
 
 
 def build_corpus(
-    data: Path, clips: Sequence[Clip], words: Sequence[str], config: CorpusConfig
+    data: Path, clips: Sequence[Recording], words: Sequence[str], config: CorpusConfig
 ) -> list[Lesson]:
     """All lessons, in a fixed order, no text twice.
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainer.data.clips import clip
+from tests.trainer.data.made_examples import clip
 from trainer.data import pack as pack_module
 from trainer.data.example import ShardError
 from trainer.data.pack import (

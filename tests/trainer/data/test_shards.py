@@ -19,7 +19,7 @@ import soundfile
 import webdataset
 
 from tests.sounds import tone
-from tests.trainer.data.clips import RATE, clip, picture, waveform
+from tests.trainer.data.made_examples import RATE, clip, picture, waveform
 from trainer.data import shard_index
 from trainer.data.example import Example, ExampleFacts, ShardError
 from trainer.data.shard_index import index_path

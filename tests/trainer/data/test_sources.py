@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from soundsearch.errors import SoundsearchError
 from soundsearch.tables import Table
 from tests.sounds import noise, tone, write
-from tests.trainer.data.clips import picture
+from tests.trainer.data.made_examples import picture
 from trainer.data.example import ExampleFacts
 from trainer.data.pack import Problem, read_problems
 from trainer.data.shards import ShardFolder
