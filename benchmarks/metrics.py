@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from processes import median_s
 
-from soundsearch.bench.protocols import PROTOCOLS, Protocol, evaluate_retrieval
+from soundsearch.bench.evaluation import evaluate_retrieval
+from soundsearch.bench.protocols import PROTOCOLS, Protocol
 
 
 def main() -> None:

@@ -26,9 +26,11 @@ from PIL import Image
 from torch import Tensor
 
 from trainer.contrast import Contrast, ContrastConfig, contrast_step
+from trainer.data.example import Example, ExampleFacts
 from trainer.data.order import Order
-from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
-from trainer.data.stream import Batches, Example, Positions
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import ShardFolder
+from trainer.data.stream import Batches, Positions, TrainingPair
 from trainer.data.targets import StoredTargets
 from trainer.data.waveforms import flac
 from trainer.distributed import World
@@ -101,7 +103,7 @@ def random_clip(device: torch.device) -> FrozenClip:
     return FrozenClip(choice, model, tokenizer, transform, 512, "0" * 64, device)
 
 
-def made_clips(n: int) -> list[PackedClip]:
+def made_clips(n: int) -> list[Example]:
     """Ten seconds of stereo noise that swells, and frames of smooth noise, as large as in the wild."""
     random = np.random.default_rng(0)
     n_samples = round(SAMPLE_RATE * CLIP_S)
@@ -116,8 +118,8 @@ def made_clips(n: int) -> list[PackedClip]:
             picture = io.BytesIO()
             Image.fromarray(small).resize(FRAME_SIZE).save(picture, "JPEG", quality=90)
             frames.append(picture.getvalue())
-        facts = ClipFacts(f"{i}.mp4", 0.0, CLIP_S, SAMPLE_RATE)
-        clips.append(PackedClip(facts, flac(sound, SAMPLE_RATE, 16), tuple(frames)))
+        facts = ExampleFacts(f"{i}.mp4", 0.0, CLIP_S, SAMPLE_RATE)
+        clips.append(Example(facts, flac(sound, SAMPLE_RATE, 16), tuple(frames)))
     return clips
 
 
@@ -127,7 +129,7 @@ class LivePositions(Positions):
     def __init__(self, data: ShardFolder, order: Order, clip: FrozenClip) -> None:
         self._folder, self._order, self._pixels = data, order, clip.pixels
 
-    def __getitem__(self, position: int) -> Example:
+    def __getitem__(self, position: int) -> TrainingPair:
         """Features, and pixels (3, height, width) of a random frame."""
         shard, number = self._order.place(position)
         random = np.random.default_rng(position)

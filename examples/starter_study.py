@@ -22,7 +22,7 @@ import numpy as np
 import soxr
 
 from soundsearch.files import sha256_of
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter import card
 from trainer.starter.audio_stage import Material, align_audio, read_aligner
 from trainer.starter.check import Check
@@ -158,12 +158,12 @@ def study(
     return rows
 
 
-def usable(clip: Clip) -> bool:
+def usable(clip: Recording) -> bool:
     """Whether a clip may be heard in training, and named."""
     return not held_out(clip)
 
 
-def nobody(clip: Clip) -> bool:
+def nobody(clip: Recording) -> bool:
     """Whether a clip may be heard in training although it may not be named: none may."""
     return False
 

@@ -27,7 +27,7 @@ from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError
-from trainer.data.manifests import Clip, find_data, of_split, read_sounds
+from trainer.data.manifests import Recording, find_data, of_split, read_sounds
 
 Array = NDArray[np.float32]
 
@@ -84,7 +84,7 @@ def row(
     return [share for share, _ in by_length], [n for _, n in by_length]
 
 
-def study(encoder: Encoder, clips: Sequence[Clip]) -> Iterator[str]:
+def study(encoder: Encoder, clips: Sequence[Recording]) -> Iterator[str]:
     """The lines of the table, each when it is known."""
     seconds = np.array([seconds_of(clip.path) for clip in clips], np.float32)
     captions = sorted({clip.caption for clip in clips})

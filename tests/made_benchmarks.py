@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from soundsearch.bench import datasets
+from soundsearch.bench.datasets import assemble
 from tests.sounds import tone, write
 from tests.tiny_encoder import BAND_HZ, WORDS
 
@@ -110,4 +110,4 @@ def urbansound8k(root: Path) -> Path:
 @pytest.fixture
 def small_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sizes that were published are forgotten: a small data set passes for a whole one."""
-    monkeypatch.setattr(datasets, "PUBLISHED_CLIPS", {})
+    monkeypatch.setattr(assemble, "PUBLISHED_CLIPS", {})

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from soundsearch.errors import ConfigError
 from trainer.checks import MakeCheck
 from trainer.curate import CuratedCaptions, CurateError, curated_path, fingerprint, read_pool
-from trainer.data.kept import Kept
 from trainer.data.order import Numbers
+from trainer.data.recently_used import RecentlyUsed
 from trainer.data.shards import ShardFolder
-from trainer.data.targets import KEPT_SHARDS, StoredTargets, Targets
+from trainer.data.targets import OPEN_SHARDS, StoredTargets, Targets
 from trainer.data.vectors import Kind
 from trainer.runs import StageConfig
 from trainer.stage import Machine, Watch, run_stage
@@ -118,7 +118,7 @@ class CuratedTargets:
         captions, self._vectors = read_pool(folder.folder, pool, encoder)
         self._fingerprint = fingerprint(captions)
         self.dim = self._vectors.shape[1]
-        self._open = Kept(self._open_shard, KEPT_SHARDS)
+        self._open = RecentlyUsed(self._open_shard, OPEN_SHARDS)
 
     def _open_shard(self, shard: int) -> CuratedCaptions:
         path = curated_path(self._folder.shards[shard], self._pool)

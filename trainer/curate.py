@@ -31,7 +31,9 @@ from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import write_atomically
-from trainer.data.shards import Shard, ShardError, ShardFolder
+from soundsearch.tables import Table, text_lines
+from trainer.data.example import ShardError
+from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import (
     ShardVectors,
     VectorsFacts,
@@ -142,13 +144,8 @@ def read_captions(path: Path) -> list[str]:
     In a CSV every column counts that is called caption, or caption_1 and so on. White space is
     made single spaces; empty captions and repetitions are left out. Raises CurateError.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            raw = list(_csv_captions(file, path) if path.suffix.lower() == ".csv" else file)
-    except OSError as error:
-        raise CurateError(f"{path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CurateError(f"{path}: not a UTF-8 file of captions ({error})") from error
+    is_table = path.suffix.lower() == ".csv"
+    raw = _column_captions(path) if is_table else text_lines(path, CurateError)
     captions = list(dict.fromkeys(" ".join(text.split()) for text in raw))
     captions = [caption for caption in captions if caption]
     if not captions:
@@ -156,17 +153,13 @@ def read_captions(path: Path) -> list[str]:
     return captions
 
 
-def _csv_captions(file: Iterator[str], path: Path) -> Iterator[str]:
-    reader = csv.DictReader(file)
-    columns = [
-        name for name in reader.fieldnames or () if re.fullmatch(r"captions?(_\d+)?", name.lower())
-    ]
+def _column_captions(path: Path) -> Iterator[str]:
+    table = Table(path, CurateError)
+    columns = [name for name in table.columns if re.fullmatch(r"captions?(_\d+)?", name.lower())]
     if not columns:
-        raise CurateError(
-            f"{path}: lacks the column caption, it has {', '.join(reader.fieldnames or ()) or 'none'}"
-        )
-    for row in reader:
-        yield from (row[name] or "" for name in columns)
+        table.require(["caption"])
+    for row in table.rows():
+        yield from (row[name] for name in columns)
 
 
 def fingerprint(texts: Sequence[str]) -> str:

@@ -24,7 +24,8 @@ from PIL import Image
 from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
-from trainer.data.shards import ClipFacts, Shard, ShardError, ShardFolder
+from trainer.data.example import ExampleFacts, ShardError
+from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import Kind, ShardVectors, VectorsFacts, vectors_path, write_vectors
 from trainer.towers.clip import BATCH_SIZE, FrozenClip
 
@@ -164,7 +165,7 @@ def embed_captions(
     return report
 
 
-def texts_of(facts: ClipFacts, texts: Kind, prompt: str) -> list[str]:
+def texts_of(facts: ExampleFacts, texts: Kind, prompt: str) -> list[str]:
     """The texts of a clip that are embedded, in order; labels with spaces for underscores."""
     if texts == "captions":
         return [caption for caption in facts.captions if caption.strip()]

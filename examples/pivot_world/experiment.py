@@ -28,7 +28,9 @@ from soundsearch.audio.windows import AudioConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
 from trainer.captions import train_captions
 from trainer.contrast import ContrastConfig
-from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
+from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import ShardFolder
 from trainer.data.waveforms import flac
 from trainer.embed import embed_captions, embed_images
 from trainer.front_ends import FrontEnd, clip_features
@@ -197,7 +199,7 @@ def captions_config(size: Size, seed: int, n: int, init: str) -> StageConfig:
 
 def training_clips(
     training: Sequence[Causes], size: Size, hard: WorldConfig, seed: int, *, shuffle: bool
-) -> Iterator[PackedClip]:
+) -> Iterator[Example]:
     """Sounds with pictures and one sentence each. shuffle: with the pictures of other sounds."""
     random = np.random.default_rng((seed, 3))
     causes = [training[i] for i in random.integers(len(training), size=size.n_clips)]
@@ -214,7 +216,7 @@ def training_clips(
 
 def asked_clips(
     held_out: Sequence[Causes], size: Size, hard: WorldConfig, seed: int
-) -> Iterator[PackedClip]:
+) -> Iterator[Example]:
     """Sounds of the held-out combinations, with sentences that say all; their pictures are not used."""
     random = np.random.default_rng((seed, 5))
     for _ in range(size.n_test):
@@ -230,11 +232,11 @@ def pack(
     sentences: tuple[str, ...],
     hard: WorldConfig,
     random: np.random.Generator,
-) -> PackedClip:
+) -> Example:
     """One clip; its causes are kept as labels, for judging alone."""
     waveform = world.sound(causes, random)
     frames = tuple(world.as_jpeg(world.draw(shown, hard, random)) for _ in range(n_frames))
-    facts = ClipFacts(
+    facts = ExampleFacts(
         source="made",
         begin_s=0.0,
         end_s=world.CLIP_S,
@@ -242,7 +244,7 @@ def pack(
         captions=sentences,
         labels=labels_of(causes),
     )
-    return PackedClip(facts, flac(waveform[None], world.SAMPLE_RATE, 16), frames)
+    return Example(facts, flac(waveform[None], world.SAMPLE_RATE, 16), frames)
 
 
 def labels_of(causes: Causes) -> Labels:
@@ -250,7 +252,7 @@ def labels_of(causes: Causes) -> Labels:
     return tuple(words[getattr(causes, name)] for name, words in world.ATTRIBUTES.items())
 
 
-def make_shards(folder: Path, clips: Iterator[PackedClip], clip: FrozenClip) -> None:
+def make_shards(folder: Path, clips: Iterator[Example], clip: FrozenClip) -> None:
     """Shards and the vectors beside them, unless they are there."""
     if not list(folder.glob("*.tar")):
         write_shards(clips, folder)

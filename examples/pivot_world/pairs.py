@@ -8,7 +8,6 @@ held-out concepts' too: it has seen nothing else of the world.
 
 from __future__ import annotations
 
-import csv
 import io
 import logging
 import math
@@ -23,9 +22,10 @@ from PIL import Image
 from examples.pivot_world.experiment import Array, Numbers, make_shards, unit
 from examples.pivot_world.small_clip import train_small_clip
 from soundsearch.bench.metrics import best_ranks, recall_at_k
-from soundsearch.errors import AudioError, SoundsearchError
+from soundsearch.errors import AudioError
+from soundsearch.tables import Row, Table
 from trainer.contrast import ContrastConfig
-from trainer.data.shards import ClipFacts, PackedClip
+from trainer.data.example import Example, ExampleFacts
 from trainer.data.waveforms import Sound, flac, read_sound
 from trainer.front_ends import STARTER, clip_features
 from trainer.pivot import train_pivot
@@ -97,16 +97,10 @@ def run(data: Path, out: Path, choice: ClipChoice | None, n_seeds: int) -> Outco
 def read_pairs(data: Path) -> list[Recording]:
     """The triples of pairs/pairs.csv by recording. Raises SoundsearchError."""
     table = data / "pairs" / "pairs.csv"
-    by_path: dict[str, list[dict[str, str]]] = {}
-    try:
-        with open(table, encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                by_path.setdefault(row["audio"], []).append(row)
-    except (OSError, KeyError) as error:
-        raise SoundsearchError(
-            f"{table}: not a table of pairs ({error}); expected columns image, audio, "
-            "image_caption, audio_caption and concept"
-        ) from error
+    by_path: dict[str, list[Row]] = {}
+    columns = ("audio", "image", "image_caption", "audio_caption", "concept")
+    for row in Table(table).rows(columns):
+        by_path.setdefault(row["audio"], []).append(row)
     return [
         Recording(
             path=data / path,
@@ -198,15 +192,15 @@ def packed(
     training: Sequence[Recording],
     shown: Sequence[Recording],
     sound_of: Callable[[Path], Sound | None],
-) -> Iterator[PackedClip]:
+) -> Iterator[Example]:
     """The recordings as clips, each with the pictures of the one in `shown` at its place."""
     for recording, other in zip(training, shown, strict=True):
         sound = sound_of(recording.path)
         if sound is None:
             continue
         channels = sound.channels[:, : round(LONGEST_S * sound.sample_rate)]
-        yield PackedClip(
-            ClipFacts(
+        yield Example(
+            ExampleFacts(
                 source=recording.path.name,
                 begin_s=0.0,
                 end_s=channels.shape[1] / sound.sample_rate,

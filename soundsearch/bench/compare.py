@@ -11,14 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.bench.protocols import (
-    PROTOCOLS,
-    Ints,
-    Measure,
-    interval,
-    resampled,
-    resamplings,
-)
+from soundsearch.bench.evaluation import interval, resampled, resamplings
+from soundsearch.bench.protocols import PROTOCOLS, Ints, Measure
 from soundsearch.bench.results import BenchmarkResult, DirectionResult, QueryRanks
 from soundsearch.errors import BenchmarkError
 

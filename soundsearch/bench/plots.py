@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from soundsearch.bench.results import BenchmarkResult, write_file
+from soundsearch.bench.result_files import write_file
+from soundsearch.bench.results import BenchmarkResult
 from soundsearch.errors import BenchmarkError
 
 if TYPE_CHECKING:

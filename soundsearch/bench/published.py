@@ -7,14 +7,16 @@ a ranking.
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 from soundsearch.bench.protocols import AUDIO_TO_TEXT, TEXT_TO_AUDIO, ZERO_SHOT
 from soundsearch.bench.report import Sheet
 from soundsearch.bench.results import BenchmarkResult
+from soundsearch.errors import BenchmarkError
+from soundsearch.tables import Row, Table
 
 #: How well a number is known, and the mark it carries in a table.
 MARKS = {"primary": "", "second-hand": "†", "unverified": "‡"}
@@ -56,18 +58,14 @@ class Published:
 @cache
 def published() -> tuple[Published, ...]:
     """Every number of published.csv, in its order."""
-    text = files("soundsearch.bench").joinpath("published.csv").read_text("utf-8")
-    return tuple(
-        Published(
-            **{
-                **{name: row[name] for name in ("group", "model", "benchmark", "direction")},
-                **{name: row[name] for name in ("measure", "source", "evidence", "caution")},
-            },
-            year=int(row["year"]),
-            percent=float(row["percent"]),
-        )
-        for row in csv.DictReader(text.splitlines())
-    )
+    columns = [field.name for field in fields(Published)]
+    table = Table(Path(__file__).with_name("published.csv"), BenchmarkError)
+    return tuple(map(_published, table.rows(columns, may_be_blank=["caution"])))
+
+
+def _published(row: Row) -> Published:
+    facts: dict[str, Any] = dict(row.cells)
+    return Published(**facts | {"year": int(row["year"]), "percent": float(row["percent"])})
 
 
 def table(result: BenchmarkResult | None = None) -> list[Sheet]:

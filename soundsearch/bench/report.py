@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from soundsearch.bench.compare import Comparison
-from soundsearch.bench.protocols import PROTOCOLS, Measure, Number
+from soundsearch.bench.evaluation import Number
+from soundsearch.bench.protocols import PROTOCOLS, Measure
 from soundsearch.bench.results import BenchmarkResult, DirectionResult
 
 

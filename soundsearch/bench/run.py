@@ -22,11 +22,8 @@ from soundsearch.bench.datasets import (
     RetrievalSet,
     require_whole,
 )
-from soundsearch.bench.protocols import (
-    Protocol,
-    evaluate_classification,
-    evaluate_retrieval,
-)
+from soundsearch.bench.evaluation import evaluate_classification, evaluate_retrieval
+from soundsearch.bench.protocols import Protocol
 from soundsearch.bench.results import (
     BenchmarkResult,
     RunFacts,
@@ -94,7 +91,7 @@ def run_benchmark(
 ) -> BenchmarkResult:
     """Embed, score, count. Raises BenchmarkError, DataSetError, BundleError."""
     require_whole(data, settings.allow_missing)
-    if isinstance(data, ClassificationSet):  # a label that cannot be used is told at once
+    if isinstance(data, ClassificationSet):  # a label that cannot be used is refused at once
         class_texts(data.classes, _prompt_of(encoder, data, settings))
     protocol = settings.protocol
     found, lost = embed_clips(

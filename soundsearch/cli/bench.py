@@ -295,7 +295,7 @@ def compare(
 
     from soundsearch.bench.compare import compare as compare_results
     from soundsearch.bench.report import comparison_sheet, print_sheets
-    from soundsearch.bench.results import read_result
+    from soundsearch.bench.result_files import read_result
     from soundsearch.render import to_json
 
     found = compare_results(read_result(first), read_result(second), seed=seed, bootstrap=bootstrap)
@@ -329,7 +329,7 @@ def table(
     """
     from soundsearch.bench.published import table as published_table
     from soundsearch.bench.report import print_sheets, sheet_markdown
-    from soundsearch.bench.results import read_result
+    from soundsearch.bench.result_files import read_result, write_file
 
     found = None if result is None else read_result(result)
     sheets = published_table(found)
@@ -337,7 +337,7 @@ def table(
     if not sheets and found is not None:
         typer.echo(f"no numbers are published on {found.run.benchmark}", err=True)
     if markdown is not None:
-        _write_text(markdown, "\n".join(map(sheet_markdown, sheets)))
+        write_file(markdown, "\n".join(map(sheet_markdown, sheets)).encode())
 
 
 def _run(read: Callable[[], DataSet], options: Options) -> None:
@@ -434,7 +434,7 @@ def _progress(encoder: str) -> Iterator[Progress]:
 
 def _write(result: BenchmarkResult, options: Options, *, several: bool) -> None:
     """The files of one result. several: there are others, whose files need other names."""
-    from soundsearch.bench.results import write_ranks_csv, write_result
+    from soundsearch.bench.result_files import write_ranks_csv, write_result
 
     def of_this(path: Path) -> Path:
         return (
@@ -452,6 +452,7 @@ def _show(results: list[BenchmarkResult], options: Options) -> None:
     import json
 
     from soundsearch.bench.report import markdown, print_results
+    from soundsearch.bench.result_files import write_file
 
     if options.json == STDOUT:
         for result in results:
@@ -459,7 +460,7 @@ def _show(results: list[BenchmarkResult], options: Options) -> None:
     else:
         print_results(results, _stdout())
     if options.markdown is not None:
-        _write_text(options.markdown, markdown(results))
+        write_file(options.markdown, markdown(results).encode())
     if options.plots is not None:
         _plot(results, options.plots)
 
@@ -480,18 +481,6 @@ def _plot(results: list[BenchmarkResult], folder: Path) -> None:
 def _in_a_name(text: str) -> str:
     """Fit to be a part of a file's name."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)
-
-
-def _write_text(path: Path, text: str) -> None:
-    from soundsearch.errors import BenchmarkError
-
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise BenchmarkError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _stdout() -> Console:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.files import write_bytes
 
 Array = NDArray[np.float32]
 
@@ -152,7 +153,7 @@ def write_library(folder: Path) -> Written:
         _make_folder(file.target.parent)
     for file in missing:
         try:
-            _write_atomically(file.target, file.content())
+            write_bytes(file.target, file.content())
         except OSError as error:
             raise _refused(file.target, error) from error
     new = [file.target for file in sounds if file in missing]
@@ -248,16 +249,3 @@ def _faded(waveform: Array) -> Array:
     faded[: fade.size] *= fade
     faded[-fade.size :] *= fade[::-1]
     return faded
-
-
-def _write_atomically(target: Path, content: bytes) -> None:
-    """Write aside, flush to the disk, then rename: no reader ever finds half a file."""
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -23,8 +23,9 @@ from tests import sounds
 from tests.conftest import Run
 from tests.films import CODECS, RATE, Sound, Track, burst, write_film
 from tests.tiny_encoder import write_tiny_bundle
-from trainer.data.extract import ExtractConfig, Span, Video, read_clips
-from trainer.data.shards import PackedClip
+from trainer.data.cutting import ExtractConfig, read_examples
+from trainer.data.example import Example
+from trainer.data.videos import Span, Video
 from trainer.data.waveforms import read_channels
 
 Array = NDArray[np.float32]
@@ -456,8 +457,8 @@ def test_training_reads_the_track_that_a_search_reads(tmp_path: Path) -> None:
     waveform = sounds.noise(4.0, RATE)
     tracks = [Track([_silence()], "flac"), Track([Sound(0.0, waveform)], "flac")]
     path = write_film(tmp_path / "a.mkv", *tracks, seconds=4.0)
-    (clip,) = read_clips(Video(path.parent, path.name, (Span(1.0, 3.0),)), ExtractConfig())
-    assert isinstance(clip, PackedClip)
+    (clip,) = read_examples(Video(path.parent, path.name, (Span(1.0, 3.0),)), ExtractConfig())
+    assert isinstance(clip, Example)
     found = read_channels(clip.audio).channels[0]
     np.testing.assert_array_equal(found, _decode(path)[0][RATE : 3 * RATE])
 
@@ -466,8 +467,8 @@ def test_training_reads_the_track_that_a_search_reads(tmp_path: Path) -> None:
 def test_training_and_searching_keep_one_clock(tmp_path: Path, ending: str) -> None:
     path = write_film(tmp_path / f"a.{ending}", Track([burst(2.0), burst(5.0)]))
     video = Video(path.parent, path.name, (Span(0.0, 6.5),))
-    (clip,) = read_clips(video, ExtractConfig(clip_s=6.5))
-    assert isinstance(clip, PackedClip)
+    (clip,) = read_examples(video, ExtractConfig(clip_s=6.5))
+    assert isinstance(clip, Example)
     found = read_channels(clip.audio).channels[0]
     alone, file = _decode(path)
     late = round(file.start_s * RATE)

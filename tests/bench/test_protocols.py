@@ -10,16 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from soundsearch.bench.protocols import (
-    PROTOCOLS,
-    Measure,
+from soundsearch.bench.evaluation import (
     evaluate_classification,
     evaluate_retrieval,
     not_empty,
-    protocol_named,
     resampled,
     resamplings,
 )
+from soundsearch.bench.protocols import PROTOCOLS, Measure, protocol_named
 from soundsearch.errors import BenchmarkError
 from tests.bench.toy import toy_scores
 

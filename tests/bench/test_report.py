@@ -23,7 +23,8 @@ from soundsearch.bench.report import (
     result_sheets,
     sheet_markdown,
 )
-from soundsearch.bench.results import BenchmarkResult, read_result, write_result
+from soundsearch.bench.result_files import read_result, write_result
+from soundsearch.bench.results import BenchmarkResult
 from soundsearch.errors import BenchmarkError
 from tests.bench.toy import toy_classification, toy_retrieval
 

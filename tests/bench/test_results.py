@@ -10,16 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soundsearch.bench.protocols import PROTOCOLS, evaluate_retrieval
-from soundsearch.bench.results import (
-    BenchmarkResult,
-    ranks_path,
-    read_result,
-    result_from_json,
-    result_of_retrieval,
-    with_ranks,
-    write_result,
-)
+from soundsearch.bench.evaluation import evaluate_retrieval
+from soundsearch.bench.protocols import PROTOCOLS
+from soundsearch.bench.result_files import ranks_path, read_result, with_ranks, write_result
+from soundsearch.bench.results import BenchmarkResult, result_from_json, result_of_retrieval
 from soundsearch.errors import BenchmarkError
 from tests.bench.toy import toy_classification, toy_retrieval, toy_run, toy_scores
 
@@ -171,11 +165,15 @@ def test_the_ranks_of_another_run_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (lambda text: text.replace("positions", "places"), "its columns are"),
-        (lambda text: text.split("\n")[0] + "\n", "no positions"),
+        (lambda text: text.replace("positions", "places"), "column positions is missing"),
+        (lambda text: text.split("\n")[0] + "\n", "holds no rows"),
         (lambda text: "\n".join(text.split("\n")[:150]) + "\n", "another run|no positions"),
-        (lambda text: text.replace("text-to-audio,clip 0.wav#0", "text-to-audio"), "does not hold"),
-        (lambda text: "", "does not hold"),
+        (
+            lambda text: text.replace("text-to-audio,clip 0.wav#0", "text-to-audio"),
+            "line 2 has 6 cells",
+        ),
+        (lambda text: "", "it is empty"),
+        (lambda text: text.replace("clip 0.wav,1,1", "clip 0.wav,1,one"), "does not hold"),
     ],
 )
 def test_damaged_ranks_are_refused(tmp_path: Path, damage: object, line: str) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.bench.protocols import (
-    PROTOCOLS,
-    evaluate_classification,
-    evaluate_retrieval,
-)
+from soundsearch.bench.evaluation import evaluate_classification, evaluate_retrieval
+from soundsearch.bench.protocols import PROTOCOLS
 from soundsearch.bench.results import (
     BenchmarkResult,
     RunFacts,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -389,3 +390,19 @@ def app_commands() -> list[str]:
         for command in bench.app.registered_commands
         if command.callback
     ]
+
+
+def test_markdown_that_the_disk_refuses_leaves_the_old_file(
+    tmp_path: Path, soundsearch: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tables" / "table.md"
+    path.parent.mkdir()
+    path.write_text("old")
+
+    def refuse(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    result = soundsearch("bench", "table", "--markdown", path, code=1)
+    assert "No space left" in result.stderr and str(path) in result.stderr
+    assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]

@@ -19,7 +19,7 @@ from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
 from tests.sounds import noise, tone, write
 from tests.tiny_encoder import BAND_HZ, WORDS
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 5))
@@ -54,7 +54,7 @@ def test_the_bundle_s_own_row_is_what_the_benchmark_says(
         waveform = tone(BAND_HZ[band], seconds) + noise(seconds, seed=i) * (i % 3)
         path = write(tmp_path / f"{i}.wav", waveform.astype(np.float32) / 2)
         clips.append(
-            Clip(path=path, caption=name, tags=(), split="valid", source="made", licence="CC0")
+            Recording(path=path, caption=name, tags=(), split="valid", source="made", licence="CC0")
         )
     encoder = Encoder(tiny)
     data = RetrievalSet(

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from soundsearch.audio.features import KaldiFbank
 from soundsearch.audio.windows import AudioConfig
 from tests.sounds import noise, tone
-from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
+from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import ShardFolder
 from trainer.data.vectors import VectorsFacts, vectors_path, write_vectors
 from trainer.front_ends import FrontEnd
 from trainer.runs import StageConfig
@@ -68,10 +70,10 @@ def made_shards(
 
     Stored: for "images" two vectors a clip, 5 % apart; for "captions" one, which is the pitch's.
     """
-    facts, clips = ClipFacts("made.wav", 0.0, 0.5, RATE, (), ("a caption",), ("tone",)), []
+    facts, clips = ExampleFacts("made.wav", 0.0, 0.5, RATE, (), ("a caption",), ("tone",)), []
     for i in range(n_clips):
         waveform = tone(200.0 * 1.5 ** (i % n_pitches), 0.5, RATE) + 0.2 * noise(0.5, RATE, seed=i)
-        clips.append(PackedClip(facts, flac(waveform.astype(np.float32)), ()))
+        clips.append(Example(facts, flac(waveform.astype(np.float32)), ()))
     write_shards(clips, folder, clips_per_shard=clips_per_shard)
     data = ShardFolder(folder)
     clip = 0

@@ -15,7 +15,9 @@ from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import DIM, ENCODER, RATE, TINY, flac, made_shards, store
 from trainer.captions import CURATED, CuratedTargets, kind_of, train_captions
 from trainer.curate import CuratedCaptions, CurateError, curate, curated_path, read_pool
-from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
+from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import ShardFolder
 from trainer.data.targets import StoredTargets
 from trainer.embed import embed_images
 from trainer.runs import read_config
@@ -27,9 +29,9 @@ WORDS = ["a dog", "rain", "a bell", "a door", "wind", "a car"]
 @pytest.fixture
 def curated(tmp_path: Path) -> tuple[ShardFolder, str]:
     """Shards with pictures, for which captions were found in a pool of six; and their encoder."""
-    facts = ClipFacts("made.wav", 0.0, 0.5, RATE)
+    facts = ExampleFacts("made.wav", 0.0, 0.5, RATE)
     clips = [
-        PackedClip(facts, flac(tone(200.0 + 90 * i, 0.5, RATE)), (jpeg(i), jpeg(20 + i)))
+        Example(facts, flac(tone(200.0 + 90 * i, 0.5, RATE)), (jpeg(i), jpeg(20 + i)))
         for i in range(9)
     ]
     folder = tmp_path / "shards"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from soundsearch.cli.train import data
 from soundsearch.errors import SoundsearchError
 from tests.sounds import noise, write
-from tests.trainer.data.clips import picture
+from tests.trainer.data.made_examples import picture
 from tests.videos import cut_off, number_of, two_noises, write_video
 from trainer.data.pack import Report
 from trainer.data.shards import ShardFolder

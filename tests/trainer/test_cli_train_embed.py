@@ -19,7 +19,9 @@ from tests.sounds import tone
 from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import flac
 from trainer.curate import CuratedCaptions, curated_path
-from trainer.data.shards import ClipFacts, PackedClip, Shard, write_shards
+from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import Shard
 from trainer.data.vectors import ShardVectors, vectors_path
 from trainer.towers.clip import ClipChoice, load_clip
 
@@ -33,11 +35,11 @@ SHARD = Path("shards") / "shard-000000.tar"
 @pytest.fixture
 def choice() -> ClipChoice:
     """A folder of one shard, a tiny CLIP and a pool, all in the current folder."""
-    facts = ClipFacts("made.wav", 0.0, 0.1, 8000, (), ("rain on a roof",), ("rain", "roof"))
+    facts = ExampleFacts("made.wav", 0.0, 0.1, 8000, (), ("rain on a roof",), ("rain", "roof"))
     sound = flac(tone(440, 0.1))
     clips = [
-        PackedClip(facts, sound, (jpeg(1), jpeg(2)[:-400])),
-        PackedClip(facts, sound, (jpeg(3),)),
+        Example(facts, sound, (jpeg(1), jpeg(2)[:-400])),
+        Example(facts, sound, (jpeg(3),)),
     ]
     write_shards(clips, Path("shards"))
     Path("pool.txt").write_text("a dog\nrain\nan engine\nbirds\n")

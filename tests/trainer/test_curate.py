@@ -29,13 +29,15 @@ from trainer.curate import (
     union,
     write_manifest,
 )
-from trainer.data.shards import ClipFacts, PackedClip, Shard, ShardError, ShardFolder, write_shards
+from trainer.data.example import Example, ExampleFacts, ShardError
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import ShardVectors, vectors_path
 from trainer.embed import Report, Silent, embed_images
 from trainer.towers.clip import ClipChoice, ClipError, FrozenClip, load_clip
 
 CAPTIONS = [f"{what} {where}" for what in ("rain", "a dog", "an engine") for where in "abcd"]
-FACTS = ClipFacts("made.wav", 0.0, 0.1, 8000)
+FACTS = ExampleFacts("made.wav", 0.0, 0.1, 8000)
 FRAMES = [[1, 2, 3, 4], [], [5], [6, 6], [7, 8, 9], [10, 11]]
 
 
@@ -61,7 +63,7 @@ def clip(choice: ClipChoice) -> FrozenClip:
 def folder(clip: FrozenClip) -> Path:
     """Two shards of four and two clips, their pictures embedded."""
     sound = flac(tone(440, 0.1))
-    clips = [PackedClip(FACTS, sound, tuple(jpeg(seed) for seed in seeds)) for seeds in FRAMES]
+    clips = [Example(FACTS, sound, tuple(jpeg(seed) for seed in seeds)) for seeds in FRAMES]
     write_shards(clips, Path("shards"), clips_per_shard=4)
     embed_images(Path("shards"), clip)
     return Path("shards")
@@ -276,7 +278,7 @@ def test_a_manifest_of_no_pool_or_to_nowhere_is_one_line(folder: Path, pool: Pat
 def test_lines_and_columns_are_pools() -> None:
     lines = ["rain  on a\troof ", "", "a dog", "rain on a roof", "  ", "éclair"]
     assert read_captions(written("pool.txt", lines)) == ["rain on a roof", "a dog", "éclair"]
-    table = ["file,Caption_1,caption_2,tags", "a,one,two,x", 'b,"three\nlines",,x', "c"]
+    table = ["file,Caption_1,caption_2,tags", "a,one,two,x", 'b,"three\nlines",,x', "c,,,"]
     assert read_captions(written("pool.csv", table)) == ["one", "two", "three lines"]
     marked = Path("marked.csv")
     marked.write_text("\ufeffcaption\nrain\n", encoding="utf-8")
@@ -288,10 +290,11 @@ def test_lines_and_columns_are_pools() -> None:
     [
         ("pool.txt", b"", "holds no captions"),
         ("pool.txt", b" \n\n", "holds no captions"),
-        ("pool.csv", b"", "lacks the column caption, it has none"),
-        ("pool.csv", b"caption\n", "holds no captions"),
-        ("pool.csv", b"text,label\na,b\n", "lacks the column caption, it has text, label"),
-        ("pool.txt", b"\xff\xfe\x00", "not a UTF-8 file"),
+        ("pool.csv", b"", "it is empty"),
+        ("pool.csv", b"caption\n", "holds no rows"),
+        ("pool.csv", b'caption\n" "\n', "holds no captions"),
+        ("pool.csv", b"text,label\na,b\n", "column caption is missing, found text, label"),
+        ("pool.txt", b"\xff\xfe\x00", "not UTF-16"),
     ],
 )
 def test_no_pool_is_one_clear_line(name: str, content: bytes, reason: str) -> None:
@@ -332,7 +335,7 @@ def test_the_pictures_of_shards_that_are_gone_do_not_count(folder: Path, pool: P
 
 
 def test_pictures_must_be_embedded_first(pool: Path) -> None:
-    write_shards([PackedClip(FACTS, flac(tone(440, 0.1)), (jpeg(),))], Path("shards"))
+    write_shards([Example(FACTS, flac(tone(440, 0.1)), (jpeg(),))], Path("shards"))
     with pytest.raises(ShardError, match="no vectors of images here; run `soundsearch train"):
         curate(Path("shards"), pool)
 

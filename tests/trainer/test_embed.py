@@ -17,7 +17,9 @@ from tests.sounds import tone
 from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import flac
 from trainer import embed
-from trainer.data.shards import ClipFacts, PackedClip, ShardError, ShardFolder, write_shards
+from trainer.data.example import Example, ExampleFacts, ShardError
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import ShardFolder
 from trainer.data.vectors import ShardVectors, VectorsFacts, vectors_path
 from trainer.embed import EmbedError, Report, embed_captions, embed_images
 from trainer.towers.clip import ClipChoice, FrozenClip, load_clip
@@ -60,12 +62,12 @@ def clip(choice: ClipChoice) -> FrozenClip:
 
 def packed(
     frames: Sequence[bytes] = (), captions: Sequence[str] = (), labels: Sequence[str] = ()
-) -> PackedClip:
-    facts = ClipFacts("made.wav", 0.0, 0.1, 8000, (), tuple(captions), tuple(labels))
-    return PackedClip(facts, SOUND, tuple(frames))
+) -> Example:
+    facts = ExampleFacts("made.wav", 0.0, 0.1, 8000, (), tuple(captions), tuple(labels))
+    return Example(facts, SOUND, tuple(frames))
 
 
-def shards_of(clips: Sequence[PackedClip], clips_per_shard: int = 3) -> Path:
+def shards_of(clips: Sequence[Example], clips_per_shard: int = 3) -> Path:
     folder = Path("shards")
     write_shards(clips, folder, clips_per_shard=clips_per_shard)
     return folder

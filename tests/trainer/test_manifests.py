@@ -32,16 +32,16 @@ def test_rows_become_clips(made_data: Path) -> None:
     ("text", "said"),
     [
         (None, "sounds.csv: cannot be read"),
-        ("", "lacks the column caption, file"),
-        ("file,caption\n", "lacks the column licence, source, split, tags"),
+        ("", "it is empty"),
+        ("file,caption\n", "columns tags, split, source, licence are missing, found file, caption"),
         (SOUNDS, "holds no rows"),
         (SOUNDS + "a.wav,,,train,x,CC0\n", "line 2: caption is empty"),
         (
             SOUNDS + "a.wav,rain,,train,x,CC0\nb.wav,wind,,test,x,CC0\n",
             "line 3: split must be train or valid",
         ),
-        (SOUNDS + "a.wav,rain\n", "line 2: split is empty"),
-        (b"\xff\xfe\x00", "not a UTF-8 CSV file"),
+        (SOUNDS + "a.wav,rain\n", "line 2 has 2 cells, expected 6"),
+        (b"\xff\xfe\x00", "not UTF-16"),
     ],
 )
 def test_a_bad_manifest_gives_one_clear_line(

@@ -18,7 +18,7 @@ from soundsearch.errors import ConfigError, SoundsearchError
 from tests.trainer.made_shards import DIM, ENCODER, TINY, made_shards, store, vector_of
 from trainer.captions import train_captions
 from trainer.contrast import ContrastConfig
-from trainer.data.shards import ShardError
+from trainer.data.example import ShardError
 from trainer.loop import TrainingError
 from trainer.pivot import PAPER, train_pivot
 from trainer.runs import StageConfig, read_run, read_weights

@@ -1,26 +1,26 @@
-"""CSV manifests to frozen `Clip`s: the only place that knows the columns.
+"""Read the manifests of a data folder, sounds.csv and esc10.csv, as recordings.
 
 Data is looked for in the folder given, else in SOUNDSEARCH_DATA, else in `../shared/data`.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.tables import Row, Table
 
 Split = Literal["train", "valid"]
 
 SOUNDS = "sounds.csv"
 ESC10 = "esc10.csv"
-#: Columns that a row may leave empty, and what an empty licence is shown as.
+#: Columns that a row may leave empty, and what stands for an empty licence.
 MAY_BE_EMPTY = ("tags", "licence")
 NOT_STATED = "not stated"
 #: Tags that say where a file is from or what may be done with it, not how it sounds.
@@ -37,7 +37,7 @@ SILENT_TAGS = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
+class Recording:
     """One recording of a manifest.
 
     path: the file. caption: what it sounds like. tags: lower-case words about it, possibly none.
@@ -68,44 +68,46 @@ def find_data(folder: Path | None = None) -> Path:
     return chosen
 
 
-def read_sounds(data: Path) -> list[Clip]:
-    """The clips of sounds.csv. Raises ManifestError naming file and line."""
+def read_sounds(data: Path) -> list[Recording]:
+    """The recordings of sounds.csv. Raises ManifestError naming file and line."""
+    table = Table(data / SOUNDS, ManifestError)
     return [
-        Clip(
+        Recording(
             path=data / row["file"],
             caption=row["caption"].strip(),
             tags=_tags(row["tags"]),
-            split=_split(row["split"], where),
+            split=_split(row, table),
             source=row["source"],
             licence=row["licence"].strip() or NOT_STATED,
         )
-        for row, where in _rows(
-            data / SOUNDS, ("file", "caption", "tags", "split", "source", "licence")
+        for row in table.rows(
+            ("file", "caption", "tags", "split", "source", "licence"), may_be_blank=MAY_BE_EMPTY
         )
     ]
 
 
-def read_esc10(data: Path) -> list[Clip]:
-    """The clips of esc10.csv; the label is also the only tag. Raises ManifestError."""
+def read_esc10(data: Path) -> list[Recording]:
+    """The recordings of esc10.csv; the label is also the only tag. Raises ManifestError."""
+    table = Table(data / ESC10, ManifestError)
     return [
-        Clip(
+        Recording(
             path=data / row["file"],
             caption=row["caption"].strip(),
             tags=(row["label"].replace("_", " "),),
-            split=_split(row["split"], where),
+            split=_split(row, table),
             source=row["source"],
             licence=row["licence"].strip() or NOT_STATED,
             label=row["label"].replace("_", " "),
         )
-        for row, where in _rows(
-            data / ESC10, ("file", "label", "caption", "split", "licence", "source")
+        for row in table.rows(
+            ("file", "label", "caption", "split", "licence", "source"), may_be_blank=MAY_BE_EMPTY
         )
     ]
 
 
-def of_split(clips: Sequence[Clip], split: Split) -> list[Clip]:
-    """The clips of one split, in the manifest's order."""
-    return [clip for clip in clips if clip.split == split]
+def of_split(recordings: Sequence[Recording], split: Split) -> list[Recording]:
+    """The recordings of one split, in the manifest's order."""
+    return [recording for recording in recordings if recording.split == split]
 
 
 def digest(data: Path, names: Sequence[str]) -> str:
@@ -119,35 +121,13 @@ def digest(data: Path, names: Sequence[str]) -> str:
     return total.hexdigest()
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[dict[str, str], str]]:
-    """Rows with these columns filled but for MAY_BE_EMPTY, each with "file, line n"."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = set(columns) - set(reader.fieldnames or ())
-            if missing:
-                raise ManifestError(f"{path}: lacks the column {', '.join(sorted(missing))}")
-            n_rows = 0
-            for n_rows, row in enumerate(reader, start=1):  # noqa: B007 - counts
-                where = f"{path}, line {reader.line_num}"
-                empty = [c for c in columns if c not in MAY_BE_EMPTY and not (row[c] or "").strip()]
-                if empty:
-                    raise ManifestError(f"{where}: {empty[0]} is empty")
-                yield row, where
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: not a UTF-8 CSV file ({error})") from error
-    if n_rows == 0:
-        raise ManifestError(f"{path}: holds no rows")
-
-
-def _tags(text: str | None) -> tuple[str, ...]:
-    tags = (tag.strip().lower() for tag in re.split("[,;]", text or ""))
+def _tags(text: str) -> tuple[str, ...]:
+    tags = (tag.strip().lower() for tag in re.split("[,;]", text))
     return tuple(dict.fromkeys(tag for tag in tags if tag and tag not in SILENT_TAGS))
 
 
-def _split(text: str, where: str) -> Split:
+def _split(row: Row, table: Table) -> Split:
+    text = row["split"]
     if text not in ("train", "valid"):
-        raise ManifestError(f"{where}: split must be train or valid, not {text!r}")
+        raise table.fault(row, f"split must be train or valid, not {text!r}")
     return cast(Split, text)

@@ -1,9 +1,9 @@
-"""Which clip comes when: an endless, shuffled order over shards that is known without reading them.
+"""Which example comes when: an endless, shuffled order over shards that is known without reading them.
 
-    position (0, 1, 2, ...) -> (shard, clip in it)
+    position (0, 1, 2, ...) -> (shard, example in it)
 
-Every epoch shuffles the shards, takes them `block` at a time, and shuffles the clips of a block
-together. So only a few shards are open at once, wherever a run stands; a position's clip follows
+Every epoch shuffles the shards, takes them `block` at a time, and shuffles the examples of a block
+together. So only a few shards are open at once, wherever a run stands; a position's example follows
 from the seed alone, so a run goes on after a break exactly where it was, with any number of
 workers and processes.
 """
@@ -18,39 +18,39 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.int64]
 
-#: Permutations of blocks that are kept: positions are asked for nearly in order.
+#: Permutations of blocks that are held: positions are used nearly in order.
 KEPT_BLOCKS = 2
 
 
 class Order:
-    """Positions to clips.
+    """Positions to examples.
 
-    clips: for each shard, the numbers of its clips that take part. seed: of every shuffling.
-    block: shards whose clips are shuffled together, and that are open at once.
-    Raises ValueError if no clip takes part.
+    examples: for each shard, the numbers of its examples that take part. seed: of every shuffling.
+    block: shards whose examples are shuffled together, and that are open at once.
+    Raises ValueError if no example takes part.
     """
 
-    def __init__(self, clips: Sequence[Numbers], seed: int, block: int = 8) -> None:
-        self._clips = list(clips)
-        self._counts = np.array([len(c) for c in clips], np.int64)
+    def __init__(self, examples: Sequence[Numbers], seed: int, block: int = 8) -> None:
+        self._examples = list(examples)
+        self._counts = np.array([len(c) for c in examples], np.int64)
         self._seed, self._block = seed, block
         self.n_clips = int(self._counts.sum())
         if self.n_clips == 0:
-            raise ValueError("no clip takes part")
+            raise ValueError("no example takes part")
         self._epoch = -1
         self._shards: Numbers = np.empty(0, np.int64)
         self._ends: Numbers = np.empty(0, np.int64)
-        self._kept: OrderedDict[tuple[int, int], tuple[Numbers, Numbers]] = OrderedDict()
+        self._shuffled: OrderedDict[tuple[int, int], tuple[Numbers, Numbers]] = OrderedDict()
 
     def place(self, position: int) -> tuple[int, int]:
-        """Shard and clip in it at a position; every clip once in each n_clips positions."""
+        """Shard and example in it at a position; every example once in each n_clips positions."""
         epoch, left = divmod(position, self.n_clips)
         if epoch != self._epoch:
             self._begin(epoch)
         number = int(np.searchsorted(self._ends, left, side="right"))
         first = int(self._ends[number - 1]) if number else 0
-        shards, clips = self._block_of(epoch, number)
-        return int(shards[left - first]), int(clips[left - first])
+        shards, examples = self._block_of(epoch, number)
+        return int(shards[left - first]), int(examples[left - first])
 
     def _begin(self, epoch: int) -> None:
         self._shards = np.random.default_rng((self._seed, epoch)).permutation(len(self._counts))
@@ -61,29 +61,29 @@ class Order:
 
     def _block_of(self, epoch: int, number: int) -> tuple[Numbers, Numbers]:
         key = (epoch, number)
-        if key not in self._kept:
+        if key not in self._shuffled:
             chosen = self._shards[number * self._block : (number + 1) * self._block]
             shards = np.repeat(chosen, self._counts[chosen])
-            clips = np.concatenate([self._clips[shard] for shard in chosen])
-            mixed = np.random.default_rng((self._seed, epoch, number)).permutation(len(clips))
-            self._kept[key] = shards[mixed], clips[mixed]
-            if len(self._kept) > KEPT_BLOCKS:
-                self._kept.popitem(last=False)
-        return self._kept[key]
+            examples = np.concatenate([self._examples[shard] for shard in chosen])
+            mixed = np.random.default_rng((self._seed, epoch, number)).permutation(len(examples))
+            self._shuffled[key] = shards[mixed], examples[mixed]
+            if len(self._shuffled) > KEPT_BLOCKS:
+                self._shuffled.popitem(last=False)
+        return self._shuffled[key]
 
 
-def subset(clips: Sequence[Numbers], n: int, seed: int) -> list[Numbers]:
-    """N clips of all, drawn without replacement, the same for the same seed; each shard's in order.
+def subset(examples: Sequence[Numbers], n: int, seed: int) -> list[Numbers]:
+    """N examples of all, drawn without replacement, the same for the same seed; each shard's in order.
 
     A smaller n draws a subset of what a larger one draws, so that a scaling curve grows its data.
     Raises ValueError if there are fewer than n.
     """
-    counts = np.array([len(c) for c in clips], np.int64)
+    counts = np.array([len(c) for c in examples], np.int64)
     total = int(counts.sum())
     if not 1 <= n <= total:
-        raise ValueError(f"need 1 to {total} clips, not {n}")
+        raise ValueError(f"need 1 to {total} examples, not {n}")
     chosen = np.sort(np.random.default_rng(seed).permutation(total)[:n])
     ends = np.cumsum(counts)
     parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
     firsts = ends - counts
-    return [c[part - first] for c, part, first in zip(clips, parts, firsts, strict=True)]
+    return [c[part - first] for c, part, first in zip(examples, parts, firsts, strict=True)]

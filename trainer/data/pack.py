@@ -1,8 +1,8 @@
 """From a list of sources to a folder of shards: side by side, in order, to be stopped at any time.
 
-    sources -> workers (decode, encode) -> their clips in the order of the list -> shards
+    sources -> workers (decode, encode) -> their examples in the order of the list -> shards
 
-Which clip comes into which shard follows from the list and the options alone, whatever the number
+Which example comes into which shard follows from the list and the options alone, whatever the number
 of workers. So progress.json need only say where in the list the finished shards end: a run that
 was killed goes on from there, and makes the same shards as one that was not.
 """
@@ -26,16 +26,19 @@ from typing import Any, Protocol, TypeVar
 from soundsearch.config import fill
 from soundsearch.errors import ConfigError
 from soundsearch.files import remove_unfinished, write_text
-from trainer.data.shards import PackedClip, ShardError, ShardWriter, shard_path
+from soundsearch.tables import Table
+from trainer.data.example import Example, ShardError
+from trainer.data.shard_writer import ShardWriter, shard_path
 
 logger = logging.getLogger(__name__)
 
 PROGRESS = "progress.json"
 FAILURES = "failures.csv"
+FAILURE_COLUMNS = ("file", "clips", "reason")
 LOCK = "writer.lock"
 FORMAT = 1
-#: Clips that a worker may be ahead of the writer, for each source it works on.
-CLIPS_AHEAD = 8
+#: Examples that a worker may be ahead of the writer, for each source it works on.
+EXAMPLES_AHEAD = 8
 #: Sources that are begun ahead of the writer, for each worker.
 SOURCES_AHEAD = 2
 
@@ -57,19 +60,19 @@ class Sources(Protocol[Source_co]):
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a source. n_clips: how many clips it gave all the same."""
+    """What is wrong with a source. n_clips: how many examples it gave all the same."""
 
     file: str
     reason: str
     n_clips: int = 0
 
 
-Told = PackedClip | Problem
+Outcome = Example | Problem
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a folder of shards holds when a run has ended. n_new: clips of this run alone."""
+    """What a folder of shards holds when a run has ended. n_new: examples of this run alone."""
 
     n_clips: int
     n_shards: int
@@ -82,7 +85,7 @@ class Report:
 class _Progress:
     """How far the finished shards reach.
 
-    The next clip is number `clip` of source `source`. problems, failures_bytes: the rows of the
+    The next example is number `clip` of source `source`. problems, failures_bytes: the rows of the
     table of failures up to there.
     """
 
@@ -97,7 +100,7 @@ class _Progress:
 
 def pack(
     sources: Sources[Source],
-    work: Callable[[Source], Iterable[Told]],
+    work: Callable[[Source], Iterable[Outcome]],
     out: Path,
     options: Mapping[str, Any],
     *,
@@ -105,12 +108,12 @@ def pack(
     n_workers: int,
     tell: Callable[[Problem], None] = lambda problem: None,
 ) -> Report:
-    """Write the clips of all sources into shards in `out`, or go on where an earlier run stopped.
+    """Write the examples of all sources into shards in `out`, or go on where an earlier run stopped.
 
-    work: gives the clips of one source in order, and what is wrong with it; called in threads.
+    work: gives the examples of one source in order, and what is wrong with it; called in threads.
     options: all else that decides what is in the shards (JSON); a run with others is refused.
     tell: called for each problem, which also gets its row in failures.csv.
-    Raises ShardError, also if no source gave a clip.
+    Raises ShardError, also if no source gave an example.
     """
     options = {**options, "clips_per_shard": clips_per_shard}
     with _locked(out):
@@ -134,13 +137,13 @@ def _report(progress: _Progress, n_sources: int, n_new: int) -> Report:
 
 def read_problems(out: Path) -> Iterator[Problem]:
     """The rows of failures.csv, one after the other."""
-    with open(out / FAILURES, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        for row in csv.DictReader(file):
-            yield Problem(row["file"], row["reason"], int(row["clips"]))
+    table = Table(out / FAILURES, ShardError, undecodable="surrogateescape")
+    for row in table.rows(FAILURE_COLUMNS, may_be_blank=FAILURE_COLUMNS, may_have_none=True):
+        yield Problem(row["file"], row["reason"], int(row["clips"]))
 
 
 class _Packing:
-    """Clips and problems in order to shards, table and progress, one step of progress a shard."""
+    """Examples and problems in order to shards, table and progress, one step of progress a shard."""
 
     def __init__(
         self,
@@ -153,22 +156,22 @@ class _Packing:
         self._out, self._options, self._done = out, options, begun
         self._clips_per_shard, self._tell = clips_per_shard, tell
         self._writer: ShardWriter | None = None
-        self._source, self._clip = begun.source, 0
-        self._skipped = begun.clip  # clips of the first source that lie in finished shards
+        self._source, self._example = begun.source, 0
+        self._skipped = begun.clip  # examples of the first source that lie in finished shards
         self._n_problems = begun.n_problems
         self._failures = open(  # noqa: SIM115 - closed by `close`
             out / FAILURES, "r+", encoding="utf-8", errors="surrogateescape", newline=""
         )
         self._failures.seek(0, os.SEEK_END)
 
-    def take(self, source: int, item: Told) -> None:
+    def take(self, source: int, item: Outcome) -> None:
         if source != self._source:
-            self._source, self._clip, self._skipped = source, 0, 0
-        if isinstance(item, PackedClip):
-            self._clip += 1
-            if self._clip <= self._skipped:
+            self._source, self._example, self._skipped = source, 0, 0
+        if isinstance(item, Example):
+            self._example += 1
+            if self._example <= self._skipped:
                 return
-        elif self._clip < self._skipped:
+        elif self._example < self._skipped:
             return  # a problem that is in the table already
         else:
             self._note(item)
@@ -192,7 +195,7 @@ class _Packing:
             n_new = self._writer.n_clips
             path = self._writer.finish()
             self._writer = None
-            logger.info("%s: %d clips, %d sources begun", path.name, n_new, self._source)
+            logger.info("%s: %d examples, %d sources begun", path.name, n_new, self._source)
         try:
             self._failures.flush()
             os.fsync(self._failures.fileno())
@@ -200,7 +203,7 @@ class _Packing:
             raise _cannot_write(self._out / FAILURES, error) from error
         self._done = _Progress(
             source=self._source,
-            clip=self._clip,
+            clip=self._example,
             n_shards=self._done.n_shards + (n_new > 0),
             n_clips=self._done.n_clips + n_new,
             n_problems=self._n_problems,
@@ -236,7 +239,7 @@ def _begin(out: Path, options: Mapping[str, Any]) -> _Progress:
                 f"{out}: holds shards and no {PROGRESS}, so nothing can be added; "
                 "choose another folder"
             )
-        _write_text(out / FAILURES, "file,clips,reason\r\n")
+        _write_text(out / FAILURES, ",".join(FAILURE_COLUMNS) + "\r\n")
         progress = _Progress(failures_bytes=(out / FAILURES).stat().st_size)
         _write_progress(out, options, progress)
         return progress
@@ -317,17 +320,17 @@ class _StoppedError(Exception):
 def _in_order(
     sources: Sources[Source],
     first: int,
-    work: Callable[[Source], Iterable[Told]],
+    work: Callable[[Source], Iterable[Outcome]],
     n_workers: int,
-) -> Generator[tuple[int, Told], None, None]:
+) -> Generator[tuple[int, Outcome], None, None]:
     """What `work` gives for sources[first:], each with its number, in the order of the list.
 
-    Workers are at most CLIPS_AHEAD clips ahead on each of SOURCES_AHEAD sources a worker.
+    Workers are at most EXAMPLES_AHEAD examples ahead on each of SOURCES_AHEAD sources a worker.
     """
     stopping = threading.Event()
 
-    def run(number: int, found: queue.Queue[Told | BaseException | None]) -> None:
-        def put(item: Told | BaseException | None) -> None:
+    def run(number: int, found: queue.Queue[Outcome | BaseException | None]) -> None:
+        def put(item: Outcome | BaseException | None) -> None:
             while not stopping.is_set():
                 try:
                     found.put(item, timeout=0.1)
@@ -345,7 +348,7 @@ def _in_order(
         except BaseException as error:
             put(error)
 
-    waiting: deque[tuple[int, queue.Queue[Told | BaseException | None]]] = deque()
+    waiting: deque[tuple[int, queue.Queue[Outcome | BaseException | None]]] = deque()
     pool = ThreadPoolExecutor(n_workers, thread_name_prefix="pack")
     numbers = iter(range(first, len(sources)))
     try:
@@ -354,7 +357,7 @@ def _in_order(
                 number = next(numbers, None)
                 if number is None:
                     break
-                waiting.append((number, queue.Queue(CLIPS_AHEAD)))
+                waiting.append((number, queue.Queue(EXAMPLES_AHEAD)))
                 pool.submit(run, *waiting[-1])
             if not waiting:
                 return

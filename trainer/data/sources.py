@@ -1,10 +1,10 @@
-"""Manifests to clips: CSV files, Clotho's captions and VIP-ANT's index files, told by content.
+"""Manifests to examples: CSV files, Clotho's captions and VIP-ANT's index files, recognised by content.
 
-    audio,image[,caption][,labels]   rows with the same audio are frames of one clip
-    audio,caption[,labels]           rows with the same audio are captions of one clip
+    audio,image[,caption][,labels]   rows with the same audio are frames of one example
+    audio,caption[,labels]           rows with the same audio are captions of one example
     file_name,caption_1..caption_5   Clotho as it is published
     {"id": ..., "dir": ...}          one JSON object a line, as in VIP-ANT's data folder, where a
-                                     clip's files are <root>/<dir>/aclip/<id>.<suffix> and
+                                     example's files are <root>/<dir>/aclip/<id>.<suffix> and
                                      <root>/<dir>/frame/<id>.<suffix>
 
 A manifest is gone through once to be checked and indexed; then rows are read where they lie, so
@@ -14,7 +14,6 @@ that millions of them need 16 bytes each.
 from __future__ import annotations
 
 import array
-import csv
 import hashlib
 import io
 import json
@@ -23,7 +22,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +31,11 @@ from soundsearch.audio.recording import unreadable
 from soundsearch.audio.windows import SHORTEST_S
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
+from soundsearch.tables import Row, Table, listed
+from trainer.data.example import Example, ExampleFacts, image_suffix
 from trainer.data.manifests import ManifestError
-from trainer.data.pack import Problem, Report, Sources, Told, pack
-from trainer.data.shards import CLIPS_PER_SHARD, ClipFacts, PackedClip, image_suffix
+from trainer.data.pack import Outcome, Problem, Report, Sources, pack
+from trainer.data.shard_writer import CLIPS_PER_SHARD
 from trainer.data.waveforms import flac, read_sound
 
 #: Columns that hold one caption a row.
@@ -42,19 +43,19 @@ CAPTIONS = ("caption", "audio_caption")
 CLOTHO_CAPTIONS = tuple(f"caption_{i}" for i in range(1, 6))
 #: Between labels in one field; the names of AudioSet's classes hold commas.
 LABEL_SEPARATOR = ";"
-#: Keys of VIP-ANT's index under which a clip's sound stands; the folder has the same name.
+#: Keys of VIP-ANT's index under which an example's sound stands; the folder has the same name.
 SOUND_KEYS = ("aclip", "clip")
 EXPECTED = (
     "audio,image or audio,caption (labels too), Clotho's file_name,caption_1, "
     "or a JSON object a line with id, dir and aclip"
 )
 
-Row = dict[str, str]
+Cells = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A clip as a manifest names it.
+    """An example as a manifest names it.
 
     audio: its file below the root, or several of which the first that is there is taken. images:
     files of its frames in order. source: what it was cut from. end_s: None: as long as its sound.
@@ -69,80 +70,51 @@ class Entry:
     labels: tuple[str, ...] = ()
 
 
-class CsvGroups:
-    """Rows of a CSV file that share what stands in a column, in the order of their first rows.
+class GroupedRows:
+    """Rows of a table that share what stands in a column, in the order of their first rows.
 
-    check: called once for every row with "file, line n"; raises ManifestError for a bad one.
-    Raises ManifestError if the file cannot be read or has no rows.
+    They are read where they lie when they are asked for; cells come without blanks around them.
+
+    Args:
+        table: the table.
+        column: what the rows of a group share; it must not be empty.
+        check: called once for every row with its place; raises ManifestError for a bad one.
+
+    Raises:
+        ManifestError: the table cannot be read or has no rows.
     """
 
     def __init__(
-        self, path: Path, column: str, check: Callable[[Row, str], None] = lambda row, where: None
+        self, table: Table, column: str, check: Callable[[Cells, str], None] | None = None
     ) -> None:
-        self._path = path
-        self.columns = csv_columns(path)
+        self._table = table
         offsets, keys = array.array("q"), array.array("q")
-        try:
-            with open(path, "rb") as file:
-                for n_line, offset, row in self._rows(file, 0):
-                    check(row, f"{path}, line {n_line}")
-                    offsets.append(offset)
-                    digest = hashlib.blake2b(row[column].encode(), digest_size=8).digest()
-                    keys.append(int.from_bytes(digest, "little", signed=True))
-        except OSError as error:
-            raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ManifestError(f"{path}: not a UTF-8 CSV file ({error})") from error
-        if not offsets:
-            raise ManifestError(f"{path}: holds no rows")
+        for row in table.rows([column]):
+            cells = _stripped(row)
+            if check is not None:
+                check(cells, table.where(row))
+            offsets.append(row.offset)
+            digest = hashlib.blake2b(cells[column].encode(), digest_size=8).digest()
+            keys.append(int.from_bytes(digest, "little", signed=True))
         _, first, group = np.unique(np.array(keys), return_index=True, return_inverse=True)
         rank = np.argsort(np.argsort(first))  # groups by their first rows
         order = np.argsort(rank[group], kind="stable")
         self._offsets: NDArray[np.int64] = np.array(offsets, np.int64)[order]
         self._ends: NDArray[np.int64] = np.cumsum(np.bincount(rank[group]))
 
-    def _rows(self, file: BinaryIO, begin: int) -> Iterator[tuple[int, int, Row]]:
-        """Rows from an offset on, each with the line at which it ends and its own offset."""
-        file.seek(begin)
-        at = begin
-
-        def lines() -> Iterator[str]:
-            nonlocal at
-            for line in file:
-                at += len(line)
-                yield line.decode("utf-8")
-
-        reader = csv.reader(lines(), strict=True)
-        for fields in reader:
-            if fields and begin > 0:  # the first row names the columns
-                padded = [*fields, *[""] * (len(self.columns) - len(fields))]
-                row = dict(zip(self.columns, map(str.strip, padded), strict=False))
-                yield reader.line_num, begin, row
-            begin = at
-
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, i: int) -> list[Row]:
+    def __getitem__(self, i: int) -> list[Cells]:
         if not 0 <= i < len(self):
             raise IndexError(i)
         first = int(self._ends[i - 1]) if i else 0
-        with open(self._path, "rb") as file:
-            return [
-                next(self._rows(file, int(offset)))[2]
-                for offset in self._offsets[first : int(self._ends[i])]
-            ]
+        offsets = self._offsets[first : int(self._ends[i])].tolist()
+        return [_stripped(row) for row in self._table.rows_at(offsets)]
 
 
-def csv_columns(path: Path) -> list[str]:
-    """The names in the first row of a CSV file. Raises ManifestError."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            return [name.strip() for name in next(csv.reader(file), [])]
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: not a UTF-8 CSV file ({error})") from error
+def _stripped(row: Row) -> Cells:
+    return {column: cell.strip() for column, cell in row.cells.items()}
 
 
 def file_digest(path: Path) -> str:
@@ -152,7 +124,7 @@ def file_digest(path: Path) -> str:
 
 
 class Manifest:
-    """The clips of a manifest, read when they are asked for. digest: a short hash of the file."""
+    """The examples of a manifest, read when they are asked for. digest: a short hash of the file."""
 
     def __init__(self, path: Path) -> None:
         self._records, self._entry = _open_manifest(path)
@@ -174,48 +146,40 @@ def _open_manifest(path: Path) -> tuple[Sources[Any], Callable[[Any], Entry]]:
         raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
     if is_json:
         return _JsonLines(path), _of_object
-    columns = csv_columns(path)
-    if {"file_name", CLOTHO_CAPTIONS[0]} <= set(columns):
-        return CsvGroups(path, "file_name", _filled("file_name")), _of_clotho_rows
-    if "audio" in columns and {"image", "labels", *CAPTIONS} & set(columns):
-        return CsvGroups(path, "audio", _filled("audio")), _of_rows
+    table = Table(path, ManifestError)
+    if {"file_name", CLOTHO_CAPTIONS[0]} <= set(table.columns):
+        return GroupedRows(table, "file_name"), _of_clotho_rows
+    if "audio" in table.columns and {"image", "labels", *CAPTIONS} & set(table.columns):
+        return GroupedRows(table, "audio"), _of_rows
     raise ManifestError(
         f"{path}: not a manifest of a known kind; its columns are "
-        f"{', '.join(columns) or 'missing'}; expected {EXPECTED}"
+        f"{listed(table.columns)}; expected {EXPECTED}"
     )
-
-
-def _filled(column: str) -> Callable[[Row, str], None]:
-    def check(row: Row, where: str) -> None:
-        if not row[column]:
-            raise ManifestError(f"{where}: {column} is empty")
-
-    return check
 
 
 def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
 
 
-def captions_of(rows: Sequence[Row]) -> tuple[str, ...]:
+def captions_of(rows: Sequence[Cells]) -> tuple[str, ...]:
     """The distinct captions of rows."""
     return _distinct(row.get(name, "") for row in rows for name in CAPTIONS)
 
 
-def labels_of(rows: Sequence[Row]) -> tuple[str, ...]:
+def labels_of(rows: Sequence[Cells]) -> tuple[str, ...]:
     """The distinct labels of rows, which stand in one field with semicolons between them."""
     return _distinct(
         label for row in rows for label in row.get("labels", "").split(LABEL_SEPARATOR)
     )
 
 
-def _of_rows(rows: list[Row]) -> Entry:
+def _of_rows(rows: list[Cells]) -> Entry:
     audio = rows[0]["audio"]
     images = _distinct(row.get("image", "") for row in rows)
     return Entry((audio,), audio, images, captions=captions_of(rows), labels=labels_of(rows))
 
 
-def _of_clotho_rows(rows: list[Row]) -> Entry:
+def _of_clotho_rows(rows: list[Cells]) -> Entry:
     audio = rows[0]["file_name"]
     captions = _distinct(row.get(name, "") for row in rows for name in CLOTHO_CAPTIONS)
     return Entry((audio,), audio, captions=captions)
@@ -232,7 +196,7 @@ class _JsonLines:
             with open(path, "rb") as file:
                 for n_line, line in enumerate(file, start=1):
                     if line.strip():
-                        _parse(line, f"{path}, line {n_line}")
+                        _parse(line, f"{path}: line {n_line}")
                         offsets.append(offset)
                     offset += len(line)
         except OSError as error:
@@ -300,10 +264,10 @@ def _of_object(found: Mapping[str, Any]) -> Entry:
     )
 
 
-def read_entry(entry: Entry, root: Path) -> Iterator[Told]:
-    """The clip of an entry, and a problem for each file that cannot be used.
+def read_entry(entry: Entry, root: Path) -> Iterator[Outcome]:
+    """The example of an entry, and a problem for each file that cannot be used.
 
-    A clip needs its sound, and a picture unless it has captions or labels.
+    An example needs its sound, and a picture unless it has captions or labels.
     """
     audio = next((name for name in entry.audio if (root / name).exists()), entry.audio[0])
     frames = []
@@ -327,7 +291,7 @@ def read_entry(entry: Entry, root: Path) -> Iterator[Told]:
         yield Problem(audio, error.reason)
         return
     end_s = entry.begin_s + n_samples / sound.sample_rate if entry.end_s is None else entry.end_s
-    facts = ClipFacts(
+    facts = ExampleFacts(
         source=entry.source,
         begin_s=entry.begin_s,
         end_s=end_s,
@@ -335,7 +299,7 @@ def read_entry(entry: Entry, root: Path) -> Iterator[Told]:
         captions=entry.captions,
         labels=entry.labels,
     )
-    yield PackedClip(facts, content, tuple(frames))
+    yield Example(facts, content, tuple(frames))
     if sound.damage is not None:
         yield Problem(audio, sound.damage, 1)
 
@@ -368,7 +332,7 @@ def pack_manifest(
     n_workers: int | None = None,
     tell: Callable[[Problem], None] = lambda problem: None,
 ) -> Report:
-    """Shards in `out` of all clips of a manifest; an interrupted run goes on.
+    """Shards in `out` of all examples of a manifest; an interrupted run goes on.
 
     root: where its paths begin; default: its own folder. n_workers: default: one a core.
     Raises ManifestError, and ShardError as `pack` does.

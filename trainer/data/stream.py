@@ -1,6 +1,6 @@
 """Shards to batches: decode, crop, features, masks, and the vector to be drawn to.
 
-Everything random about a clip follows from the seed and from its position in the order, so a batch
+Everything random about an example follows from the seed and from its position in the order, so a batch
 is the same whichever worker makes it and wherever the run began.
 """
 
@@ -22,11 +22,11 @@ from trainer.distributed import World
 from trainer.front_ends import FrontEnd, clip_features
 
 Array = NDArray[np.float32]
-#: Features (n_mels, n_frames) and vector (dim,) of a clip; with a leading axis n, of a batch.
-Example = tuple[Tensor, Tensor]
+#: Features (n_mels, n_frames) and vector (dim,) of an example; with a leading axis n, of a batch.
+TrainingPair = tuple[Tensor, Tensor]
 
 
-class Positions(Dataset[Example]):
+class Positions(Dataset[TrainingPair]):
     """Positions of an order to examples, cropped and masked at random."""
 
     def __init__(
@@ -35,12 +35,12 @@ class Positions(Dataset[Example]):
         self._folder, self._order, self._targets = folder, order, targets
         self._front_end, self._seed = front_end, seed
 
-    def __getitem__(self, position: int) -> Example:
-        """Features and vector of the clip at a position. Raises ShardError."""
-        shard, clip = self._order.place(position)
+    def __getitem__(self, position: int) -> TrainingPair:
+        """Features and vector of the example at a position. Raises ShardError."""
+        shard, example = self._order.place(position)
         generator = np.random.default_rng((self._seed, 1, position))
-        vector = self._targets.draw(shard, clip, generator)
-        channels, sample_rate = self._folder.open(shard).audio(clip)
+        vector = self._targets.draw(shard, example, generator)
+        channels, sample_rate = self._folder.open(shard).audio(example)
         features = clip_features(channels, sample_rate, self._front_end, generator)
         return torch.from_numpy(features), torch.from_numpy(vector)
 
@@ -58,20 +58,20 @@ class Batches:
         self._examples, self._batch_size, self._n_steps = examples, batch_size, n_steps
         self._world, self._n_workers = world, n_workers
         self._next = 0
-        self._running: Iterator[Example] = iter(())
+        self._running: Iterator[TrainingPair] = iter(())
         self.waited_s = 0.0
 
-    def __call__(self, step: int) -> Example:
+    def __call__(self, step: int) -> TrainingPair:
         """The batch of a step."""
         if step != self._next or step == 0:
             self._running = self._from(step)
         self._next = step + 1
         began = time.monotonic()
-        batch: Example = next(self._running)
+        batch: TrainingPair = next(self._running)
         self.waited_s += time.monotonic() - began
         return batch
 
-    def _from(self, first: int) -> Iterator[Example]:
+    def _from(self, first: int) -> Iterator[TrainingPair]:
         n_own = self._batch_size // self._world.size
         offset = n_own * self._world.rank
         starts = range(first * self._batch_size, self._n_steps * self._batch_size, self._batch_size)
@@ -100,16 +100,16 @@ class _Batched:
 
 def fixed_examples(
     folder: ShardFolder,
-    clips: Sequence[tuple[int, int]],
+    examples: Sequence[tuple[int, int]],
     targets: Targets,
     front_end: FrontEnd,
     batch_size: int,
-) -> Iterator[Example]:
-    """Evaluation's batches of (shard, clip) pairs: centre crops, no masks, the fixed vector."""
-    for start in range(0, len(clips), batch_size):
+) -> Iterator[TrainingPair]:
+    """Evaluation's batches of (shard, example) pairs: centre crops, no masks, the fixed vector."""
+    for start in range(0, len(examples), batch_size):
         features, vectors = [], []
-        for shard, clip in clips[start : start + batch_size]:
-            channels, sample_rate = folder.open(shard).audio(clip)
+        for shard, example in examples[start : start + batch_size]:
+            channels, sample_rate = folder.open(shard).audio(example)
             features.append(clip_features(channels, sample_rate, front_end, None))
-            vectors.append(targets.draw(shard, clip, None))
+            vectors.append(targets.draw(shard, example, None))
         yield torch.from_numpy(np.stack(features)), torch.from_numpy(np.stack(vectors))

@@ -1,7 +1,7 @@
-"""What a clip's sound is drawn to: stored vectors of its pictures or of texts about it.
+"""What an example's sound is drawn to: stored vectors of its pictures or of texts about it.
 
-A `Targets` answers for every clip of a folder of shards: which clips have a vector at all, and one
-vector of those a clip has, at random in training, always the same in evaluation.
+A `Targets` answers for every example of a folder of shards: which examples have a vector at all, and one
+vector of those an example has, at random in training, always the same in evaluation.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.kept import Kept
 from trainer.data.order import Numbers
+from trainer.data.recently_used import RecentlyUsed
 from trainer.data.shards import ShardFolder
 from trainer.data.vectors import Kind, ShardVectors, vectors_path
 
 Array = NDArray[np.float32]
 
 #: Vectors of so many shards stay mapped.
-KEPT_SHARDS = 16
+OPEN_SHARDS = 16
 
 
 class Targets(Protocol):
-    """Vectors for the clips of a folder of shards. dim: their length."""
+    """Vectors for the examples of a folder of shards. dim: their length."""
 
     dim: int
 
     def usable(self, shard: int) -> Numbers:
-        """Numbers of the shard's clips that have a vector."""
+        """Numbers of the shard's examples that have a vector."""
         ...
 
-    def draw(self, shard: int, clip: int, generator: np.random.Generator | None) -> Array:
-        """A vector (dim,) of the clip: a random one, or without a generator its fixed one."""
+    def draw(self, shard: int, example: int, generator: np.random.Generator | None) -> Array:
+        """A vector (dim,) of the example: a random one, or without a generator its fixed one."""
         ...
 
 
 class StoredTargets:
-    """Vectors in the side files beside the shards, one of a clip's own.
+    """Vectors in the side files beside the shards, one of an example's own.
 
     The fixed one is, for pictures, number ceil(n / 2) - 1 from 0, the second of four (VIP-ANT,
     fact of section 6); for texts the first.
@@ -46,7 +46,7 @@ class StoredTargets:
 
     def __init__(self, folder: ShardFolder, kind: Kind, encoder: str) -> None:
         self._folder, self._kind, self._encoder = folder, kind, encoder
-        self._open = Kept(self._open_shard, KEPT_SHARDS)
+        self._open = RecentlyUsed(self._open_shard, OPEN_SHARDS)
         self.dim = self._open(0).facts.dim
 
     def _open_shard(self, shard: int) -> ShardVectors:
@@ -57,9 +57,9 @@ class StoredTargets:
         """See `Targets`."""
         return np.flatnonzero(np.diff(self._open_shard(shard).first))
 
-    def draw(self, shard: int, clip: int, generator: np.random.Generator | None) -> Array:
+    def draw(self, shard: int, example: int, generator: np.random.Generator | None) -> Array:
         """See `Targets`."""
-        rows = self._open(shard).of(clip)
+        rows = self._open(shard).of(example)
         fixed = math.ceil(len(rows) / 2) - 1 if self._kind == "images" else 0
         chosen: Array = rows[fixed if generator is None else generator.integers(len(rows))]
         return chosen

@@ -1,9 +1,9 @@
-"""Side files: what a frozen encoder makes of the clips of one shard, one or more vectors a clip.
+"""Side files: what a frozen encoder makes of the examples of one shard, one or more vectors an example.
 
 Beside shard-000000.tar lies shard-000000.KIND.ENCODER.safetensors with the tensors
 
     vectors   (total, dim) float16, not normalised
-    first     (n_clips + 1,) int64; clip i owns the rows first[i] to first[i + 1]
+    first     (n_clips + 1,) int64; example i owns the rows first[i] to first[i + 1]
 
 and, as metadata, which encoder made them and the digest of the shard they were made from.
 """
@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.files import write_bytes
-from trainer.data.shards import ShardError, ShardFolder
+from trainer.data.example import ShardError
+from trainer.data.shards import ShardFolder
 
 Array = NDArray[np.float32]
 Kind = Literal["images", "captions", "labels", "labels-joined"]
@@ -55,9 +56,9 @@ def vectors_path(shard: Path, kind: str, encoder: str) -> Path:
 
 
 def write_vectors(path: Path, rows: Sequence[Array], facts: VectorsFacts, digest: str) -> None:
-    """Write the vectors of a shard, rows[i] (n_i, dim) for clip i, atomically.
+    """Write the vectors of a shard, rows[i] (n_i, dim) for example i, atomically.
 
-    digest: the shard's. The order of clips is the shard's. Raises ShardError if a vector is not
+    digest: the shard's. The order of examples is the shard's. Raises ShardError if a vector is not
     finite or too long for float16, or if the file cannot be written.
     """
     for i, row in enumerate(rows):
@@ -121,7 +122,7 @@ class ShardVectors:
         return len(self.first) - 1
 
     def of(self, i: int) -> Array:
-        """The vectors of clip i, (n_i, dim) float32; n_i may be 0."""
+        """The vectors of example i, (n_i, dim) float32; n_i may be 0."""
         if not 0 <= i < len(self):
             raise IndexError(i)
         return self._vectors[self.first[i] : self.first[i + 1]].astype(np.float32)

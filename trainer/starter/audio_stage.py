@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from trainer.data.manifests import Clip, of_split
+from trainer.data.manifests import Recording, of_split
 from trainer.loop import forget_checkpoint
 from trainer.starter.align import Aligner, align, head_from
 from trainer.starter.batches import Batches
@@ -47,7 +47,7 @@ class Material:
     of the tagger's classes; vectors: theirs, (n_texts, width) float32.
     """
 
-    clips: Sequence[Clip]
+    clips: Sequence[Recording]
     cache: RecordingCache
     scenes: Scenes
     texts: Texts
@@ -70,8 +70,8 @@ class Material:
     def tag_space(
         self,
         config: StarterConfig,
-        usable: Callable[[Clip], bool] = lambda clip: True,
-        unnamed: Callable[[Clip], bool] = lambda clip: False,
+        usable: Callable[[Recording], bool] = lambda clip: True,
+        unnamed: Callable[[Recording], bool] = lambda clip: False,
     ) -> TagSpace:
         """That of the tagger's classes, the training split's captions, and the scenes made of it."""
         clips = of_split(self.clips, "train")
@@ -93,8 +93,8 @@ def align_audio(
     material: Material,
     config: StarterConfig,
     zero_shot: Mapping[str, Mapping[int, str]] | None = None,
-    usable: Callable[[Clip], bool] = lambda clip: True,
-    unnamed: Callable[[Clip], bool] = lambda clip: False,
+    usable: Callable[[Recording], bool] = lambda clip: True,
+    unnamed: Callable[[Recording], bool] = lambda clip: False,
     start: Path | None = None,
 ) -> Aligner:
     """Train on the training split, and write WEIGHTS; the validation split is measured on the way.

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.loop import generator_of
 from trainer.starter.augment import PER_DB, augment
 from trainer.starter.cache import RecordingCache
@@ -32,7 +32,7 @@ class Batches:
 
     def __init__(
         self,
-        clips: Sequence[Clip],
+        clips: Sequence[Recording],
         cache: RecordingCache,
         places: Sequence[int],
         scenes: Scenes,
@@ -40,8 +40,8 @@ class Batches:
         vectors: Array,
         n_frames: int,
         config: CaptionsConfig,
-        usable: Callable[[Clip], bool] = lambda clip: True,
-        unnamed: Callable[[Clip], bool] = lambda clip: False,
+        usable: Callable[[Recording], bool] = lambda clip: True,
+        unnamed: Callable[[Recording], bool] = lambda clip: False,
     ) -> None:
         """places: where each clip stands in the cache. vectors: (n_texts, width), unit.
 

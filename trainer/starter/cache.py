@@ -25,7 +25,7 @@ from soundsearch.audio.resampling import resample
 from soundsearch.audio.windows import AudioConfig, refuse_too_short
 from soundsearch.errors import AudioError
 from soundsearch.files import write_text
-from trainer.data.manifests import Clip, ManifestError
+from trainer.data.manifests import ManifestError, Recording
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class RecordingCache:
 
 
 def build_cache(
-    clips: Sequence[Clip],
+    clips: Sequence[Recording],
     folder: Path,
     audio: AudioConfig,
     features: KaldiFbank,

@@ -28,7 +28,7 @@ from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, SoundsearchError
 from soundsearch.files import sha256_of
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Asked:
     right: NDArray[np.bool_]
 
 
-def make_library(encoder: Encoder, clips: Sequence[Clip], cache: EmbeddingCache) -> Library:
+def make_library(encoder: Encoder, clips: Sequence[Recording], cache: EmbeddingCache) -> Library:
     """The recordings as a benchmark hears them; those that cannot be used are left out.
 
     Raises SoundsearchError if none can be used.
@@ -76,7 +76,7 @@ def make_library(encoder: Encoder, clips: Sequence[Clip], cache: EmbeddingCache)
 
 
 def draw_background(
-    encoder: Encoder, clips: Sequence[Clip], seed: int, n: int = N_BACKGROUND
+    encoder: Encoder, clips: Sequence[Recording], seed: int, n: int = N_BACKGROUND
 ) -> NDArray[np.float16]:
     """One window each of n recordings, drawn from those that can be used: (n, dim) float16.
 

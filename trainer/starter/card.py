@@ -11,7 +11,7 @@ from typing import Any
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.files import write_text
 from trainer import model_card
-from trainer.data.manifests import Clip, of_split
+from trainer.data.manifests import Recording, of_split
 from trainer.starter.config import StarterConfig
 
 #: In a run folder: what examples/starter_study.py measured, for the card.
@@ -83,7 +83,7 @@ for by name, and no recording that was trained on is called by one. In percent.
 def sections(
     bundle: EncoderBundle,
     config: StarterConfig,
-    clips: Sequence[Clip],
+    clips: Sequence[Recording],
     failed: Mapping[str, str],
     run_folder: Path,
     repeat: EncoderBundle | None = None,
@@ -103,8 +103,8 @@ def sections(
 
 def _measured(
     results: Mapping[str, Any],
-    train: Sequence[Clip],
-    valid: Sequence[Clip],
+    train: Sequence[Recording],
+    valid: Sequence[Recording],
     repeat: EncoderBundle | None,
 ) -> str:
     queries = {clip.caption for clip in valid if clip.label is None}
@@ -118,7 +118,7 @@ a recording scores what its best window scores. Of the {len(queries)} queries,
 curves behind "scores from 0 to 1" were fitted on it, so all numbers are a little flattered."""
 
 
-def _limits(dim: int, config: StarterConfig, train: Sequence[Clip]) -> str:
+def _limits(dim: int, config: StarterConfig, train: Sequence[Recording]) -> str:
     return f"""
 - English only. The captions were made from file names, folders and descriptions; few were written
   by someone who listened.
@@ -133,7 +133,9 @@ def _limits(dim: int, config: StarterConfig, train: Sequence[Clip]) -> str:
 - It does not transcribe speech, and it recognises no one."""
 
 
-def _learnt_from(config: StarterConfig, train: Sequence[Clip], valid: Sequence[Clip]) -> str:
+def _learnt_from(
+    config: StarterConfig, train: Sequence[Recording], valid: Sequence[Recording]
+) -> str:
     captions = {clip.caption for clip in train}
     used = Counter((clip.source, clip.licence) for clip in train)
     rows = "\n".join(f"| {source} | {terms} | {n} |" for (source, terms), n in sorted(used.items()))

@@ -13,7 +13,7 @@ from soundsearch.audio.features import KaldiFbank
 from soundsearch.audio.windows import AudioConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
 from soundsearch.encoder.batches import ClipEmbeddings, score_texts
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter.align import Aligner
 from trainer.starter.cache import RecordingCache
 from trainer.starter.config import StarterConfig
@@ -34,13 +34,13 @@ class Check:
 
     def __init__(
         self,
-        clips: Sequence[Clip],
+        clips: Sequence[Recording],
         cache: RecordingCache,
         embed: Callable[[Sequence[str]], Array],
         tags: TagSpace,
         config: StarterConfig,
         zero_shot: Mapping[str, Mapping[int, str]] | None = None,
-        usable: Callable[[Clip], bool] = lambda clip: True,
+        usable: Callable[[Recording], bool] = lambda clip: True,
     ) -> None:
         self._tags = tags
         valid = [

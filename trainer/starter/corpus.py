@@ -7,7 +7,6 @@ stage. Only training rows are read, and the project's own vocabulary.
 
 from __future__ import annotations
 
-import csv
 import json
 import random
 import re
@@ -17,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.tables import Table
 from soundsearch.vocabulary import load_vocabulary
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter.english import VERBS, head_of, may_be_counted, plural
 
 AUDIOCAPS_TRAIN = "captions/audiocaps_train.csv"
@@ -139,7 +139,7 @@ class Lesson:
 
 
 def build_corpus(
-    data: Path, clips: Sequence[Clip], words: Sequence[str], config: CorpusConfig
+    data: Path, clips: Sequence[Recording], words: Sequence[str], config: CorpusConfig
 ) -> list[Lesson]:
     """All lessons, in a fixed order, no text twice.
 
@@ -215,14 +215,10 @@ def read_audiocaps_clips(path: Path) -> list[list[str]]:
 
 def _audiocaps_rows(path: Path) -> list[tuple[tuple[str, str], str]]:
     """(video, start) and caption of every row."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            return [
-                ((row["youtube_id"], row["start_time"]), row["caption"].strip())
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, KeyError) as error:
-        raise SoundsearchError(f"{path}: not a readable AudioCaps CSV file ({error})") from error
+    return [
+        ((row["youtube_id"], row["start_time"]), row["caption"].strip())
+        for row in Table(path).rows(("youtube_id", "start_time", "caption"))
+    ]
 
 
 def read_ontology(data: Path) -> tuple[list[str], list[str]]:

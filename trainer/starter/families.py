@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 
 
 @dataclass(frozen=True)
@@ -154,18 +154,18 @@ MOST_OF_A_CLASS = 30
 LABELS = tuple(label for family in FAMILIES for label in family.classes)
 
 
-def held_out(clip: Clip) -> bool:
+def held_out(clip: Recording) -> bool:
     """Whether the clip stays out of training: its caption or a tag names a sound of a family."""
     return any(_ANY_FAMILY.search(text) for text in (clip.caption, *clip.tags))
 
 
-def class_of(clip: Clip) -> str | None:
+def class_of(clip: Recording) -> str | None:
     """The clip's label among LABELS, or None if it has none, or more than one."""
     found = [label for label, words in _CLASSES.items() if words.search(clip.caption)]
     return found[0] if len(found) == 1 else None
 
 
-def examples(clips: Sequence[Clip]) -> dict[int, str]:
+def examples(clips: Sequence[Recording]) -> dict[int, str]:
     """The clips that stand for the classes: place among the clips -> label.
 
     At most MOST_OF_A_CLASS of each, evenly over the clips' order, since neighbours are of one source.

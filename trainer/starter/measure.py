@@ -34,7 +34,7 @@ from soundsearch.encoder.registry import find_bundle
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import AudioError, BenchmarkError
 from soundsearch.vocabulary import load_vocabulary
-from trainer.data.manifests import ESC10, SOUNDS, Clip, Split, of_split, read_sounds
+from trainer.data.manifests import ESC10, SOUNDS, Recording, Split, of_split, read_sounds
 from trainer.starter.english import ARTICLES, BREAKS, head_word, singular, words_of
 from trainer.starter.families import LABELS, examples
 
@@ -138,7 +138,7 @@ def _benchmark(
     }
 
 
-def _words_for(encoder: Encoder, clips: Sequence[Clip], cache: EmbeddingCache) -> Found:
+def _words_for(encoder: Encoder, clips: Sequence[Recording], cache: EmbeddingCache) -> Found:
     """Whether the first answers of `soundsearch describe` name what the caption names.
 
     Answers are the split's captions, where one with the same head word is right, and the lines of
@@ -193,7 +193,7 @@ def named_among_first(
     )
 
 
-def loudest_windows(encoder: Encoder, clips: Sequence[Clip]) -> tuple[list[str], list[Array]]:
+def loudest_windows(encoder: Encoder, clips: Sequence[Recording]) -> tuple[list[str], list[Array]]:
     """The caption and the loudest window, (time,) at the encoder's rate, of each usable clip."""
     captions, windows = [], []
     for clip in clips:

@@ -28,7 +28,7 @@ from scipy import signal
 
 from soundsearch.audio.features import KaldiFbank
 from soundsearch.audio.windows import AudioConfig
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter.bend import bend, made_up
 from trainer.starter.cache import RecordingCache
 from trainer.starter.tagger import Teacher
@@ -128,7 +128,7 @@ class Scenes:
 
 
 def draw_weights(
-    clips: Sequence[Clip], caption_power: float, source_power: float
+    clips: Sequence[Recording], caption_power: float, source_power: float
 ) -> NDArray[np.float64]:
     """For each clip, (clips of its caption) ** caption_power * (clips of its source) ** source_power."""
     weights = np.ones(len(clips))
@@ -233,7 +233,7 @@ def rate_of(audio: AudioConfig) -> int:
 def make_scenes(
     cache: RecordingCache,
     places: Sequence[int],
-    clips: Sequence[Clip],
+    clips: Sequence[Recording],
     teacher: Teacher,
     folder: Path,
     audio: AudioConfig,

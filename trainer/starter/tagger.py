@@ -5,7 +5,6 @@ It serves training alone: nothing of it is in a bundle. Source: TensorFlow Model
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import sha256_of
+from soundsearch.tables import Table
 
 Array = NDArray[np.float32]
 
@@ -51,13 +51,8 @@ class Tagger:
 
     def __init__(self, data: Path) -> None:
         self._data, self._model = data, data / MODEL
-        try:
-            with open(data / CLASSES, encoding="utf-8", newline="") as file:
-                self.names = [row["display_name"] for row in csv.DictReader(file)]
-        except (OSError, KeyError) as error:
-            raise SoundsearchError(
-                f"{data / CLASSES}: not a readable list of AudioSet classes ({error})"
-            ) from error
+        classes = Table(data / CLASSES)
+        self.names = [row["display_name"] for row in classes.rows(["display_name"])]
         self._interpreter = _open(self._model)
         self.fingerprint = f"{sha256_of(self._model)} {sha256_of(data / CLASSES)}"
         found = self.scores(np.zeros(N_SAMPLES, np.float32))

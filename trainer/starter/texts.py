@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter.corpus import TEMPLATES
 from trainer.starter.scenes import Kind, Scenes, captions_of
 
@@ -31,7 +31,7 @@ class Texts:
 
 
 def texts_of(
-    clips: Sequence[Clip], scenes: Scenes, class_names: Sequence[str], prompt: str, seed: int
+    clips: Sequence[Recording], scenes: Scenes, class_names: Sequence[str], prompt: str, seed: int
 ) -> Texts:
     """Captions as they are, inside templates, with tags, and tags alone; composed; class names.
 

@@ -59,9 +59,9 @@ def extract(
     Example: soundsearch train extract videos/ shards/
     """
     with training_extra():
-        from trainer.data.extract import ExtractConfig
+        from trainer.data.cutting import ExtractConfig
         from trainer.data.extract import extract as extract_videos
-        from trainer.data.shards import CLIPS_PER_SHARD
+        from trainer.data.shard_writer import CLIPS_PER_SHARD
     config = ExtractConfig(
         clip_s=clip_s,
         shortest_s=min(clip_s, ExtractConfig.shortest_s),
@@ -104,7 +104,7 @@ def shards(
     Example: soundsearch train shards pairs.csv shards/
     """
     with training_extra():
-        from trainer.data.shards import CLIPS_PER_SHARD
+        from trainer.data.shard_writer import CLIPS_PER_SHARD
         from trainer.data.sources import pack_manifest
     report = pack_manifest(
         manifest,

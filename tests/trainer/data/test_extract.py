@@ -14,17 +14,12 @@ from PIL import Image
 
 from soundsearch.errors import SoundsearchError
 from tests.videos import cut_off, number_of, two_noises, write_video
-from trainer.data.extract import (
-    ExtractConfig,
-    Span,
-    Video,
-    extract,
-    find_videos,
-    frame_times,
-    read_clips,
-)
+from trainer.data.cutting import ExtractConfig, frame_times, read_examples
+from trainer.data.example import Example
+from trainer.data.extract import extract
 from trainer.data.pack import Problem, read_problems
-from trainer.data.shards import PackedClip, ShardFolder
+from trainer.data.shards import ShardFolder
+from trainer.data.videos import Span, Video, find_videos
 from trainer.data.waveforms import read_channels
 
 RATE = 8000
@@ -33,22 +28,22 @@ THREE_S = ExtractConfig(clip_s=3.0)
 
 def read(
     path: Path, config: ExtractConfig = THREE_S, spans: tuple[Span, ...] | None = None
-) -> tuple[list[PackedClip], Problem | None]:
-    found = list(read_clips(Video(path.parent, path.name, spans), config))
+) -> tuple[list[Example], Problem | None]:
+    found = list(read_examples(Video(path.parent, path.name, spans), config))
     problems = [item for item in found if isinstance(item, Problem)]
     assert len(problems) <= 1 and (not problems or found[-1] is problems[0])
-    clips = [item for item in found if isinstance(item, PackedClip)]
+    clips = [item for item in found if isinstance(item, Example)]
     if problems:
         assert problems[0].n_clips == len(clips)
         assert "\n" not in problems[0].reason
     return clips, problems[0] if problems else None
 
 
-def sound_of(clip: PackedClip) -> np.ndarray:
+def sound_of(clip: Example) -> np.ndarray:
     return read_channels(clip.audio).channels
 
 
-def stretch(sound: np.ndarray, clip: PackedClip) -> np.ndarray:
+def stretch(sound: np.ndarray, clip: Example) -> np.ndarray:
     begin, end = round(clip.facts.begin_s * RATE), round(clip.facts.end_s * RATE)
     return sound[:, begin:end]
 
@@ -211,7 +206,7 @@ def test_a_far_segment_does_not_cost_the_whole_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_video(tmp_path / "x.mov", two_noises(75), seconds=75, fps=1, key_every=7)
-    from trainer.data import extract as module
+    from trainer.data import cutting as module
 
     n_blocks = 0
     add = module._Sound.add
@@ -229,12 +224,12 @@ def test_a_far_segment_does_not_cost_the_whole_video(
 def test_a_seek_that_lands_too_late_is_made_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainer.data import extract as module
+    from trainer.data import film as module
 
     sound = two_noises(40)
     path = write_video(tmp_path / "x.mov", sound, seconds=40, fps=1)
-    seek = module._Film.seek
-    monkeypatch.setattr(module._Film, "seek", lambda film, time_s: seek(film, time_s + 12))
+    seek = module.Film.seek
+    monkeypatch.setattr(module.Film, "seek", lambda film, time_s: seek(film, time_s + 12))
     (clip,), _ = read(path, THREE_S, (Span(20.0, 22.0),))
     np.testing.assert_array_equal(sound_of(clip), stretch(sound, clip))
     assert [number_of(frame) for frame in clip.frames] == [20, 20, 21, 22]
@@ -279,7 +274,7 @@ def test_pictures_that_end_early_leave_out_the_clips_without_any(tmp_path: Path)
     clips, problem = read(path)
     assert [clip.facts.begin_s for clip in clips] == [0.0, 3.0]
     assert [number_of(frame) for frame in clips[1].frames] == [30, 34, 34, 34]
-    assert problem == Problem("x.mkv", "clips left out for want of pictures: 1", 2)
+    assert problem == Problem("x.mkv", "examples left out for want of pictures: 1", 2)
 
 
 def test_a_video_without_a_length_in_its_header(tmp_path: Path) -> None:
@@ -492,14 +487,14 @@ def test_a_csv_of_segments_names_the_clips(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,start,end\na,0,1\n", "lacks begin_s, end_s; its columns are file, start, end; expe"),
+        ("file,start,end\na,0,1\n", "columns begin_s, end_s are missing, found file, start, end"),
         (
             "file,begin_s,end_s\na,0,1\na,x,1\n",
             r"line 3: begin_s must be a number of seconds, not 'x'",
         ),
         ("file,begin_s,end_s\na,2,1\n", "line 2: need 0 <= begin_s < end_s, not 2 and 1"),
         ("file,begin_s,end_s\n,0,1\n", "line 2: file is empty"),
-        ("file,begin_s,end_s\na,0\n", "line 2: end_s must be a number of seconds, not ''"),
+        ("file,begin_s,end_s\na,0\n", "line 2 has 2 cells, expected 3"),
         ("file,begin_s,end_s\n", "holds no rows"),
     ],
 )

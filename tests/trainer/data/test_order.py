@@ -72,7 +72,7 @@ def test_a_subset_grows(counts: list[int], seed: int, data: st.DataObject) -> No
 
 
 def test_impossible_subsets_are_refused() -> None:
-    with pytest.raises(ValueError, match="need 1 to 3 clips, not 4"):
+    with pytest.raises(ValueError, match="need 1 to 3 examples, not 4"):
         subset(clips_of([1, 2]), 4, 0)
-    with pytest.raises(ValueError, match="no clip takes part"):
+    with pytest.raises(ValueError, match="no example takes part"):
         Order(clips_of([0, 0]), 0)

@@ -14,26 +14,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainer.data.clips import clip
+from tests.trainer.data.made_examples import clip
 from trainer.data import pack as pack_module
+from trainer.data.example import ShardError
 from trainer.data.pack import (
     FAILURES,
     LOCK,
     PROGRESS,
+    Outcome,
     Problem,
     Report,
-    Told,
     pack,
     read_problems,
 )
-from trainer.data.shards import ShardError, ShardFolder
+from trainer.data.shards import ShardFolder
 
 CLIPS = [clip(n, n_frames=0) for n in range(12)]
 #: What each source gives: numbers are clips, words are problems.
 Given = list[list[int | str]]
 
 
-def work(source: list[int | str]) -> Iterator[Told]:
+def work(source: list[int | str]) -> Iterator[Outcome]:
     for item in source:
         yield CLIPS[item] if isinstance(item, int) else Problem(item, "bad", 0)
 
@@ -54,7 +55,7 @@ def sources_of(out: Path) -> list[str]:
 
 
 def test_clips_come_in_the_order_of_the_list_whoever_is_first(tmp_path: Path) -> None:
-    def at_their_own_pace(n: int) -> Iterator[Told]:
+    def at_their_own_pace(n: int) -> Iterator[Outcome]:
         time.sleep(0.02 * (7 * n % 4))
         yield CLIPS[n]
 
@@ -65,7 +66,7 @@ def test_clips_come_in_the_order_of_the_list_whoever_is_first(tmp_path: Path) ->
 
 
 def test_a_source_that_falls_behind_is_waited_for() -> None:
-    def pausing(n: int) -> Iterator[Told]:
+    def pausing(n: int) -> Iterator[Outcome]:
         yield CLIPS[n]
         if n == 0:
             time.sleep(0.2)
@@ -81,7 +82,7 @@ def test_a_source_that_falls_behind_is_waited_for() -> None:
 def test_workers_work_side_by_side(tmp_path: Path) -> None:
     both = threading.Barrier(2, timeout=5)
 
-    def meet(n: int) -> Iterator[Told]:
+    def meet(n: int) -> Iterator[Outcome]:
         both.wait()
         yield CLIPS[n]
 
@@ -91,7 +92,7 @@ def test_workers_work_side_by_side(tmp_path: Path) -> None:
 def test_a_worker_does_not_run_far_ahead(tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def many(n: int) -> Iterator[Told]:
+    def many(n: int) -> Iterator[Outcome]:
         for _ in range(200):
             asked.append(n)
             yield CLIPS[n]
@@ -99,7 +100,7 @@ def test_a_worker_does_not_run_far_ahead(tmp_path: Path) -> None:
     running = pack_module._in_order(range(50), 0, many, 2)
     next(running)
     time.sleep(0.2)
-    assert len(asked) <= 2 * (pack_module.CLIPS_AHEAD + 2)
+    assert len(asked) <= 2 * (pack_module.EXAMPLES_AHEAD + 2)
     running.close()
 
 
@@ -142,7 +143,7 @@ def test_a_killed_run_ends_as_one_that_was_not(
     for n_items in kill_at:
         left = n_items
 
-        def dying(source: list[int | str]) -> Iterator[Told]:
+        def dying(source: list[int | str]) -> Iterator[Outcome]:
             nonlocal left
             for item in work(source):
                 if left == 0:
@@ -195,7 +196,7 @@ def test_a_run_killed_between_shard_and_progress_ends_the_same(
 def test_finished_shards_are_kept_and_not_worked_on_again(tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def once(n: int) -> Iterator[Told]:
+    def once(n: int) -> Iterator[Outcome]:
         asked.append(n)
         if n == 3 and len(asked) == 4:
             raise KilledError
@@ -214,7 +215,7 @@ def test_the_same_run_twice_does_nothing_the_second_time(tmp_path: Path) -> None
     pack(range(3), lambda n: [CLIPS[n]], tmp_path, {"a": 1}, clips_per_shard=2, n_workers=1)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
 
-    def never(n: int) -> Iterator[Told]:
+    def never(n: int) -> Iterator[Outcome]:
         raise AssertionError(n)
 
     report = pack(range(3), never, tmp_path, {"a": 1}, clips_per_shard=2, n_workers=1)

@@ -19,17 +19,12 @@ import soundfile
 import webdataset
 
 from tests.sounds import tone
-from tests.trainer.data.clips import RATE, clip, picture, waveform
-from trainer.data import shards
-from trainer.data.shards import (
-    ClipFacts,
-    PackedClip,
-    Shard,
-    ShardError,
-    ShardFolder,
-    index_path,
-    write_shards,
-)
+from tests.trainer.data.made_examples import RATE, clip, picture, waveform
+from trainer.data import shard_index
+from trainer.data.example import Example, ExampleFacts, ShardError
+from trainer.data.shard_index import index_path
+from trainer.data.shard_writer import write_shards
+from trainer.data.shards import Shard, ShardFolder
 
 
 def test_clips_come_back_as_they_were(tmp_path: Path) -> None:
@@ -52,8 +47,10 @@ def test_clips_come_back_as_they_were(tmp_path: Path) -> None:
 def test_webdataset_reads_them(tmp_path: Path) -> None:
     written = [
         clip(0),
-        PackedClip(
-            ClipFacts("x", 0.0, 1.0, RATE), clip(1).audio, (picture(3, "PNG"), picture(4, "WEBP"))
+        Example(
+            ExampleFacts("x", 0.0, 1.0, RATE),
+            clip(1).audio,
+            (picture(3, "PNG"), picture(4, "WEBP")),
         ),
     ]
     (path,) = write_shards(written, tmp_path)
@@ -102,7 +99,7 @@ def test_counts_come_from_the_index_alone(tmp_path: Path, monkeypatch: pytest.Mo
     def no_scan(path: Path) -> None:
         raise AssertionError(f"{path} was scanned")
 
-    monkeypatch.setattr(shards, "_make_index", no_scan)
+    monkeypatch.setattr(shard_index, "make_index", no_scan)
     assert ShardFolder(tmp_path).counts.tolist() == [2, 1]
     assert Shard(paths[0]).frames(1) == list(clip(1).frames)
 
@@ -158,7 +155,7 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(
 
 
 def test_a_run_that_dies_leaves_no_shard_under_its_name(tmp_path: Path) -> None:
-    def dying() -> Iterator[PackedClip]:
+    def dying() -> Iterator[Example]:
         yield from map(clip, range(3))
         raise RuntimeError("killed")
 
@@ -194,14 +191,14 @@ def test_a_folder_can_be_handed_to_another_process(tmp_path: Path) -> None:
     ("wrong", "message"),
     [
         (
-            PackedClip(ClipFacts("a", 0, 1, RATE, (0.0,)), b"", (picture(1), picture(2))),
+            Example(ExampleFacts("a", 0, 1, RATE, (0.0,)), b"", (picture(1), picture(2))),
             "a: 2 frames and 1 frame times",
         ),
-        (PackedClip(ClipFacts("a", 0, 1, RATE), b"", (b"GIF89a",)), "frame 0 is no JPEG"),
+        (Example(ExampleFacts("a", 0, 1, RATE), b"", (b"GIF89a",)), "frame 0 is no JPEG"),
     ],
 )
 def test_what_no_reader_would_accept_is_not_written(
-    tmp_path: Path, wrong: PackedClip, message: str
+    tmp_path: Path, wrong: Example, message: str
 ) -> None:
     with pytest.raises(ShardError, match=message):
         write_shards([wrong], tmp_path)
@@ -241,7 +238,7 @@ def test_shards_of_other_programs_are_read(tmp_path: Path, suffix: str, kind: st
     assert (shard.keys, shard.frames(0)) == (["a/b"], [members["a/b.jpg"]])
     assert (sample_rate, len(channels)) == (16000, 2)
     facts = shard.facts(0)
-    assert facts == ClipFacts("a/b", 0.0, channels.shape[1] / 16000, 16000, captions=("a tone",))
+    assert facts == ExampleFacts("a/b", 0.0, channels.shape[1] / 16000, 16000, captions=("a tone",))
     assert facts.end_s == pytest.approx(0.5, abs=0.1)
     n = min(channels.shape[1], len(sound))
     if suffix == "wav":
@@ -257,11 +254,11 @@ def test_members_need_not_lie_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"k.json": b"{}", "k.0.jpg": b""}, r"a clip lacks k\.flac \(it has 0\.jpg, json\)"),
-        ({"k.flac": b""}, r"a clip lacks k\.json \(it has flac\)"),
+        ({"k.json": b"{}", "k.0.jpg": b""}, r"an example lacks k\.flac \(it has 0\.jpg, json\)"),
+        ({"k.flac": b""}, r"an example lacks k\.json \(it has flac\)"),
         (
             {"k.flac": b"", "k.json": b"{}", "k.0.jpg": b"", "k.2.jpg": b""},
-            r"a clip lacks one of its frames \(it has \[0, 2\]\)",
+            r"an example lacks one of its frames \(it has \[0, 2\]\)",
         ),
         (
             {"k.flac": b"", "k.json": b'{"frame_times_s": [0, 1]}', "k.0.jpg": b""},
@@ -273,7 +270,7 @@ def test_members_need_not_lie_in_order(tmp_path: Path) -> None:
         ({"k.flac": b"", "k.json": b'{"begin_s": "1"}'}, "begin_s in k.json must be a number"),
         ({"k.flac": b"", "k.json": b'{"captions": "x"}'}, "captions .* must be a list of texts"),
         ({"k.flac": b"", "k.json": b'{"source": 1}'}, "source in k.json must be a text, not 1"),
-        ({"readme": b""}, "holds no clips"),
+        ({"readme": b""}, "holds no examples"),
     ],
 )
 def test_a_clip_that_lacks_something_is_refused(
@@ -327,7 +324,7 @@ def test_what_is_no_tar_is_refused(tmp_path: Path, content: bytes, message: str)
 
 def test_sound_that_cannot_be_decoded_names_its_clip(tmp_path: Path) -> None:
     path = _write_tar(tmp_path / "x.tar", {"k.flac": b"nothing", "k.json": b'{"end_s": 1}'})
-    with pytest.raises(ShardError, match=r"the sound of clip k cannot be decoded \(neither"):
+    with pytest.raises(ShardError, match=r"the sound of example k cannot be decoded \(neither"):
         Shard(path).audio(0)
 
 

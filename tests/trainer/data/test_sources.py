@@ -14,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.tables import Table
 from tests.sounds import noise, tone, write
-from tests.trainer.data.clips import picture
+from tests.trainer.data.made_examples import picture
+from trainer.data.example import ExampleFacts
 from trainer.data.pack import Problem, read_problems
-from trainer.data.shards import ClipFacts, ShardFolder
-from trainer.data.sources import CsvGroups, Entry, Manifest, pack_manifest
+from trainer.data.shards import ShardFolder
+from trainer.data.sources import Entry, GroupedRows, Manifest, pack_manifest
 
 
 def write_rows(path: Path, rows: list[list[str]]) -> Path:
@@ -33,7 +35,7 @@ def write_objects(path: Path, objects: list[Any]) -> Path:
     return path
 
 
-def facts_of(out: Path) -> list[ClipFacts]:
+def facts_of(out: Path) -> list[ExampleFacts]:
     folder = ShardFolder(out)
     opened = [folder.open(n) for n in range(len(folder.shards))]
     return [shard.facts(i) for shard in opened for i in range(len(shard))]
@@ -50,7 +52,7 @@ def test_rows_are_grouped_in_the_order_of_the_first(
 ) -> None:
     path = tmp_path_factory.mktemp("rows") / "x.csv"
     write_rows(path, [["key", "text"], *map(list, rows)])
-    groups = CsvGroups(path, "key")
+    groups = GroupedRows(Table(path), "key")
     expected: dict[str, list[str]] = {}
     for key, text in rows:
         expected.setdefault(key, []).append(text)
@@ -62,10 +64,10 @@ def test_rows_are_grouped_in_the_order_of_the_first(
     assert list(found) == list(expected)
 
 
-def test_a_byte_order_mark_blank_lines_and_short_rows_do_no_harm(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
-    path.write_text("\ufeffkey, text\r\n\r\nx,one\r\n\r\ny\r\nx,two,more\r\n", encoding="utf-8")
-    groups = CsvGroups(path, "key")
+    path.write_text("\ufeffkey, text\r\n\r\nx,one\r\n\r\ny,\r\nx,two\r\n", encoding="utf-8")
+    groups = GroupedRows(Table(path), "key")
     assert [groups[i] for i in range(2)] == [
         [{"key": "x", "text": "one"}, {"key": "x", "text": "two"}],
         [{"key": "y", "text": ""}],
@@ -81,7 +83,7 @@ def test_a_large_table_takes_little_memory(tmp_path: Path) -> None:
     n_rows = 20_000
     path.write_text("key,text\n" + "".join(f"{i % 9000},{'t' * 200}\n" for i in range(n_rows)))
     tracemalloc.start()
-    groups = CsvGroups(path, "key")
+    groups = GroupedRows(Table(path), "key")
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(groups) == 9000
@@ -114,8 +116,8 @@ def test_pictures_of_the_same_sound_are_frames_of_one_clip(files: Path, tmp_path
     assert (report.n_clips, report.n_sources, report.n_problems) == (2, 2, 0)
     shard = ShardFolder(tmp_path / "out").open(0)
     assert facts_of(tmp_path / "out") == [
-        ClipFacts("rain.wav", 0.0, 0.5, 8000, (), ("rain falls",), ("water", "weather")),
-        ClipFacts("sub/bell.flac", 0.0, 0.25, 16000, (), ("a bell",), ()),
+        ExampleFacts("rain.wav", 0.0, 0.5, 8000, (), ("rain falls",), ("water", "weather")),
+        ExampleFacts("sub/bell.flac", 0.0, 0.25, 16000, (), ("a bell",), ()),
     ]
     assert shard.frames(0) == [(files / name).read_bytes() for name in ("a.jpg", "c.webp")]
     assert shard.frames(1) == [(files / "b.png").read_bytes()]
@@ -267,8 +269,8 @@ def test_the_index_of_vip_ant(folder: Path, tmp_path: Path) -> None:
     report = pack_manifest(manifest, tmp_path / "out")
     assert (report.n_clips, report.n_problems) == (2, 0)
     assert facts_of(tmp_path / "out") == [
-        ClipFacts("-aB3", 30.0, 40.0, 8000, (), (), ("/m/09x0r", "/m/04rlf")),
-        ClipFacts(
+        ExampleFacts("-aB3", 30.0, 40.0, 8000, (), (), ("/m/09x0r", "/m/04rlf")),
+        ExampleFacts(
             "xyz", 0.0, 0.5, 8000, (), ("a man speaks", "someone talks"), ("/m/09x0r", "/m/04rlf")
         ),
     ]
@@ -334,7 +336,7 @@ def test_a_bad_line_of_the_index_is_named(tmp_path: Path, line: str, message: st
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "its columns are missing; expected audio,image or audio,caption"),
+        (b"", "it is empty"),
         (
             b"youtube_id,start_time,caption\nx,0,rain\n",
             r"its columns are youtube_id, start_time, caption; expected audio,image .* JSON object",
@@ -342,8 +344,8 @@ def test_a_bad_line_of_the_index_is_named(tmp_path: Path, line: str, message: st
         (b"audio,title\nx,y\n", "its columns are audio, title"),
         (b"audio,image\n", "holds no rows"),
         (b"audio,image\n,a.jpg\n", "line 2: audio is empty"),
-        (b"\xff\xfe\x00a\x00u", "not a UTF-8 CSV file"),
-        (b"audio,image\n\xe9.wav,a.jpg\n", "not a UTF-8 CSV file"),
+        (b"\xff\xfea\x00u", "not UTF-16"),
+        (b"audio,image\n\xe9.wav,a.jpg\n", "not UTF-8 .line 2 holds byte 0xe9"),
     ],
 )
 def test_what_is_no_manifest_is_told_what_one_is(

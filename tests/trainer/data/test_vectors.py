@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from trainer.data.shards import ShardError
+from trainer.data.example import ShardError
 from trainer.data.vectors import (
     ShardVectors,
     VectorsFacts,

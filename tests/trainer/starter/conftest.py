@@ -11,7 +11,7 @@ import pytest
 
 from tests.sounds import noise, tone, write
 from tests.trainer.conftest import MadeTagger
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter.batches import Batches
 from trainer.starter.cache import RecordingCache, build_cache
 from trainer.starter.config import CaptionsConfig, StarterConfig
@@ -24,7 +24,7 @@ Mix = Callable[..., Scenes]
 
 
 @pytest.fixture
-def eight(tmp_path: Path) -> list[Clip]:
+def eight(tmp_path: Path) -> list[Recording]:
     """Eight sounds that a tower can tell apart."""
     clips = []
     for i in range(N):
@@ -35,12 +35,12 @@ def eight(tmp_path: Path) -> list[Clip]:
         )
         path = write(tmp_path / f"{i}.wav", waveform, 8000)
         facts = {"tags": (f"tag {i}",), "source": "made", "licence": "CC0"}
-        clips.append(Clip(path=path, caption=f"sound {i}", split="train", **facts))
+        clips.append(Recording(path=path, caption=f"sound {i}", split="train", **facts))
     return clips
 
 
 @pytest.fixture
-def cache(eight: list[Clip], tmp_path: Path, tiny_config: StarterConfig) -> RecordingCache:
+def cache(eight: list[Recording], tmp_path: Path, tiny_config: StarterConfig) -> RecordingCache:
     return build_cache(
         eight, tmp_path / "cache", tiny_config.audio, tiny_config.features, longest_s=3
     )
@@ -51,7 +51,7 @@ def mix(tiny_config: StarterConfig, made_tagger: Teacher, tmp_path: Path) -> Mix
     """Makes scenes of clips in a cache: `mix(cache, clips, config, n_workers=0)`."""
 
     def make(
-        cache: RecordingCache, clips: list[Clip], config: SceneConfig, n_workers: int = 0
+        cache: RecordingCache, clips: list[Recording], config: SceneConfig, n_workers: int = 0
     ) -> Scenes:
         return make_scenes(
             cache,
@@ -69,7 +69,7 @@ def mix(tiny_config: StarterConfig, made_tagger: Teacher, tmp_path: Path) -> Mix
 
 
 @pytest.fixture
-def scenes(eight: list[Clip], cache: RecordingCache, mix: Mix) -> Scenes:
+def scenes(eight: list[Recording], cache: RecordingCache, mix: Mix) -> Scenes:
     """Sixty scenes of the eight sounds."""
     plain = SceneConfig(
         n_scenes=60, n_bent=0, speed=0.02, room_share=0, band_share=0, noise_share=0
@@ -78,18 +78,18 @@ def scenes(eight: list[Clip], cache: RecordingCache, mix: Mix) -> Scenes:
 
 
 @pytest.fixture
-def bent(eight: list[Clip], cache: RecordingCache, mix: Mix) -> Scenes:
+def bent(eight: list[Recording], cache: RecordingCache, mix: Mix) -> Scenes:
     """Twenty scenes, and ten bent ones."""
     return mix(cache, eight, SceneConfig(n_scenes=20, n_bent=10))
 
 
 def batches_of(
-    clips: list[Clip],
+    clips: list[Recording],
     cache: RecordingCache,
     scenes: Scenes,
     config: CaptionsConfig,
-    usable: Callable[[Clip], bool] = lambda clip: True,
-    unnamed: Callable[[Clip], bool] = lambda clip: False,
+    usable: Callable[[Recording], bool] = lambda clip: True,
+    unnamed: Callable[[Recording], bool] = lambda clip: False,
 ) -> Batches:
     texts = texts_of(clips, scenes, MadeTagger.names, "the sound of {}", 0)
     vectors = np.random.default_rng(0).standard_normal((len(texts.texts), 12)).astype(np.float32)

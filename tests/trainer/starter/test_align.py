@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tests.trainer.starter.conftest import N, batches_of
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.loop import LoopConfig
 from trainer.starter.align import Aligner, align, head_from
 from trainer.starter.cache import RecordingCache
@@ -30,7 +30,7 @@ def test_the_head_starts_as_principal_directions() -> None:
 
 
 def test_the_loss_falls_when_eight_sounds_are_learnt(
-    eight: list[Clip],
+    eight: list[Recording],
     cache: RecordingCache,
     scenes: Scenes,
     tiny_config: StarterConfig,

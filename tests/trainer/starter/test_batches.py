@@ -11,7 +11,7 @@ import torch
 
 from tests.trainer.conftest import MadeTagger
 from tests.trainer.starter.conftest import Mix, batches_of
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter.batches import overlaid, relations
 from trainer.starter.cache import RecordingCache, build_cache
 from trainer.starter.config import CaptionsConfig, StarterConfig
@@ -35,7 +35,7 @@ def test_a_text_is_wrong_for_a_sound_that_lacks_a_part_of_it() -> None:
 
 
 def test_a_batch_is_the_same_for_the_same_step(
-    eight: list[Clip], cache: RecordingCache, scenes: Scenes
+    eight: list[Recording], cache: RecordingCache, scenes: Scenes
 ) -> None:
     config = CaptionsConfig(batch_size=10, scene_share=0.4, bent_share=0.0)
     batches = batches_of(eight, cache, scenes, config)
@@ -57,7 +57,7 @@ def test_a_batch_is_the_same_for_the_same_step(
     ],
 )
 def test_nothing_to_draw_from_is_said_at_once(
-    share: str, used: bool, what: str, eight: list[Clip], cache: RecordingCache, mix: Mix
+    share: str, used: bool, what: str, eight: list[Recording], cache: RecordingCache, mix: Mix
 ) -> None:
     scenes = mix(cache, eight, SceneConfig(n_scenes=4, n_bent=0, kinds=(1.0, 0.0, 0.0, 0.0)))
     shares = {"scene_share": 0.0, "bent_share": 0.0, "duet_share": 0.0} | {share: 0.1}
@@ -66,7 +66,7 @@ def test_nothing_to_draw_from_is_said_at_once(
 
 
 def test_duets_come_late_with_both_of_their_sounds(
-    eight: list[Clip], cache: RecordingCache, scenes: Scenes
+    eight: list[Recording], cache: RecordingCache, scenes: Scenes
 ) -> None:
     config = CaptionsConfig(
         batch_size=12, scene_share=0.25, bent_share=0.0, duet_share=0.25, duets_after=0.5
@@ -100,7 +100,7 @@ def test_two_sounds_at_once_have_the_energy_of_both() -> None:
 
 
 def test_bent_scenes_have_a_teacher_and_no_text(
-    eight: list[Clip], cache: RecordingCache, bent: Scenes
+    eight: list[Recording], cache: RecordingCache, bent: Scenes
 ) -> None:
     config = CaptionsConfig(batch_size=10, scene_share=0.2, bent_share=0.3, duet_share=0.0)
     batch = batches_of(eight, cache, bent, config).draw(0)
@@ -111,7 +111,7 @@ def test_bent_scenes_have_a_teacher_and_no_text(
 
 
 def test_nothing_of_a_clip_that_is_left_out_is_drawn(
-    eight: list[Clip], tmp_path: Path, tiny_config: StarterConfig, mix: Mix
+    eight: list[Recording], tmp_path: Path, tiny_config: StarterConfig, mix: Mix
 ) -> None:
     eight[3].path.write_text("damaged")
     audio, features = tiny_config.audio, tiny_config.features
@@ -136,7 +136,7 @@ def test_nothing_of_a_clip_that_is_left_out_is_drawn(
 
 
 def test_of_what_is_not_named_only_the_teacher_speaks(
-    eight: list[Clip], cache: RecordingCache, mix: Mix
+    eight: list[Recording], cache: RecordingCache, mix: Mix
 ) -> None:
     scenes = mix(cache, eight, SceneConfig(n_scenes=60, n_bent=20))
     config = CaptionsConfig(batch_size=64, scene_share=0.4, bent_share=0.2, duet_share=0.0)

@@ -11,13 +11,15 @@ import pytest
 from soundsearch.audio.features import compute_features
 from soundsearch.audio.recording import AudioFile, read_windows
 from tests.sounds import noise, write
-from trainer.data.manifests import Clip, ManifestError, read_sounds
+from trainer.data.manifests import ManifestError, Recording, read_sounds
 from trainer.starter.cache import build_cache
 from trainer.starter.config import StarterConfig
 
 
-def clip_of(path: Path) -> Clip:
-    return Clip(path=path, caption="hiss", tags=(), split="train", source="made", licence="CC0")
+def clip_of(path: Path) -> Recording:
+    return Recording(
+        path=path, caption="hiss", tags=(), split="train", source="made", licence="CC0"
+    )
 
 
 @pytest.mark.parametrize("seconds", [0.2, 1.3])

@@ -17,7 +17,7 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import SoundsearchError
 from tests import sounds
 from tests.tiny_encoder import BAND_HZ, WORDS
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter.calibrate import (
     Library,
     ask,
@@ -31,12 +31,12 @@ from trainer.starter.calibrate import (
 Array = NDArray[np.float32]
 
 
-def _clip(path: Path, caption: str) -> Clip:
-    return Clip(path=path, caption=caption, tags=(), split="valid", source="", licence="")
+def _clip(path: Path, caption: str) -> Recording:
+    return Recording(path=path, caption=caption, tags=(), split="valid", source="", licence="")
 
 
 @pytest.fixture
-def clips(tmp_path: Path) -> list[Clip]:
+def clips(tmp_path: Path) -> list[Recording]:
     """A second of a tone and one of another, three windows each; and a file that is no sound."""
     (tmp_path / "broken.wav").write_text("no sound")
     made = [_clip(tmp_path / "broken.wav", "hum")]
@@ -46,7 +46,7 @@ def clips(tmp_path: Path) -> list[Clip]:
     return made
 
 
-def made_library(encoder: Encoder, clips: list[Clip]) -> Library:
+def made_library(encoder: Encoder, clips: list[Recording]) -> Library:
     return make_library(encoder, clips, EmbeddingCache(None, encoder))
 
 
@@ -57,7 +57,7 @@ def one_window_each(vectors: Array) -> ClipEmbeddings:
 # ---- embedding
 
 
-def test_recordings_become_a_library(tiny: EncoderBundle, clips: list[Clip]) -> None:
+def test_recordings_become_a_library(tiny: EncoderBundle, clips: list[Recording]) -> None:
     encoder = Encoder(tiny, "cpu")
     library = made_library(encoder, clips)
     assert library.captions.tolist() == list(WORDS)
@@ -69,7 +69,9 @@ def test_recordings_become_a_library(tiny: EncoderBundle, clips: list[Clip]) -> 
         made_library(encoder, clips[:1])
 
 
-def test_a_background_is_one_window_a_recording(tiny: EncoderBundle, clips: list[Clip]) -> None:
+def test_a_background_is_one_window_a_recording(
+    tiny: EncoderBundle, clips: list[Recording]
+) -> None:
     encoder = Encoder(tiny, "cpu")
     windows = made_library(encoder, clips).embeddings.vectors.astype(np.float16)
 

@@ -12,7 +12,7 @@ import torch
 
 from soundsearch.audio.recording import AudioFile, read_windows
 from tests.sounds import noise, tone, write
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter import check as module
 from trainer.starter.align import Aligner
 from trainer.starter.cache import RecordingCache, build_cache
@@ -24,12 +24,12 @@ RATE = 8000
 LENGTHS = (0.3, 0.98, 1.0, 1.25, 1.5, 1.9, 2.0, 2.5, 3.2)
 
 
-def clip_of(path: Path, caption: str = "") -> Clip:
-    return Clip(path=path, caption=caption, tags=(), split="valid", source="", licence="")
+def clip_of(path: Path, caption: str = "") -> Recording:
+    return Recording(path=path, caption=caption, tags=(), split="valid", source="", licence="")
 
 
 @pytest.fixture
-def clips(tmp_path: Path, tiny_config: StarterConfig) -> list[Clip]:
+def clips(tmp_path: Path, tiny_config: StarterConfig) -> list[Recording]:
     seconds = [n * tiny_config.audio.window_s for n in LENGTHS]
     return [
         clip_of(write(tmp_path / f"{i}.wav", noise(s, RATE, seed=i), RATE))
@@ -38,7 +38,7 @@ def clips(tmp_path: Path, tiny_config: StarterConfig) -> list[Clip]:
 
 
 def test_windows_are_those_of_a_search(
-    clips: list[Clip], tmp_path: Path, tiny_config: StarterConfig
+    clips: list[Recording], tmp_path: Path, tiny_config: StarterConfig
 ) -> None:
     audio, features = tiny_config.audio, tiny_config.features
     build_cache(clips, tmp_path / "cache", audio, features, longest_s=3)

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.manifests import Clip, of_split, read_esc10, read_sounds
+from trainer.data.manifests import Recording, of_split, read_esc10, read_sounds
 from trainer.starter.families import LABELS, MOST_OF_A_CLASS, class_of, examples, held_out
 
 
-def clip(caption: str, *tags: str) -> Clip:
-    return Clip(
+def clip(caption: str, *tags: str) -> Recording:
+    return Recording(
         path=Path("a.wav"), caption=caption, tags=tags, split="train", source="", licence=""
     )
 

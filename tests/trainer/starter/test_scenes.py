@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.sounds import noise, tone, write
 from tests.trainer.starter.conftest import Mix
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter.cache import RecordingCache, build_cache
 from trainer.starter.config import StarterConfig
 from trainer.starter.corpus import JOINS
@@ -51,12 +51,14 @@ def power_at(sound: np.ndarray, hz: float) -> float:
     return float(power[near].sum() / power.sum())
 
 
-def clip_of(path: Path, caption: str, source: str = "made") -> Clip:
-    return Clip(path=path, caption=caption, tags=(), split="train", source=source, licence="CC0")
+def clip_of(path: Path, caption: str, source: str = "made") -> Recording:
+    return Recording(
+        path=path, caption=caption, tags=(), split="train", source=source, licence="CC0"
+    )
 
 
 @pytest.fixture
-def clips(tmp_path: Path) -> list[Clip]:
+def clips(tmp_path: Path) -> list[Recording]:
     low = write(tmp_path / "low.wav", tone(200, 0.8, RATE), RATE)
     high = write(tmp_path / "high.wav", tone(1500, 0.2, RATE), RATE)
     bad = tmp_path / "bad.wav"
@@ -65,7 +67,7 @@ def clips(tmp_path: Path) -> list[Clip]:
 
 
 @pytest.fixture
-def cache(clips: list[Clip], tmp_path: Path, tiny_config: StarterConfig) -> RecordingCache:
+def cache(clips: list[Recording], tmp_path: Path, tiny_config: StarterConfig) -> RecordingCache:
     return build_cache(
         clips, tmp_path / "cache", tiny_config.audio, tiny_config.features, longest_s=3
     )
@@ -77,7 +79,7 @@ def test_a_cached_waveform_is_the_recording(cache: RecordingCache) -> None:
 
 
 def test_the_teacher_hears_what_the_student_sees(
-    cache: RecordingCache, clips: list[Clip], mix: Mix
+    cache: RecordingCache, clips: list[Recording], mix: Mix
 ) -> None:
     config = dataclasses.replace(PLAIN, n_scenes=40, n_bent=0, seed=4)
     scenes = mix(cache, clips, config)
@@ -99,7 +101,7 @@ def test_the_teacher_hears_what_the_student_sees(
 
 
 def test_bent_scenes_follow_the_others_and_come_of_recordings_or_of_nothing(
-    cache: RecordingCache, clips: list[Clip], mix: Mix
+    cache: RecordingCache, clips: list[Recording], mix: Mix
 ) -> None:
     config = dataclasses.replace(PLAIN, n_scenes=5, n_bent=60, made_up_share=0.3, pair_share=0.4)
     scenes = mix(cache, clips, config)
@@ -114,7 +116,7 @@ def test_bent_scenes_follow_the_others_and_come_of_recordings_or_of_nothing(
 
 
 def test_an_interrupted_stage_goes_on_and_ends_as_if_it_had_not_been(
-    clips: list[Clip],
+    clips: list[Recording],
     cache: RecordingCache,
     tmp_path: Path,
     tiny_config: StarterConfig,

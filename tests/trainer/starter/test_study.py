@@ -11,7 +11,7 @@ import pytest
 from examples.starter_study import study, usable
 from tests.sounds import noise, tone, write
 from tests.trainer.conftest import RATE
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter import audio_stage
 from trainer.starter.batches import Batches
 from trainer.starter.config import StarterConfig
@@ -49,7 +49,7 @@ def test_held_out_families_are_asked_for_and_never_learnt(
     only_heard: list[set[str]] = []
 
     class Watched(Batches):
-        def __init__(self, clips: list[Clip], *arguments: object) -> None:
+        def __init__(self, clips: list[Recording], *arguments: object) -> None:
             super().__init__(clips, *arguments)  # type: ignore[arg-type]
             usable, unnamed = arguments[-2:]
             left_out.append({clip.caption for clip in clips if not usable(clip)})  # type: ignore[operator]

@@ -173,5 +173,5 @@ def test_no_text_is_embedded_twice(data: Path) -> None:
 
 
 def test_missing_captions_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SoundsearchError, match=r"audiocaps_val\.csv: not a readable AudioCaps"):
+    with pytest.raises(SoundsearchError, match=r"audiocaps_val\.csv: cannot be read"):
         text_exam(reader(), reader(), tmp_path)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tests.trainer.conftest import MadeTagger
-from trainer.data.manifests import Clip
+from trainer.data.manifests import Recording
 from trainer.starter.scenes import Scenes
 from trainer.starter.texts import texts_of
 
 
 def test_a_clip_has_its_caption_its_tags_and_sentences_around_it(
-    eight: list[Clip], scenes: Scenes
+    eight: list[Recording], scenes: Scenes
 ) -> None:
     texts = texts_of(eight, scenes, MadeTagger.names, "the sound of {}", 0)
     of_first = {texts.texts[number] for number in texts.of_clip[0]}

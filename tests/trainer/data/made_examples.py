@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.sounds import noise
-from trainer.data.shards import ClipFacts, PackedClip
+from trainer.data.example import Example, ExampleFacts
 from trainer.data.waveforms import flac
 
 RATE = 8000
@@ -28,8 +28,8 @@ def waveform(n: int, n_channels: int = 2) -> NDArray[np.float32]:
     return (np.rint(channels * 2**15) / 2**15).astype(np.float32)
 
 
-def clip(n: int, n_frames: int = 2, captions: tuple[str, ...] = ()) -> PackedClip:
+def clip(n: int, n_frames: int = 2, captions: tuple[str, ...] = ()) -> Example:
     """Clip number n."""
     times = tuple(n + i / 2 for i in range(n_frames))
-    facts = ClipFacts(f"video {n}.mp4", n, n + 1.0, RATE, times, captions, ("a", "b"))
-    return PackedClip(facts, flac(waveform(n), RATE, 16), tuple(map(picture, range(n_frames))))
+    facts = ExampleFacts(f"video {n}.mp4", n, n + 1.0, RATE, times, captions, ("a", "b"))
+    return Example(facts, flac(waveform(n), RATE, 16), tuple(map(picture, range(n_frames))))

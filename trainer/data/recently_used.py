@@ -1,4 +1,4 @@
-"""A few things kept open, made again when they are asked for after all."""
+"""Hold the things that were used last, and make the others again when they are needed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
-    """Number -> thing, made by `make`; the `size` that were asked for last are kept.
+class RecentlyUsed(Generic[T]):
+    """Number -> thing, made by `make`; the `size` that were used last are held.
 
-    Goes to another process without what it keeps, since open files do not travel.
+    Goes to another process without what it holds, since open files do not travel.
     """
 
     def __init__(self, make: Callable[[int], T], size: int) -> None:
