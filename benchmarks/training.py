@@ -32,12 +32,12 @@ from trainer.data.stream import Batches, Example, Positions
 from trainer.data.targets import StoredTargets
 from trainer.data.waveforms import flac
 from trainer.distributed import World
-from trainer.embed import embed_images
+from trainer.embed_shards import embed_images
 from trainer.front_ends import VIP_ANT, clip_features
 from trainer.lars import Lars
 from trainer.loop import Amp
 from trainer.runs import StageConfig, build_tower, torch_device
-from trainer.towers.clip import ClipChoice, FrozenClip
+from trainer.towers.clip_model import ClipChoice, FrozenClip
 
 SAMPLE_RATE, CLIP_S, N_FRAMES = 44_100, 10.0, 4
 FRAME_SIZE = (640, 360)

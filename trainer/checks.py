@@ -33,7 +33,7 @@ from trainer.data.waveforms import read_sound
 from trainer.front_ends import clip_features
 from trainer.loop import Check, TrainingError
 from trainer.runs import StageConfig
-from trainer.towers.clip import ClipChoice, load_clip
+from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.unit import embed_unit
 
 #: Makes something to measure, once it is known whose vectors the stage learns from.

@@ -17,9 +17,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from trainer.contrastive_loss import pair_loss
 from trainer.distributed import World
 from trainer.loop import Amp, Step
-from trainer.losses import pair_loss
 from trainer.towers.unit import embed_unit
 
 #: Vectors with a higher cosine are the same picture or the same text.

@@ -39,8 +39,8 @@ from trainer.data.vectors import (
     vectors_path,
     write_vectors,
 )
-from trainer.embed import Progress, Report, Silent, is_ready, over_shards
-from trainer.towers.clip import ClipChoice, load_clip
+from trainer.embed_shards import Progress, Report, Silent, is_ready, over_shards
+from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.unit import embed_unit
 
 Array = NDArray[np.float32]

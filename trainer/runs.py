@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from soundsearch.config import changed, read_json
 from soundsearch.errors import ConfigError
 from soundsearch.files import write_text
-from trainer.config import differences
 from trainer.contrast import ContrastConfig
 from trainer.front_ends import FRONT_ENDS, VIP_ANT, FrontEnd
 from trainer.loop import LOG, LoopConfig, TrainingError
-from trainer.towers.clip import ClipChoice
+from trainer.towers.clip_model import ClipChoice
 from trainer.towers.compact import AudioTower, AudioTowerConfig
 from trainer.towers.vit import SpectrogramViT, VitConfig
 
@@ -181,6 +180,18 @@ def hold_against(folder: Path, config: StageConfig, data: Mapping[str, Any]) -> 
             f"{folder}: begun with other settings ({'; '.join(others)}); "
             "go on with the old ones or begin in another folder"
         )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:
+    """Each setting that differs, as "key was OLD, is NEW"."""
+    found = []
+    for key in sorted({*old, *new}):
+        was, now = old.get(key), new.get(key)
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            found += differences(was, now, f"{where}{key}.")
+        elif was != now:
+            found.append(f"{where}{key} was {was!r}, is {now!r}")
+    return found
 
 
 def write_config(folder: Path, config: StageConfig, data: Mapping[str, Any]) -> None:

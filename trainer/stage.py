@@ -31,7 +31,7 @@ from trainer.runs import (
     torch_device,
     write_config,
 )
-from trainer.towers.clip import ClipChoice, load_clip
+from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.vit import SpectrogramViT, vit_from_authors, vit_from_clip
 
 logger = logging.getLogger(__name__)

@@ -30,12 +30,12 @@ from trainer.captions import train_captions
 from trainer.contrast import ContrastConfig
 from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
 from trainer.data.waveforms import flac
-from trainer.embed import embed_captions, embed_images
+from trainer.embed_shards import embed_captions, embed_images
 from trainer.front_ends import FrontEnd, clip_features
 from trainer.pivot import train_pivot
 from trainer.runs import StageConfig, read_run
 from trainer.stage import Machine
-from trainer.towers.clip import ClipChoice, FrozenClip, load_clip
+from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 from trainer.towers.compact import AudioTowerConfig
 
 logger = logging.getLogger(__name__)

@@ -31,7 +31,7 @@ from trainer.front_ends import STARTER, clip_features
 from trainer.pivot import train_pivot
 from trainer.runs import StageConfig, read_run
 from trainer.stage import Machine
-from trainer.towers.clip import ClipChoice, FrozenClip, load_clip
+from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 from trainer.towers.compact import AudioTowerConfig
 
 logger = logging.getLogger(__name__)

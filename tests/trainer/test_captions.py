@@ -17,9 +17,9 @@ from trainer.captions import CURATED, CuratedTargets, kind_of, train_captions
 from trainer.curate import CuratedCaptions, CurateError, curate, curated_path, read_pool
 from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
 from trainer.data.targets import StoredTargets
-from trainer.embed import embed_images
+from trainer.embed_shards import embed_images
 from trainer.runs import read_config
-from trainer.towers.clip import load_clip
+from trainer.towers.clip_model import load_clip
 
 WORDS = ["a dog", "rain", "a bell", "a door", "wind", "a car"]
 

@@ -21,7 +21,7 @@ from tests.trainer.made_shards import flac
 from trainer.curate import CuratedCaptions, curated_path
 from trainer.data.shards import ClipFacts, PackedClip, Shard, write_shards
 from trainer.data.vectors import ShardVectors, vectors_path
-from trainer.towers.clip import ClipChoice, load_clip
+from trainer.towers.clip_model import ClipChoice, load_clip
 
 app = typer.Typer()
 for command in (embed.embed_images, embed.embed_captions, embed.curate):

@@ -17,9 +17,9 @@ from soundsearch.audio.features import StftLogMel
 from soundsearch.audio.recording import AudioConfig
 from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.files import sha256_of
+from trainer.bundle_export import Parts, new_bundle, write_bundle
 from trainer.convert import ConversionError
 from trainer.convert.download import check_hub_file
-from trainer.export import Parts, new_bundle, write_bundle
 from trainer.model_card import NO_LICENCE
 
 DEFAULT = "laion/clap-htsat-unfused"

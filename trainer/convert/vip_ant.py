@@ -18,12 +18,12 @@ from typing import Any
 
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.files import sha256_of
+from trainer.bundle_export import Parts, new_bundle, text_parts, write_bundle
 from trainer.convert import ConversionError
 from trainer.convert.checkpoint import Checkpoint, read_checkpoint
 from trainer.convert.download import check_sha256, downloads_folder, fetch
-from trainer.export import Parts, new_bundle, text_parts, write_bundle
 from trainer.front_ends import VIP_ANT
-from trainer.towers.clip import ClipChoice, ClipError, FrozenClip, load_clip
+from trainer.towers.clip_model import ClipChoice, ClipError, FrozenClip, load_clip
 from trainer.towers.vit import TowerError, VitConfig, vit_from_authors
 
 logger = logging.getLogger(__name__)

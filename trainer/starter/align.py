@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainer.contrastive_loss import contrastive_loss
 from trainer.loop import plain, train
-from trainer.losses import contrastive_loss
 from trainer.starter.batches import Batches
 from trainer.starter.config import CaptionsConfig
 from trainer.starter.losses import duet_loss, sound_loss, tag_loss

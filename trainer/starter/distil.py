@@ -19,8 +19,8 @@ from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
 from trainer.loop import LoopConfig, generator_of, plain, train
-from trainer.losses import cosine_loss, similarity_loss
 from trainer.starter.corpus import Lesson
+from trainer.starter.losses import cosine_loss, similarity_loss
 from trainer.towers.bert import TextTower, read_bert
 from trainer.towers.unit import embed_unit
 

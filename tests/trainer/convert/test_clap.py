@@ -23,9 +23,9 @@ from transformers import (
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder
 from tests.sounds import noise, tone, write
+from trainer.bundle_export import TEXTS, ExportError
 from trainer.convert import ConversionError
 from trainer.convert.clap import DEFAULT, _check_published, build_clap, bundle_name
-from trainer.export import TEXTS, ExportError
 
 RATE = 8000
 WORDS = "a the and dog barks rain thunder clock piano loud slow"

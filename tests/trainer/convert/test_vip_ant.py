@@ -22,10 +22,10 @@ from tests.sounds import noise, tone, write
 from tests.tiny_clip import tiny_model, write_tiny_clip
 from tests.trainer.authors import as_the_authors
 from tests.trainer.convert.made_checkpoint import SETTINGS, TINY, tower_of, write_checkpoint
+from trainer.bundle_export import ExportError
 from trainer.convert import ConversionError, vip_ant
 from trainer.convert.vip_ant import DEFAULT, VARIANTS, build_vip_ant, bundle_name
-from trainer.export import ExportError
-from trainer.towers.clip import ClipChoice
+from trainer.towers.clip_model import ClipChoice
 from trainer.towers.vit import VitConfig
 
 LABELS = ("dog", "thunder storm", "clock tick", "a baby crying")

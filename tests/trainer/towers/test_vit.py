@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainer.export import export_onnx, run_onnx
+from trainer.bundle_export import export_onnx, run_onnx
 from trainer.towers.unit import embed_unit
 from trainer.towers.vit import (
     LayerNorm,

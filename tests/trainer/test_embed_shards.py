@@ -16,11 +16,11 @@ from PIL import Image
 from tests.sounds import tone
 from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import flac
-from trainer import embed
+from trainer import embed_shards
 from trainer.data.shards import ClipFacts, PackedClip, ShardError, ShardFolder, write_shards
 from trainer.data.vectors import ShardVectors, VectorsFacts, vectors_path
-from trainer.embed import EmbedError, Report, embed_captions, embed_images
-from trainer.towers.clip import ClipChoice, FrozenClip, load_clip
+from trainer.embed_shards import EmbedError, Report, embed_captions, embed_images
+from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 
 SOUND = flac(tone(440, 0.1))
 CUT = jpeg(9)[:-400]  # begins as a JPEG does, and ends too soon
@@ -215,7 +215,7 @@ def test_a_file_that_cannot_be_written_ends_the_run(clip: FrozenClip) -> None:
 
 
 def test_threads_keep_the_order_and_are_not_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed, "AHEAD", 5)
+    monkeypatch.setattr(embed_shards, "AHEAD", 5)
     begun = 0
     lock = threading.Lock()
 
@@ -227,7 +227,7 @@ def test_threads_keep_the_order_and_are_not_far_ahead(monkeypatch: pytest.Monkey
         return i
 
     with ThreadPoolExecutor(4) as threads:
-        for i, found in enumerate(embed._ahead(threads, work, 40)):
+        for i, found in enumerate(embed_shards._ahead(threads, work, 40)):
             assert found == i
             assert begun <= i + 1 + 5
     assert begun == 40
@@ -261,7 +261,7 @@ EXPECTED = {
 def test_every_text_gets_its_row_and_is_embedded_once(
     clip: FrozenClip, texts: str, n_kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed, "KEPT_TEXTS", n_kept)
+    monkeypatch.setattr(embed_shards, "KEPT_TEXTS", n_kept)
     folder = shards_of(TEXTS)  # the last clip is in a shard of its own
     read: list[str] = []
     tokenizer = clip.tokenizer

@@ -10,8 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer import graphs
-from trainer.graphs import ExportError, export_onnx, halve, one_by_one, quantise, run_onnx, to_onnx
+from trainer import onnx_export
+from trainer.onnx_export import (
+    ExportError,
+    export_onnx,
+    halve,
+    one_by_one,
+    quantise,
+    run_onnx,
+    to_onnx,
+)
 from trainer.towers.compact import AudioTower, AudioTowerConfig
 
 AXES = {"features": {0: "n"}}
@@ -92,7 +100,7 @@ def test_a_module_gives_its_numbers_from_onnx_for_any_batch(
 def test_a_tower_that_onnxruntime_answers_differently_is_refused(
     features: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs, "TOLERANCE", 1e-9)
+    monkeypatch.setattr(onnx_export, "TOLERANCE", 1e-9)
     with pytest.raises(ExportError, match=r"model\.onnx: onnxruntime differs from torch by"):
         export_onnx(Perceptron(), {"features": features}, AXES, tmp_path / "model.onnx")
 
@@ -119,6 +127,6 @@ def test_int8_is_smaller_and_near_and_no_row_depends_on_its_neighbours(
 
 def test_int8_is_refused_where_it_would_save_little() -> None:
     tower = AudioTower(AudioTowerConfig(widths=(8, 16), depths=(1, 1), pooled=8, dim=6), 16, 0, 1)
-    graph = to_onnx(graphs.fold(tower), {"features": torch.randn(2, 16, 48)}, AXES)
+    graph = to_onnx(onnx_export.fold(tower), {"features": torch.randn(2, 16, 48)}, AXES)
     with pytest.raises(ExportError, match=r"--int8 would save \d+% of the audio tower only"):
         quantise(graph)

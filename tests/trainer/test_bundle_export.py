@@ -18,7 +18,7 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import SoundsearchError
 from tests.sounds import noise, tone, write
 from tests.tiny_clip import DIM, write_tiny_clip
-from trainer.export import (
+from trainer.bundle_export import (
     ExportError,
     example_features,
     export_run,
@@ -27,7 +27,7 @@ from trainer.export import (
 )
 from trainer.front_ends import STARTER, VIP_ANT, clip_features
 from trainer.runs import LOG, WEIGHTS, StageConfig, build_tower, read_run, write_config
-from trainer.towers.clip import load_clip
+from trainer.towers.clip_model import load_clip
 from trainer.towers.compact import AudioTowerConfig
 from trainer.towers.unit import embed_unit
 from trainer.towers.vit import VitConfig

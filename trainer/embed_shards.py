@@ -26,7 +26,7 @@ from torch import Tensor
 from soundsearch.errors import SoundsearchError
 from trainer.data.shards import ClipFacts, Shard, ShardError, ShardFolder
 from trainer.data.vectors import Kind, ShardVectors, VectorsFacts, vectors_path, write_vectors
-from trainer.towers.clip import BATCH_SIZE, FrozenClip
+from trainer.towers.clip_model import BATCH_SIZE, FrozenClip
 
 Array = NDArray[np.float32]
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""What the towers minimise. Pure functions of tensors."""
+"""The contrastive loss of the paper, and a general form of it. Pure functions of tensors."""
 
 from __future__ import annotations
 
@@ -25,16 +25,6 @@ def contrastive_loss(scores: Tensor, positive: Tensor, counted: Tensor) -> Tenso
         chosen = surprise.masked_fill(~positive, 0.0).sum(dim=axis)
         total = total + (chosen / positive.sum(dim=axis)).mean()
     return total / 2
-
-
-def cosine_loss(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean of 1 - cosine over rows of two (n, dim) tensors of unit embeddings."""
-    return 1.0 - (found * wanted).sum(dim=1).mean()
-
-
-def similarity_loss(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared difference of the two (n, n) cosine matrices; unit embeddings (n, dim)."""
-    return (found @ found.T - wanted @ wanted.T).square().mean()
 
 
 def pair_loss(

@@ -33,7 +33,7 @@ from soundsearch.encoder.bundle import (
 from soundsearch.files import flush, sha256_of
 from trainer import model_card
 from trainer.convert.clip_text import ClipText, clip_tokenizer
-from trainer.graphs import (
+from trainer.onnx_export import (
     ExportError,
     export_onnx,
     fold,
@@ -45,7 +45,7 @@ from trainer.graphs import (
     to_onnx,
 )
 from trainer.runs import TrainedRun, read_run
-from trainer.towers.clip import FrozenClip, load_clip
+from trainer.towers.clip_model import FrozenClip, load_clip
 
 Array = NDArray[np.float32]
 

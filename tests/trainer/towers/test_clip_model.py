@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from soundsearch.errors import SoundsearchError
 from tests.tiny_clip import DIM, IMAGE_SIZE, picture, tiny_config, tiny_model, write_tiny_clip
-from trainer.towers.clip import ClipChoice, ClipError, FrozenClip, load_clip, read_weights
+from trainer.towers.clip_model import ClipChoice, ClipError, FrozenClip, load_clip, read_weights
 
 # VIP-ANT fact sheet, section 3
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -98,7 +98,7 @@ def test_vectors_are_the_models_own_and_not_normalised(clip: FrozenClip) -> None
 def test_batches_change_nothing(clip: FrozenClip, monkeypatch: pytest.MonkeyPatch) -> None:
     texts, images = [f"sound {i}" for i in range(7)], [picture(i) for i in range(7)]
     at_once = clip.embed_texts(texts), clip.embed_images(images)
-    monkeypatch.setattr("trainer.towers.clip.BATCH_SIZE", 3)
+    monkeypatch.setattr("trainer.towers.clip_model.BATCH_SIZE", 3)
     np.testing.assert_allclose(clip.embed_texts(texts), at_once[0], atol=1e-5)
     np.testing.assert_allclose(clip.embed_images(images), at_once[1], atol=1e-5)
     assert clip.embed_texts([]).shape == clip.embed_images([]).shape == (0, DIM)
