@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast, get_args
 
@@ -68,8 +68,6 @@ HIGHEST_RATE_HZ = 3_000_000
 HIGHEST_OWN_RATE_HZ = 192_000
 #: Samples, of all channels together, that are held at once where a whole clip is needed: 1 GiB.
 MOST_CLIP_SAMPLES = 1 << 28
-#: Marks a field that bundles were first written without: at its default it is not told.
-ADDED_LATER = {"added later": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +87,8 @@ class AudioConfig:
     window_s: float
     hop_s: float
     short: Short = "repeat"
-    channels: Channels = field(default="mean", metadata=ADDED_LATER)
-    clip: Clip = field(default="windows", metadata=ADDED_LATER)
+    channels: Channels = "mean"
+    clip: Clip = "windows"
 
     def __post_init__(self) -> None:
         if self.sample_rate is not None and self.sample_rate < LOWEST_RATE_HZ:
