@@ -32,7 +32,8 @@ from trainer.curate import (
 from trainer.data.shards import ClipFacts, PackedClip, Shard, ShardError, ShardFolder, write_shards
 from trainer.data.vectors import ShardVectors, vectors_path
 from trainer.embed_shards import Report, Silent, embed_images
-from trainer.towers.clip_model import ClipChoice, ClipError, FrozenClip, load_clip
+from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
+from trainer.towers.clip_weights import ClipError
 
 CAPTIONS = [f"{what} {where}" for what in ("rain", "a dog", "an engine") for where in "abcd"]
 FACTS = ClipFacts("made.wav", 0.0, 0.1, 8000)

@@ -23,7 +23,8 @@ from trainer.convert import ConversionError
 from trainer.convert.checkpoint import Checkpoint, read_checkpoint
 from trainer.convert.download import check_sha256, downloads_folder, fetch
 from trainer.front_ends import VIP_ANT
-from trainer.towers.clip_model import ClipChoice, ClipError, FrozenClip, load_clip
+from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
+from trainer.towers.clip_weights import ClipError
 from trainer.towers.vit import TowerError, VitConfig, vit_from_authors
 
 logger = logging.getLogger(__name__)

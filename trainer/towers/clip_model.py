@@ -1,7 +1,6 @@
-"""The frozen CLIP model: pictures and texts to vectors of one space, never trained here.
+"""The frozen CLIP model: images and texts to vectors of one space. It is never trained here.
 
-Models are open_clip's, by name or by file. Whatever is read is read as data: a checkpoint that
-would run Python code is refused.
+Models are those of open_clip, by name or by file.
 """
 
 from __future__ import annotations
@@ -12,13 +11,11 @@ import json
 import logging
 import re
 import tempfile
-import warnings
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,39 +24,28 @@ from PIL import Image
 from torch import Tensor, nn
 
 from soundsearch.config import read_json
-from soundsearch.errors import ConfigError, SoundsearchError
+from soundsearch.errors import ConfigError
 from trainer.convert.download import check_hub_file
+from trainer.towers.clip_weights import ClipError, load_weights
 
 Array = NDArray[np.float32]
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-#: Pictures or texts that go through a tower at once.
+#: Images or texts in one batch of a tower.
 BATCH_SIZE = 64
-#: What checkpoints may hold beside the weights: sizes (OpenAI's archives), and what is computed.
-NOT_WEIGHTS = frozenset(
-    [
-        "input_resolution",
-        "context_length",
-        "vocab_size",
-        "attn_mask",
-        "text.attn_mask",
-        "text.transformer.embeddings.position_ids",
-    ]
-)
-
-
-class ClipError(SoundsearchError):
-    """A CLIP model that cannot be found, read or run as asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipChoice:
-    """Which CLIP model.
+    """Which CLIP model, and which weights of it.
 
-    model: a name of open_clip, or the path of a JSON model config as open_clip has them.
-    pretrained: a name of open_clip for published weights of that model, which are downloaded once,
-    or the path of a checkpoint: .safetensors, a state dict saved by torch, or OpenAI's own .pt.
+    Attributes:
+        model: A name of open_clip, or the path of a JSON model config in open_clip's format.
+        pretrained: A name of open_clip for published weights of that model, which are downloaded
+            once; or the path of a checkpoint: .safetensors, a state dict saved by torch, or
+            OpenAI's own .pt.
     """
 
     model: str = "ViT-B-32-quickgelu"
@@ -67,12 +53,17 @@ class ClipChoice:
 
 
 class FrozenClip:
-    """A CLIP model at work: in eval mode, in float32, without gradients.
+    """A CLIP model in eval mode, in float32, without gradients.
 
-    model: open_clip's module. tokenizer: texts -> (n, context_length) int64; what is longer than
-    the context is cut, the last token that is left becoming the end mark. dim: length of a vector.
-    fingerprint: SHA-256 over model config, picture preprocessing and weights. encoder: a short name
-    that differs where any of them does, fit for file names.
+    Attributes:
+        choice: Model and weights, as they were chosen.
+        model: The module of open_clip.
+        tokenizer: Texts to token ids, (n, context_length) int64. A longer text is truncated, and
+            its last token becomes the end token.
+        dim: Numbers in a vector.
+        fingerprint: SHA-256 over model config, image preprocessing and weights.
+        encoder: A short name, fit for file names, that differs where any of these does.
+        device: Where the model runs.
     """
 
     def __init__(
@@ -90,57 +81,58 @@ class FrozenClip:
         self.tokenizer = tokenizer
         self.dim = dim
         self.fingerprint = fingerprint
-        self.encoder = "-".join(
-            (_slug(choice.model), _slug(choice.pretrained), self.fingerprint[:8])
-        )
+        self.encoder = "-".join((_slug(choice.model), _slug(choice.pretrained), fingerprint[:8]))
         self.device = device
         self._transform = transform
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """What enters the image tower: (3, height, width) float32. Safe to call from threads.
+        """Return the input of the image tower, (3, height, width) float32. Thread-safe.
 
-        Resized to the short side (bicubic), cropped at the centre, normalised by CLIP's mean and
-        standard deviation; other models of open_clip bring their own numbers.
-        Source: VIP-ANT's preprocessing, which is CLIP's.
+        The image is resized to the short side (bicubic), cropped at the centre, and normalised by
+        CLIP's mean and standard deviation; other models of open_clip have their own numbers.
+        Source: VIP-ANT's preprocessing (`cvap/data/image/transform.py`), which is CLIP's.
         """
         return self._transform(image.convert("RGB"))
 
     def embed_images(self, images: Sequence[Image.Image]) -> Array:
-        """Pictures of any size and mode -> (n, dim) float32, not normalised."""
-        parts = (
-            self.embed_pixels(torch.stack([self.pixels(image) for image in images[part]]))
-            for part in _batches(len(images))
+        """Embed images of any size and mode, (n, dim) float32, not normalised."""
+        return self._concatenated(
+            self.embed_pixels(torch.stack([self.pixels(image) for image in batch]))
+            for batch in _batches(images)
         )
-        return self._together(parts)
 
     @torch.inference_mode()
     def embed_pixels(self, pixels: Tensor) -> Array:
-        """One batch of what `pixels` makes, (n, 3, height, width) -> (n, dim), not normalised."""
+        """Embed one batch of `pixels`, (n, 3, height, width) -> (n, dim), not normalised."""
         vectors: Tensor = self.model.encode_image(pixels.to(self.device))  # type: ignore[operator]
         return vectors.float().cpu().numpy()
 
-    def embed_texts(self, texts: Sequence[str]) -> Array:
-        """Texts -> (n, dim) float32, not normalised. Longer ones are cut at the model's context.
-
-        Source: CLIP. VIP-ANT's authors do not cut, and fail on texts of more than 77 tokens.
-        """
-        return self._together(self._embed_text_batch(texts[part]) for part in _batches(len(texts)))
-
     @torch.inference_mode()
-    def _embed_text_batch(self, texts: Sequence[str]) -> Array:
-        tokens = self.tokenizer(list(texts)).to(self.device)
-        vectors: Tensor = self.model.encode_text(tokens)  # type: ignore[operator]
-        return vectors.float().cpu().numpy()
+    def embed_texts(self, texts: Sequence[str]) -> Array:
+        """Embed texts, (n, dim) float32, not normalised; long ones are truncated to the context.
 
-    def _together(self, parts: Iterator[Array]) -> Array:
-        return np.concatenate([np.empty((0, self.dim), np.float32), *parts])
+        Source: CLIP. VIP-ANT's code does not truncate, and fails on texts of more than 77 tokens.
+        """
+        encode: Any = self.model.encode_text
+        return self._concatenated(
+            encode(self.tokenizer(list(batch)).to(self.device)).float().cpu().numpy()
+            for batch in _batches(texts)
+        )
+
+    def _concatenated(self, batches: Iterable[Array]) -> Array:
+        return np.concatenate([np.empty((0, self.dim), np.float32), *batches])
 
 
 def load_clip(choice: ClipChoice, device: str = "cpu") -> FrozenClip:
-    """The model of this choice, ready to embed on this device (torch's names: cpu, cuda, cuda:1).
+    """Load a CLIP model.
 
-    Raises ClipError, one line, if the model or its weights are unknown, cannot be downloaded, are
-    no CLIP checkpoint, would run code, or do not fit each other.
+    Args:
+        choice: Model and weights.
+        device: A name of torch: cpu, cuda, cuda:1.
+
+    Raises:
+        ClipError: Model, weights or device are unknown; the weights cannot be downloaded, are no
+            CLIP checkpoint, would run code, or are those of another model.
     """
     from open_clip import get_model_preprocess_cfg
     from open_clip.transform import PreprocessCfg, image_transform_v2
@@ -151,7 +143,7 @@ def load_clip(choice: ClipChoice, device: str = "cpu") -> FrozenClip:
     path = _download(choice, published) if published else Path(choice.pretrained)
     name = _register(config) if _is_file_name(choice.model) else _name(choice.model)
     model = _build(name, choice, published)
-    _load_weights(model, read_weights(path), choice, path)
+    load_weights(model, path, choice.model)
     preprocessing = get_model_preprocess_cfg(model)
     return FrozenClip(
         choice=choice,
@@ -162,64 +154,6 @@ def load_clip(choice: ClipChoice, device: str = "cpu") -> FrozenClip:
         fingerprint=_fingerprint(config, preprocessing, model),
         device=place,
     )
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict of a CLIP checkpoint, on the CPU, in the file's own precision.
-
-    Reads .safetensors; what torch saved, with `weights_only`, so that a pickle holding anything but
-    tensors is refused; and TorchScript archives, as OpenAI's .pt files are. Of those only the
-    weights are taken: TorchScript is not Python, no method of it is called, and an archive with the
-    one method that loading itself would call (__setstate__) is refused.
-    Raises ClipError for everything else.
-    """
-    try:
-        found = _read_any(path)
-    except ClipError:
-        raise
-    except OSError as error:
-        raise ClipError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # torch and safetensors raise a dozen kinds for a damaged file
-        reason = "; it holds more than weights" if "weights_only" in str(error) else ""
-        raise ClipError(
-            f"{path}: not a checkpoint that can be read safely{reason}; expected .safetensors, a "
-            "state dict saved by torch, or OpenAI's .pt"
-        ) from error
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]  # open_clip's own training checkpoints
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise ClipError(f"{path}: not a CLIP checkpoint, it holds no state dict")
-    return {str(name).removeprefix("module."): value for name, value in found.items()}
-
-
-def _read_any(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if any(name.endswith("/constants.pkl") for name in names):
-                _refuse_code(archive, path)
-                return _read_torchscript(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _refuse_code(archive: zipfile.ZipFile, path: Path) -> None:
-    for name in archive.namelist():
-        if name.endswith(".py") and b"__setstate__" in archive.read(name):
-            raise ClipError(
-                f"{path}: a TorchScript archive that runs code when it is loaded; "
-                "expected one of weights alone"
-            )
-
-
-def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the format is old, as are the files
-        archive: nn.Module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-    return archive.state_dict()
 
 
 def _device(name: str) -> torch.device:
@@ -234,7 +168,7 @@ def _device(name: str) -> torch.device:
 
 
 def _model_config(model: str) -> dict[str, Any]:
-    """The open_clip config of a name or file; checked as far as names of entries go."""
+    """Return the open_clip config of a name or a file. Only the names of its entries are checked."""
     import open_clip
 
     if not _is_file_name(model):
@@ -250,7 +184,7 @@ def _model_config(model: str) -> dict[str, Any]:
     except ConfigError as error:
         raise ClipError(f"{error}; expected a model config of open_clip") from error
     if isinstance(read.get("model_cfg"), dict):
-        read = read["model_cfg"]  # open_clip_config.json, as it lies beside published weights
+        read = read["model_cfg"]  # the open_clip_config.json of published weights
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(read)
     if missing:
         raise ClipError(
@@ -260,7 +194,7 @@ def _model_config(model: str) -> dict[str, Any]:
 
 
 def _register(config: Mapping[str, Any]) -> str:
-    """Make a config of the user's known to open_clip. Returns the name it goes by there."""
+    """Register a config with open_clip. Returns its name there."""
     import open_clip
 
     text = json.dumps(config)
@@ -274,7 +208,7 @@ def _register(config: Mapping[str, Any]) -> str:
 
 
 def _published(choice: ClipChoice, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What open_clip knows of published weights, preprocessing included; empty for a file."""
+    """Return open_clip's entry on published weights, with their preprocessing; empty for a file."""
     import open_clip
 
     if _is_file_name(choice.pretrained):
@@ -296,10 +230,11 @@ def _published(choice: ClipChoice, config: Mapping[str, Any]) -> Mapping[str, An
             f"{_nearest(choice.pretrained, open_clip.list_pretrained_tags_by_model(name))}"
         )
     if bool(published.get("quick_gelu")) != bool(config.get("quick_gelu")):
-        asked = "QuickGELU" if published.get("quick_gelu") else "plain GELU"
+        wanted = "QuickGELU" if published.get("quick_gelu") else "plain GELU"
+        plain = name.removesuffix("-quickgelu")
         raise ClipError(
-            f"the weights {choice.pretrained!r} of {choice.model} are for {asked}, the model is "
-            f"not; choose {_other_activation(name)}"
+            f"the weights {choice.pretrained!r} of {choice.model} are for {wanted}, the model is "
+            f"not; choose {plain if plain != name else f'{name}-quickgelu'}"
         )
     return published
 
@@ -321,7 +256,7 @@ def _download(choice: ClipChoice, published: Mapping[str, Any]) -> Path:
 
 
 def _build(name: str, choice: ClipChoice, published: Mapping[str, Any]) -> nn.Module:
-    """The module with weights yet to come; no weights are downloaded."""
+    """Build the module with random weights; nothing is downloaded."""
     import open_clip
 
     preprocessing = {key: value for key, value in published.items() if key != "size"}
@@ -330,54 +265,23 @@ def _build(name: str, choice: ClipChoice, published: Mapping[str, Any]) -> nn.Mo
             built: nn.Module = open_clip.create_model(
                 name, pretrained_text=False, force_preprocess_cfg=preprocessing
             )
-    except Exception as error:  # whatever a wrong number leads to, deep in another library
+    except Exception as error:  # a wrong number fails anywhere in other libraries
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ClipError(
-            f"{choice.model}: no model can be built from this config ({_first(error)})"
+            f"{choice.model}: no model can be built from this config ({reason})"
         ) from error
     return built
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Log no warning inside: of every retry, of weights that are loaded a moment later."""
+    """Suppress warnings of open_clip: of retries, and of weights that are loaded afterwards."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         yield
     finally:
         logging.disable(before)
-
-
-def _load_weights(
-    model: nn.Module, weights: dict[str, Tensor], choice: ClipChoice, path: Path
-) -> None:
-    """Load a state dict into the model. Nothing is resized: other shapes are another model.
-
-    open_clip's own load_checkpoint resizes positional embeddings, and reads no TorchScript.
-    """
-    from open_clip.convert import convert_state_dict
-    from open_clip.model import convert_to_custom_text_state_dict
-
-    weights = convert_state_dict(model, weights)
-    wanted = model.state_dict()
-    if "positional_embedding" in weights and "positional_embedding" not in wanted:
-        weights = convert_to_custom_text_state_dict(weights)
-    if "logit_scale" in weights and weights["logit_scale"].numel() == 1:
-        weights["logit_scale"] = weights["logit_scale"].reshape(wanted["logit_scale"].shape)
-    missing = sorted(wanted.keys() - weights.keys())
-    unknown = sorted(weights.keys() - wanted.keys() - NOT_WEIGHTS)
-    if len(missing) == len(wanted):
-        raise ClipError(f"{path}: not a CLIP checkpoint, none of its tensors is one of CLIP's")
-    if missing or unknown:
-        what = f"lacks {missing[0]}" if missing else f"has {unknown[0]}"
-        raise ClipError(f"{path}: not a checkpoint of {choice.model}, it {what}; choose its model")
-    for name, value in wanted.items():
-        if weights[name].shape != value.shape:
-            raise ClipError(
-                f"{path}: not a checkpoint of {choice.model}, {name} is "
-                f"{tuple(weights[name].shape)} and {tuple(value.shape)} is expected; choose its model"
-            )
-    model.load_state_dict({name: weights[name] for name in wanted})
 
 
 def _tokenizer(name: str, choice: ClipChoice) -> Callable[[list[str]], Tensor]:
@@ -401,12 +305,12 @@ def _fingerprint(
     return total.hexdigest()
 
 
-def _batches(n_things: int) -> Iterator[slice]:
-    return (slice(start, start + BATCH_SIZE) for start in range(0, n_things, BATCH_SIZE))
+def _batches(inputs: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (inputs[i : i + BATCH_SIZE] for i in range(0, len(inputs), BATCH_SIZE))
 
 
 def _is_file_name(text: str) -> bool:
-    """Whether a model or checkpoint is meant as a path; ViT-B/32 is a name."""
+    """Return whether a text is a path, not a name; ViT-B/32 is a name."""
     return (
         Path(text).suffix in (".json", ".pt", ".pth", ".bin", ".safetensors")
         or Path(text).is_file()
@@ -418,23 +322,13 @@ def _name(model: str) -> str:
 
 
 def _slug(text: str) -> str:
-    """A name or the stem of a path in lower case, other characters than a-z and 0-9 made hyphens."""
+    """Return a name, or the stem of a path, in lower case with hyphens for other characters."""
     name = Path(text).stem if _is_file_name(text) else text
     return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") or "clip"
 
 
-def _other_activation(model: str) -> str:
-    plain = model.removesuffix("-quickgelu")
-    return plain if plain != model else f"{model}-quickgelu"
-
-
 def _nearest(word: str, known: Sequence[str]) -> str:
     by_lower = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=3)
-    if near:
-        return f"; did you mean {', '.join(by_lower[name] for name in near)}?"
-    return f"; known are {', '.join(list(known)[:8])}" if 0 < len(known) <= 8 else ""
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if close := difflib.get_close_matches(word.lower(), by_lower, n=3):
+        return f"; did you mean {', '.join(by_lower[name] for name in close)}?"
+    return f"; known are {', '.join(known[:8])}" if 0 < len(known) <= 8 else ""
