@@ -36,12 +36,12 @@ from trainer.convert.clip_text import ClipText, clip_tokenizer
 from trainer.onnx_export import (
     ExportError,
     export_onnx,
-    fold,
-    halve,
-    one_by_one,
+    fold_batch_norms,
     quantise,
+    row_by_row,
     run_onnx,
-    store,
+    save_onnx,
+    to_float16,
     to_onnx,
 )
 from trainer.runs import TrainedRun, read_run
@@ -58,7 +58,7 @@ TEXTS = (
     "glass breaking on a stone floor",
 )
 #: Texts as unlike as TEXTS that are more alike than this come from a tower that hears no words.
-DEAD_COSINE = 0.999
+COLLAPSED_COSINE = 0.999
 #: Sentence that a bare label is put into, as VIP-ANT does.
 PROMPT = "the sound of {}"
 #: An audio tower is compared with torch on every fifth recording of the demo.
@@ -66,7 +66,7 @@ EXAMPLE_STRIDE = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class EncoderParts:
     """What an encoder is made of, and the facts about it, before they are a bundle.
 
     audio_tower: features (n, n_mels, n_frames) -> vectors (n, dim). text_tower: text_inputs, each
@@ -90,7 +90,7 @@ class Parts:
 
 def write_bundle(
     folder: Path,
-    parts: Parts,
+    parts: EncoderParts,
     *,
     command: str,
     sections: Mapping[str, str],
@@ -134,30 +134,30 @@ def write_bundle(
     return bundle
 
 
-def _write_audio(folder: Path, parts: Parts, int8: bool) -> dict[str, float]:
+def _write_audio(folder: Path, parts: EncoderParts, int8: bool) -> dict[str, float]:
     """The audio tower's file, and how far it is from torch."""
-    tower, path = fold(parts.audio_tower), folder / AUDIO_TOWER
+    tower, path = fold_batch_norms(parts.audio_tower), folder / AUDIO_TOWER
     features = {"features": torch.from_numpy(example_features(parts.audio, parts.features))}
     graph = to_onnx(tower, features, {"features": {0: "n"}})
     quantised = quantise(graph) if int8 else None
-    numbers = {"audio_difference": store(graph, tower, features, path)}
+    numbers = {"audio_difference": save_onnx(graph, tower, features, path)}
     if quantised is not None:
         exact = run_onnx(path, features)
-        path.write_bytes(one_by_one(halve(quantised)).SerializeToString())
+        path.write_bytes(row_by_row(to_float16(quantised)).SerializeToString())
         cosines = _cosines(run_onnx(path, features), exact)
         numbers["int8_cosine_mean"] = float(cosines.mean())
         numbers["int8_cosine_worst"] = float(cosines.min())
     return numbers
 
 
-def _write_text(folder: Path, parts: Parts) -> dict[str, float]:
+def _write_text(folder: Path, parts: EncoderParts) -> dict[str, float]:
     """The tokenizer's and the text tower's file, and how far the tower is from torch."""
     parts.tokenizer.save(str(folder / TOKENIZER), pretty=False)
     texts = text_inputs(folder / TOKENIZER, TEXTS, parts.text)
     inputs = {name: texts[name] for name in parts.text_inputs}
     dynamic = {name: {0: "n", 1: "n_tokens"} for name in inputs}
     difference = export_onnx(parts.text_tower, inputs, dynamic, folder / TEXT_TOWER)
-    refuse_dead(run_onnx(folder / TEXT_TOWER, inputs))
+    refuse_collapsed_texts(run_onnx(folder / TEXT_TOWER, inputs))
     return {"text_difference": difference}
 
 
@@ -186,7 +186,7 @@ def export_run(
             )
         write_bundle(
             made,
-            Parts(
+            EncoderParts(
                 audio_tower=run.tower,
                 **text_parts(clip),
                 audio=run.front_end.audio,
@@ -209,7 +209,7 @@ def export_run(
 
 
 def text_parts(clip: FrozenClip) -> dict[str, Any]:
-    """The part of `Parts` that a CLIP model gives: its text tower, tokenizer and dimension."""
+    """The part of `EncoderParts` that a CLIP model gives: its text tower, tokenizer and dimension."""
     original: Any = clip.tokenizer
     return {
         "text_tower": ClipText(clip.model),
@@ -313,10 +313,10 @@ def text_inputs(path: Path, texts: Sequence[str], config: TextConfig) -> dict[st
     }
 
 
-def refuse_dead(vectors: Array) -> None:
+def refuse_collapsed_texts(vectors: Array) -> None:
     """Raise ExportError if vectors (n, dim) of texts that say different things are all the same."""
     cosines = [_cosines(a[None], b[None])[0] for a, b in itertools.combinations(vectors, 2)]
-    if min(cosines) > DEAD_COSINE:
+    if min(cosines) > COLLAPSED_COSINE:
         raise ExportError(
             f"the text tower is dead: {len(vectors)} texts with nothing in common have vectors of "
             f"cosine {min(cosines):.4f} or more; these weights cannot find sounds by words"

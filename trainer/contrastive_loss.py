@@ -9,20 +9,25 @@ from torch import Tensor
 
 
 def contrastive_loss(scores: Tensor, positive: Tensor, counted: Tensor) -> Tensor:
-    """Mean of both directions' cross-entropies, where a row may have several right columns.
+    """Mean of the cross-entropies of both directions, with one or more positives in a row.
 
-    scores: (n, n) cosine similarity times the logit scale; rows are audio, columns texts.
-    positive: (n, n) bool, symmetric, true on the diagonal: texts that are right for the audio.
-    counted: (n, n) bool, symmetric, true where positive: pairs that enter at all; what is neither
-    right nor wrong (a mixture against one of its parts) is left out of both sides.
     For each row: -mean over its positives p of log(exp(s_p) / sum over counted c of exp(s_c)).
-    With a diagonal `positive` and all counted this is CLIP's symmetric loss.
+    With the diagonal as positives and all pairs counted this is CLIP's symmetric loss.
+
+    Args:
+        scores: (n, n) cosine similarity times the logit scale; rows are sounds, columns texts.
+        positive: (n, n) bool, symmetric, true on the diagonal: the text fits the sound.
+        counted: (n, n) bool, symmetric, true where positive: the pair is part of the loss. A pair
+            that is neither positive nor negative, such as a mixture and one of its parts, is not.
+
+    Returns:
+        A scalar.
     """
     masked = scores.masked_fill(~counted, float("-inf"))
     total = torch.zeros((), dtype=scores.dtype, device=scores.device)
     for axis in (1, 0):
-        surprise = masked.logsumexp(dim=axis, keepdim=True) - scores
-        chosen = surprise.masked_fill(~positive, 0.0).sum(dim=axis)
+        cross_entropies = masked.logsumexp(dim=axis, keepdim=True) - scores
+        chosen = cross_entropies.masked_fill(~positive, 0.0).sum(dim=axis)
         total = total + (chosen / positive.sum(dim=axis)).mean()
     return total / 2
 
@@ -30,13 +35,19 @@ def contrastive_loss(scores: Tensor, positive: Tensor, counted: Tensor) -> Tenso
 def pair_loss(
     scores: Tensor, reduction: Literal["sum", "mean"] = "sum", ignored: Tensor | None = None
 ) -> Tensor:
-    """Cross-entropies of both directions, where row i belongs to column i.
+    """Cross-entropies of both directions, with column i as the only positive of row i.
 
-    scores: (n, n) cosine similarity times the logit scale. reduction: over the two directions;
-    each is a mean over its n rows. ignored: (n, n) bool, symmetric, false on the diagonal: pairs
-    that count neither as right nor as wrong, None for none.
-    Source: VIP-ANT, `cvap/module/decoder/loss_head.py`, CELossHead: the sum, without a half. CLIP
-    takes the mean.
+    Source: VIP-ANT, `cvap/module/decoder/loss_head.py`, CELossHead: the sum of the two directions.
+    CLIP takes their mean.
+
+    Args:
+        scores: (n, n) cosine similarity times the logit scale.
+        reduction: Of the two directions, each of which is a mean over its n rows.
+        ignored: (n, n) bool, symmetric, false on the diagonal: pairs that are not part of the loss;
+            None for none.
+
+    Returns:
+        A scalar.
     """
     positive = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     counted = torch.ones_like(positive) if ignored is None else ~ignored

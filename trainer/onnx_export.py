@@ -40,7 +40,7 @@ class ExportError(SoundsearchError):
     """An encoder that cannot be written, or not there."""
 
 
-def fold(tower: nn.Module) -> nn.Module:
+def fold_batch_norms(tower: nn.Module) -> nn.Module:
     """A copy of the tower, in eval mode, any batch normalisation made part of its convolutions."""
     folded = copy.deepcopy(tower).eval()
     if not isinstance(folded, AudioTower):
@@ -71,12 +71,12 @@ def export_onnx(
     """Write a module as ONNX and return the largest difference to torch on these inputs.
 
     inputs: name -> example of at least two rows. dynamic: name -> axis -> name of the axis.
-    Raises ExportError as `store` does.
+    Raises ExportError as `save_onnx` does.
     """
-    return store(to_onnx(module, inputs, dynamic), module, inputs, path)
+    return save_onnx(to_onnx(module, inputs, dynamic), module, inputs, path)
 
 
-def store(
+def save_onnx(
     model: onnx.ModelProto, module: nn.Module, inputs: Mapping[str, Tensor], path: Path
 ) -> float:
     """Write a module's graph, large weights halved; return the largest difference to torch.
@@ -84,7 +84,7 @@ def store(
     The difference is that of one number, as a share of its vector's length. Raises ExportError if
     it is more than TOLERANCE.
     """
-    halve(model)
+    to_float16(model)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     with torch.no_grad():
@@ -131,7 +131,7 @@ def to_onnx(
     return model
 
 
-def halve(model: onnx.ModelProto) -> onnx.ModelProto:
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Store large float32 initialisers as float16, each with a Cast back to its old name.
 
     Changes the model and returns it. Those with a number too large for float16 stay as they are.
@@ -193,7 +193,7 @@ def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
     return quantised
 
 
-def one_by_one(model: onnx.ModelProto) -> onnx.ModelProto:
+def row_by_row(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model, each row of its one input worked on alone.
 
     Scales of int8 are taken from all that is multiplied at once; like this a window's neighbours

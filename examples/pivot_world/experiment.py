@@ -31,7 +31,7 @@ from trainer.contrast import ContrastConfig
 from trainer.data.shards import ClipFacts, PackedClip, ShardFolder, write_shards
 from trainer.data.waveforms import flac
 from trainer.embed_shards import embed_captions, embed_images
-from trainer.front_ends import FrontEnd, clip_features
+from trainer.front_ends import FrontEnd, extract_features
 from trainer.pivot import train_pivot
 from trainer.runs import StageConfig, read_run
 from trainer.stage import Machine
@@ -290,7 +290,7 @@ def measure(run_folder: Path, asked: Path, clip: FrozenClip, alternatives: Alter
         shard = data.open(number)
         for i in range(len(shard)):
             facts = shard.facts(i)
-            features.append(clip_features(*shard.audio(i), run.front_end, None))
+            features.append(extract_features(*shard.audio(i), run.front_end, None))
             labels.append(facts.labels)
             sentences += facts.captions
             owners += [facts.labels] * len(facts.captions)

@@ -17,7 +17,7 @@ from soundsearch.audio.features import StftLogMel
 from soundsearch.audio.recording import AudioConfig
 from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.files import sha256_of
-from trainer.bundle_export import Parts, new_bundle, write_bundle
+from trainer.bundle_export import EncoderParts, new_bundle, write_bundle
 from trainer.convert import ConversionError
 from trainer.convert.download import check_hub_file
 from trainer.model_card import NO_LICENCE
@@ -80,7 +80,7 @@ def build_clap(out: Path, source: str = DEFAULT, *, force: bool = False) -> Enco
         positions = text.max_position_embeddings - text.pad_token_id - 1
         write_bundle(
             folder,
-            Parts(
+            EncoderParts(
                 audio_tower=ClapAudio(model),
                 text_tower=ClapText(model),
                 tokenizer=_tokenizer(tokenizer),

@@ -18,7 +18,7 @@ from typing import Any
 
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.files import sha256_of
-from trainer.bundle_export import Parts, new_bundle, text_parts, write_bundle
+from trainer.bundle_export import EncoderParts, new_bundle, text_parts, write_bundle
 from trainer.convert import ConversionError
 from trainer.convert.checkpoint import Checkpoint, read_checkpoint
 from trainer.convert.download import check_sha256, downloads_folder, fetch
@@ -127,7 +127,7 @@ def build_vip_ant(
         given = " --checkpoint FILE" if checkpoint else ""
         write_bundle(
             folder,
-            Parts(
+            EncoderParts(
                 audio_tower=tower,
                 **text_parts(frozen),
                 audio=dataclasses.replace(VIP_ANT.audio, window_s=vit.n_frames / 100 + SPARE_S),

@@ -20,7 +20,7 @@ from soundsearch.audio.features import FeatureConfig
 from soundsearch.audio.recording import AudioConfig
 from soundsearch.encoder.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle, TextConfig
 from trainer.bundle_export import file_hashes
-from trainer.onnx_export import export_onnx, fold
+from trainer.onnx_export import export_onnx, fold_batch_norms
 from trainer.starter.embedder import Embedder
 from trainer.towers.bert import TextTower
 from trainer.towers.compact import AudioTower
@@ -34,7 +34,7 @@ class ExportedAudio(nn.Module):
 
     def __init__(self, embedder: Embedder) -> None:
         super().__init__()
-        self.tower = fold(embedder.tower)
+        self.tower = fold_batch_norms(embedder.tower)
         directions = embedder.tags.directions
         self.tags = nn.Linear(embedder.probe.in_features, directions.shape[1])
         with torch.no_grad():
