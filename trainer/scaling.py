@@ -1,7 +1,7 @@
-"""The scaling curve: what more captions bring, from none on.
+"""The scaling curve: retrieval against the number of captioned examples, from none on.
 
-For every count and seed the captions stage is run on so many clips, from the same pivot run, and
-measured on the same held-out shards. A smaller count's clips are among a larger one's.
+For each count and seed the captions stage is run on so many examples, from the same pivot run, and
+measured on the same held-out shards. The examples of a smaller count are among those of a larger.
 """
 
 from __future__ import annotations

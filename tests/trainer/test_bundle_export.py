@@ -195,7 +195,7 @@ def test_a_tower_that_hears_no_words_is_named() -> None:
     refuse_collapsed_texts(rows)
     refuse_collapsed_texts(np.stack([rows[0], rows[0] * 3, rows[1]]))  # two alike are no proof
     with pytest.raises(
-        ExportError, match=r"the text tower is dead: 5 texts .* (1\.0|0\.999)\d* or more"
+        ExportError, match=r"text tower is collapsed: 5 texts .* (1\.0|0\.999)\d* or more"
     ):
         refuse_collapsed_texts(rows[:1] + 0.001 * rows)
 
@@ -241,7 +241,7 @@ class TestNewBundle:
     def test_a_broken_link_counts_as_something(self, tmp_path: Path) -> None:
         (tmp_path / "mine").symlink_to(tmp_path / "nowhere")
         with (
-            pytest.raises(ExportError, match="something else already"),
+            pytest.raises(ExportError, match="not an encoder; choose another place"),
             new_bundle(tmp_path / "mine", force=True),
         ):
             pass

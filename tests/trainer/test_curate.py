@@ -362,7 +362,7 @@ def test_the_pool_is_embedded_by_the_model_of_the_pictures(
     folder: Path, pool: Path, tmp_path: Path
 ) -> None:
     other = write_tiny_clip(tmp_path, seed=1)
-    with pytest.raises(CurateError, match="the pictures are embedded by tiny-clip-tiny-clip-0-"):
+    with pytest.raises(CurateError, match="embedded by tiny-clip-tiny-clip-0-"):
         curate(folder, pool, top_k=2, pretrained=other.pretrained)
     with pytest.raises(ClipError, match=r"gone\.pt: no such file"):
         curate(folder, pool, top_k=2, pretrained="gone.pt")

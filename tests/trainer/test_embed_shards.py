@@ -176,8 +176,8 @@ def test_a_frame_that_cannot_be_decoded_is_left_out(clip: FrozenClip) -> None:
     close(third, seen(clip, 3))
     assert (report.n_bad_frames, report.n_empty, report.n_rows) == (2, 1, 3)
     assert len(told.notes) == 2
-    assert "shard-000000.tar: frame 1 of clip 000000-00000: cannot be decoded (" in told.notes[0]
-    assert "frame 0 of clip 000000-00001" in told.notes[1]
+    assert "shard-000000.tar: image 1 of example 000000-00000: cannot be decoded (" in told.notes[0]
+    assert "image 0 of example 000000-00001" in told.notes[1]
     assert not any("\n" in line for line in told.notes)
 
 
@@ -196,14 +196,14 @@ def test_nothing_to_embed_is_one_clear_line(clip: FrozenClip) -> None:
     with pytest.raises(ShardError, match="no such folder"):
         embed_images(Path("nowhere"), clip)
     folder = shards_of([packed([CUT]), packed()])
-    with pytest.raises(EmbedError, match="no clip has a frame that can be used"):
+    with pytest.raises(EmbedError, match="no example has an image"):
         embed_images(folder, clip)
     for texts, what in (
         ("captions", "captions"),
         ("labels", "labels"),
         ("labels-joined", "labels"),
     ):
-        with pytest.raises(EmbedError, match=f"no clip has {what}"):
+        with pytest.raises(EmbedError, match=f"no example has {what}"):
             embed_captions(folder, clip, texts)  # type: ignore[arg-type]
 
 
@@ -261,7 +261,7 @@ EXPECTED = {
 def test_every_text_gets_its_row_and_is_embedded_once(
     clip: FrozenClip, texts: str, n_kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed_shards, "KEPT_TEXTS", n_kept)
+    monkeypatch.setattr(embed_shards, "CACHED_TEXTS", n_kept)
     folder = shards_of(TEXTS)  # the last clip is in a shard of its own
     read: list[str] = []
     tokenizer = clip.tokenizer
