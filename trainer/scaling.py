@@ -93,7 +93,10 @@ def measure(
 def write_table(rows: Sequence[Row], path: Path) -> None:
     """The rows as CSV, written atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+    with (
+        write_atomically(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Decimals of cosines and scores, both shown and compared: float32 sums differ beyond.
+#: Decimals to which cosines and scores are rounded: float32 sums differ beyond.
 SCORE_DECIMALS = 5
 
 
