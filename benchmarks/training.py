@@ -34,12 +34,12 @@ from trainer.data.stream import Batches, Positions, TrainingPair
 from trainer.data.targets import StoredTargets
 from trainer.data.waveforms import flac
 from trainer.distributed import World
-from trainer.embed import embed_images
-from trainer.front_ends import VIP_ANT, clip_features
+from trainer.embed_shards import embed_images
+from trainer.front_ends import VIP_ANT, extract_features
 from trainer.lars import Lars
 from trainer.loop import Amp
 from trainer.runs import StageConfig, build_tower, torch_device
-from trainer.towers.clip import ClipChoice, FrozenClip
+from trainer.towers.clip_model import ClipChoice, FrozenClip
 
 SAMPLE_RATE, CLIP_S, N_FRAMES = 44_100, 10.0, 4
 FRAME_SIZE = (640, 360)
@@ -134,7 +134,7 @@ class LivePositions(Positions):
         shard, number = self._order.place(position)
         random = np.random.default_rng(position)
         opened = self._folder.open(shard)
-        features = clip_features(*opened.audio(number), VIP_ANT, random)
+        features = extract_features(*opened.audio(number), VIP_ANT, random)
         frames = opened.frames(number)
         frame = Image.open(io.BytesIO(frames[random.integers(len(frames))]))
         return torch.from_numpy(features), self._pixels(frame)
@@ -216,7 +216,7 @@ def parts(
     """Median milliseconds a clip of each part, alone and in this process."""
     shard = data.open(0)
     channels, sample_rate = shard.audio(0)
-    features = clip_features(channels, sample_rate, VIP_ANT, None)
+    features = extract_features(channels, sample_rate, VIP_ANT, None)
     frame = shard.frames(0)[0]
     heard = torch.from_numpy(np.stack([features] * batch)).to(device)
     seen = torch.stack([clip.pixels(Image.open(io.BytesIO(frame)))] * batch)
@@ -227,7 +227,7 @@ def parts(
     both(0, amp)
     return {
         "FLAC decoding (10 s, 44.1 kHz, stereo)": timed(lambda: shard.audio(0), device),
-        "features": timed(lambda: clip_features(channels, sample_rate, VIP_ANT, None), device),
+        "features": timed(lambda: extract_features(channels, sample_rate, VIP_ANT, None), device),
         "frame: JPEG decoding and resizing (live only)": timed(
             lambda: clip.pixels(Image.open(io.BytesIO(frame))), device
         ),

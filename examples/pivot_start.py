@@ -34,7 +34,7 @@ from trainer.stage import Machine
 from trainer.starter.config import StarterConfig
 from trainer.starter.families import held_out
 from trainer.starter.start import body_of
-from trainer.towers.clip import load_clip
+from trainer.towers.clip_model import load_clip
 from trainer.towers.compact import AudioTower
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from soundsearch.audio.recording import AudioFile
 from soundsearch.audio.windows import AudioConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
-from soundsearch.encoder.batches import ClipEmbeddings, embed_clips, embed_texts, score_texts
+from soundsearch.encoder.embed_clips import ClipEmbeddings, embed_clips, embed_texts, score_texts
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.encoder.towers import Encoder

@@ -1,4 +1,4 @@
-"""Search libraries of sound by words and by example.
+"""Search libraries of sound by text and by example.
 
     import soundsearch
 
@@ -6,7 +6,7 @@
         for hit in index.search(text="dog barking in rain", top_k=5):
             print(hit.path, hit.start_s, hit.score)
 
-Importing this loads nothing heavy; `open_index` does.
+Importing this module is fast; `open_index` loads the rest.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from soundsearch.encoder.towers import Device
-    from soundsearch.search.index import Hit as Hit
+    from soundsearch.search.hits import Hit as Hit
+    from soundsearch.search.hits import Label as Label
     from soundsearch.search.index import Index as Index
 
 __version__ = "0.1.0"
-__all__ = ["Hit", "Index", "SoundsearchError", "open_index"]
+__all__ = ["Hit", "Index", "Label", "SoundsearchError", "open_index"]
 
 
 def open_index(
@@ -30,11 +31,23 @@ def open_index(
 ) -> Index:
     """Open an index for searching.
 
-    path: its folder; None means the one the command line uses (SOUNDSEARCH_INDEX, or the user's
-    data folder). device: "auto", "cpu" or "cuda". model: the encoder that the index was built
-    with, by its name or its bundle's folder, to be used in place of the index's own copy; None
-    takes that copy. Raises StoreError if there is no index, IndexMismatchError if it was built with
-    another encoder, BundleError if there is no such encoder, QueryError for no path or device.
+    Args:
+        path: Folder of the index. None is the one the command line uses: that of
+            SOUNDSEARCH_INDEX, else one in the user's data folder.
+        device: "auto", "cpu" or "cuda", where the encoder runs. "auto" takes the GPU if there is
+            one.
+        model: The encoder that the index was built with, by its name or its bundle's folder, in
+            place of the index's own copy. None takes that copy.
+
+    Returns:
+        The opened index; use it in a `with` block, or close it.
+
+    Raises:
+        StoreError: There is no index, or it cannot be read.
+        IndexMismatchError: The index was built with another encoder than `model`.
+        BundleError: There is no such encoder.
+        QueryError: `path` or `model` is no path, or there is no such device.
+        NoHomeError: No path is given, and the user has no home folder.
     """
     from soundsearch.arguments import check_path
     from soundsearch.encoder.registry import find_bundle
@@ -55,10 +68,14 @@ def open_index(
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Hit", "Index"):
-        from soundsearch.search import index
+    if name == "Index":
+        from soundsearch.search.index import Index
 
-        return getattr(index, name)
+        return Index
+    if name in ("Hit", "Label"):
+        from soundsearch.search import hits
+
+        return getattr(hits, name)
     if name == "SoundsearchError":
         from soundsearch.errors import SoundsearchError
 

@@ -1,6 +1,6 @@
-"""What a caller hands to a search, held against what it has to be.
+"""Check the arguments of a search.
 
-A value that will not do is a QueryError that names the argument, the value and what is expected.
+Each function raises a QueryError that names the argument, the value found and the value expected.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from soundsearch.errors import QueryError
 
 
 def check_top_k(value: object) -> None:
-    """QueryError unless it is a whole number of 1 or more."""
+    """Raise QueryError unless the value is a whole number of 1 or more."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise QueryError(f"top_k is {described(value)}, expected a whole number")
     if value < 1:
@@ -22,17 +22,17 @@ def check_top_k(value: object) -> None:
 
 
 def check_min_score(value: object) -> None:
-    """QueryError unless it is None, or a number that a score can be."""
+    """Raise QueryError unless the value is None, or a number in [-1, 1]."""
     if value is None:
         return
     if not isinstance(value, Real) or isinstance(value, bool):
         raise QueryError(f"min_score is {described(value)}, expected a number from -1 to 1")
-    if not -1 <= float(value) <= 1:  # nor is NaN
+    if not -1 <= float(value) <= 1:  # also refuses NaN
         raise QueryError(f"min_score is {value}, expected a number from -1 to 1")
 
 
 def check_text(name: str, value: object) -> None:
-    """QueryError unless it is a text with something to be heard in it."""
+    """Raise QueryError unless the value is a text with a visible character."""
     if not isinstance(value, str):
         raise QueryError(f"{name} is {described(value)}, expected a text")
     if not any(c.isprintable() and not c.isspace() for c in value):
@@ -41,7 +41,7 @@ def check_text(name: str, value: object) -> None:
 
 
 def check_path(name: str, value: object) -> None:
-    """QueryError unless it is a path that could be there."""
+    """Raise QueryError unless the value is a path that may exist."""
     if not isinstance(value, str | Path):
         raise QueryError(f"{name} is {described(value)}, expected a path (str or Path)")
     if not str(value):
@@ -51,7 +51,7 @@ def check_path(name: str, value: object) -> None:
 
 
 def check_within(value: object) -> None:
-    """QueryError unless it is a list of paths."""
+    """Raise QueryError unless the value is a list of paths."""
     if isinstance(value, bytes) or not isinstance(value, Sequence):
         raise QueryError(f"within is {described(value)}, expected a folder or a list of folders")
     for i, folder in enumerate(value):
@@ -59,7 +59,7 @@ def check_within(value: object) -> None:
 
 
 def check_audio(value: object) -> None:
-    """QueryError unless it is a path, or a stream of bytes."""
+    """Raise QueryError unless the value is a path or a stream of bytes."""
     is_text = isinstance(value, io.TextIOBase)
     if is_text or not hasattr(value, "read"):
         expected = "a stream of bytes" if is_text else "a path (str or Path) or a stream of bytes"
@@ -69,7 +69,7 @@ def check_audio(value: object) -> None:
 
 
 def described(value: object) -> str:
-    """A value and its type, on one short line."""
+    """Return a value and its type as a short text."""
     text = ascii(value)
     short = text if len(text) <= 60 else f"{text[:57]}..."
     return f"{short} ({type(value).__name__})"

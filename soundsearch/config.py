@@ -1,8 +1,8 @@
-"""Mappings, such as JSON files hold, to frozen dataclasses.
+"""Fill frozen dataclasses from mappings, such as JSON files hold.
 
-A mapping only fills the dataclasses: an unknown key is an error that names the nearest known one, a
-value of another type one that says what is expected. `fill` makes a new instance, `changed` takes
-what the mapping leaves out from another instance.
+An unknown key is an error that names the closest known key; a value of another type is an error
+that says what is expected. `fill` makes a new instance; `changed` takes what the mapping leaves out
+from another instance.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from soundsearch.errors import ConfigError
 
 T = TypeVar("T")
 
-#: Types that JSON knows too: how a person calls them, and whether a value is one of them.
+#: Types that JSON has too: their names in messages, and a check of a value.
 PLAIN: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number", lambda value: type(value) is int),
@@ -35,7 +35,7 @@ PLAIN: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises ConfigError."""
+    """Read a JSON object from a file. Raises ConfigError."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -49,33 +49,39 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def fill(cls: type[T], plain: Any, where: str = "") -> T:
-    """A dataclass with the values of a mapping, nested as it is.
+    """Make a dataclass from a mapping; nested dataclasses from nested mappings.
 
     Fields may be numbers, texts, booleans, None, Literal, tuples, mappings, dataclasses, and unions
-    of these; JSON's lists become tuples. A value that is a dataclass already passes as it is.
-    where: begins every message, such as "PATH: " or "audio.".
-    Raises ConfigError for an unknown or missing key, a value of another type, and for what the
-    dataclass itself refuses by a ValueError.
+    of these; JSON's lists become tuples. A value that is an instance already is taken as it is.
+
+    Args:
+        cls: The dataclass.
+        plain: The mapping.
+        where: Begins every message, such as "PATH: " or "audio.".
+
+    Raises:
+        ConfigError: A key is unknown or missing, a value is of another type, or the dataclass
+            itself raised a ValueError.
     """
-    return _made(cls, plain, where, None)
+    return _make(cls, plain, where, None)
 
 
 def changed(base: T, plain: Any, where: str = "") -> T:
-    """`base` with the values of a mapping; what it leaves out, at any depth, is as in `base`.
+    """Return `base` with the values of a mapping; what it leaves out, at any depth, stays.
 
-    A nested dataclass is filled as the one in `base`, whatever subclass that is. Else as `fill`.
+    A nested dataclass becomes the same subclass as in `base`. Otherwise as `fill`.
     """
-    return _made(type(base), plain, where, base)
+    return _make(type(base), plain, where, base)
 
 
-def _made(cls: type[T], plain: Any, where: str, base: T | None) -> T:
+def _make(cls: type[T], plain: Any, where: str, base: T | None) -> T:
     if not isinstance(plain, Mapping):
-        raise ConfigError(f"{_begin(where)}expected an object, found {reprlib.repr(plain)}")
+        raise ConfigError(f"{_prefix(where)}expected an object, found {reprlib.repr(plain)}")
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in plain:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f", did you mean {near[0]}?" if near else ""
+            close = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f", did you mean {close[0]}?" if close else ""
             raise ConfigError(f"{where}{key}: unknown key{hint}")
     hints = _hints(cls)  # type: ignore[arg-type]
     values = {}
@@ -83,7 +89,7 @@ def _made(cls: type[T], plain: Any, where: str, base: T | None) -> T:
         old = None if base is None else getattr(base, key)
         if key in plain:
             nested = type(old) if dataclasses.is_dataclass(old) else hints[key]
-            values[key] = _fitted(plain[key], nested, f"{where}{key}", old)
+            values[key] = _convert(plain[key], nested, f"{where}{key}", old)
         elif base is not None:
             values[key] = old
         elif known.default is known.default_factory is dataclasses.MISSING:
@@ -91,7 +97,7 @@ def _made(cls: type[T], plain: Any, where: str, base: T | None) -> T:
     try:
         return cls(**values)
     except ValueError as error:
-        raise ConfigError(f"{_begin(where)}{error}") from error
+        raise ConfigError(f"{_prefix(where)}{error}") from error
 
 
 @functools.cache
@@ -99,51 +105,51 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def _begin(where: str) -> str:
-    """What begins a message about the whole mapping: of "audio." it is "audio: "."""
+def _prefix(where: str) -> str:
+    """Return the beginning of a message about the whole mapping: "audio: " for "audio."."""
     return f"{where[:-1]}: " if where.endswith(".") else where
 
 
-def _fitted(value: Any, hint: Any, name: str, old: Any = None) -> Any:
-    """The value, if it is of the hint's type; else a ConfigError."""
+def _convert(value: Any, hint: Any, name: str, old: Any = None) -> Any:
+    """Return the value converted to the hint's type. Raises ConfigError if it is of another type."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _of_union(value, inner, name)
+        return _convert_union(value, inner, name)
     if dataclasses.is_dataclass(hint):
         if isinstance(value, hint):  # type: ignore[arg-type]
             return value
-        return _made(hint, value, f"{name}.", old)  # type: ignore[arg-type]
+        return _make(hint, value, f"{name}.", old)  # type: ignore[arg-type]
     if origin is tuple and isinstance(value, list | tuple):
         each = inner[:1] * len(value) if inner[-1:] == (Ellipsis,) else inner
         if len(each) == len(value):
             return tuple(
-                _fitted(one, of, f"{name}[{i}]")
+                _convert(one, of, f"{name}[{i}]")
                 for i, (one, of) in enumerate(zip(value, each, strict=True))
             )
     elif origin is not None and _is_mapping(origin) and isinstance(value, Mapping):
-        return {key: _fitted(one, inner[1], f"{name}.{key}") for key, one in value.items()}
-    elif (origin is None and _is_plainly(value, hint)) or (
+        return {key: _convert(one, inner[1], f"{name}.{key}") for key, one in value.items()}
+    elif (origin is None and _is_plain(value, hint)) or (
         origin is typing.Literal and any(value == one for one in inner)
     ):
         return value
-    raise ConfigError(f"{name}: expected {_called(hint)}, found {reprlib.repr(value)}")
+    raise ConfigError(f"{name}: expected {_name_of(hint)}, found {reprlib.repr(value)}")
 
 
-def _of_union(value: Any, choices: tuple[Any, ...], name: str) -> Any:
-    """The value by the first choice that it fits. A mapping is meant for the dataclass among them."""
+def _convert_union(value: Any, choices: tuple[Any, ...], name: str) -> Any:
+    """Convert a value to the first type that fits; a mapping always to the dataclass."""
     for choice in choices:
         if isinstance(value, Mapping) and dataclasses.is_dataclass(choice):
-            return _fitted(value, choice, name)
+            return _convert(value, choice, name)
     for choice in choices:
         try:
-            return _fitted(value, choice, name)
+            return _convert(value, choice, name)
         except ConfigError:
             continue
-    expected = " or ".join(map(_called, choices))
+    expected = " or ".join(map(_name_of, choices))
     raise ConfigError(f"{name}: expected {expected}, found {reprlib.repr(value)}")
 
 
-def _is_plainly(value: Any, hint: Any) -> bool:
+def _is_plain(value: Any, hint: Any) -> bool:
     if hint in PLAIN:
         return PLAIN[hint][1](value)
     return hint is Any or isinstance(value, hint)
@@ -153,8 +159,8 @@ def _is_mapping(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Mapping)
 
 
-def _called(hint: Any) -> str:
-    """How a person calls a type."""
+def _name_of(hint: Any) -> str:
+    """Return the name of a type in a message."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return " or ".join(map(str, inner))

@@ -1,7 +1,7 @@
-"""File descriptors: a process may hold only so many, and whoever runs out of them says so in its own way.
+"""File descriptors: detect that a process has no more, and report it in one way.
 
-SQLite cannot open its file, a folder cannot be listed, a recording cannot be read: all of them mean
-that the limit is too low, which is said in one way here.
+Without a free descriptor SQLite cannot open its file, a folder cannot be listed, a recording cannot
+be read, each with an error of its own. All of them mean that the limit is too low.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from contextlib import suppress
 from soundsearch.errors import SoundsearchError
 
 with suppress(ImportError):  # not a Unix
-    import resource  # now: importing opens files
+    import resource  # now: an import opens files
 
-#: A database needs as many to be opened: itself, its log, the memory beside it, its folder.
+#: Descriptors that opening a database needs: database, log, shared memory, folder.
 TO_OPEN_A_DATABASE = 4
 TOO_MANY = "too many open files"
 
 
 def ran_out(error: BaseException | None) -> bool:
-    """Whether this error, or one that it came from, says that no descriptor was left."""
+    """Return whether this error, or a cause of it, is that no descriptor was free."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             return True
         if isinstance(error, ImportError) and os.strerror(errno.EMFILE) in str(error):
-            return True  # the dynamic linker says so in words
+            return True  # the dynamic linker has no error number
         error = error.__cause__ or error.__context__
     return False
 
 
 def n_free(at_most: int) -> int:
-    """How many descriptors could be opened now, counted up to at_most; at_most if nobody can tell."""
+    """Return how many descriptors are free, at most `at_most`; `at_most` if that is unknown."""
     opened: list[int] = []
     try:
         while len(opened) < at_most:
@@ -47,7 +47,7 @@ def n_free(at_most: int) -> int:
 
 
 def too_many(*, or_else: str = "") -> str:
-    """One clause on what happened and the way out. or_else: another way out."""
+    """Return a clause on what happened and the way out. or_else: another way out."""
     limit = ""
     with suppress(NameError):
         limit = f" (limit {resource.getrlimit(resource.RLIMIT_NOFILE)[0]})"
@@ -55,9 +55,14 @@ def too_many(*, or_else: str = "") -> str:
 
 
 def stop_if_ran_out(error: Exception, *, or_else: str = "") -> None:
-    """Raise SoundsearchError if no descriptor was left: no fault of the file that was to be opened.
+    """Raise SoundsearchError if no descriptor is free, since then the file is not at fault.
 
-    or_else: as of `too_many`.
+    Args:
+        error: What was raised when a file was to be opened.
+        or_else: Another way out, as for `too_many`.
+
+    Raises:
+        SoundsearchError: No descriptor is free.
     """
     if ran_out(error) or n_free(1) == 0:
         raise SoundsearchError(too_many(or_else=or_else)) from error

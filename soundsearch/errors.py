@@ -1,14 +1,15 @@
-"""Everything soundsearch raises on purpose.
+"""The exceptions that soundsearch raises.
 
-    SoundsearchError            one clear line for the person at the terminal
-    ├── AudioError              a recording that cannot be used, with its cause
-    ├── BundleError             an encoder bundle that is missing, damaged or unfit
-    ├── ConfigError             a setting that is unknown, missing, or impossible
-    ├── StoreError              an index folder or database that cannot be used
-    │   ├── IndexBusyError      another process is writing the index
+    SoundsearchError            root: one line for the user
+    ├── AudioError              a recording cannot be used, with its cause
+    ├── BundleError             an encoder bundle is missing, damaged or does not fit
+    ├── ConfigError             a setting is unknown, missing or impossible
+    ├── StoreError              an index folder or database cannot be used
+    │   ├── IndexBusyError      another process writes the index
     │   └── IndexMismatchError  the index was built with another encoder
-    ├── QueryError              a question that cannot be asked
-    └── NoHomeError             a folder that lies in the user's home, which there is not
+    ├── QueryError              an argument of a search is not valid
+    ├── NoHomeError             no folder is named, and the user has no home folder
+    └── BenchmarkError          a benchmark cannot be run, or its results cannot be read
 
 A message names the thing, the value found, the value expected and the way out.
 """
@@ -19,7 +20,7 @@ from enum import StrEnum
 
 
 class SoundsearchError(Exception):
-    """Root of the tree; its text is fit to be shown as it is."""
+    """Root of all exceptions of soundsearch; its text is one line for the user."""
 
 
 class Cause(StrEnum):
@@ -43,7 +44,7 @@ class Cause(StrEnum):
 
     @property
     def is_passing(self) -> bool:
-        """Whether it says nothing about the sound: what was known holds, and the next run tries again."""
+        """Whether the cause may pass: stored embeddings stay valid, and the next run tries again."""
         return self in _PASSING
 
 
@@ -51,9 +52,11 @@ _PASSING = frozenset({Cause.NOT_PERMITTED, Cause.VANISHED, Cause.UNREADABLE, Cau
 
 
 class AudioError(SoundsearchError):
-    """A recording that cannot be decoded or holds nothing to embed.
+    """A recording cannot be decoded, or holds nothing to embed.
 
-    Only the reason is in the text; whoever reports it knows the file.
+    Attributes:
+        cause: Group of the failure.
+        reason: What is wrong, without the name of the file, which the caller adds.
     """
 
     def __init__(self, cause: Cause, reason: str) -> None:
@@ -63,32 +66,32 @@ class AudioError(SoundsearchError):
 
 
 class BundleError(SoundsearchError):
-    """An encoder bundle that is missing, damaged, or of a format this version does not know."""
+    """An encoder bundle is missing, damaged, or of a format that this version does not read."""
 
 
 class ConfigError(SoundsearchError):
-    """A setting that is unknown, missing, of another type, or impossible."""
+    """A setting is unknown, missing, of another type, or impossible."""
 
 
 class StoreError(SoundsearchError):
-    """An index folder or database that cannot be opened, read or written."""
+    """An index folder or its database cannot be opened, read or written."""
 
 
 class IndexBusyError(StoreError):
-    """Another process holds the writer's lock of this index."""
+    """Another process holds the writer's lock of the index."""
 
 
 class IndexMismatchError(StoreError):
-    """The index pins one encoder and was asked to work with another."""
+    """The index was built with another encoder than the one given."""
 
 
 class QueryError(SoundsearchError):
-    """A query that cannot be answered, such as an empty text."""
+    """An argument of a search is not valid, such as an empty text."""
 
 
 class NoHomeError(SoundsearchError):
-    """A folder was not named, and the user has no home folder that it could lie in."""
+    """No folder is named, and the user has no home folder for the default one."""
 
 
 class BenchmarkError(SoundsearchError):
-    """A benchmark that cannot be run, or results that cannot be read or compared."""
+    """A benchmark cannot be run, or its results cannot be read or compared."""

@@ -1,8 +1,8 @@
-"""Files: those of other people are opened with care, our own are whole or not there.
+"""Open files of the user safely; write our own files atomically.
 
-To read: a path or a stream in, an opened regular file out. A pipe may keep its reader waiting for
-ever, a device may never end, and opening a device may change it, so neither is opened.
-To write: aside in the same folder, flushed to the disk, renamed into place.
+Reading opens regular files only. A pipe may block its reader for ever, a device may have no end,
+and opening a device may change it.
+Writing goes to a temporary file in the same folder, which is flushed to the disk and renamed.
 """
 
 from __future__ import annotations
@@ -21,36 +21,34 @@ from typing import BinaryIO
 
 from soundsearch.descriptors import stop_if_ran_out
 
-#: Why a folder cannot be reached, where no fault of the system is the reason.
+#: Reasons of `absence` that are no error of the system.
 NOT_THERE, EMPTY = "not there", "empty"
-#: Bytes read from a stream at a time.
+#: Bytes read from a stream at once.
 SPOOL_BLOCK_BYTES = 1 << 20
-#: More than this is not read from a stream: it may have no end.
+#: Largest number of bytes read from a stream, which may have no end.
 SPOOL_BYTES = 4 << 30
-#: Letters of a file's name that the name of the file aside begins with; names may have 255 bytes.
+#: Letters of a file's name in that of its temporary file; a name may have 255 bytes.
 N_LETTERS = 40
-
-
-#: The largest number in a column of SQLite; of nanoseconds, the year 2262.
+#: The largest number in a column of a database; in nanoseconds, the year 2262.
 LARGEST = 2**63 - 1
 
 
 class NotRegularFileError(OSError):
-    """A path leads to a folder, a pipe, a socket or a device."""
+    """A path is that of a folder, a pipe, a socket or a device."""
 
     def __init__(self, path: str | os.PathLike[str], kind: str) -> None:
         super().__init__(errno.EINVAL, f"{kind}, not a regular file", os.fspath(path))
 
 
 class StreamTooLongError(OSError):
-    """A stream gave more than SPOOL_BYTES."""
+    """A stream holds more than SPOOL_BYTES."""
 
     def __init__(self) -> None:
         super().__init__(errno.EFBIG, f"more than {SPOOL_BYTES / 1e9:.1f} GB")
 
 
 def kind_of(mode: int) -> str:
-    """What a file is by its `st_mode`, in words with an article."""
+    """Return the kind of a file, from its `st_mode`, as words with an article."""
     for is_kind, kind in (
         (stat.S_ISREG, "a regular file"),
         (stat.S_ISDIR, "a folder"),
@@ -63,17 +61,22 @@ def kind_of(mode: int) -> str:
 
 
 def open_regular(path: str | os.PathLike[str], buffering: int = -1) -> BinaryIO:
-    """Open a regular file for reading; links are followed.
+    """Open a regular file for reading; links are followed. Never blocks.
 
-    Returns at once whatever the path is. Raises NotRegularFileError for anything but a regular
-    file, and OSError as `open` does.
+    Args:
+        path: Of the file.
+        buffering: As of `open`.
+
+    Raises:
+        NotRegularFileError: The path is not that of a regular file.
+        OSError: As `open`.
     """
     _refuse_irregular(path, os.stat(path))
     return open(path, "rb", buffering=buffering, opener=_open)
 
 
 def _open(path: str, flags: int) -> int:
-    """Check once more what was opened: it may have been exchanged meanwhile."""
+    """Open, and check the file again: it may have been replaced since the first check."""
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     try:
         _refuse_irregular(path, os.fstat(descriptor))
@@ -89,23 +92,23 @@ def _refuse_irregular(path: str | os.PathLike[str], facts: os.stat_result) -> No
 
 
 def facts_of(stat: os.stat_result) -> tuple[int, int]:
-    """Size in bytes and time of change in ns, each the nearest that 64 bits with a sign can hold.
+    """Return size in bytes and modification time in ns, both limited to signed 64 bits.
 
-    Whoever stores or compares the size and time of a file takes them from here, so that what was
-    stored is what is found again.
+    All code that stores or compares size and time of a file uses this, so that stored numbers equal
+    those read again.
     """
-    return _fitted(stat.st_size), _fitted(stat.st_mtime_ns)
+    return _clamped(stat.st_size), _clamped(stat.st_mtime_ns)
 
 
-def _fitted(number: int) -> int:
+def _clamped(number: int) -> int:
     return max(-LARGEST - 1, min(LARGEST, number))
 
 
 @contextlib.contextmanager
 def spooled(stream: BinaryIO) -> Iterator[Path]:
-    """A temporary file with all that a stream gives, deleted at the end of the block.
+    """Copy a stream to a temporary file, whose path is yielded; the block's end deletes it.
 
-    Raises StreamTooLongError beyond SPOOL_BYTES, and OSError where there is no room for it.
+    Raises StreamTooLongError beyond SPOOL_BYTES, and OSError if the copy cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="soundsearch-") as folder:
         path = Path(folder, "stream")
@@ -120,7 +123,7 @@ def spooled(stream: BinaryIO) -> Iterator[Path]:
 
 
 def is_absent(path: str | os.PathLike[str]) -> bool:
-    """Whether there is surely nothing at a path; False also where that cannot be seen."""
+    """Return whether a path certainly does not exist; False if that cannot be determined."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -131,11 +134,14 @@ def is_absent(path: str | os.PathLike[str]) -> bool:
 
 
 def absence(path: str | os.PathLike[str]) -> str | None:
-    """Why nothing that was once in a folder (or was this file) can be reached there now.
+    """Return why the content of a folder, or a file, cannot be reached.
 
-    Returns "not there", "empty" for a folder with nothing in it (as an unmounted disk leaves it),
-    another reason in the words of the system, or None where something is there. Raises
-    SoundsearchError where too many files are open to look.
+    Returns:
+        "not there"; "empty" for an empty folder, such as an unmounted disk leaves; another reason
+        in the words of the system; or None if the file, or something in the folder, exists.
+
+    Raises:
+        SoundsearchError: Too many files are open.
     """
     try:
         if not stat.S_ISDIR(os.stat(path).st_mode):
@@ -151,45 +157,50 @@ def absence(path: str | os.PathLike[str]) -> str | None:
 
 @contextlib.contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, in the folder of `path`; its content becomes `path` at the end.
+    """Yield the path of a temporary file; at the end of the block it is renamed to `path`.
 
-    Whoever reads `path` meanwhile, or after a crash or a power failure, finds the old file whole
-    or the new one whole. If the block raises, or the disk is full, `path` stays as it was and the
-    file aside is removed. Processes and threads do not disturb each other.
-    Raises OSError.
+    A reader, also after a crash or a power failure, finds either the old file or the new one, each
+    complete. If the block raises, or the disk is full, `path` stays as it was and the temporary
+    file is removed. Processes and threads may write the same path.
+
+    Args:
+        path: Of the file to write, in an existing folder.
+
+    Raises:
+        OSError: The file cannot be written.
     """
-    mine = f"{os.getpid()}-{threading.get_ident()}"
-    aside = path.with_name(f".{path.name[:N_LETTERS]}.{mine}.part")
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.name[:N_LETTERS]}.{writer}.part")
     try:
-        yield aside
-        put_in_place(aside, path)
+        yield temporary
+        put_in_place(temporary, path)
     finally:
-        with contextlib.suppress(OSError):  # it has its name, or its folder is not there
-            aside.unlink()
+        with contextlib.suppress(OSError):  # it was renamed, or its folder does not exist
+            temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file atomically. Raises OSError."""
-    with write_atomically(path) as aside:
-        aside.write_bytes(content)
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file of UTF-8 atomically, line ends as they are. Raises OSError."""
+    """Write a whole file atomically, as UTF-8 with unchanged line ends. Raises OSError."""
     write_bytes(path, text.encode("utf-8"))
 
 
-def put_in_place(aside: Path, path: Path) -> None:
-    """Flush a finished file to the disk and rename it, within a folder. Raises OSError."""
-    flush(aside)
-    os.replace(aside, path)
-    if os.name != "nt":  # Windows has no handle of a folder
-        with contextlib.suppress(OSError):  # nor have some network disks; the file is in place
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Flush a finished file to the disk and rename it within its folder. Raises OSError."""
+    flush(temporary)
+    os.replace(temporary, path)
+    if os.name != "nt":  # Windows opens no folders
+        with contextlib.suppress(OSError):  # some network disks flush no folders; the file is there
             flush(path.parent)
 
 
 def flush(path: Path) -> None:
-    """Wait until the disk has all of a closed file, or the names in a folder. Raises OSError."""
+    """Wait until a closed file, or the entries of a folder, are on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -198,12 +209,12 @@ def flush(path: Path) -> None:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what killed processes left of writing `path`. Only while no other process writes it."""
-    for aside in path.parent.glob(f".{glob.escape(path.name[:N_LETTERS])}.*.part"):
-        aside.unlink(missing_ok=True)
+    """Remove temporary files of `path` that killed processes left. No other process may write it."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name[:N_LETTERS])}.*.part"):
+        temporary.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file. Raises OSError."""
+    """Return the SHA-256 of a file, 64 hexadecimal digits. Raises OSError."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

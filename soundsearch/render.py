@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from soundsearch.search.index import Fit, Hit, Label
+    from soundsearch.search.hits import Fit, Hit, Label
     from soundsearch.store.store import PinnedEncoder
 
 SCHEMA = 1

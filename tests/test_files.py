@@ -16,7 +16,7 @@ from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, Cause
 from soundsearch.files import NotRegularFileError, absence, is_absent, open_regular, spooled
-from soundsearch.search.index import describe
+from soundsearch.search.describe import describe
 from tests.conftest import Run
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.sounds import tone, write

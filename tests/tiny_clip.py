@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trainer.towers.clip import ClipChoice
+from trainer.towers.clip_model import ClipChoice
 
 #: Pixels to a side, and numbers to a vector.
 IMAGE_SIZE, DIM = 32, 16

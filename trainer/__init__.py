@@ -2,17 +2,17 @@
 
     videos, CSVs --> shards --> stored vectors --> stage 1 --> stage 2 --> bundle
 
-data/          what training reads: videos and manifests to shards, shards to batches
-towers/        the audio towers, and the frozen CLIP
-embed.py       pictures and texts through the frozen CLIP, once
-curate.py      captions for clips by their pictures
-front_ends.py  a clip's sound to features, by the paper's rules or ours
-pivot.py       stage 1: sounds against pictures        captions.py   stage 2: sounds against texts
-stage.py       what both have in common                scaling.py    stage 2 with ever more captions
-contrast.py    the step    losses.py    what it minimises    lars.py, distributed.py
-loop.py        the one training loop                   checks.py     what is measured on the way
-runs.py        run folders and their settings          config.py     settings to JSON and back
-graphs.py      torch modules to ONNX                   export.py     a run to a bundle
-convert/       published weights to a bundle           model_card.py
-starter/       the recipe of the shipped bundle
+data/            what training reads: videos and manifests to shards, shards to batches
+towers/          the audio towers, the text tower, and the frozen CLIP model
+embed_shards.py  images and texts of shards through the frozen CLIP model, once
+curate.py        captions for examples, found by their images
+front_ends.py    an example's sound to features, by the paper's rules or ours
+pivot.py         stage 1: sounds against images        captions.py   stage 2: sounds against texts
+stage.py         what both stages share                scaling.py    stage 2 with more and more captions
+contrast.py      the training step                     contrastive_loss.py  its loss
+loop.py          the one training loop                 lars.py, distributed.py  what it uses
+checks.py        what is measured during training      runs.py       run folders and their settings
+onnx_export.py   torch modules to ONNX files           bundle_export.py  a finished run to a bundle
+convert/         published weights to a bundle         model_card.py the card of a bundle
+starter/         the recipe of the shipped bundle
 """

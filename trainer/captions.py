@@ -1,11 +1,10 @@
-"""Stage 2, captions: sounds against texts, a few or many, of a frozen CLIP's text tower.
+"""Stage 2, captions: sounds against texts, few or many, embedded by the frozen CLIP model.
 
-Which texts stand for a clip is the strategy: its gold captions, one or
-all of its labels, those found by its pictures in a pool (`trainer/curate.py`), or, as the control,
-another clip's. With n_clips or fraction it is the few-shot setting; `trainer/scaling.py` draws the
-curve.
+The strategy decides the texts of an example: its gold captions, one or all of its labels, captions
+found by its images in a pool (`trainer/curate.py`), or, as a control, captions of another example.
+n_clips or fraction make it the few-shot setting; `trainer/scaling.py` measures the scaling curve.
 
-Source: VIP-ANT ("AT"), `cvap/monitor/cvalp.py`. The logit scale begins anew, as there.
+Source: VIP-ANT ("AT"), `cvap/monitor/cvalp.py`. The logit scale is initialised again, as there.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ from trainer.stage import Machine, Watch, run_stage
 
 Array = NDArray[np.float32]
 
-#: The strategies by name, and the side files each draws from: a caption of the clip, one of its
-#: labels ("the sound of ..."), all of them in one text, or a caption of another clip.
+#: Strategy -> kind of the side files with its vectors: a caption of the example, one of its labels
+#: ("the sound of ..."), all its labels in one text, or a caption of another example.
 STRATEGIES: dict[str, Kind] = {
     "gold": "captions",
     "label": "labels",
     "labels": "labels-joined",
     "random": "captions",
 }
-#: Before the name of a pool: captions found for the clip by its pictures.
+#: Prefix of the name of a pool: captions found by the images of the example.
 CURATED = "curated:"
 
-#: The paper's setting: batches of 64, the rest as in the pivot stage. `init` is to be the run
-#: folder of a pivot stage; the released checkpoints are of epochs 6 to 10.
+#: The setting of the paper's code: batches of 64, the rest as in the pivot stage. Set `init` to the
+#: run folder of a pivot stage. The released checkpoints are of epochs 6, 9 and 10.
 PAPER = StageConfig(stage="captions", texts="gold", batch_size=64, epochs=10.0, warmup_epochs=10.0)
 
 
@@ -54,7 +53,7 @@ def train_captions(
     checks: Sequence[MakeCheck] = (),
     watch: Watch | None = None,
 ) -> Path:
-    """Train on shards with stored text vectors; returns the run folder. See `run_stage`.
+    """Train on shards with stored text vectors, and return the run folder. See `run_stage`.
 
     Raises ConfigError for an unknown strategy before any data is read.
     """
@@ -71,9 +70,9 @@ def train_captions(
 
 
 def kind_of(texts: str) -> Kind:
-    """Which side files say whose vectors a strategy learns from; a pool is found by pictures.
+    """Return the kind of side files whose vectors decide the encoder of a strategy.
 
-    Raises ConfigError for an unknown strategy.
+    A pool is found by images, so its kind is images. Raises ConfigError for an unknown strategy.
     """
     if texts.startswith(CURATED) and texts != CURATED:
         return "images"
@@ -84,21 +83,21 @@ def kind_of(texts: str) -> Kind:
 
 
 class RandomTargets:
-    """The control: a text of another clip, drawn anew each time, uniformly over clips."""
+    """The control: a text of another example, drawn again at each use, uniformly over examples."""
 
     def __init__(self, own: StoredTargets, n_shards: int) -> None:
         self._own, self.dim = own, own.dim
         self._clips = [own.usable(shard) for shard in range(n_shards)]
         self._ends = np.cumsum([len(clips) for clips in self._clips])
         if self._ends[-1] < 2:
-            raise ValueError("random texts need two clips or more")
+            raise ValueError("random texts need two examples or more")
 
     def usable(self, shard: int) -> Numbers:
         """See `Targets`."""
         return self._clips[shard]
 
     def draw(self, shard: int, clip: int, generator: np.random.Generator | None) -> Array:
-        """See `Targets`; without a generator the clip's own text, by which the control is judged."""
+        """See `Targets`; without a generator, in evaluation, the example's own text."""
         if generator is None:
             return self._own.draw(shard, clip, None)
         while True:
@@ -111,7 +110,7 @@ class RandomTargets:
 
 
 class CuratedTargets:
-    """Captions that were found for a clip by its pictures (`trainer/curate.py`)."""
+    """Captions found for an example by its images (`trainer/curate.py`)."""
 
     def __init__(self, folder: ShardFolder, pool: str, encoder: str) -> None:
         self._folder, self._pool = folder, pool
@@ -135,7 +134,7 @@ class CuratedTargets:
         return np.flatnonzero(np.diff(self._open_shard(shard).first))
 
     def draw(self, shard: int, clip: int, generator: np.random.Generator | None) -> Array:
-        """See `Targets`; the fixed one is the caption nearest to a picture of the clip."""
+        """See `Targets`; the fixed one is the caption most similar to an image of the example."""
         ids = self._open(shard).of(clip)
         chosen: Array = self._vectors[ids[generator.integers(len(ids)) if generator else 0]]
         return chosen

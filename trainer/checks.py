@@ -1,4 +1,4 @@
-"""What is measured while a stage trains: held-out shards, and any benchmark at hand."""
+"""Measurements during training: on held-out shards, and on benchmarks."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from trainer.data.stream import fixed_examples
 from trainer.data.targets import StoredTargets
 from trainer.data.vectors import Kind, VectorsFacts, encoders_of
 from trainer.data.waveforms import read_sound
-from trainer.front_ends import clip_features
+from trainer.front_ends import extract_features
 from trainer.loop import Check, TrainingError
 from trainer.runs import StageConfig
-from trainer.towers.clip import ClipChoice, load_clip
+from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.unit import embed_unit
 
-#: Makes something to measure, once it is known whose vectors the stage learns from.
+#: Makes a check, once the encoder of the stored vectors is known.
 MakeCheck = Callable[[StageConfig, VectorsFacts], Check]
-#: What a label stands in (VIP-ANT, section 3).
+#: Text of a label. Source: VIP-ANT, `running.prompt` for ESC-50 and UrbanSound8K.
 PROMPT = "the sound of {}"
-#: Benchmarks by name, each with what reads it.
+#: Benchmarks by name, each with its reader.
 BENCHES: dict[str, Callable[[Path], DataSet]] = {
     "clotho": read_clotho,
     "audiocaps": read_audiocaps,
@@ -48,17 +48,17 @@ BENCHES: dict[str, Callable[[Path], DataSet]] = {
     "urbansound8k": read_urbansound8k,
     "manifest": read_manifest,
 }
-#: Clips whose features are held at once.
+#: Examples in one batch of the tower.
 BATCH_SIZE = 32
 KS = (1, 10)
 
 
 class ShardCheck:
-    """Recall at 1 and 10 between the sounds of held-out clips and what is stored about them.
+    """Recall at 1 and 10 between the sounds of held-out examples and their images and captions.
 
-    Pictures, captions, whatever the folder has vectors of by the encoder the stage trains
-    against: so the pivot stage sees how well words work that it never saw. Equal vectors are
-    equally right. Names: `valid_images_from_audio_recall_at_1` asks with a sound for its picture.
+    Measured for each kind of vectors that the folder has by the encoder of the run, so that the
+    pivot stage also measures captions, which it does not train on. Equal vectors count as equally
+    right. `valid_images_from_audio_recall_at_1` is the recall of images with sounds as queries.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class ShardCheck:
     ) -> None:
         self._data, self._front_end = ShardFolder(shards), config.front_end
         kinds: tuple[Kind, ...] = ("images", "captions")
-        there = [kind for kind in kinds if facts.encoder in encoders_of(shards, kind)]
-        if not there:
+        available = [kind for kind in kinds if facts.encoder in encoders_of(shards, kind)]
+        if not available:
             raise TrainingError(
                 f"{shards}: no vectors by {facts.encoder} to measure against; "
                 f"run `soundsearch train embed-images {shards}` with that model"
             )
-        self._targets = {kind: StoredTargets(self._data, kind, facts.encoder) for kind in there}
+        self._targets = {kind: StoredTargets(self._data, kind, facts.encoder) for kind in available}
         self._clips = {
             kind: list(
                 itertools.islice(
@@ -89,7 +89,7 @@ class ShardCheck:
 
     @torch.no_grad()
     def __call__(self, model: torch.nn.Module) -> dict[str, float]:
-        """Numbers of the tower as it is, 0 to 1."""
+        """Measure the tower. Returns metrics in [0, 1] by name."""
         assert isinstance(model, Contrast)
         device = model.log_scale.device
         found: dict[str, float] = {}
@@ -118,9 +118,15 @@ def _both_ways(audio: Tensor, vectors: Tensor, name: str) -> dict[str, float]:
 
 
 def bench_check(name: str, place: Path) -> MakeCheck:
-    """A benchmark to measure on the way: its name, and where it lies. Read at once.
+    """Read a benchmark for measurements during training.
 
-    Raises ConfigError for an unknown name, DataSetError if it is not there or not whole.
+    Args:
+        name: One of `BENCHES`.
+        place: Its folder or manifest.
+
+    Raises:
+        ConfigError: The name is unknown.
+        DataSetError: The benchmark is missing or incomplete.
     """
     if name not in BENCHES:
         raise ConfigError(f"--bench: must be one of {', '.join(BENCHES)}, not {name!r}")
@@ -130,11 +136,11 @@ def bench_check(name: str, place: Path) -> MakeCheck:
 
 
 class BenchCheck:
-    """A benchmark with the tower as it is, against the frozen model's texts; cosine, one embedding
-    a clip, the stretch at its centre. For numbers to publish, export and use `soundsearch bench`.
+    """A benchmark, with the audio tower as it is and the texts of the frozen CLIP model.
 
-    Names: `esc50_accuracy`; `clotho_text_to_audio_recall_at_10`, and audio_to_text, where the best
-    of a clip's captions counts.
+    Cosine similarity, and one embedding a clip, of the stretch at its centre. Numbers to publish
+    come from the exported bundle and `soundsearch bench`. Names: `esc50_accuracy`,
+    `clotho_text_to_audio_recall_at_10`; audio_to_text counts the best of a clip's captions.
     """
 
     def __init__(self, name: str, data: DataSet, config: StageConfig, facts: VectorsFacts) -> None:
@@ -149,7 +155,7 @@ class BenchCheck:
 
     @torch.no_grad()
     def __call__(self, model: torch.nn.Module) -> dict[str, float]:
-        """Numbers of the tower as it is, 0 to 1. Raises TrainingError for a clip it cannot read."""
+        """Measure the tower. Returns metrics in [0, 1] by name. Raises TrainingError for a bad clip."""
         assert isinstance(model, Contrast)
         device = model.log_scale.device
         found = []
@@ -175,6 +181,6 @@ class BenchCheck:
     def _features(self, path: Path) -> np.ndarray:
         try:
             sound = read_sound(path)
-            return clip_features(sound.channels, sound.sample_rate, self._front_end, None)
+            return extract_features(sound.channels, sound.sample_rate, self._front_end, None)
         except AudioError as error:
             raise TrainingError(f"{path}: {error}") from error

@@ -1,9 +1,9 @@
-"""Both stages' step: an audio tower against vectors that stand still.
+"""The contrastive step of both stages: an audio tower against frozen vectors.
 
-The clip's sound is drawn to its own vector and away from those of the rest of the batch, on all
-processes. Large batches fit small memory by going through the tower twice: once without gradients
-for the embeddings of all, and once more, `chunk` clips at a time, to send the loss's gradients
-back (arXiv:2101.06983).
+The loss moves the embedding of a sound towards the vector of its own example and away from those of
+the other examples of the batch, on all processes. A large batch fits a small memory by gradient
+caching (arXiv:2101.06983): a first pass without gradients embeds the batch, and a second pass, in
+chunks, propagates the gradients of the loss.
 """
 
 from __future__ import annotations
@@ -17,23 +17,28 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from trainer.contrastive_loss import pair_loss
 from trainer.distributed import World
 from trainer.loop import Amp, Step
-from trainer.losses import pair_loss
 from trainer.towers.unit import embed_unit
 
-#: Vectors with a higher cosine are the same picture or the same text.
+#: Vectors with a higher cosine belong to the same image or the same text.
 SAME = 0.9999
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastConfig:
-    """The loss of section 4 of the paper's code, and what may be chosen about it.
+    """Settings of the loss; the defaults are the paper's.
 
-    reduction: of the two directions; the paper takes the sum. logit_scale: at the beginning, then
-    it is learnt; largest_logit_scale: where it is held, None for nowhere (the paper). duplicates:
-    what the same vector elsewhere in the batch is: a negative (the paper) or left out. chunk:
-    clips that go through the tower together, None for the whole batch.
+    Source: VIP-ANT, `cvap/module/decoder/loss_head.py`, CELossHead.
+
+    Attributes:
+        reduction: Sum (the paper) or mean of the two directions.
+        logit_scale: Initial value of the learnt logit scale.
+        largest_logit_scale: Upper bound of the logit scale; None for no bound (the paper).
+        duplicates: Whether an equal vector of another example is a negative (the paper) or is
+            left out of the loss.
+        chunk: Examples that pass through the tower at once; None for the whole batch.
     """
 
     reduction: Literal["sum", "mean"] = "sum"
@@ -59,7 +64,7 @@ class ContrastConfig:
 
 
 class Contrast(nn.Module):
-    """The audio tower and the logarithm of the logit scale: all that learns."""
+    """The trained parameters: the audio tower, and the logarithm of the logit scale."""
 
     def __init__(self, tower: nn.Module, logit_scale: float) -> None:
         super().__init__()
@@ -73,9 +78,13 @@ def contrast_step(
     config: ContrastConfig,
     world: World,
 ) -> Step:
-    """A step of the loop.
+    """Return the contrastive step of the training loop.
 
-    batch_of: step -> this process's features (n, n_mels, n_frames) and vectors (n, dim).
+    Args:
+        model: Tower and logit scale.
+        batch_of: Step -> this process's features (n, n_mels, n_frames) and vectors (n, dim).
+        config: The loss.
+        world: The processes that train together.
     """
 
     def loss_of(audio: Tensor, vectors: Tensor) -> dict[str, Tensor]:
@@ -98,7 +107,7 @@ def contrast_step(
             losses = loss_of(embed_unit(audio), vectors)
             amp.backward(losses["loss"])
             return losses
-        with torch.no_grad(), amp.forward(), _statistics_held(model.tower):
+        with torch.no_grad(), amp.forward(), _frozen_statistics(model.tower):
             audio = torch.cat([embed_unit(model.tower(chunk)) for chunk in chunks])
         audio.requires_grad_()
         losses = loss_of(audio, vectors)
@@ -114,12 +123,12 @@ def contrast_step(
 
 
 @contextmanager
-def _statistics_held(tower: nn.Module) -> Iterator[None]:
-    """Batch normalisation sees each clip twice; its running statistics take it in once."""
+def _frozen_statistics(tower: nn.Module) -> Iterator[None]:
+    """Leave the running statistics of batch normalisation unchanged by the first of two passes."""
     norms = [m for m in tower.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    kept = [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     yield
-    for norm, momentum in zip(norms, kept, strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

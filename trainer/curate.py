@@ -1,15 +1,16 @@
-"""Captions for clips that have none: found in a pool of texts by the clips' pictures alone.
+"""Curate captions: find captions for examples in a pool of texts, by their images alone.
 
-For every frame of a clip the nearest captions of the pool by CLIP's cosine are taken; the clip's
-captions are their union. Its sound is never asked, so nothing is learnt here from pairs of sound
-and text. Source: VIP-ANT, "free captions" and the other pools of its companion notes.
+Each image of an example takes the captions of the pool with the highest cosine by CLIP; the
+example's captions are the union over its images. Sound plays no part, so nothing is learnt from
+pairs of sound and text. Source: VIP-ANT, "free captions" and the other pools of `note/audiotxt.md`
+of its companion repository audioset-dl.
 
-In a folder of shards this leaves
+Files written into the folder of shards:
 
     POOL.pool.txt                          the captions, one a line; a caption's id is its line
     POOL.pool.ENCODER.safetensors          their vectors
-    shard-000000.curated.POOL.safetensors  ids (total,) int32 and first (n_clips + 1,) int64: clip i
-                                           owns ids[first[i]:first[i + 1]], the nearest first
+    shard-000000.curated.POOL.safetensors  ids (total,) int32 and first (n_examples + 1,) int64:
+                                           example i owns ids[first[i]:first[i + 1]], best first
 """
 
 from __future__ import annotations
@@ -41,22 +42,22 @@ from trainer.data.vectors import (
     vectors_path,
     write_vectors,
 )
-from trainer.embed import Progress, Report, Silent, is_ready, over_shards
-from trainer.towers.clip import ClipChoice, load_clip
+from trainer.embed_shards import Progress, Report, Silent, is_ready, over_shards
+from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.unit import embed_unit
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.int32]
 
-#: Captions of the pool that each frame brings (VIP-ANT).
+#: Captions of the pool that each image takes (VIP-ANT).
 TOP_K = 10
-#: Captions of the pool that are embedded between two signs of progress.
+#: Captions of the pool that are embedded between two reports of progress.
 TEXTS_AT_ONCE = 1024
-#: Scores of a frame and a caption that are held at once.
+#: Scores of images and captions that are held at once.
 SCORES_AT_ONCE = 2**25
-#: Pairs of them whose cosine is computed again at once.
+#: Pairs whose cosine is computed again at once.
 PAIRS_AT_ONCE = 2**16
-#: More than float32 is wrong about a cosine: whatever is so near to the last place is looked at
+#: An upper bound of the float32 error of a cosine. Captions within it of the last place are compared
 #: again in float64.
 MARGIN = 1e-4
 KIND = "pool"
@@ -64,23 +65,24 @@ MANIFEST_COLUMNS = ("shard", "key", "caption")
 
 
 class CurateError(SoundsearchError):
-    """A pool, or what was found in it, that is missing or does not fit."""
+    """A pool, or captions chosen from it, are missing or do not fit."""
 
 
 def curated_path(shard: Path, pool: str) -> Path:
-    """The ids of captions of this pool beside a shard."""
+    """Return the path of the caption ids of a shard from this pool."""
     return shard.with_name(f"{shard.stem}.curated.{pool}.safetensors")
 
 
 class CuratedCaptions:
-    """The captions found for the clips of one shard, as ids into the pool.
+    """The captions chosen for the examples of one shard, as ids into the pool.
 
-    first: (n_clips + 1,) int64. pool: the fingerprint of the captions the ids count. digest: the
-    shard's as it is now, or None to take the file without asking. Raises CurateError if the file is
-    missing, damaged, or made from another shard.
+    Attributes:
+        first: (n_examples + 1,) int64, see the module.
+        pool: Fingerprint of the pool's captions.
     """
 
     def __init__(self, path: Path, digest: str | None) -> None:
+        """Read the file. digest: of the shard, None to skip the comparison. Raises CurateError."""
         from safetensors import SafetensorError, safe_open
 
         again = "; run `soundsearch train curate` again"
@@ -114,14 +116,14 @@ class CuratedCaptions:
         return len(self.first) - 1
 
     def of(self, i: int) -> Ids:
-        """The caption ids of clip i, the nearest first; none if it has no pictures."""
+        """Return the caption ids of example i, the best first; none if it has no images."""
         if not 0 <= i < len(self):
             raise IndexError(i)
         return self._ids[self.first[i] : self.first[i + 1]]
 
 
 def read_pool(folder: Path, pool: str, encoder: str) -> tuple[list[str], Array]:
-    """The captions of a pool in this folder, and their (n, dim) float32 vectors, not normalised.
+    """Read the captions of a pool and their vectors, (n, dim) float32, not normalised.
 
     Raises CurateError if either is missing, damaged, or not made from the other.
     """
@@ -163,16 +165,20 @@ def _column_captions(path: Path) -> Iterator[str]:
 
 
 def fingerprint(texts: Sequence[str]) -> str:
-    """A short hash over the captions of a pool in their order."""
+    """Return a short hash over the captions of a pool in their order."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
 def nearest(frames: Tensor, pool: Tensor, top_k: int) -> tuple[Ids, NDArray[np.float64]]:
-    """The top_k captions nearest to each frame: ids and cosines, both (n_frames, top_k).
+    """Return the top_k captions of each image: ids and cosines, both (n_images, top_k).
 
-    frames (n_frames, dim), pool (n, dim): unit vectors in float32 on one device; n >= top_k. The
-    best come first, and of equal ones the lower id. The search is exact: products in float32 only
-    choose the candidates, whose cosines are computed again in float64.
+    The best come first, and of equal ones the lower id. The search is exact: products in float32
+    only choose candidates, whose cosines are computed again in float64.
+
+    Args:
+        frames: Unit vectors of images, (n_images, dim) float32.
+        pool: Unit vectors of captions, (n, dim) float32, on the same device; n >= top_k.
+        top_k: Captions of an image.
     """
     ids = np.empty((len(frames), top_k), np.int32)
     cosines = np.empty((len(frames), top_k), np.float64)
@@ -194,16 +200,16 @@ def nearest(frames: Tensor, pool: Tensor, top_k: int) -> tuple[Ids, NDArray[np.f
 
 
 def _cosines(frames: Tensor, captions: Tensor) -> NDArray[np.float64]:
-    """Cosine of each row with its like in float64; equal rows give equal bits, wherever they are."""
+    """Return the float64 cosines of corresponding rows; equal rows give equal bits."""
     left, right = (x.cpu().numpy().astype(np.float64) for x in (frames, captions))
     cosines: NDArray[np.float64] = (left * right).sum(axis=1)
     return cosines
 
 
 def union(ids: Ids, cosines: NDArray[np.float64]) -> Ids:
-    """The captions of one clip from those of its frames, both (n_frames, top_k).
+    """Return the captions of one example from those of its images, both (n_images, top_k).
 
-    Each once, by its best cosine to any frame, the best first and of equal ones the lower id.
+    Each caption once, ranked by its best cosine; of equal ones the lower id comes first.
     """
     order = np.lexsort((ids.ravel(), -cosines.ravel()))
     ordered = ids.ravel()[order]
@@ -223,12 +229,29 @@ def curate(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> tuple[str, Report]:
-    """Choose captions for every clip of the shards in a folder; the pool's name and what was done.
+    """Choose captions for all examples of the shards in a folder.
 
-    The pictures must be embedded already. encoder: by which CLIP, where there are several. model,
-    pretrained: where to load it from to embed the pool (`ClipChoice`), by default where it was when
-    the pictures were embedded. name: of the pool, by default its file's. Shards that have captions
-    from this pool chosen in the same way are left alone. Raises CurateError, ClipError, ShardError.
+    The images must be embedded before. Shards with captions of this pool, chosen in the same way,
+    are skipped.
+
+    Args:
+        folder: Folder of shards.
+        pool_file: Text or CSV file of captions.
+        encoder: CLIP model that embedded the images, needed if there are several.
+        model: Model that embeds the pool, see `ClipChoice`; by default that of the images.
+        pretrained: Its weights, see `ClipChoice`; by default those of the images.
+        name: Of the pool, by default that of its file.
+        top_k: Captions of an image.
+        device: A name of torch.
+        progress: Is notified of captions and shards.
+
+    Returns:
+        The name of the pool, and the counts of the run.
+
+    Raises:
+        CurateError: The pool cannot be used.
+        ClipError: The CLIP model cannot be loaded.
+        ShardError: The shards cannot be used.
     """
     progress = progress or Silent()
     texts = read_captions(pool_file)
@@ -276,17 +299,20 @@ def curate(
 
 
 def write_manifest(folder: Path, pool: str, path: Path) -> int:
-    """Write what was chosen as CSV, a row for each caption of a clip: shard, key, caption.
+    """Write the chosen captions as CSV, a row for each caption of an example: shard, key, caption.
 
-    The best caption of a clip comes first. Returns the number of rows. Shards without captions of
-    this pool are left out. Raises CurateError if there is no such pool, or on writing.
+    The best caption of an example comes first. Shards without captions of this pool are skipped.
+    Returns the number of rows. Raises CurateError if there is no such pool, or on writing.
     """
     texts = _stored_texts(folder, pool)
     if texts is None:
         raise _no_pool(folder, pool)
     shards = ShardFolder(folder)
     n_rows = 0
-    with _written(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+    with (
+        _write_atomically(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(MANIFEST_COLUMNS)
         for n in range(len(shards.shards)):
@@ -312,7 +338,7 @@ def _embedded_pool(
     device: str,
     progress: Progress,
 ) -> Array:
-    """The pool's vectors (n, dim) by the encoder of these facts; texts and vectors are written."""
+    """Return the pool's vectors (n, dim), and write texts and vectors."""
     stored = _stored_texts(folder, pool)
     if stored is not None and stored != texts:
         raise CurateError(
@@ -325,8 +351,8 @@ def _embedded_pool(
         clip = load_clip(choice, device)
         if clip.fingerprint != facts.fingerprint:
             raise CurateError(
-                f"the pictures are embedded by {facts.encoder}, and {choice.model} with "
-                f"{choice.pretrained} is {clip.encoder}; give that model, or embed the pictures "
+                f"the images are embedded by {facts.encoder}, and {choice.model} with "
+                f"{choice.pretrained} is {clip.encoder}; give that model, or embed the images "
                 "with this one"
             )
         progress.begin("captions of the pool", len(texts))
@@ -335,8 +361,8 @@ def _embedded_pool(
             vectors.append(clip.embed_texts(texts[start : start + TEXTS_AT_ONCE]))
             progress.advance(len(vectors[-1]))
         write_vectors(vectors_file, [np.concatenate(vectors)], pool_facts, fingerprint(texts))
-        with _written(_texts_path(folder, pool)) as aside:
-            aside.write_text("\n".join(texts) + "\n", encoding="utf-8")
+        with _write_atomically(_texts_path(folder, pool)) as temporary:
+            temporary.write_text("\n".join(texts) + "\n", encoding="utf-8")
     return read_pool(folder, pool, facts.encoder)[1]
 
 
@@ -371,15 +397,15 @@ def _write_curated(path: Path, rows: Sequence[Ids], metadata: dict[str, str]) ->
         "ids": np.concatenate([np.empty(0, np.int32), *rows]),
         "first": np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64),
     }
-    with _written(path) as aside:
-        aside.write_bytes(save(tensors, metadata=metadata))
+    with _write_atomically(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata=metadata))
 
 
 @contextlib.contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """`write_atomically`, its errors as CurateError."""
+def _write_atomically(path: Path) -> Iterator[Path]:
+    """Write atomically. Raises CurateError in place of OSError."""
     try:
-        with write_atomically(path) as aside:
-            yield aside
+        with write_atomically(path) as temporary:
+            yield temporary
     except OSError as error:
         raise CurateError(f"{path}: cannot be written ({error.strerror})") from error

@@ -1,7 +1,7 @@
-"""Several processes as one: what `torchrun` starts, and what a single process is then too.
+"""Training in several processes, as `torchrun` starts them, or in a single one.
 
-The processes ("ranks") hold the same weights and see different clips. Embeddings are gathered, so
-every clip of the whole batch is a negative for every other; gradients are averaged.
+All processes ("ranks") hold the same weights and read different examples. Embeddings are gathered,
+so that each example of the whole batch is a negative for every other; gradients are averaged.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from torch import Tensor, distributed
 
 @dataclass(frozen=True)
 class World:
-    """One process among all that train together. rank: its number from 0. size: how many there are."""
+    """One process of all that train together. rank: its number from 0. size: their number."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process is the one that writes files."""
+    def is_main(self) -> bool:
+        """Whether this process writes the files."""
         return self.rank == 0
 
     def gather(self, embeddings: Tensor) -> Tensor:
-        """(n, dim) of every rank to (n * size, dim), in rank order; gradients flow back.
+        """Gather (n, dim) of every rank to (n * size, dim), in rank order, with gradients.
 
-        Every rank computes the same loss of all embeddings, so what flows back to a rank is `size`
-        times its share, which `average_gradients` divides out again.
+        Every rank computes the loss of all embeddings, so a rank gets `size` times its gradient;
+        `average_gradients` divides by `size`.
         """
         if self.size == 1:
             return embeddings
@@ -40,7 +40,7 @@ class World:
         return torch.cat(all_gather(embeddings))  # type: ignore[no-untyped-call]
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace each gradient by its mean over the ranks, in one exchange."""
+        """Replace each gradient by its mean over the ranks, in one all-reduce."""
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -53,14 +53,14 @@ class World:
             g.copy_(mean.view_as(g))
 
     def wait(self) -> None:
-        """Until every rank is here."""
+        """Wait for all ranks."""
         if self.size > 1:
             distributed.barrier()
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[World]:
-    """The world that torchrun made, or a world of one."""
+def join_processes(device: torch.device) -> Iterator[World]:
+    """Join the processes that torchrun started; without it, yield a world of one."""
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield World()
         return

@@ -1,8 +1,7 @@
-"""From a clip's sound to what an audio tower learns from: the front ends of training, by name.
+"""Front ends of training, by name: the sound of an example to features.
 
-Stretch, channel, rate and features are those of search (`soundsearch/audio/clips.py`, `features.py`);
-training adds a random place for the stretch and masks. All randomness comes from the generator
-handed in.
+Stretch, channel, rate and features are computed as in search (`soundsearch/audio/clips.py`,
+`features.py`). Training adds a random place of the stretch and masks, both from a given generator.
 """
 
 from __future__ import annotations
@@ -21,10 +20,14 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class FrontEnd:
-    """How clips become features.
+    """How the sound of an example becomes features.
 
-    audio, features: as in the bundle of the encoder that will be. frequency_mask, time_mask:
-    mel bands and frames that a mask of training stays below; 0 for no mask.
+    Attributes:
+        name: Name in config files.
+        audio: Rate, channel and stretch, as in the bundle of the trained encoder.
+        features: Log-mel features, as in the bundle.
+        frequency_mask: Upper bound of the mel bands that a mask covers; 0 for no mask.
+        time_mask: Upper bound of the frames that a mask covers; 0 for no mask.
     """
 
     name: str
@@ -41,7 +44,8 @@ class FrontEnd:
             )
 
 
-#: VIP-ANT's of the released checkpoints: at the file's own rate, its first channel, 10.05 s for 1,000 frames.
+#: That of VIP-ANT's released checkpoints: own rate of the file, first channel, 10.05 s for 1,000
+#: frames. Source: VIP-ANT, `cvap/data/audio/transform.py`.
 VIP_ANT = FrontEnd(
     name="vip-ant",
     audio=AudioConfig(
@@ -51,7 +55,7 @@ VIP_ANT = FrontEnd(
     frequency_mask=32,
     time_mask=200,
 )
-#: That of the encoder that comes with soundsearch.
+#: That of the shipped encoder.
 STARTER = FrontEnd(
     name="starter",
     audio=AudioConfig(sample_rate=32000, window_s=3.0, hop_s=1.5, short="repeat"),
@@ -62,14 +66,23 @@ STARTER = FrontEnd(
 FRONT_ENDS: dict[str, FrontEnd] = {front_end.name: front_end for front_end in (VIP_ANT, STARTER)}
 
 
-def clip_features(
+def extract_features(
     channels: Array, sample_rate: int, front_end: FrontEnd, generator: np.random.Generator | None
 ) -> Array:
-    """Features of one clip, (n_mels, n_frames) float32, normalised.
+    """Compute the features of one example.
 
-    channels: (channel, time) float32 in [-1, 1] at sample_rate Hz. Not modified.
-    generator: for training, a stretch anywhere in the clip and both masks; None for evaluation,
-    the stretch at the centre and no mask. Raises AudioError for a clip that is too short.
+    Args:
+        channels: (channel, time) float32 in [-1, 1]. Not modified.
+        sample_rate: In Hz.
+        front_end: How to compute them.
+        generator: In training, draws the place of the stretch and both masks. None, in evaluation,
+            takes the stretch at the centre and no mask.
+
+    Returns:
+        (n_mels, n_frames) float32, normalised.
+
+    Raises:
+        AudioError: The sound is too short.
     """
     audio = front_end.audio
     start = None
@@ -77,7 +90,7 @@ def clip_features(
         spare = channels.shape[1] - n_samples_of_stretch(sample_rate, audio)
         start = int(generator.integers(spare)) if spare > 0 else 0
     waveform = cut_clip(channels, sample_rate, audio, start)
-    if audio.clip == "windows":  # as search has it; else as the authors have it
+    if audio.clip == "windows":  # as in search; otherwise as in VIP-ANT
         waveform = lifted(waveform)
     features = compute_features(waveform, audio.rate_for(sample_rate), front_end.features)
     if generator is not None:
@@ -87,10 +100,11 @@ def clip_features(
 
 
 def masked_rows(features: Array, longest: int, generator: np.random.Generator) -> Array:
-    """A view of the rows that a mask hides: fewer than `longest`, anywhere.
+    """Return a view of the rows that a mask covers: fewer than `longest`, at a random place.
 
-    Both are uniform, then rounded down. After normalisation 0 is the mean of the data. Source:
-    torchaudio, `mask_along_axis`; differs where there are fewer rows than `longest`.
+    Length and place are uniform and rounded down. The mask value is 0, which is the mean of the data
+    after normalisation. Source: torchaudio, `mask_along_axis`; differs from it if there are fewer
+    rows than `longest`.
     """
     n_rows = len(features)
     width = generator.random() * min(longest, n_rows)

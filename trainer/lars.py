@@ -1,7 +1,7 @@
-"""LARS, the optimiser of the paper's runs.
+"""LARS, layer-wise adaptive rate scaling: the optimiser of the paper's code.
 
-Source: VIP-ANT's `cvap/module/lars.py` as described; layer-wise adaptive rate scaling
-(arXiv:1708.03888) with the decay inside the norm and neither dampening nor Nesterov momentum.
+Source: VIP-ANT, `cvap/module/lars.py`, after arXiv:1708.03888; weight decay is part of the gradient
+norm, and momentum has neither dampening nor Nesterov's form.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Lars(torch.optim.Optimizer):
         buffer <- momentum * buffer + g
         p      <- p - lr * buffer
 
-    Tensors of fewer than two axes (biases, norms, class embedding, logit scale) get neither decay
-    nor ratio, so one optimiser serves all of them; give them a group of their own for their rate.
+    Tensors of fewer than two axes (biases, norms, class embedding, logit scale) get neither weight
+    decay nor the ratio. Put them into a parameter group of their own to give them another rate.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class Lars(torch.optim.Optimizer):
                 g = p.grad
                 if p.ndim > 1:
                     g = g.add(p, alpha=group["weight_decay"])
-                    ours, theirs = p.norm(), g.norm()
+                    p_norm, g_norm = p.norm(), g.norm()
                     ratio = torch.where(
-                        (ours > 0) & (theirs > 0),
-                        group["eta"] * ours / theirs,
-                        torch.ones_like(ours),
+                        (p_norm > 0) & (g_norm > 0),
+                        group["eta"] * p_norm / g_norm,
+                        torch.ones_like(p_norm),
                     )
                     g = g * ratio
                 state = self.state[p]

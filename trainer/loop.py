@@ -1,7 +1,7 @@
-"""The training loop: one function for every stage.
+"""The training loop of all stages.
 
-A stage hands in its model and a `Step`, which draws the batch of a step from the seed and the step
-number alone, so a run can be continued anywhere and gives the same next loss.
+A stage passes its model and a `Step`. The step draws its batch from seed and step number alone, so
+a run that is continued from any checkpoint gets the same next loss.
 """
 
 from __future__ import annotations
@@ -32,19 +32,27 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 class TrainingError(SoundsearchError):
-    """A run that cannot begin or cannot go on."""
+    """A run cannot begin or cannot continue."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How a model is optimised: warm-up, cosine, clipping, averaged weights.
+    """How a model is optimised: warm-up, cosine schedule, gradient clipping, averaged weights.
 
-    steps: optimiser steps. schedule_steps: where the cosine ends, None for the last step; a run
-    may stop long before. learning_rate: of tensors with more than one axis; flat_learning_rate:
-    of the others (biases, norms, scales), None for the same. last_rate: what is left of both at
-    the end, as a factor. weight_decay: never on the others. clip_norm: gradients are scaled down
-    to this norm; None leaves them. average: decay of the running average of weights that is the
-    result; 0 takes the last weights as they are.
+    Attributes:
+        steps: Optimiser steps.
+        schedule_steps: Step at which the cosine ends, None for the last one. A run may stop long
+            before.
+        warmup_steps: Steps in which the learning rate rises linearly from 0.
+        learning_rate: Of tensors with more than one axis.
+        flat_learning_rate: Of all others (biases, norms, scales); None for the same.
+        last_rate: Factor on both at the end of the cosine.
+        weight_decay: Of tensors with more than one axis; the others have none.
+        clip_norm: Gradients are scaled down to this norm; None leaves them.
+        average: Decay of the exponential moving average of weights that is the result; 0 takes
+            the last weights.
+        log_every: Steps between two records of the log.
+        save_every: Steps between two checkpoints.
     """
 
     steps: int
@@ -88,9 +96,9 @@ class LoopConfig:
 
 
 def rate_at(step: int, config: LoopConfig) -> float:
-    """Factor on the learning rates at a step (from 0).
+    """Return the factor on the learning rates at a step, counted from 0.
 
-    Linear from 0 to 1 over warmup_steps, then half a cosine down to last_rate at `steps`.
+    Linear from 0 to 1 over warmup_steps, then half a cosine down to last_rate at schedule_steps.
     """
     if step < config.warmup_steps:
         return step / config.warmup_steps
@@ -101,14 +109,14 @@ def rate_at(step: int, config: LoopConfig) -> float:
 
 
 def generator_of(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one step, the same whichever steps came before."""
+    """Return the random generator of one step; it does not depend on earlier steps."""
     generator = torch.Generator()
     generator.manual_seed(seed * 1_000_003 + step)
     return generator
 
 
 class Amp:
-    """Automatic mixed precision: around the forward pass, and on the way back."""
+    """Automatic mixed precision of the forward pass, and the loss scale of the backward pass."""
 
     def __init__(self, precision: str, device: torch.device) -> None:
         self.device = device
@@ -116,22 +124,22 @@ class Amp:
         self.scaler = GradScaler(device.type, enabled=precision == "fp16")
 
     def forward(self) -> AbstractContextManager[None]:
-        """Where the towers run: matrix products in the lower precision, norms in float32."""
+        """Return the context of the forward pass: lower precision for matrix products, not for norms."""
         return torch.autocast(
             self.device.type, self._dtype or torch.bfloat16, enabled=self._dtype is not None
         )
 
     def backward(self, loss: Tensor) -> None:
-        """Add the loss's gradients, times the scaler's factor, to those that are there."""
+        """Add the gradients of the loss, times the loss scale, to the gradients of the model."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
 
-#: Losses of a step by name, whose gradients are left on the model. "loss" is what is minimised.
+#: Runs one step: leaves gradients on the model and returns losses by name; "loss" is minimised.
 Step = Callable[[int, Amp], Mapping[str, Tensor]]
 
 
-def plain(loss_of: Callable[[int], Mapping[str, Tensor]]) -> Step:
-    """A step that is one forward and one backward pass."""
+def one_pass(loss_of: Callable[[int], Mapping[str, Tensor]]) -> Step:
+    """Return a step of one forward and one backward pass."""
 
     def step_of(step: int, amp: Amp) -> Mapping[str, Tensor]:
         with amp.forward():
@@ -158,14 +166,25 @@ def train(
     world: World | None = None,
     watch: Callable[[int, Mapping[str, float]], None] | None = None,
 ) -> nn.Module:
-    """Optimise `model` in place and return it with its final (averaged) weights, in eval mode.
+    """Optimise a model in place.
 
-    folder: gets log.jsonl, one JSON object a line, and the checkpoint from which an interrupted
-    run continues; call `forget_checkpoint` when the result is safe. slow: factor on the learning rate for parameters whose name starts so.
-    check: measured on the (averaged) weights every check_every steps and logged.
-    world: the processes that train together; the first of them writes and checks.
-    watch: is told of every logged record, such as a progress bar or TensorBoard.
-    Raises TrainingError if the loss or the gradient is not finite; the last checkpoint stays.
+    Args:
+        model: The model; its parameters that require gradients are trained.
+        step_of: Runs a step.
+        config: How to optimise.
+        folder: Gets log.jsonl, one JSON object a line, and the checkpoint from which an
+            interrupted run continues. Call `delete_checkpoint` when the result is stored.
+        slow: Beginning of a parameter's name -> factor on its learning rate.
+        check: Returns metrics of the (averaged) model, which are logged.
+        check_every: Steps between two checks; 0 for none.
+        world: The processes that train together; the main one writes and checks.
+        watch: Is called with each logged record, for a progress bar or TensorBoard.
+
+    Returns:
+        The model with its final (averaged) weights, in eval mode.
+
+    Raises:
+        TrainingError: The loss or the gradient is not finite; the last checkpoint stays.
     """
     world = world or World()
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,9 +199,9 @@ def train(
         )
     checkpoint = Checkpoint(folder / CHECKPOINT, model, averaged, optimiser, amp.scaler)
     first = checkpoint.load()
-    if world.leads:
+    if world.is_main:
         remove_unfinished(folder / CHECKPOINT)
-    log = _Log(folder / LOG, first, watch) if world.leads else None
+    log = _Log(folder / LOG, first, watch) if world.is_main else None
     world.wait()
     for step in range(first, config.steps):
         model.train()
@@ -204,13 +223,13 @@ def train(
             record |= {name: round(value.item(), 5) for name, value in losses.items()}
             record |= {"rate": optimiser.param_groups[0]["lr"], "norm": round(float(norm), 4)}
         due = check_every and (done % check_every == 0 or done == config.steps)
-        if check and due and world.leads:
+        if check and due and world.is_main:
             measured = (averaged.module if averaged else model).eval()
             with torch.no_grad():
                 record |= {name: round(value, 5) for name, value in check(measured).items()}
         if record and log:
             log.write(done, record)
-        if (done % config.save_every == 0 or done == config.steps) and world.leads:
+        if (done % config.save_every == 0 or done == config.steps) and world.is_main:
             checkpoint.save(done)
     if averaged:
         model.load_state_dict(averaged.module.state_dict())
@@ -220,7 +239,7 @@ def train(
 def _optimiser(
     model: nn.Module, config: LoopConfig, slow: Mapping[str, float]
 ) -> torch.optim.Optimizer:
-    """Parameters in groups of equal rate and decay; `base` is what the schedule scales."""
+    """Return the optimiser, with parameters grouped by rate and decay; the schedule scales `base`."""
     flat = config.learning_rate if config.flat_learning_rate is None else config.flat_learning_rate
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, p in model.named_parameters():
@@ -240,12 +259,12 @@ def _optimiser(
 def _stop_unless_finite(
     loss: Tensor, norm: Tensor, step: int, config: LoopConfig, folder: Path
 ) -> None:
-    # In float16 a gradient that overflowed is the scaler's business: it leaves the step out.
+    # In float16 a gradient may overflow: the scaler then skips the step.
     bad = "loss" if not torch.isfinite(loss) else "gradient" if not torch.isfinite(norm) else None
     if bad and not (bad == "gradient" and config.precision == "fp16"):
         found = loss if bad == "loss" else norm
-        kept = folder / CHECKPOINT
-        way_out = f"{kept} holds the last good weights; " if kept.exists() else ""
+        checkpoint = folder / CHECKPOINT
+        way_out = f"{checkpoint} holds the last good weights; " if checkpoint.exists() else ""
         raise TrainingError(
             f"{folder}: the {bad} is {found.item()} at step {step}; {way_out}"
             "lower the learning rate and begin a new run"
@@ -253,7 +272,7 @@ def _stop_unless_finite(
 
 
 class _Log:
-    """log.jsonl; begun again where the checkpoint stands, since what follows happens again."""
+    """Writes log.jsonl. Records after the checkpoint are deleted, since their steps run again."""
 
     def __init__(
         self, path: Path, step: int, watch: Callable[[int, Mapping[str, float]], None] | None
@@ -262,10 +281,10 @@ class _Log:
         self._started = time.monotonic()
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [
+            valid = [
                 line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step
             ]
-            write_text(path, "".join(kept))
+            write_text(path, "".join(valid))
 
     def write(self, done: int, record: Mapping[str, float]) -> None:
         seconds = round(time.monotonic() - self._started, 1)
@@ -276,23 +295,23 @@ class _Log:
 
 
 def _average(decay: float) -> Callable[..., None]:
-    """Exponential average with a warm-up, so that the first weights are forgotten quickly."""
+    """Return the update of an exponential average whose decay rises over the first steps."""
 
     @torch.no_grad()
-    def update(kept: list[Tensor], new: list[Tensor], n_averaged: Tensor | int) -> None:
+    def update(averages: list[Tensor], new: list[Tensor], n_averaged: Tensor | int) -> None:
         n = int(n_averaged)
-        now = min(decay, (1 + n) / (10 + n))
-        for old, value in zip(kept, new, strict=True):
-            if old.is_floating_point():
-                old.lerp_(value, 1 - now)
+        current_decay = min(decay, (1 + n) / (10 + n))
+        for average, value in zip(averages, new, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - current_decay)
             else:
-                old.copy_(value)
+                average.copy_(value)
 
     return update
 
 
 class Checkpoint:
-    """All that the next step depends on, in one safetensors file, renamed into place."""
+    """All that the next step depends on, in one safetensors file that is written atomically."""
 
     def __init__(
         self,
@@ -317,7 +336,7 @@ class Checkpoint:
         save_tensors(tensors, self.path, facts)
 
     def load(self) -> int:
-        """Restore what was saved and return the step to go on from; 0 where nothing was."""
+        """Restore the saved state; return the step to continue from, 0 if there is no checkpoint."""
         from safetensors import SafetensorError, safe_open
 
         if not self.path.exists():
@@ -326,27 +345,27 @@ class Checkpoint:
             with safe_open(self.path, "pt") as file:
                 facts = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            self._model.load_state_dict(_below(tensors, "model."))
+            self._model.load_state_dict(strip_prefix(tensors, "model."))
             if self._averaged:
-                self._averaged.load_state_dict(_below(tensors, "averaged."))
+                self._averaged.load_state_dict(strip_prefix(tensors, "averaged."))
         except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
             first = str(error).splitlines()[0]
             raise TrainingError(
                 f"{self.path}: not a checkpoint of this run ({first}); begin in another folder"
             ) from error
         states: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below(tensors, "optimiser.").items():
+        for name, value in strip_prefix(tensors, "optimiser.").items():
             i, key = name.split(".")
             states.setdefault(int(i), {})[key] = value
         fresh = self._optimiser.state_dict()
         self._optimiser.load_state_dict({**fresh, "state": states})
         self._scaler.load_state_dict(json.loads(facts["scaler"]))
-        logger.info("going on from step %s", facts["step"])
+        logger.info("continuing from step %s", facts["step"])
         return int(facts["step"])
 
 
-def forget_checkpoint(folder: Path) -> None:
-    """Delete the checkpoint of a run whose result has been written."""
+def delete_checkpoint(folder: Path) -> None:
+    """Delete the checkpoint of a run whose result is stored."""
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -356,12 +375,13 @@ def save_tensors(
     """Write a safetensors file atomically. Tensors may share memory."""
     from safetensors.torch import save_file
 
-    apart = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
-    with write_atomically(path) as aside:
-        save_file(apart, aside, dict(facts or {}))
+    copies = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+    with write_atomically(path) as temporary:
+        save_file(copies, temporary, dict(facts or {}))
 
 
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose name begins with a prefix, without it."""
     return {
         name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
     }

@@ -1,4 +1,4 @@
-"""model_card.md and the settings beside it, written by the program from what was used and measured."""
+"""Write model_card.md and training.json of a bundle from its settings and measurements."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.files import sha256_of
 
 NAME = "model_card.md"
-#: In a bundle: every setting that the encoder was made with, for people and programs.
+#: Name of the file with every setting of the training.
 SETTINGS = "training.json"
 NO_LICENCE = "not stated"
-#: Licences that the Hugging Face hub has a name for.
+#: Licences that have a name on the Hugging Face hub.
 HUB_LICENCES = frozenset(
     [
         "apache-2.0",
@@ -37,9 +37,9 @@ HUB_LICENCES = frozenset(
     ]
 )
 TAGS = ("audio", "sound", "audio-retrieval", "text-to-audio-retrieval")
-#: Rows of the table that stands for a training log.
+#: Rows of the table of a training log.
 CURVE_ROWS = 10
-#: What stands in a log beside what was measured.
+#: Entries of a log that are not measurements.
 NOT_MEASURED = frozenset({"step", "loss", "rate", "norm", "seconds"})
 
 
@@ -51,8 +51,14 @@ def write(
 ) -> EncoderBundle:
     """Write the card, and the settings if there are any, into the bundle's folder.
 
-    command: how the bundle was made. sections: heading -> text. Returns the bundle with these files
-    among its own; bundle.json is not written yet.
+    Args:
+        bundle: The bundle; its bundle.json is not written.
+        command: Command that makes the bundle.
+        sections: Heading -> text, in order.
+        settings: All settings of the training.
+
+    Returns:
+        The bundle with the new files added to `files`.
     """
     names = [NAME]
     if settings is not None:
@@ -67,7 +73,7 @@ def write(
 
 
 def render(bundle: EncoderBundle, command: str, sections: Mapping[str, str]) -> str:
-    """The card as Markdown, its head as the Hugging Face hub reads it. Parameters: `write`."""
+    """Return the card as Markdown with a YAML head for the Hugging Face hub. Arguments as `write`."""
     body = "\n\n".join(f"## {heading}\n\n{text.strip()}" for heading, text in sections.items())
     return f"""---
 {_head(bundle.licence).to_yaml()}
@@ -85,7 +91,7 @@ Made by `{command}`. {bundle.provenance.removesuffix(f" See {NAME}.")}
 
 
 def _head(licence: str) -> ModelCardData:
-    """The facts that the hub searches by. A licence it has no name for is given in words."""
+    """Return the metadata for the hub. A licence without a name there is given in words."""
     facts: dict[str, Any] = {"language": "en", "library_name": "soundsearch", "tags": list(TAGS)}
     named = licence.split(",")[0].lower()
     if named in HUB_LICENCES:
@@ -98,9 +104,11 @@ def _head(licence: str) -> ModelCardData:
 def results_tables(
     results: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]] | None = None
 ) -> str:
-    """Measured numbers by title, each with the command that gives them again, as tables.
+    """Return tables of measurements, one a title, each with the command that reproduces it.
 
-    others: results of other runs by what stands over their column; a number they lack is left empty.
+    Args:
+        results: Title -> name -> number, with the command under "command".
+        others: Heading of a further column -> results of another run; missing numbers stay empty.
     """
     runs = {"": results, **(others or {})}
     names = "".join(f" {name} |" for name in others or {})
@@ -110,13 +118,13 @@ def results_tables(
         about = [
             value for name, value in found.items() if isinstance(value, str) and name != "command"
         ]
-        shown = f"{title} ({', '.join(about)})" if about else title
+        heading = f"{title} ({', '.join(about)})" if about else title
         rows = "\n".join(
             f"| {' | '.join((name.replace('_', ' '), *_of_runs(runs, title, name)))} |"
             for name, value in found.items()
             if not isinstance(value, str)
         )
-        parts.append(f"{shown}, by `{found['command']}`:\n\n{head}\n{rows}")
+        parts.append(f"{heading}, by `{found['command']}`:\n\n{head}\n{rows}")
     return "\n\n".join(parts)
 
 
@@ -125,26 +133,26 @@ def _of_runs(runs: Mapping[str, Mapping[str, Any]], title: str, name: str) -> li
 
 
 def curve(path: Path, title: str, columns: Sequence[str]) -> str:
-    """Some ten lines of a training log as a table: those that have all columns, if any has."""
+    """Return some ten records of a training log as a table, of those that have all columns."""
     records = read_log(path)
     checked = [r for r in records if all(name in r for name in columns)] or records[-1:]
-    shown = checked[:: max(1, len(checked) // CURVE_ROWS)]
-    if shown and shown[-1] is not checked[-1]:
-        shown.append(checked[-1])
+    rows = checked[:: max(1, len(checked) // CURVE_ROWS)]
+    if rows and rows[-1] is not checked[-1]:
+        rows.append(checked[-1])
     head = " | ".join(("step", *(name.replace("_", " ") for name in columns)))
-    lines = [" | ".join(str(r.get(name, "")) for name in ("step", *columns)) for r in shown]
+    lines = [" | ".join(str(r.get(name, "")) for name in ("step", *columns)) for r in rows]
     body = "\n".join(f"| {line} |" for line in lines)
     return f"{title}:\n\n| {head} |\n|{' --- |' * (len(columns) + 1)}\n{body}"
 
 
 def columns_of(path: Path) -> tuple[str, ...]:
-    """The losses and checks that stand in a log.jsonl: loss first, then as they come."""
+    """Return the names of losses and checks in a log.jsonl: loss first, the others in order."""
     names = dict.fromkeys(name for record in read_log(path) for name in record)
     return ("loss", *(name for name in names if name not in NOT_MEASURED))
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a log.jsonl; none if there is no such file."""
+    """Read the records of a log.jsonl; none if there is no such file."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,12 +1,11 @@
-"""Stage 1, the pivot: sounds against pictures of the same moments. No word is seen.
+"""Stage 1, the pivot: sounds against video frames of the same moments, without any text.
 
-The pictures' vectors come from a frozen CLIP and were stored once (`soundsearch train
-embed-images`), so a step runs the audio tower alone. For each clip and each time it comes up, one
-of its frames and one place of its sound are drawn at random.
+The vectors of the images come from a frozen CLIP model and are stored beforehand (`soundsearch
+train embed-images`), so a step runs the audio tower alone. Each time an example is used, one of its
+images and one stretch of its sound are drawn at random.
 
-Source: VIP-ANT ("VA"), `cvap/monitor/cvap.py`, `bash/*.sh`. Differs from it in that image vectors
-are stored, in that batches run on from one epoch into the next, and in bfloat16 where the authors
-have float16.
+Source: VIP-ANT ("VA"), `cvap/monitor/cvap.py`, `bash/*.sh`. Differs from it in stored image
+vectors, in batches that continue across epochs, and in bfloat16 in place of float16.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from trainer.data.targets import StoredTargets
 from trainer.runs import StageConfig
 from trainer.stage import Machine, Watch, run_stage
 
-#: The paper's setting: CLIP's tower, LARS, batches of 432, ten epochs of warm-up. The released
-#: checkpoints are of epochs 11 to 21.
+#: The setting of the paper's code: CLIP's image tower, LARS, batches of 432, ten epochs of warm-up.
+#: The released checkpoints are of epochs 11 to 21.
 PAPER = StageConfig(stage="pivot", batch_size=432, epochs=20.0, warmup_epochs=10.0)
 
 
@@ -34,7 +33,7 @@ def train_pivot(
     checks: Sequence[MakeCheck] = (),
     watch: Watch | None = None,
 ) -> Path:
-    """Train on shards with stored image vectors; returns the run folder. See `run_stage`."""
+    """Train on shards with stored image vectors, and return the run folder. See `run_stage`."""
 
     def targets_of(data: ShardFolder, encoder: str) -> StoredTargets:
         return StoredTargets(data, "images", encoder)

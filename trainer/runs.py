@@ -1,9 +1,9 @@
-"""Run folders: what a stage of training leaves, for the next stage and for export.
+"""Run folders: the result of a stage of training, for the next stage and for export.
 
-config.json             every setting, and which clips it was
+config.json             every setting, and the identity of the data
 log.jsonl               losses and checks, one JSON object a line
-checkpoint.safetensors  while it runs: where it goes on from
-weights.safetensors     when it is done: `tower.*` and `log_scale`
+checkpoint.safetensors  during the run: the state from which it continues
+weights.safetensors     after the run: `tower.*` and `log_scale`
 """
 
 from __future__ import annotations
@@ -21,34 +21,42 @@ from torch import Tensor, nn
 from soundsearch.config import changed, read_json
 from soundsearch.errors import ConfigError
 from soundsearch.files import write_text
-from trainer.config import differences
 from trainer.contrast import ContrastConfig
 from trainer.front_ends import FRONT_ENDS, VIP_ANT, FrontEnd
-from trainer.loop import LOG, LoopConfig, TrainingError
-from trainer.towers.clip import ClipChoice
+from trainer.loop import LOG, LoopConfig, TrainingError, strip_prefix
+from trainer.towers.clip_model import ClipChoice
 from trainer.towers.compact import AudioTower, AudioTowerConfig
 from trainer.towers.vit import SpectrogramViT, VitConfig
 
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
-#: Settings that may change when a run goes on: they decide what is written, not what is learnt.
+#: Settings that may change when a run continues: they do not change what is learnt.
 MAY_CHANGE = frozenset({"log_every", "save_every"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """All that decides what a stage learns.
+    """All settings that decide what a stage learns.
 
-    texts: what stands for a clip in the captions stage, see `trainer/data/targets.py`. encoder:
-    whose stored vectors, None for the only ones there. front_end: in a file also the name of one
-    of `trainer/front_ends.py`. tower: vit is the paper's, compact the one for computers without a
-    GPU; `vit` and `compact` are their shapes, where the front end and the vectors decide n_mels,
-    n_frames and dim. init: clip (CLIP's image tower), random, the folder of an earlier run, or a
-    .pth checkpoint of the paper's authors.
-    n_clips, fraction: train on so many clips, drawn with the seed. batch_size: over all processes.
-    epochs, warmup_epochs: passes over the clips. schedule_epochs: where the cosine would end,
-    None for the last epoch. learning_rate, flat_learning_rate: None for the optimiser's own.
-    block: shards that are shuffled together.
+    Attributes:
+        stage: pivot (against images) or captions (against texts).
+        texts: Texts of an example in the captions stage, see `trainer/captions.py`.
+        encoder: CLIP model whose stored vectors are used; None for the only one there is.
+        front_end: How sound becomes features; in a file also a name of `trainer/front_ends.py`.
+        tower: vit is the paper's, compact the one for computers without a GPU.
+        vit: Shape of the vit tower. Front end and vectors decide n_mels, n_frames and dim.
+        compact: Shape of the compact tower.
+        init: clip (CLIP's image tower), random, the folder of an earlier run, or a .pth checkpoint
+            of the paper's authors.
+        n_clips: Train on so many examples, drawn with the seed.
+        fraction: Train on this share of the examples, drawn with the seed.
+        batch_size: Examples in a step, over all processes.
+        epochs: Passes over the examples.
+        warmup_epochs: Passes in which the learning rate rises.
+        schedule_epochs: Epoch at which the cosine ends, None for the last one.
+        learning_rate: None for the optimiser's own; so is flat_learning_rate.
+        contrast: The loss.
+        block: Shards that are shuffled together.
     """
 
     stage: Literal["pivot", "captions"]
@@ -101,13 +109,14 @@ class StageConfig:
             raise ValueError("init clip is for the vit tower; the compact one begins at random")
         if self.block < 1:
             raise ValueError(f"block must be 1 or more, not {self.block}")
-        self.loop(self.batch_size)  # its own checks
+        self.loop(self.batch_size)  # LoopConfig checks the rest
 
     def loop(self, n_clips: int) -> LoopConfig:
-        """How so many clips are gone through; rates as in section 5 of the paper's code.
+        """Return the settings of the loop for a data set of n_clips examples.
 
-        For LARS the base rate is batch_size / 256; weights learn at 0.2 and tensors of one axis at
-        0.0048 of it. For AdamW 5e-4, the rate of the code's other branch.
+        With LARS the base rate is batch_size / 256; weights get 0.2 times it, tensors of fewer than
+        two axes 0.0048 times it. With AdamW the rate is 5e-4, that of the code's other branch.
+        Source: VIP-ANT, `configs/optimizer/standard.yaml`.
         """
         per_epoch = n_clips / self.batch_size
         steps = max(1, round(self.epochs * per_epoch))
@@ -137,9 +146,10 @@ class StageConfig:
 
 
 def stage_config(plain: Mapping[str, Any], base: StageConfig, where: str = "") -> StageConfig:
-    """`base` with the settings of a mapping, such as a config file's; `where` begins messages.
+    """Return `base` with the settings of a mapping, such as a config file.
 
-    front_end may be a name, or an object whose name says where its other settings begin.
+    front_end may be a name, or an object: its name chooses a front end, its other settings change
+    that. `where` begins messages. Raises ConfigError.
     """
     rest = dict(plain)
     front = rest.pop("front_end", {})
@@ -155,7 +165,7 @@ def stage_config(plain: Mapping[str, Any], base: StageConfig, where: str = "") -
 
 
 def build_tower(config: StageConfig, dim: int) -> nn.Module:
-    """The audio tower with random weights, for vectors of this length."""
+    """Build the audio tower with random weights, for vectors of `dim` numbers."""
     features = config.front_end.features
     if config.tower == "compact":
         shape = dataclasses.replace(config.compact, dim=dim)
@@ -165,10 +175,16 @@ def build_tower(config: StageConfig, dim: int) -> nn.Module:
     )
 
 
-def hold_against(folder: Path, config: StageConfig, data: Mapping[str, Any]) -> None:
-    """See that a run that was begun here is this one.
+def check_same_run(folder: Path, config: StageConfig, data: Mapping[str, Any]) -> None:
+    """Refuse to continue a run with other settings.
 
-    data: what else the run depends on. Raises ConfigError naming every difference.
+    Args:
+        folder: The run folder; it may be new.
+        config: The settings now.
+        data: Facts of the data now.
+
+    Raises:
+        ConfigError: The folder holds a run with other settings; the message names each difference.
     """
     path = folder / CONFIG
     if not path.exists():
@@ -179,8 +195,20 @@ def hold_against(folder: Path, config: StageConfig, data: Mapping[str, Any]) -> 
     if others := differences(found, wanted):
         raise ConfigError(
             f"{folder}: begun with other settings ({'; '.join(others)}); "
-            "go on with the old ones or begin in another folder"
+            "continue with the old ones or begin in another folder"
         )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:
+    """Return each setting that differs, as "key was OLD, is NEW"."""
+    found = []
+    for key in sorted({*old, *new}):
+        was, now = old.get(key), new.get(key)
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            found += differences(was, now, f"{where}{key}.")
+        elif was != now:
+            found.append(f"{where}{key} was {was!r}, is {now!r}")
+    return found
 
 
 def write_config(folder: Path, config: StageConfig, data: Mapping[str, Any]) -> None:
@@ -198,9 +226,17 @@ def _as_json(config: StageConfig, data: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run, its tower ready for use.
+    """A finished run, with its tower in eval mode.
 
-    clip: the frozen model it was trained against. dim: length of its vectors. config: config.json.
+    Attributes:
+        folder: The run folder.
+        stage: pivot or captions.
+        front_end: How sound becomes features.
+        tower: The audio tower.
+        log_scale: Logarithm of the learnt logit scale.
+        clip: The frozen CLIP model that it was trained against.
+        dim: Numbers in a vector.
+        config: The content of config.json.
     """
 
     folder: Path
@@ -219,12 +255,12 @@ class TrainedRun:
 
 
 def read_config(folder: Path) -> StageConfig:
-    """The settings of a run. Raises TrainingError or ConfigError."""
+    """Read the settings of a run. Raises TrainingError or ConfigError."""
     return _read_config(folder)[0]
 
 
 def _read_config(folder: Path) -> tuple[StageConfig, dict[str, Any]]:
-    """Settings, and what config.json says of the data."""
+    """Read the settings, and the facts of the data."""
     if not (folder / CONFIG).exists():
         raise TrainingError(f"{folder}: not a run folder, {CONFIG} is missing")
     plain = read_json(folder / CONFIG)
@@ -238,13 +274,11 @@ def _read_config(folder: Path) -> tuple[StageConfig, dict[str, Any]]:
 
 
 def read_run(folder: Path) -> TrainedRun:
-    """A finished run. Raises TrainingError or ConfigError for anything else."""
+    """Read a finished run. Raises TrainingError or ConfigError for anything else."""
     config, data = _read_config(folder)
     tower = build_tower(config, data["dim"])
     weights = read_weights(folder)
-    tower.load_state_dict(
-        {name.removeprefix("tower."): v for name, v in weights.items() if name.startswith("tower.")}
-    )
+    tower.load_state_dict(strip_prefix(weights, "tower."))
     return TrainedRun(
         folder=folder,
         stage=config.stage,
@@ -258,13 +292,15 @@ def read_run(folder: Path) -> TrainedRun:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """weights.safetensors of a run. Raises TrainingError if the run is not finished."""
+    """Read weights.safetensors of a run. Raises TrainingError if the run is not finished."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = folder / WEIGHTS
     if not path.exists():
-        raise TrainingError(f"{folder}: not a finished run, {WEIGHTS} is missing; let it go on")
+        raise TrainingError(
+            f"{folder}: not a finished run, {WEIGHTS} is missing; continue it to its end"
+        )
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -272,7 +308,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def torch_device(name: str) -> torch.device:
-    """auto, cpu or cuda to a device. Raises TrainingError if there is no such."""
+    """Return the device of auto, cpu or cuda. Raises TrainingError if there is no such device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():

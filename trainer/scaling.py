@@ -1,7 +1,7 @@
-"""The scaling curve: what more captions bring, from none on.
+"""The scaling curve: retrieval against the number of captioned examples, from none on.
 
-For every count and seed the captions stage is run on so many clips, from the same pivot run, and
-measured on the same held-out shards. A smaller count's clips are among a larger one's.
+For each count and seed the captions stage is run on so many examples, from the same pivot run, and
+measured on the same held-out shards. The examples of a smaller count are among those of a larger.
 """
 
 from __future__ import annotations
@@ -93,7 +93,10 @@ def measure(
 def write_table(rows: Sequence[Row], path: Path) -> None:
     """The rows as CSV, written atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+    with (
+        write_atomically(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -1,4 +1,4 @@
-"""A stage of training, from a folder of shards to a run folder; both stages go this way."""
+"""A stage of training, from a folder of shards to a run folder; what both stages share."""
 
 from __future__ import annotations
 
@@ -20,23 +20,31 @@ from trainer.data.shards import ShardFolder
 from trainer.data.stream import Batches, Positions
 from trainer.data.targets import Targets
 from trainer.data.vectors import Kind, VectorsFacts, stored_facts
-from trainer.distributed import joined
-from trainer.loop import Amp, Check, TrainingError, forget_checkpoint, save_tensors, train
+from trainer.distributed import join_processes
+from trainer.loop import (
+    Amp,
+    Check,
+    TrainingError,
+    delete_checkpoint,
+    save_tensors,
+    strip_prefix,
+    train,
+)
 from trainer.runs import (
     WEIGHTS,
     StageConfig,
     build_tower,
-    hold_against,
+    check_same_run,
     read_weights,
     torch_device,
     write_config,
 )
-from trainer.towers.clip import ClipChoice, load_clip
+from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.vit import SpectrogramViT, vit_from_authors, vit_from_clip
 
 logger = logging.getLogger(__name__)
 
-#: How the files of the authors' checkpoints end.
+#: Ending of the checkpoints of the paper's authors.
 AUTHORS = ".pth"
 
 Watch = Callable[[int, Mapping[str, float]], None]
@@ -44,10 +52,14 @@ Watch = Callable[[int, Mapping[str, float]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What may differ from one sitting to the next without changing what is learnt.
+    """Settings that do not change what is learnt, and may differ when a run continues.
 
-    device: auto, cpu or cuda. n_workers: processes that decode; 0 for none. valid: a folder of
-    shards, measured every check_every steps on its first n_valid clips.
+    Attributes:
+        device: auto, cpu or cuda.
+        n_workers: Processes that decode; 0 for none.
+        valid: A folder of held-out shards to measure on.
+        check_every: Steps between two measurements.
+        n_valid: How many of their examples are measured, the first ones.
     """
 
     device: str = "auto"
@@ -68,17 +80,31 @@ def run_stage(
     checks: Sequence[MakeCheck] = (),
     watch: Watch | None = None,
 ) -> Path:
-    """Train and leave the result in `folder`, which is returned. Goes on where a run broke off.
+    """Train a stage, or continue an interrupted run.
 
-    kind: of the side files that say whose vectors these are. targets_of: the vectors of a folder
-    of shards by that encoder. checks: made once the encoder is known, measured on the way. watch:
-    is told of every logged record. Raises TrainingError, ConfigError or ShardError.
+    Args:
+        shards: Folder of shards with stored vectors.
+        folder: The run folder.
+        config: What the stage learns.
+        kind: Of the side files whose vectors decide the encoder.
+        targets_of: Returns the targets of a folder of shards by an encoder.
+        machine: Settings that do not change what is learnt.
+        checks: Make further measurements, once the encoder is known.
+        watch: Is called with each logged record.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        TrainingError: The run cannot begin or continue.
+        ConfigError: The run was begun with other settings.
+        ShardError: The shards cannot be used.
     """
     machine = machine or Machine()
     device = torch_device(machine.device)
     if config.precision == "fp16" and device.type != "cuda":
         raise TrainingError("precision fp16 needs a GPU; use bf16 or fp32")
-    with joined(device) as world:
+    with join_processes(device) as world:
         if config.batch_size % world.size:
             raise TrainingError(
                 f"batch_size {config.batch_size} cannot be shared by {world.size} processes evenly"
@@ -94,7 +120,7 @@ def run_stage(
                 "choose a smaller batch"
             )
         identity = _identity(data, n_clips, facts)
-        hold_against(folder, config, identity)
+        check_same_run(folder, config, identity)
         if (folder / WEIGHTS).exists():
             logger.info("%s: done before", folder)
             return folder
@@ -114,11 +140,11 @@ def run_stage(
         made: list[Check] = [make(config, facts) for make in checks]
         if machine.valid:
             made.append(ShardCheck(machine.valid, config, facts, machine.n_valid))
-        if world.leads:
+        if world.is_main:
             write_config(folder, config, identity)
-        board = _board(folder) if world.leads else None
+        board = _board(folder) if world.is_main else None
 
-        def told(step: int, record: Mapping[str, float]) -> None:
+        def report(step: int, record: Mapping[str, float]) -> None:
             for name, value in record.items():
                 if board:
                     board.add_scalar(name, value, step)
@@ -137,19 +163,19 @@ def run_stage(
             check=check if made else None,
             check_every=machine.check_every,
             world=world,
-            watch=told,
+            watch=report,
         )
         if board:
             board.close()
-        if world.leads:
+        if world.is_main:
             save_tensors(model.state_dict(), folder / WEIGHTS)
-            forget_checkpoint(folder)
+            delete_checkpoint(folder)
         world.wait()
     return folder
 
 
 def chosen_clips(data: ShardFolder, targets: Targets, config: StageConfig) -> list[Numbers]:
-    """For each shard the clips that take part: those with a vector, or a seeded part of them."""
+    """Return the examples used of each shard: those with a vector, or a random part of them."""
     clips = [targets.usable(shard) for shard in range(len(data.shards))]
     total = sum(len(some) for some in clips)
     n = config.n_clips or int(total * config.fraction)
@@ -161,9 +187,10 @@ def chosen_clips(data: ShardFolder, targets: Targets, config: StageConfig) -> li
 
 
 def initial_tower(config: StageConfig, facts: VectorsFacts) -> nn.Module:
-    """The tower a stage begins with: random, CLIP's image tower, an earlier run's or the authors'.
+    """Return the tower that a stage begins with: see `StageConfig.init`.
 
-    The logit scale always begins anew, as the paper's code begins it (facts of section 4).
+    The logit scale is not part of it: it is initialised in every stage, as in the paper's code.
+    Source: VIP-ANT, `cvap/model/cvalp.py`.
     """
     torch.manual_seed(config.seed)
     tower = build_tower(config, facts.dim)
@@ -178,11 +205,11 @@ def initial_tower(config: StageConfig, facts: VectorsFacts) -> nn.Module:
             raise TrainingError(f"{config.init}: the authors' weights are for the vit tower")
         return vit_from_authors(read_checkpoint(Path(config.init)).audio, tower.config)
     weights = read_weights(Path(config.init))
-    below = {k.removeprefix("tower."): v for k, v in weights.items() if k.startswith("tower.")}
+    of_tower = strip_prefix(weights, "tower.")
     if isinstance(tower, SpectrogramViT):
-        return vit_from_authors(below, tower.config)
+        return vit_from_authors(of_tower, tower.config)
     try:
-        tower.load_state_dict(below)
+        tower.load_state_dict(of_tower)
     except RuntimeError as error:
         raise TrainingError(
             f"{config.init}: its tower has other shapes than this run's ({str(error).splitlines()[-1].strip()})"
@@ -191,7 +218,7 @@ def initial_tower(config: StageConfig, facts: VectorsFacts) -> nn.Module:
 
 
 def _identity(data: ShardFolder, n_clips: int, facts: VectorsFacts) -> dict[str, object]:
-    """What of the data belongs to a run: its clips, and whose vectors they are drawn to."""
+    """Return the facts of the data that a run depends on: its examples, and their vectors."""
     names = [(path.name, int(n)) for path, n in zip(data.shards, data.counts, strict=True)]
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
     return {"shards": digest, "n_clips": n_clips, **asdict(facts)}

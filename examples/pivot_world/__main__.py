@@ -15,7 +15,7 @@ from examples.pivot_world import pairs, report
 from examples.pivot_world.experiment import Size, run
 from examples.pivot_world.world import WorldConfig
 from soundsearch.errors import SoundsearchError
-from trainer.towers.clip import ClipChoice
+from trainer.towers.clip_model import ClipChoice
 
 
 def main() -> None:

@@ -32,12 +32,12 @@ from trainer.data.example import Example, ExampleFacts
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import ShardFolder
 from trainer.data.waveforms import flac
-from trainer.embed import embed_captions, embed_images
-from trainer.front_ends import FrontEnd, clip_features
+from trainer.embed_shards import embed_captions, embed_images
+from trainer.front_ends import FrontEnd, extract_features
 from trainer.pivot import train_pivot
 from trainer.runs import StageConfig, read_run
 from trainer.stage import Machine
-from trainer.towers.clip import ClipChoice, FrozenClip, load_clip
+from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 from trainer.towers.compact import AudioTowerConfig
 
 logger = logging.getLogger(__name__)
@@ -292,7 +292,7 @@ def measure(run_folder: Path, asked: Path, clip: FrozenClip, alternatives: Alter
         shard = data.open(number)
         for i in range(len(shard)):
             facts = shard.facts(i)
-            features.append(clip_features(*shard.audio(i), run.front_end, None))
+            features.append(extract_features(*shard.audio(i), run.front_end, None))
             labels.append(facts.labels)
             sentences += facts.captions
             owners += [facts.labels] * len(facts.captions)

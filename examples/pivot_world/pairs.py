@@ -27,11 +27,11 @@ from soundsearch.tables import Row, Table
 from trainer.contrast import ContrastConfig
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.waveforms import Sound, flac, read_sound
-from trainer.front_ends import STARTER, clip_features
+from trainer.front_ends import STARTER, extract_features
 from trainer.pivot import train_pivot
 from trainer.runs import StageConfig, read_run
 from trainer.stage import Machine
-from trainer.towers.clip import ClipChoice, FrozenClip, load_clip
+from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 from trainer.towers.compact import AudioTowerConfig
 
 logger = logging.getLogger(__name__)
@@ -234,7 +234,7 @@ def measure(
             sound = sounds[recording.path]
             assert sound is not None
             channels = sound.channels[:, : round(LONGEST_S * sound.sample_rate)]
-            features.append(clip_features(channels, sound.sample_rate, run.front_end, None))
+            features.append(extract_features(channels, sound.sample_rate, run.front_end, None))
         with torch.no_grad():
             audio = unit(run.tower(torch.from_numpy(np.stack(features))).numpy())
         for wording in ("picture captions", "sound captions"):

@@ -1,7 +1,7 @@
 """A CLIP of open_clip's own make, small enough to be trained here in a minute or two.
 
 Trained on pictures and sentences, written as a JSON model config and a checkpoint, and from then on
-frozen: the rest goes by `trainer.towers.clip`, as it would with published weights.
+frozen: the rest goes by `trainer.towers.clip_model`, as it would with published weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from soundsearch.files import write_atomically
-from trainer.towers.clip import ClipChoice
+from trainer.towers.clip_model import ClipChoice
 
 logger = logging.getLogger(__name__)
 

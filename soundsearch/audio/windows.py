@@ -7,7 +7,7 @@ here opens or decodes a file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -34,8 +34,6 @@ HIGHEST_RATE_HZ = 3_000_000
 #: An encoder without a rate of its own gets a recording at its own rate, up to this one: ten
 #: seconds are one window.
 HIGHEST_OWN_RATE_HZ = 192_000
-#: Marks a field that bundles were first written without: at its default it is left out.
-ADDED_LATER = {"added later": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +56,8 @@ class AudioConfig:
     window_s: float
     hop_s: float
     short: Short = "repeat"
-    channels: Channels = field(default="mean", metadata=ADDED_LATER)
-    clip: Clip = field(default="windows", metadata=ADDED_LATER)
+    channels: Channels = "mean"
+    clip: Clip = "windows"
 
     def __post_init__(self) -> None:
         if self.sample_rate is not None and self.sample_rate < LOWEST_RATE_HZ:

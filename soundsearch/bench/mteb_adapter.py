@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from soundsearch.encoder.batches import embed_texts
+from soundsearch.encoder.embed_clips import embed_texts
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.registry import find_bundle
 from soundsearch.encoder.towers import Encoder

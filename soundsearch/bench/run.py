@@ -30,7 +30,7 @@ from soundsearch.bench.results import (
     result_of_classification,
     result_of_retrieval,
 )
-from soundsearch.encoder.batches import (
+from soundsearch.encoder.embed_clips import (
     ClipEmbeddings,
     Progress,
     embed_clips,

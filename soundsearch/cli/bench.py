@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from soundsearch.bench.datasets import DataSet
     from soundsearch.bench.results import BenchmarkResult
     from soundsearch.bench.run import Settings
-    from soundsearch.encoder.batches import Progress
     from soundsearch.encoder.bundle import EncoderBundle
+    from soundsearch.encoder.embed_clips import Progress
 
 #: What --json is told to print in place of the table.
 STDOUT = Path("-")
@@ -407,7 +407,7 @@ def _progress(encoder: str) -> Iterator[Progress]:
         TimeRemainingColumn,
     )
 
-    from soundsearch.encoder.batches import Silent
+    from soundsearch.encoder.embed_clips import Silent
 
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -13,7 +13,8 @@ from soundsearch.cli.options import Device, DeviceChoice, IndexFolder, Json, Top
 from soundsearch.errors import QueryError
 
 if TYPE_CHECKING:
-    from soundsearch.search.index import Hit, Index
+    from soundsearch.search.hits import Hit
+    from soundsearch.search.index import Index
 
 #: A text on standard input is no longer than this.
 MOST_BYTES = 1_000_000
@@ -148,7 +149,7 @@ def describe(
     from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
     from soundsearch.encoder.towers import Encoder
     from soundsearch.render import label_lines, labels_json
-    from soundsearch.search.index import describe as describe_file
+    from soundsearch.search.describe import describe as describe_file
     from soundsearch.store.store import PinnedEncoder
     from soundsearch.vocabulary import load_vocabulary
 

@@ -1,1 +1,1 @@
-"""The audio-text encoder: its bundle on disk, its two towers, and what its scores mean."""
+"""The audio-text encoder: its bundle on disk, its two towers, the calibration of its scores."""

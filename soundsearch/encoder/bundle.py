@@ -1,14 +1,14 @@
-"""Encoder bundles: a folder that holds all that is needed to use an encoder rightly.
+"""Encoder bundles: a folder that holds all that is needed to use an encoder.
 
     bundle.json      every fact about the encoder: this module reads, checks and writes it
     audio.onnx       features (n, n_mels, n_frames) float32 -> embeddings (n, dim) float32
     text.onnx        input_ids, attention_mask (n, n_tokens) int64 -> embeddings (n, dim) float32
     tokenizer.json   a tokenizer of the `tokenizers` library
     background.npy   embeddings (n, dim) float16 of ordinary sounds, if scores are calibrated
-    model_card.md    for people, its head as the Hugging Face hub reads it
-    training.json    every setting it was trained with, if it was
+    model_card.md    for people, with a head that the Hugging Face hub reads
+    training.json    every setting of its training, if it was trained here
 
-A new encoder is data: nothing about a particular one stands in the code.
+A new encoder is data: the code knows no particular encoder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from soundsearch.audio.features import FEATURE_KINDS, FeatureConfig
-from soundsearch.audio.windows import ADDED_LATER, AudioConfig
+from soundsearch.audio.windows import AudioConfig
 from soundsearch.config import fill, read_json
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.errors import BundleError, ConfigError
@@ -39,10 +39,11 @@ BACKGROUND = "background.npy"
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
-    """How a bundle wants its texts.
+    """How texts enter the text tower.
 
-    max_tokens: longer texts are cut. prompt: sentence that a bare label is put into (at {});
-    free text is embedded as it was typed.
+    Attributes:
+        max_tokens: Longer texts are truncated to so many tokens, start and end token included.
+        prompt: Sentence that a bare label is put into, at {}. Free text is embedded as it is.
     """
 
     max_tokens: int
@@ -57,7 +58,7 @@ class TextConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A rising logistic curve: 1 / (1 + exp(-(slope * z + offset)))."""
+    """An increasing logistic curve: 1 / (1 + exp(-(slope * z + offset)))."""
 
     slope: float
     offset: float
@@ -69,7 +70,10 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class RelevanceConfig:
-    """How cosines become a relevance from 0 to 1 (see `relevance.py`), by the kind of query."""
+    """Curves that turn cosines into a relevance in [0, 1], one for each kind of query.
+
+    See `calibration.py`.
+    """
 
     text: Curve
     audio: Curve
@@ -77,11 +81,23 @@ class RelevanceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderBundle:
-    """The facts of bundle.json. Frozen and complete; `folder` is where the files lie.
+    """The content of bundle.json, and the folder that it describes.
 
-    dim: length of an embedding. files: name -> SHA-256, for every file but bundle.json.
-    results: measured numbers, each with the command that reproduces it.
-    relevance: None where scores are not calibrated, and are cosines; else there is background.npy.
+    Attributes:
+        folder: Folder of the bundle's files.
+        name: Name by which users choose the encoder.
+        version: Version of the weights.
+        description: One sentence.
+        dim: Numbers in an embedding.
+        audio: Sample rate, length and spacing of windows, channels.
+        features: How a window becomes log-mel features.
+        text: How texts enter the text tower.
+        licence: Of the weights.
+        provenance: What the weights were made from.
+        results: Measured numbers, each with the command that reproduces it.
+        files: Name -> SHA-256, for every file but bundle.json.
+        relevance: Calibration of the scores; None if scores are cosines. With it there is
+            background.npy.
     """
 
     folder: Path = field(compare=False)
@@ -96,7 +112,7 @@ class EncoderBundle:
     provenance: str
     results: Mapping[str, Any]
     files: Mapping[str, str]
-    relevance: RelevanceConfig | None = field(default=None, metadata=ADDED_LATER)
+    relevance: RelevanceConfig | None = None
 
     def __post_init__(self) -> None:
         if self.dim < 1:
@@ -112,9 +128,14 @@ class EncoderBundle:
 
     @classmethod
     def read(cls, folder: Path) -> EncoderBundle:
-        """Read and check bundle.json. The files it lists are checked when they are used.
+        """Read and check bundle.json. The files that it lists are checked when they are used.
 
-        Raises BundleError naming the file, what was found and what is expected.
+        Args:
+            folder: Folder of the bundle.
+
+        Raises:
+            BundleError: bundle.json is missing or not valid; the message names the file, the
+                value found and the value expected.
         """
         path = folder / MANIFEST
         try:
@@ -143,20 +164,33 @@ class EncoderBundle:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides an embedding: both towers, tokenizer, front end, windows."""
-        decisive = {
-            "dim": self.dim,
-            "audio": _told(self.audio),
-            "features": {"kind": self.features.kind, **_told(self.features)},
-            "text": _told(self.text),
-            "files": {name: self.files[name] for name in (AUDIO_TOWER, TEXT_TOWER, TOKENIZER)},
+        """SHA-256 of all that decides an embedding, 64 hexadecimal digits.
+
+        That is: dim, windows, features, text settings, and the files of both towers and the
+        tokenizer. Indexes store it.
+        """
+        facts = self.to_dict()
+        decisive = {key: facts[key] for key in ("dim", "audio", "features", "text")}
+        decisive["files"] = {
+            name: self.files[name] for name in (AUDIO_TOWER, TEXT_TOWER, TOKENIZER)
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
-    def file(self, name: str) -> Path:
-        """Path of one of the bundle's files, its SHA-256 checked.
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of bundle.json without its format number, as plain values."""
+        facts = dataclasses.asdict(self)
+        del facts["folder"]
+        facts["features"] = {"kind": self.features.kind, **facts["features"]}
+        return facts
 
-        Raises BundleError if it is missing or not the file that bundle.json describes.
+    def file(self, name: str) -> Path:
+        """Return the path of one of the bundle's files after checking its SHA-256.
+
+        Args:
+            name: One of `files`.
+
+        Raises:
+            BundleError: The file is missing, or is not the one that bundle.json describes.
         """
         path = self.folder / name
         try:
@@ -175,28 +209,5 @@ class EncoderBundle:
 
     def write(self) -> None:
         """Write bundle.json into `folder`, atomically. Raises OSError."""
-        facts = {
-            "format": BUNDLE_FORMAT,
-            **_told(self),
-            "audio": _told(self.audio),
-            "features": {"kind": self.features.kind, **_told(self.features)},
-            "text": _told(self.text),
-        }
-        del facts["folder"]
-        if self.relevance is not None:
-            facts["relevance"] = dataclasses.asdict(self.relevance)
-        text = json.dumps(facts, indent=2, ensure_ascii=False)
+        text = json.dumps({"format": BUNDLE_FORMAT, **self.to_dict()}, indent=2, ensure_ascii=False)
         write_text(self.folder / MANIFEST, f"{text}\n")
-
-
-def _told(config: AudioConfig | FeatureConfig | TextConfig | EncoderBundle) -> dict[str, Any]:
-    """Fields as bundle.json and the fingerprint tell it.
-
-    A field that was added later is left out at its default: bundles from before keep their
-    fingerprint, which indexes are held to, and versions from before read what does without it.
-    """
-    return {
-        f.name: value
-        for f in dataclasses.fields(config)
-        if (value := getattr(config, f.name)) != f.default or "added later" not in f.metadata
-    }

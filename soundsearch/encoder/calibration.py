@@ -1,10 +1,10 @@
-"""From cosines to relevance: how well a sound fits a query, from 0 to 1, alike for every query.
+"""Calibration: cosines to a relevance in [0, 1] that is comparable between queries.
 
-The cosine of a good fit differs from query to query. So a query is first asked of a background:
-embeddings of some thousand ordinary sounds that the bundle carries. What counts is by how many
-standard deviations a cosine lies above the mean of those. A logistic curve, fitted once on
-recordings with captions (`trainer/starter/calibrate.py`), makes a relevance of that. For one
-query it rises with the cosine, so no order changes.
+The cosine of a good fit differs from query to query. So each query is compared with a background:
+embeddings of some thousand ordinary sounds, a file of the bundle. The cosine is standardised by
+mean and standard deviation of the query's cosines to the background. A logistic curve, fitted once
+on recordings with captions (`trainer/starter/calibrate.py`), turns that number into a relevance.
+Relevance increases with the cosine, so the ranking of one query does not change.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ from soundsearch.encoder.bundle import BACKGROUND, EncoderBundle, RelevanceConfi
 from soundsearch.errors import BundleError
 
 Array = NDArray[np.float32]
-#: What a query is.
+#: Kinds of query.
 Kind = Literal["text", "audio"]
 
-#: From here on a sound fits, by the curve's definition; below, it is only near.
+#: Relevance from which a sound fits the query, by definition of the curve.
 FITS = 0.5
-#: Smaller deviations are rounding: a query that meets nothing different in the background.
+#: Smaller standard deviations are rounding errors: the query has one cosine to all the background.
 LEAST_STD = 1e-6
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What turns cosines of one encoder into relevance.
+    """Turns cosines of one encoder into relevance.
 
-    background: (n, dim) float32. curves: one for each kind of query.
+    Attributes:
+        background: Unit embeddings of ordinary sounds, (n, dim) float32.
+        curves: One curve for each kind of query.
     """
 
     background: Array
@@ -40,34 +42,40 @@ class Calibration:
 
     @classmethod
     def of(cls, bundle: EncoderBundle) -> Calibration | None:
-        """The bundle's own; None if its scores are not calibrated. BundleError as read_background."""
+        """Return the calibration of a bundle, None if it has none. Raises as `read_background`."""
         if bundle.relevance is None:
             return None
         return cls(read_background(bundle), bundle.relevance)
 
     def relevance(self, kind: Kind, queries: Array, cosines: NDArray[Any]) -> NDArray[np.float64]:
-        """Relevance (..., m) in [0, 1] of cosines (..., m) to queries (..., dim) of one kind."""
+        """Return relevance (..., m) in [0, 1] of cosines (..., m) to queries (..., dim) of one kind."""
         curve = self.curves.text if kind == "text" else self.curves.audio
         z = standardise(queries, cosines, self.background)
         return np.exp(-np.logaddexp(0.0, -(curve.slope * z + curve.offset)))
 
 
 def standardise(queries: Array, cosines: NDArray[Any], background: Array) -> NDArray[np.float64]:
-    """By how many standard deviations cosines lie above what their queries meet in the background.
+    """Standardise cosines by the cosines of their queries to the background.
 
-    queries: (..., dim). cosines: (..., m), m to a query. background: (n, dim).
-    Returns (..., m) float64. Where a query meets the same everywhere, LEAST_STD is the deviation.
+    Args:
+        queries: Unit vectors, (..., dim).
+        cosines: m cosines of each query, (..., m).
+        background: Unit vectors, (n, dim).
+
+    Returns:
+        (..., m) float64: cosine minus mean, divided by the standard deviation, LEAST_STD at least.
     """
-    met = (queries @ background.T).astype(np.float64)  # (..., n)
-    std = np.maximum(met.std(axis=-1, keepdims=True), LEAST_STD)
-    z: NDArray[np.float64] = (cosines - met.mean(axis=-1, keepdims=True)) / std
+    to_background = (queries @ background.T).astype(np.float64)  # (..., n)
+    std = np.maximum(to_background.std(axis=-1, keepdims=True), LEAST_STD)
+    z: NDArray[np.float64] = (cosines - to_background.mean(axis=-1, keepdims=True)) / std
     return z
 
 
 def read_background(bundle: EncoderBundle) -> Array:
-    """The bundle's background, (n, dim) float32 with n >= 2; its SHA-256, shape and values checked.
+    """Read the bundle's background, (n, dim) float32 with n >= 2.
 
-    Raises BundleError naming the file, what was found and what is expected.
+    Raises:
+        BundleError: Its SHA-256, shape or values are not as expected.
     """
     path = bundle.file(BACKGROUND)
     try:

@@ -1,8 +1,8 @@
-"""Embeddings that a benchmark has computed before, in one SQLite file of the user's cache folder.
+"""A cache of embeddings of benchmarks: one SQLite file in the user's cache folder.
 
-An embedding belongs to what it was computed from (the bytes of a recording, or a text) and to
-what computed it (the encoder's fingerprint, and the programs that ran it). A recording whose path,
-size and time of change are known is not read again. Losing the file costs time, nothing else.
+The key of an embedding is its input (a hash of the recording's bytes, or of the text) and what
+computed it (the encoder's fingerprint, and the versions of the programs). A recording whose path,
+size and modification time are stored is not hashed again. The file can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from soundsearch.paths import cache_folder
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
-#: What a text or recording was made into: unit vectors of all windows of a recording, one unit
-#: vector of a clip, the unit vector of a text, or that of a text as the tower gave it.
+#: Kinds of embedding: unit vectors of all windows of a recording, one unit vector of a clip, the
+#: unit vector of a text, the vector of a text before normalisation.
 Kind = Literal["windows", "clip", "text", "raw-text"]
 
-#: Seconds to wait for another run that is writing; it writes one embedding at a time.
+#: Seconds to wait for another process that writes; each transaction is one embedding.
 WAIT_S = 30.0
 #: Bytes of a recording hashed at a time.
 BLOCK_BYTES = 1 << 20
@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS embeddings (
 
 
 def cache_file() -> Path | None:
-    """Where embeddings of benchmarks lie; None, and a note in the log, without a home folder."""
+    """Return the path of the cache; None, with a warning in the log, if there is no home folder."""
     try:
         return cache_folder() / "benchmarks.db"
     except NoHomeError as error:
@@ -61,10 +61,10 @@ def cache_file() -> Path | None:
 
 
 class EmbeddingCache:
-    """Embeddings by one encoder, kept in a file; without one nothing is kept.
+    """Cached embeddings of one encoder. Not for several threads.
 
-    path: None for no file. Not for several threads. A file that is damaged is made again, one
-    that cannot be written is done without: a note in the log, never an error.
+    A damaged file is replaced by a new one. Without a file, or with one that cannot be written,
+    nothing is cached: a warning in the log, never an error.
     """
 
     def __init__(self, path: Path | None, encoder: Encoder) -> None:
@@ -74,9 +74,9 @@ class EmbeddingCache:
         self._connection = _opened(path) if path is not None else None
 
     def digest_of(self, path: Path) -> bytes | None:
-        """Hash of a recording's bytes, from memory where nothing has changed.
+        """Return the hash of a recording's bytes, from the cache if the file has not changed.
 
-        None where nothing is kept. Raises OSError if the file cannot be read.
+        None if nothing is cached. Raises OSError if the file cannot be read.
         """
         if self._connection is None:
             return None
@@ -98,7 +98,7 @@ class EmbeddingCache:
         return content.digest()
 
     def get(self, kind: Kind, digest: bytes | None) -> Array | None:
-        """(n, dim) float32 as it was put, or None."""
+        """Return the stored embeddings, (n, dim) float32, or None."""
         if digest is None:
             return None
         row = self._row(
@@ -110,7 +110,7 @@ class EmbeddingCache:
         return np.frombuffer(row[0], "<f4").reshape(-1, self._dim).astype(np.float32)
 
     def put(self, kind: Kind, digest: bytes | None, vectors: Array) -> None:
-        """Keep (n, dim) float32."""
+        """Store embeddings, (n, dim) float32."""
         if digest is not None:
             self._write(
                 "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)",
@@ -118,7 +118,7 @@ class EmbeddingCache:
             )
 
     def close(self) -> None:
-        """Close the file; reading on finds nothing."""
+        """Close the file; from then on nothing is found."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -130,19 +130,19 @@ class EmbeddingCache:
         self.close()
 
     def _row(self, statement: str, values: tuple[object, ...]) -> tuple[bytes] | None:
-        with self._giving_up():
+        with self._close_on_error():
             if self._connection is not None:
                 row: tuple[bytes] | None = self._connection.execute(statement, values).fetchone()
                 return row
         return None
 
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
-        with self._giving_up():
+        with self._close_on_error():
             if self._connection is not None:
                 self._connection.execute(statement, values)  # each a transaction of its own
 
     @contextlib.contextmanager
-    def _giving_up(self) -> Iterator[None]:
+    def _close_on_error(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
@@ -151,12 +151,12 @@ class EmbeddingCache:
 
 
 def text_digest(text: str) -> bytes:
-    """Hash of a text."""
+    """Return the hash of a text."""
     return xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
 
 
 def _computed_by(encoder: Encoder) -> str:
-    """All that decides an embedding but for its input: another one of these may give another."""
+    """Return all that decides an embedding beside its input, in one line."""
     onnxruntime = load_onnxruntime()
     providers = ",".join(onnxruntime.get_available_providers())
     return (

@@ -1,7 +1,7 @@
-"""Names to encoder bundles: where bundles live and how one is found.
+"""Find an encoder bundle by its name.
 
-Looked up in this order: a path to a folder, the person's own bundles, those that ship with the
-package.
+A name is looked up in this order: a path of a folder, the user's own bundles, the bundles that ship
+with the package.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from soundsearch.encoder.bundle import MANIFEST, EncoderBundle
 from soundsearch.errors import BundleError, NoHomeError
 from soundsearch.paths import own_bundles_folder
 
-#: The encoder of a new index unless another is asked for.
+#: The encoder of a new index, by default.
 DEFAULT_MODEL = "starter"
 SHIPPED = Path(__file__).parents[1] / "bundles"
 
 
 def find_bundle(name: str) -> EncoderBundle:
-    """The bundle of this name, or in this folder. Raises BundleError naming what there is."""
+    """Read the bundle of this name, or in this folder.
+
+    Raises:
+        BundleError: There is no such bundle; the message lists those that exist.
+    """
     if name in (os.curdir, os.pardir) or os.sep in name or (os.altsep and os.altsep in name):
         return EncoderBundle.read(Path(name))
     for place in _places():
@@ -34,17 +38,17 @@ def find_bundle(name: str) -> EncoderBundle:
 
 
 def bundle_folders() -> Iterator[Path]:
-    """Folders of all bundles that can be named, the person's own first."""
+    """Yield the folders of all bundles that have a name, the user's own first."""
     for place in _places():
-        with contextlib.suppress(OSError):  # a folder that is not there, or not for us
+        with contextlib.suppress(OSError):  # the folder is missing or may not be read
             yield from sorted(folder for folder in place.iterdir() if _holds_bundle(folder))
 
 
 def _places() -> list[Path]:
-    """Folders that bundles are looked for in, the person's own first."""
+    """Return the folders that hold bundles, the user's own first."""
     try:
         return [own_bundles_folder(), SHIPPED]
-    except NoHomeError:  # who has no home has no encoders in it
+    except NoHomeError:  # without a home folder there are no own bundles
         return [SHIPPED]
 
 

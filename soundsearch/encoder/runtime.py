@@ -1,4 +1,4 @@
-"""onnxruntime, as this program uses it."""
+"""Load onnxruntime without telemetry."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def load_onnxruntime() -> Any:
-    """The module; it sends nothing over the network.
+    """Import onnxruntime with its telemetry switched off, and return the module.
 
-    Since version 1.32 it reports its use to its makers, and writes a database into the user's home
-    folder for that, unless this variable is set before it is loaded. A value set by the user stays.
+    Since version 1.32 onnxruntime sends usage data, and writes a database into the user's home
+    folder for it, unless this variable is set before the import. A value set by the user stays.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime

@@ -1,7 +1,7 @@
-"""The two towers on onnxruntime: windows and texts to unit embeddings in one space.
+"""Run the two towers of a bundle on onnxruntime: windows and texts to unit embeddings.
 
-An `Encoder` is an `EncoderBundle` at work. Towers load when first needed, so a text query never
-opens the audio tower. Nothing here is random: the same window gives the same embedding.
+An `Encoder` runs an `EncoderBundle`. A tower is loaded when it is first needed, so a text query
+never loads the audio tower. Nothing is random: equal windows get equal embeddings.
 """
 
 from __future__ import annotations
@@ -33,26 +33,45 @@ log = logging.getLogger(__name__)
 Array = NDArray[np.float32]
 Device = Literal["auto", "cpu", "cuda"]
 
-#: Windows that go through the audio tower together.
+#: Windows in one batch of the audio tower, texts in one of the text tower.
 BATCH_SIZE = 32
-#: So much of a text is tokenised, far more than any text tower reads.
+#: Only so many characters of a text are tokenised, far more than any text tower reads.
 MAX_CHARACTERS = 100_000
 
 
 class Encoder:
-    """Embeds audio and text with one bundle.
+    """Embeds audio and text with the towers of one bundle.
 
-    device: "auto" takes the GPU if this onnxruntime has one, else the CPU.
-    n_threads: threads of onnxruntime for audio; 0 means one per core.
+    Attributes:
+        bundle: The encoder's files and settings.
+        device: "cpu", "cuda", or "auto": the GPU if this onnxruntime supports one, else the CPU.
     """
 
     def __init__(self, bundle: EncoderBundle, device: Device = "auto", n_threads: int = 0) -> None:
+        """Prepare an encoder; nothing is loaded yet.
+
+        Args:
+            bundle: The encoder's files and settings.
+            device: "auto", "cpu" or "cuda".
+            n_threads: Threads of the audio tower; 0 means one per core.
+        """
         self.bundle = bundle
         self.device = device
         self._n_threads = n_threads
 
     def embed_features(self, features: Array) -> Array:
-        """(n, n_mels, n_frames) float32 to unit embeddings (n, dim) float32."""
+        """Embed features of windows.
+
+        Args:
+            features: (n, n_mels, n_frames) float32, as `features_of` returns them.
+
+        Returns:
+            Unit embeddings, (n, dim) float32.
+
+        Raises:
+            ValueError: The features have another shape.
+            BundleError: The audio tower cannot be loaded, or does not return n finite embeddings.
+        """
         expected = (self.bundle.features.n_mels, self.bundle.features.n_frames)
         if features.ndim != 3 or features.shape[1:] != expected:
             raise ValueError(
@@ -62,10 +81,17 @@ class Encoder:
         return self._unit(self._checked(embeddings, len(features)))
 
     def features_of(self, windows: Sequence[Window], sample_rate: int) -> Array:
-        """Features of windows at sample_rate Hz, (n, n_mels, n_frames) float32.
+        """Compute the features of windows.
 
-        Quiet windows are amplified, see `features.lifted`. Soonest done for windows of one
-        recording in order: what two share is computed once.
+        Quiet windows are amplified, see `features.lifted`. Windows of one recording in order are
+        fastest, since frames that two of them share are computed once.
+
+        Args:
+            windows: n windows.
+            sample_rate: Of their waveforms, in Hz.
+
+        Returns:
+            (n, n_mels, n_frames) float32.
         """
         placed = [(round(w.start_s * sample_rate), lifted(w.waveform)) for w in windows]
         return compute_features_of(placed, sample_rate, self.bundle.features)
@@ -73,11 +99,20 @@ class Encoder:
     def embed_file(
         self, path: Path, *, whole: bool = False, name: str | None = None
     ) -> tuple[list[tuple[float, float]], Array]:
-        """All windows of a recording that are not silent: their (start_s, end_s) and embeddings.
+        """Embed all windows of a recording that are not silent.
 
-        whole: refuse a file that can only be decoded in part, where a number depends on it; else
-        a warning is logged. name: what the warning calls the file, where that is not its path.
-        Returns n spans and (n, dim) float32 with n >= 1. Raises AudioError.
+        Args:
+            path: A sound file.
+            whole: Whether to refuse a file that can be decoded only in part; otherwise a warning
+                is logged.
+            name: Name of the file in the warning, by default its path.
+
+        Returns:
+            The n windows as (start_s, end_s) in seconds, and their unit embeddings, (n, dim)
+            float32; n >= 1.
+
+        Raises:
+            AudioError: The file cannot be decoded, or is silent.
         """
         from soundsearch.audio.recording import (  # queries in words need none
             AudioFile,
@@ -98,10 +133,20 @@ class Encoder:
         return spans, np.concatenate(embeddings)
 
     def embed_clip(self, path: Path, *, whole: bool = False) -> Array:
-        """One embedding (dim,) float32 for a whole short recording, held in memory at once.
+        """Embed a whole short recording as one vector. All of it is held in memory.
 
-        By the bundle's rule: of the one stretch that stands for the clip (see `clips.py`), or the
-        mean of its windows' embeddings, brought to unit length. whole, AudioError: as `embed_file`.
+        The bundle chooses the rule: the embedding of one stretch (see `clips.py`), or the mean of
+        the embeddings of all windows, scaled to unit length.
+
+        Args:
+            path: A sound file.
+            whole: As for `embed_file`.
+
+        Returns:
+            A unit embedding, (dim,) float32.
+
+        Raises:
+            AudioError: As `embed_file`.
         """
         from soundsearch.audio.clips import cut_clip
         from soundsearch.audio.recording import AudioFile
@@ -121,11 +166,19 @@ class Encoder:
         return self.embed_features(features[None]).ravel()
 
     def embed_text(self, texts: Sequence[str], *, normalise: bool = True) -> Array:
-        """Texts to unit embeddings (n, dim) float32, one after the other as given.
+        """Embed texts.
 
-        Of a text that is longer than the text tower reads, the first tokens count: see `truncated`.
-        normalise: False leaves them as long as the text tower makes them. Scores of a protocol
-        that is defined so (VIP-ANT's on ESC-50 and UrbanSound8K) depend on these lengths.
+        Args:
+            texts: n texts. A text that is longer than the text tower reads is truncated, see
+                `truncated`.
+            normalise: Whether to scale embeddings to unit length. VIP-ANT's protocol for ESC-50
+                and UrbanSound8K multiplies with text embeddings that are not normalised.
+
+        Returns:
+            (n, dim) float32, in the order of the texts.
+
+        Raises:
+            BundleError: Tokenizer or text tower cannot be loaded, or do not fit the bundle.
         """
         if not texts:
             return np.empty((0, self.bundle.dim), np.float32)
@@ -145,7 +198,7 @@ class Encoder:
         return self._unit(vectors) if normalise else vectors
 
     def truncated(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """Which texts are longer than the text tower reads, (n,) bool: their ends have no effect."""
+        """Return which texts are longer than the text tower reads, (n,) bool; their ends have no effect."""
         is_cut: list[bool] = []
         for i in range(0, len(texts), BATCH_SIZE):
             some = texts[i : i + BATCH_SIZE]
@@ -156,7 +209,7 @@ class Encoder:
         return np.array(is_cut, np.bool_)
 
     def _tokenised(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
-        # Bytes that are no UTF-8 reach us as lone surrogates, which no tokenizer takes.
+        # Bytes that are not UTF-8 arrive as lone surrogates, which tokenizers refuse.
         clean = [t[:MAX_CHARACTERS].encode("utf-8", "replace").decode() for t in texts]
         return self._tokenizer.encode_batch(clean)
 
@@ -179,7 +232,7 @@ class Encoder:
 
     @functools.cached_property
     def _text_tower(self) -> Any:
-        return self._session(TEXT_TOWER, 1)  # starting threads takes longer than a text does
+        return self._session(TEXT_TOWER, 1)  # starting threads takes longer than embedding a text
 
     @functools.cached_property
     def _tokenizer(self) -> tokenizers.Tokenizer:
@@ -201,7 +254,7 @@ class Encoder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = n_threads
-        # Waiting threads sleep: while indexing, the readers need the cores.
+        # Idle threads sleep: while indexing, the readers need the cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             return onnxruntime.InferenceSession(path, options, providers=_providers(self.device))
@@ -223,7 +276,7 @@ def _providers(device: Device) -> list[str]:
 
 
 def _warn_of(file: AudioFile, name: str, whole: bool) -> None:
-    """Once all was read: a file that was read in part is refused, or a warning is logged."""
+    """After reading: refuse a file that was decoded only in part, or log a warning."""
     if file.damage and whole:
         raise AudioError(Cause.DAMAGED, file.damage)
     if file.damage:

@@ -1,1 +1,1 @@
-"""Questions to hits."""
+"""Search: a text or a recording to hits."""

@@ -1,4 +1,4 @@
-"""The words that `soundsearch describe` can answer with: one sound a line, as a caption says it."""
+"""The texts that `soundsearch describe` ranks: one sound a line, worded as in a caption."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ SHIPPED_NAME = "sounds.txt"
 
 
 def load_vocabulary(path: Path | None = None) -> list[str]:
-    """The lines of the shipped vocabulary, or of the text file at `path`, in order.
+    """Read a vocabulary: stripped lines in order, without blank and repeated ones.
 
-    Lines are stripped; blank ones and exact repeats (all but the first) are dropped. In the shipped
-    list a line starting with "#" is a heading and is dropped; in a person's own file it is kept,
-    since a caption may well begin that way ("#1 hit playing on a radio").
+    In the shipped list a line that begins with "#" is a heading and is left out. In a user's own
+    file it is a text, since a caption may begin so ("#1 hit playing on a radio").
 
-    Raises SoundsearchError if the file is missing, cannot be read, is not UTF-8 text (a byte order
-    mark is tolerated) or holds no line.
+    Args:
+        path: A UTF-8 text file, with or without a byte order mark; None is the shipped list.
+
+    Raises:
+        SoundsearchError: The file is missing, cannot be read, is not UTF-8, or has no line.
     """
     if path is None:
         shipped = resources.files(__name__).joinpath(SHIPPED_NAME).read_text(encoding="utf-8-sig")
@@ -50,5 +52,5 @@ def load_vocabulary(path: Path | None = None) -> list[str]:
 
 
 def _distinct(lines: Iterable[str]) -> list[str]:
-    """Stripped, non-blank lines, each once, in the order of their first appearance."""
+    """Return stripped, non-blank lines, each once, in order of first appearance."""
     return list(dict.fromkeys(line.strip() for line in lines if line.strip()))

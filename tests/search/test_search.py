@@ -21,7 +21,9 @@ from soundsearch.encoder.calibration import Calibration, Kind
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, Cause, QueryError, SoundsearchError, StoreError
 from soundsearch.search import index as search_module
-from soundsearch.search.index import SCORE_DECIMALS, Hit, Index, describe
+from soundsearch.search.describe import describe
+from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label
+from soundsearch.search.index import Index
 from soundsearch.store.pinned import create_index
 from soundsearch.store.store import FileFacts, Indexed, Store
 from tests import sounds
@@ -163,6 +165,11 @@ def test_ties_stand_so_even_where_not_all_of_them_were_fetched(
         put(store, ROOT, f"{i}.wav", [_towards("hum")])
     put(store, ROOT, "0.wav", [_towards("hum")])  # changed: the same recording, a later window
     assert _names(Index(store).search(text="hum", top_k=1)) == ["0.wav"]
+
+
+def test_the_package_gives_the_types_of_its_results() -> None:
+    assert {"Hit", "Index", "Label"} <= set(soundsearch.__all__)
+    assert (soundsearch.Hit, soundsearch.Index, soundsearch.Label) == (Hit, Index, Label)
 
 
 def test_an_empty_index_has_no_hits(store: Store) -> None:

@@ -19,9 +19,9 @@ from trainer.data.example import Example, ExampleFacts
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import ShardFolder
 from trainer.data.targets import StoredTargets
-from trainer.embed import embed_images
+from trainer.embed_shards import embed_images
 from trainer.runs import read_config
-from trainer.towers.clip import load_clip
+from trainer.towers.clip_model import load_clip
 
 WORDS = ["a dog", "rain", "a bell", "a door", "wind", "a car"]
 

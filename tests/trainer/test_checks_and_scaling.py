@@ -25,7 +25,7 @@ from trainer.loop import TrainingError
 from trainer.pivot import train_pivot
 from trainer.scaling import plot, scaling_curve
 from trainer.stage import Machine
-from trainer.towers.clip import ClipChoice, load_clip
+from trainer.towers.clip_model import ClipChoice, load_clip
 
 FACTS = VectorsFacts("images", ENCODER, "made", "by-hand", "0" * 64, 8)
 

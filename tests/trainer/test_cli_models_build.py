@@ -89,5 +89,5 @@ def test_what_is_no_bundle_is_not_written_over_even_by_force(
         tmp_path / "models" / "clap",
         code=1,
     )
-    assert "there is something else already" in result.stderr
+    assert "not an encoder; choose another place" in result.stderr
     assert (tmp_path / "models" / "clap" / "notes.txt").read_text() == "mine"

@@ -23,7 +23,7 @@ from trainer.data.example import Example, ExampleFacts
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import Shard
 from trainer.data.vectors import ShardVectors, vectors_path
-from trainer.towers.clip import ClipChoice, load_clip
+from trainer.towers.clip_model import ClipChoice, load_clip
 
 app = typer.Typer()
 for command in (embed.embed_images, embed.embed_captions, embed.curate):
@@ -68,7 +68,7 @@ def test_pictures_texts_and_captions_end_to_end(choice: ClipChoice) -> None:
     result = run("embed-images", "shards", *model, "--batch-size", 2)
     assert result.stdout == f"{clip.encoder}\n"
     left_out, summary = result.stderr.splitlines()
-    assert left_out.startswith(f"left out {SHARD}: frame 1 of clip 000000-00000: cannot be decoded")
+    assert f"{SHARD}: image 1 of example 000000-00000: cannot be decoded" in left_out
     assert summary == "1 shards done, 0 ready before, 2 clips, 2 frames, 1 frames left out"
     images = ShardVectors(vectors_path(SHARD, "images", clip.encoder), Shard(SHARD).digest)
     assert [len(images.of(i)) for i in range(2)] == [1, 1]
@@ -118,7 +118,7 @@ def test_what_cannot_be_done_is_one_clear_line(choice: ClipChoice) -> None:
     assert "cannot be read" in refused("curate", "shards", "--pool", "gone.txt")
     run("embed-images", "shards", *model)
     other = write_tiny_clip(Path("other"), seed=1)
-    assert "give that model, or embed the pictures" in refused(
+    assert "give that model, or embed the images" in refused(
         *("curate", "shards", "--pool", "pool.txt", "--top-k", 1),
         *("--pretrained", other.pretrained),
     )

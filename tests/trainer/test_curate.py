@@ -33,8 +33,9 @@ from trainer.data.example import Example, ExampleFacts, ShardError
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import ShardVectors, vectors_path
-from trainer.embed import Report, Silent, embed_images
-from trainer.towers.clip import ClipChoice, ClipError, FrozenClip, load_clip
+from trainer.embed_shards import Report, Silent, embed_images
+from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
+from trainer.towers.clip_weights import ClipError
 
 CAPTIONS = [f"{what} {where}" for what in ("rain", "a dog", "an engine") for where in "abcd"]
 FACTS = ExampleFacts("made.wav", 0.0, 0.1, 8000)
@@ -364,7 +365,7 @@ def test_the_pool_is_embedded_by_the_model_of_the_pictures(
     folder: Path, pool: Path, tmp_path: Path
 ) -> None:
     other = write_tiny_clip(tmp_path, seed=1)
-    with pytest.raises(CurateError, match="the pictures are embedded by tiny-clip-tiny-clip-0-"):
+    with pytest.raises(CurateError, match="embedded by tiny-clip-tiny-clip-0-"):
         curate(folder, pool, top_k=2, pretrained=other.pretrained)
     with pytest.raises(ClipError, match=r"gone\.pt: no such file"):
         curate(folder, pool, top_k=2, pretrained="gone.pt")

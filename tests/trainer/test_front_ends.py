@@ -21,7 +21,7 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError
 from tests import sounds
 from tests.trainer.authors import as_the_authors
-from trainer.front_ends import FRONT_ENDS, STARTER, VIP_ANT, clip_features, masked_rows
+from trainer.front_ends import FRONT_ENDS, STARTER, VIP_ANT, extract_features, masked_rows
 
 with warnings.catch_warnings():  # the oracles are other people's code
     warnings.simplefilter("ignore")
@@ -56,39 +56,39 @@ def test_trap_1_features_are_the_authors_at_the_files_own_rate(
 ) -> None:
     """Traps 1 to 6 together: nothing is resampled, channel 0, 10.05 s, Hann, Nyquist, constants."""
     channels = _clip(seconds, sample_rate)
-    found = clip_features(channels, sample_rate, VIP_ANT, None)
+    found = extract_features(channels, sample_rate, VIP_ANT, None)
     assert found.shape == (128, 1000) and found.dtype == np.float32
     np.testing.assert_allclose(found, as_the_authors(channels, sample_rate), atol=1e-3)
 
 
 def test_trap_1_the_mel_bands_move_with_the_rate() -> None:
     tone = sounds.tone(3000.0, 2.0, 16000)[None]
-    low = clip_features(tone, 16000, VIP_ANT, None)[:, 50].argmax()
+    low = extract_features(tone, 16000, VIP_ANT, None)[:, 50].argmax()
     tone = sounds.tone(3000.0, 2.0, 44100)[None]
-    high = clip_features(tone, 44100, VIP_ANT, None)[:, 50].argmax()
+    high = extract_features(tone, 44100, VIP_ANT, None)[:, 50].argmax()
     assert low - high > 20
 
 
 def test_trap_2_padding_is_raw_zero_before_normalisation() -> None:
-    found = clip_features(_clip(3.0, 16000), 16000, VIP_ANT, None)
+    found = extract_features(_clip(3.0, 16000), 16000, VIP_ANT, None)
     np.testing.assert_allclose(found[:, 298:], PADDING, atol=1e-6)
-    silence = clip_features(np.zeros((1, 48000), np.float32), 16000, VIP_ANT, None)
+    silence = extract_features(np.zeros((1, 48000), np.float32), 16000, VIP_ANT, None)
     np.testing.assert_allclose(silence[:, :298], (-15.9424 + 4.93839311) / 5.75751113, atol=1e-4)
 
 
 def test_trap_3_only_the_first_channel_is_heard() -> None:
     channels = _clip(4.0, 16000)
-    found = clip_features(channels, 16000, VIP_ANT, None)
-    np.testing.assert_array_equal(found, clip_features(channels[:1], 16000, VIP_ANT, None))
-    other = clip_features(channels[::-1], 16000, VIP_ANT, None)
+    found = extract_features(channels, 16000, VIP_ANT, None)
+    np.testing.assert_array_equal(found, extract_features(channels[:1], 16000, VIP_ANT, None))
+    other = extract_features(channels[::-1], 16000, VIP_ANT, None)
     assert np.abs(found - other).max() > 0.5
 
 
 def test_trap_3_the_mean_of_all_channels_leaves_no_trace() -> None:
     """The authors subtract it; every frame loses its own mean anyway."""
     channels = _clip(4.0, 16000)
-    found = clip_features(channels, 16000, VIP_ANT, None)
-    shifted = clip_features(channels + np.float32(0.25), 16000, VIP_ANT, None)
+    found = extract_features(channels, 16000, VIP_ANT, None)
+    shifted = extract_features(channels + np.float32(0.25), 16000, VIP_ANT, None)
     np.testing.assert_allclose(shifted, found, atol=1e-3)
 
 
@@ -105,13 +105,13 @@ def test_traps_4_and_5_constants_window_and_upper_edge() -> None:
     [(16000, 998), (32000, 998), (44100, 998), (48000, 998), (22050, 1000)],
 )
 def test_trap_6_ten_seconds_have_so_many_frames(sample_rate: int, n_frames: int) -> None:
-    found = clip_features(_clip(10.0, sample_rate, 1), sample_rate, VIP_ANT, None)
+    found = extract_features(_clip(10.0, sample_rate, 1), sample_rate, VIP_ANT, None)
     is_padding = np.isclose(found, PADDING, atol=1e-6).all(axis=0)
     assert is_padding.tolist() == [False] * n_frames + [True] * (1000 - n_frames)
 
 
 def test_trap_6_a_longer_clip_fills_all_frames() -> None:
-    found = clip_features(_clip(10.06, 16000, 1), 16000, VIP_ANT, None)
+    found = extract_features(_clip(10.06, 16000, 1), 16000, VIP_ANT, None)
     assert not np.isclose(found, PADDING, atol=1e-6).all(axis=0).any()
 
 
@@ -119,14 +119,14 @@ def test_trap_6_the_guard_works_in_evaluation_and_in_training() -> None:
     channels = 0.001 * sounds.noise(40.0, 8000)[None]
     channels[:, :160_000] *= 0.5
     channels[:, :80_400] += sounds.noise(10.05, 8000, 1)  # only the first stretch can be heard
-    first = clip_features(channels[:, :80_400], 8000, VIP_ANT, None)
-    np.testing.assert_array_equal(clip_features(channels, 8000, VIP_ANT, None), first)
+    first = extract_features(channels[:, :80_400], 8000, VIP_ANT, None)
+    np.testing.assert_array_equal(extract_features(channels, 8000, VIP_ANT, None), first)
     unmasked = dataclasses.replace(VIP_ANT, frequency_mask=0, time_mask=0)
     starts = [int(np.random.default_rng(s).integers(320_000 - 80_400)) for s in range(9)]
     quiet = [seed for seed, start in enumerate(starts) if start > 80_400]
     assert len(quiet) > 2
     for seed in quiet:
-        found = clip_features(channels, 8000, unmasked, np.random.default_rng(seed))
+        found = extract_features(channels, 8000, unmasked, np.random.default_rng(seed))
         np.testing.assert_array_equal(found, first)
 
 
@@ -138,7 +138,7 @@ def test_the_stretch_of_training_lies_anywhere() -> None:
     channels = sounds.noise(12.0, 8000)[None]
     spare = 96_000 - 80_400
     for seed in range(4):
-        found = clip_features(channels, 8000, unmasked, np.random.default_rng(seed))
+        found = extract_features(channels, 8000, unmasked, np.random.default_rng(seed))
         start = int(np.random.default_rng(seed).integers(spare))
         stretch = channels[0, start : start + 80_400]
         np.testing.assert_array_equal(found, compute_features(stretch, 8000, VIP_ANT.features))
@@ -150,7 +150,8 @@ def test_the_same_generator_gives_the_same_features(name: str) -> None:
     channels = _clip(11.0, 16000)
     channels.flags.writeable = False
     one, again, other = (
-        clip_features(channels, 16000, front_end, np.random.default_rng(seed)) for seed in (3, 3, 4)
+        extract_features(channels, 16000, front_end, np.random.default_rng(seed))
+        for seed in (3, 3, 4)
     )
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
@@ -162,10 +163,10 @@ def test_trap_21_masks_come_after_normalisation_and_hide_padding_too(
     seed: int, seconds: float
 ) -> None:
     channels = _clip(seconds, 8000, 1)
-    plain = clip_features(channels, 8000, VIP_ANT, None)
+    plain = extract_features(channels, 8000, VIP_ANT, None)
     assert not (plain == 0.0).any()
 
-    found = clip_features(channels, 8000, VIP_ANT, np.random.default_rng(seed))
+    found = extract_features(channels, 8000, VIP_ANT, np.random.default_rng(seed))
 
     hidden = found == 0.0
     bands, frames = hidden.all(axis=1), hidden.all(axis=0)
@@ -179,14 +180,14 @@ def test_trap_21_masks_come_after_normalisation_and_hide_padding_too(
 def test_trap_21_padding_is_hidden_at_times() -> None:
     channels = _clip(1.0, 8000, 1)
     generator = np.random.default_rng(0)
-    found = [clip_features(channels, 8000, VIP_ANT, generator) for _ in range(8)]
+    found = [extract_features(channels, 8000, VIP_ANT, generator) for _ in range(8)]
     assert any((f[:, 500:] == 0.0).all(axis=0).any() for f in found)
 
 
 def test_masks_are_as_long_as_they_may_be() -> None:
     channels = _clip(10.0, 8000, 1)
     generator = np.random.default_rng(0)
-    hidden = [clip_features(channels, 8000, VIP_ANT, generator) == 0.0 for _ in range(30)]
+    hidden = [extract_features(channels, 8000, VIP_ANT, generator) == 0.0 for _ in range(30)]
     assert 24 < max(h.all(axis=1).sum() for h in hidden) < 32
     assert 150 < max(h.all(axis=0).sum() for h in hidden) < 200
 
@@ -247,7 +248,7 @@ def test_the_starters_front_end_is_that_of_the_shipped_encoder() -> None:
 
 def test_a_clip_of_one_window_has_the_features_of_search() -> None:
     channels = np.stack([sounds.noise(3.0, 32000, 1), sounds.noise(3.0, 32000, 2)])
-    found = clip_features(channels, 32000, STARTER, None)
+    found = extract_features(channels, 32000, STARTER, None)
     mean = ((channels[0] + channels[1]) / 2).astype(np.float32)
     np.testing.assert_array_equal(found, compute_features(mean, 32000, STARTER.features))
     assert found.shape == (64, 298)
@@ -255,14 +256,14 @@ def test_a_clip_of_one_window_has_the_features_of_search() -> None:
 
 def test_a_short_clip_is_repeated() -> None:
     channels = sounds.noise(1.0, 32000)[None]
-    found = clip_features(channels, 32000, STARTER, None)
+    found = extract_features(channels, 32000, STARTER, None)
     tiled = np.tile(channels, 3)
-    np.testing.assert_array_equal(found, clip_features(tiled, 32000, STARTER, None))
+    np.testing.assert_array_equal(found, extract_features(tiled, 32000, STARTER, None))
 
 
 def test_clips_are_heard_at_32_khz() -> None:
-    fast = clip_features(sounds.tone(5000.0, 5.0, 48000)[None], 48000, STARTER, None)
-    plain = clip_features(sounds.tone(5000.0, 5.0, 32000)[None], 32000, STARTER, None)
+    fast = extract_features(sounds.tone(5000.0, 5.0, 48000)[None], 48000, STARTER, None)
+    plain = extract_features(sounds.tone(5000.0, 5.0, 32000)[None], 32000, STARTER, None)
     loudest = plain > plain.max() - 1.0
     np.testing.assert_allclose(fast[loudest], plain[loudest], atol=0.05)
 
@@ -270,18 +271,20 @@ def test_clips_are_heard_at_32_khz() -> None:
 def test_a_clip_without_sound_is_refused() -> None:
     for front_end in FRONT_ENDS.values():
         with pytest.raises(AudioError, match="at least 10 ms"):
-            clip_features(np.zeros((2, 0), np.float32), 44100, front_end, np.random.default_rng(0))
+            extract_features(
+                np.zeros((2, 0), np.float32), 44100, front_end, np.random.default_rng(0)
+            )
 
 
 def test_quiet_clips_are_lifted_as_in_search_and_as_the_authors_have_them() -> None:
     """The starter's features do not depend on the level of a quiet clip; VIP-ANT's stay the authors'."""
     quiet, quieter = (np.float32(gain) * _clip(3.0, 32000) for gain in (1e-4, 1e-5))
-    found = clip_features(quiet, 32000, STARTER, None)
-    np.testing.assert_allclose(clip_features(quieter, 32000, STARTER, None), found, atol=1e-3)
+    found = extract_features(quiet, 32000, STARTER, None)
+    np.testing.assert_allclose(extract_features(quieter, 32000, STARTER, None), found, atol=1e-3)
     as_search = Encoder(
         EncoderBundle.read(Path(soundsearch.__file__).parent / "bundles" / "starter"), "cpu"
     ).features_of([Window(0.0, 3.0, in_one(quiet, 32000, "mean"))], 32000)[0]
     np.testing.assert_allclose(found, as_search, atol=1e-5)
     np.testing.assert_allclose(
-        clip_features(quieter, 32000, VIP_ANT, None), as_the_authors(quieter, 32000), atol=1e-3
+        extract_features(quieter, 32000, VIP_ANT, None), as_the_authors(quieter, 32000), atol=1e-3
     )

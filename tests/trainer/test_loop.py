@@ -16,9 +16,9 @@ from trainer.loop import (
     LoopConfig,
     TrainingError,
     _Log,
-    forget_checkpoint,
+    delete_checkpoint,
     generator_of,
-    plain,
+    one_pass,
     rate_at,
     train,
 )
@@ -49,7 +49,7 @@ def fitted(folder: Path, stop_at: int | None = None, config: LoopConfig = CONFIG
         x = torch.randn(16, 3, generator=generator_of(1, step))
         return {"loss": (model(x) - x[:, :2]).square().mean()}
 
-    return train(model, plain(loss_of), config, folder)
+    return train(model, one_pass(loss_of), config, folder)
 
 
 def losses(folder: Path) -> list[float]:
@@ -84,7 +84,7 @@ def test_the_result_is_safe_before_the_checkpoint_goes(tmp_path: Path) -> None:
     assert (tmp_path / CHECKPOINT).exists()
     again = fitted(tmp_path, stop_at=0)  # takes no step
     torch.testing.assert_close(again.state_dict(), first.state_dict(), rtol=0, atol=0)
-    forget_checkpoint(tmp_path)
+    delete_checkpoint(tmp_path)
     assert not (tmp_path / CHECKPOINT).exists()
 
 
@@ -103,7 +103,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     ):
         train(
             model,
-            plain(lambda step: {"loss": model.weight.sum() * float("nan")}),
+            one_pass(lambda step: {"loss": model.weight.sum() * float("nan")}),
             CONFIG,
             tmp_path,
         )
@@ -116,7 +116,7 @@ def test_slow_parameters_take_smaller_steps(tmp_path: Path) -> None:
     def loss_of(step: int) -> dict[str, Tensor]:
         return {"loss": sum((p.sum() for p in model.parameters()), torch.zeros(()))}
 
-    train(model, plain(loss_of), CONFIG, tmp_path, slow={"held.": 0.1})
+    train(model, one_pass(loss_of), CONFIG, tmp_path, slow={"held.": 0.1})
     moved = {name: (p - before[name]).abs().item() for name, p in model.named_parameters()}
     assert moved["held.weight"] < 0.2 * moved["fast.weight"]
 
@@ -137,7 +137,7 @@ def step_sizes(config: LoopConfig, folder: Path) -> dict[str, float]:
     def loss_of(step: int) -> dict[str, Tensor]:
         return {"loss": sum((p.sum() for p in model.parameters()), torch.zeros(()))}
 
-    train(model, plain(loss_of), config, folder)
+    train(model, one_pass(loss_of), config, folder)
     return {
         name: (p - before[name]).norm().item() / before[name].norm().item()
         for name, p in model.named_parameters()
@@ -184,7 +184,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         return {"loss": (model.weight * 0).abs().sqrt().sum()}  # 0, with a slope of 0 * inf
 
     with pytest.raises(TrainingError, match="the gradient is nan at step 0"):
-        train(model, plain(loss_of), CONFIG, tmp_path)
+        train(model, one_pass(loss_of), CONFIG, tmp_path)
 
 
 def test_bfloat16_is_only_for_the_forward_pass(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_bfloat16_is_only_for_the_forward_pass(tmp_path: Path) -> None:
 
     for precision in ("fp32", "bf16"):
         config = dataclasses.replace(CONFIG, steps=3, precision=precision)  # type: ignore[arg-type]
-        train(model, plain(loss_of), config, tmp_path / precision)
+        train(model, one_pass(loss_of), config, tmp_path / precision)
     assert set(seen[:3]) == {torch.float32}
     assert set(seen[3:]) == {torch.bfloat16}
     assert model.weight.dtype == torch.float32
@@ -209,7 +209,7 @@ def test_what_is_logged_is_told(tmp_path: Path) -> None:
     model = nn.Linear(1, 1)
     train(
         model,
-        plain(lambda step: {"loss": model.weight.square().sum()}),
+        one_pass(lambda step: {"loss": model.weight.square().sum()}),
         dataclasses.replace(CONFIG, log_every=4),
         tmp_path,
         check=lambda measured: {"training": float(measured.training)},
@@ -236,5 +236,5 @@ def test_what_a_killed_run_left_of_a_checkpoint_goes_when_it_goes_on(tmp_path: P
     unfinished = tmp_path / ".checkpoint.safetensors.7-8.part"
     unfinished.write_bytes(b"half")
     model = nn.Linear(1, 1)
-    train(model, plain(lambda step: {"loss": model.weight.square().sum()}), CONFIG, tmp_path)
+    train(model, one_pass(lambda step: {"loss": model.weight.square().sum()}), CONFIG, tmp_path)
     assert not unfinished.exists()

@@ -6,4 +6,4 @@ from soundsearch.errors import SoundsearchError
 
 
 class ConversionError(SoundsearchError):
-    """Published weights that cannot be fetched, read or used."""
+    """Published weights cannot be downloaded, read or used."""

@@ -1,9 +1,9 @@
-"""The VIP-ANT authors' .pth files, read as data.
+"""Read the .pth checkpoints of the VIP-ANT authors as data.
 
-Such a file is a pickle of two things: `cfg`, the settings of the run as an OmegaConf tree, and
-`model`, the state dicts of the towers. It is read with torch's restricted unpickler, which knows
-only the names below; empty stand-ins take the places of OmegaConf's classes, so that the package is
-not needed. A file that asks for anything else is refused before any of it is run.
+Such a file is a pickle with two entries: `cfg`, the settings of the run as an OmegaConf tree, and
+`model`, the state dicts of the towers. It is read by torch's restricted unpickler, which allows
+only the names below. Empty classes replace those of OmegaConf, so that the package is not needed. A
+file with any other name is refused, and nothing of it is run.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from torch import Tensor
 
 from trainer.convert import ConversionError
 
-#: Towers in the file's tuple: image, audio, text, loss; or audio, loss.
+#: Length of the tuple `model` -> place of the audio tower: (image, audio, text, loss) or (audio, loss).
 AUDIO_AT = {4: 1, 2: 0}
-#: A setting that stands for another one.
+#: A reference from one setting to another.
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What an authors' file holds.
+    """The content of a checkpoint of the authors.
 
-    audio: weights of the audio tower by name. config: settings of the run as nested dicts and
-    lists, references between them as they were written, such as "${running.audio.max_len}".
+    Attributes:
+        path: Of the file.
+        audio: Weights of the audio tower by name.
+        config: Settings of the run as nested dicts and lists, with references between them as
+            they were written, such as "${running.audio.max_len}".
     """
 
     path: Path
@@ -39,12 +42,12 @@ class Checkpoint:
     config: Mapping[str, Any]
 
     def setting(self, name: str) -> Any:
-        """A setting by its dotted name, references followed; None if the file has none such."""
+        """Return a setting by its dotted name, with references resolved; None if there is none."""
         return _looked_up(self.config, name, 0)
 
 
 class _Node:
-    """Stands in for a class of OmegaConf: keeps the state and does nothing with it."""
+    """Replaces a class of OmegaConf; stores its state."""
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -71,11 +74,11 @@ class _ContainerMetadata(_Node):
 
 
 def _plain_dict(_default: object = None) -> dict[Any, Any]:
-    """Stands in for defaultdict, which torch's unpickler makes but cannot fill."""
+    """Replace defaultdict, which torch's unpickler constructs but cannot fill."""
     return {}
 
 
-#: All that a checkpoint's settings are made of, by the names its pickle may use.
+#: Classes and functions of a checkpoint's settings, with the names that its pickle may use.
 ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_Dict, "omegaconf.dictconfig.DictConfig"),
     (_List, "omegaconf.listconfig.ListConfig"),
@@ -91,10 +94,11 @@ ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read one of the authors' files. Tensors come to the CPU.
+    """Read a checkpoint of the authors, with tensors on the CPU.
 
-    Raises ConversionError, one line, for a file that is missing, damaged, of another kind, or whose
-    pickle asks for anything but weights and settings; of that, nothing is run.
+    Raises:
+        ConversionError: The file is missing, damaged, or of another kind, or its pickle needs more
+            than weights and settings; nothing of it is run.
     """
     found = _unpickled(path)
     if not isinstance(found, dict) or not {"cfg", "model"} <= found.keys():
@@ -126,7 +130,7 @@ def _unpickled(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
         except OSError as error:
             raise ConversionError(f"{path}: cannot be read ({error.strerror or error})") from error
-        except Exception as error:  # torch and pickle raise a dozen kinds for a file not theirs
+        except Exception as error:  # torch and pickle raise a dozen kinds
             unknown = _unknown_names(path)
             if unknown:
                 raise ConversionError(
@@ -139,7 +143,7 @@ def _unpickled(path: Path) -> Any:
 
 
 def _unknown_names(path: Path) -> list[str]:
-    """What the pickle asks for beyond the allowed names, found without running it."""
+    """Return the names in the pickle beyond the allowed ones, without running it."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
     except Exception:  # not an archive of torch at all
@@ -147,7 +151,7 @@ def _unknown_names(path: Path) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """An OmegaConf tree, of stand-ins, as dicts, lists and values."""
+    """Convert an OmegaConf tree of replaced classes to dicts, lists and values."""
     if isinstance(value, _Leaf):
         return value.state.get("_val")
     if isinstance(value, _Dict | _List):

@@ -1,4 +1,4 @@
-"""CLAP models of the transformers library to bundles: LAION's, without fusion.
+"""Convert CLAP models of the transformers library to bundles: those of LAION, without fusion.
 
 Wu et al., "Large-scale Contrastive Language-Audio Pretraining with Feature Fusion and
 Keyword-to-Caption Augmentation" (ICASSP 2023). The audio tower is a hierarchical transformer
@@ -17,24 +17,24 @@ from soundsearch.audio.features import StftLogMel
 from soundsearch.audio.windows import AudioConfig
 from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.files import sha256_of
+from trainer.bundle_export import EncoderParts, new_bundle, write_bundle
 from trainer.convert import ConversionError
 from trainer.convert.download import check_hub_file
-from trainer.export import Parts, new_bundle, write_bundle
 from trainer.model_card import NO_LICENCE
 
 DEFAULT = "laion/clap-htsat-unfused"
-#: Sentence that a bare label is put into; source: LAION-CLAP's zero-shot example.
+#: Sentence that a bare label is put into. Source: the zero-shot example of LAION-CLAP.
 PROMPT = "This is a sound of {}."
-#: What the extractor's ways with short sounds are called here.
+#: Padding of the feature extractor -> `AudioConfig.short`.
 SHORT = {"repeatpad": "repeat-whole", "repeat": "repeat", "pad": "zeros"}
-#: Buffers that older uploads do not carry: they count from 0 up, or are zero.
+#: Buffers that older uploads lack; their initial values are right.
 NOT_WEIGHTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
-#: Names under which a folder may hold the weights.
+#: Names of the file of weights.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 class ClapAudio(nn.Module):
-    """The audio tower and its projection, on features as this project lays them out."""
+    """The audio tower and its projection, for features in the layout of this project."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -42,8 +42,8 @@ class ClapAudio(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, n_mels, n_frames) -> (n, dim), not normalised."""
-        pictures = features.transpose(1, 2).unsqueeze(1)  # (n, 1, n_frames, n_mels)
-        vectors: Tensor = self.projection(self.tower(input_features=pictures).pooler_output)
+        inputs = features.transpose(1, 2).unsqueeze(1)  # (n, 1, n_frames, n_mels)
+        vectors: Tensor = self.projection(self.tower(input_features=inputs).pooler_output)
         return vectors
 
 
@@ -55,23 +55,29 @@ class ClapText(nn.Module):
         self.tower, self.projection = model.text_model, model.text_projection
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(n, n_tokens) int64 twice -> (n, dim), not normalised."""
-        found = self.tower(input_ids=input_ids, attention_mask=attention_mask)
-        vectors: Tensor = self.projection(found.pooler_output)
+        """input_ids, attention_mask (n, n_tokens) int64 -> (n, dim), not normalised."""
+        outputs = self.tower(input_ids=input_ids, attention_mask=attention_mask)
+        vectors: Tensor = self.projection(outputs.pooler_output)
         return vectors
 
 
 def bundle_name(source: str) -> str:
-    """Name of the bundle made of a model, and of its folder."""
+    """Return the name of a model's bundle, and of its folder."""
     return "clap" if source == DEFAULT else Path(source).name.lower()
 
 
 def build_clap(out: Path, source: str = DEFAULT, *, force: bool = False) -> EncoderBundle:
-    """Convert a ClapModel into a bundle in `out`.
+    """Convert a ClapModel into a bundle.
 
-    source: folder as save_pretrained writes it, with its processor, or a name of the Hugging Face
-    hub. Raises ConversionError for models with fusion, incomplete ones and what is none, ExportError
-    where the towers cannot be used.
+    Args:
+        out: Folder of the bundle.
+        source: A folder that save_pretrained wrote, with the processor, or a name of the Hugging
+            Face hub.
+        force: Whether to replace a bundle in `out`.
+
+    Raises:
+        ConversionError: The model cannot be loaded, is incomplete, or uses fusion.
+        ExportError: The towers cannot be used, or the bundle cannot be written.
     """
     with new_bundle(out, force=force) as folder:
         model, extractor, tokenizer = _load(source)
@@ -80,7 +86,7 @@ def build_clap(out: Path, source: str = DEFAULT, *, force: bool = False) -> Enco
         positions = text.max_position_embeddings - text.pad_token_id - 1
         write_bundle(
             folder,
-            Parts(
+            EncoderParts(
                 audio_tower=ClapAudio(model),
                 text_tower=ClapText(model),
                 tokenizer=_tokenizer(tokenizer),
@@ -95,24 +101,24 @@ def build_clap(out: Path, source: str = DEFAULT, *, force: bool = False) -> Enco
                 licence=_licence(source),
                 provenance=f"Converted from {_origin(model, source)}.",
             ),
-            command=f"soundsearch models build clap --from {_shown(source)}",
+            command=f"soundsearch models build clap --from {_source_name(source)}",
             sections={
-                "Limits": "English only. What it learnt from, and what it is meant for, stands in "
-                "the card of the model it was converted from.",
+                "Limits": "English only. For training data and intended use see the card of the "
+                "model it was converted from.",
             },
         )
     return EncoderBundle.read(out)
 
 
 def _load(source: str) -> tuple[Any, Any, Any]:
-    """Model in eval mode, feature extractor and tokenizer."""
+    """Load the model in eval mode, its feature extractor and its tokenizer."""
     from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
 
     try:
         model, report = ClapModel.from_pretrained(source, output_loading_info=True)
         extractor = ClapFeatureExtractor.from_pretrained(source)
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except Exception as error:  # transformers and the hub have a dozen kinds
+    except Exception as error:  # transformers and the hub raise a dozen kinds
         first = str(error).strip().split("\n")[0] or type(error).__name__
         raise ConversionError(
             f"{source}: no CLAP model that can be loaded ({first}); expected a folder with model, "
@@ -128,13 +134,13 @@ def _load(source: str) -> tuple[Any, Any, Any]:
 
 
 def _revision(model: Any) -> str | None:
-    """The hub's commit that a model was loaded from; None for one from a folder."""
+    """Return the hub's commit that a model was loaded from; None for one from a folder."""
     revision: str | None = getattr(model.config, "_commit_hash", None)
     return revision
 
 
 def _check_published(source: str, revision: str | None) -> None:
-    """Raise ConversionError if the weights that the hub gave are not those that it names."""
+    """Raise ConversionError if weights from the hub are damaged."""
     from huggingface_hub import try_to_load_from_cache
 
     for name in () if Path(source).is_dir() else WEIGHTS:
@@ -146,15 +152,15 @@ def _check_published(source: str, revision: str | None) -> None:
 def _refuse_fusion(model: Any, extractor: Any, source: str) -> None:
     if model.config.audio_config.enable_fusion or extractor.truncation == "fusion":
         raise ConversionError(
-            f"{source}: a CLAP model with fusion, which hears long recordings through random "
-            f"stretches of them; only models without are supported, such as {DEFAULT}"
+            f"{source}: a CLAP model with fusion, which embeds random stretches of long recordings; "
+            f"expected a model without fusion, such as {DEFAULT}"
         )
 
 
 def _audio(extractor: Any, source: str) -> AudioConfig:
     if extractor.padding not in SHORT:
         raise ConversionError(
-            f"{source}: its extractor fills short sounds by {extractor.padding!r}, known are "
+            f"{source}: its extractor pads short sounds by {extractor.padding!r}, expected one of "
             f"{', '.join(SHORT)}"
         )
     return AudioConfig(
@@ -166,7 +172,7 @@ def _audio(extractor: Any, source: str) -> AudioConfig:
 
 
 def _features(extractor: Any) -> StftLogMel:
-    """The extractor's numbers; without fusion it takes Slaney's mel scale and areas."""
+    """Return the extractor's settings; without fusion its mel scale and norm are Slaney's."""
     return StftLogMel(
         n_mels=extractor.feature_size,
         n_frames=extractor.nb_max_samples // extractor.hop_length + 1,
@@ -178,27 +184,27 @@ def _features(extractor: Any) -> StftLogMel:
 
 
 def _tokenizer(tokenizer: Any) -> tokenizers.Tokenizer:
-    """Its fast form, filling up with the token the text tower knows as empty."""
+    """Return the fast tokenizer, with the text tower's padding token."""
     fast = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     fast.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     return fast
 
 
 def _licence(source: str) -> str:
-    """What the model's own card says."""
+    """Return the licence that the model's card states."""
     from huggingface_hub import ModelCard
 
     folder = Path(source)
     try:
         card = ModelCard.load(folder / "README.md" if folder.is_dir() else source)
-    except Exception:  # no card, no network, no such model: all come to the same
+    except Exception:  # no card, no network, no such model
         return NO_LICENCE
     stated = card.data.license
     return f"{stated}, as the card of {folder.name} says" if stated else NO_LICENCE
 
 
-def _shown(source: str) -> str:
-    """The source as a card names it: of a folder only the name."""
+def _source_name(source: str) -> str:
+    """Return the source for the card: of a folder only its name."""
     return Path(source).name if Path(source).is_dir() else source
 
 

@@ -1,8 +1,8 @@
-"""CLIP's text side as a bundle wants it: the tower for ONNX, the tokenizer as tokenizer.json.
+"""CLIP's text tower and tokenizer in the form of a bundle: for ONNX, and as tokenizer.json.
 
-open_clip's tower takes 77 tokens always; this one takes as many as the longest text of a batch
-has, with the same answer. Its vectors keep their length, which VIP-ANT's scoring needs; whoever
-wants the cosine divides by it.
+The tower of open_clip always takes 77 tokens. This one takes as many as the longest text of a batch
+has, with the same result. Its vectors are not normalised, since VIP-ANT's zero-shot scores depend
+on their norms.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from soundsearch.errors import SoundsearchError
 
 START, END = "<start_of_text>", "<end_of_text>"
-#: Where CLIP cuts a text before its byte pairs are merged; source: open_clip, `tokenizer.py`.
+#: How CLIP splits a text before merging byte pairs. Source: open_clip, `tokenizer.py`.
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-#: What ftfy takes out of a text, apart from spaces.
+#: Control characters that ftfy removes, apart from spaces.
 CONTROLS = r"[\x00-\x08\x0b\x0e-\x1f\x7f\x{206a}-\x{206f}\x{feff}\x{fff9}-\x{fffc}]"
-#: The HTML entities that are undone; "&amp;" first, since the originals undo them twice.
+#: HTML entities that are unescaped; "&amp;" first, since open_clip unescapes twice.
 ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&nbsp;": " "} | dict.fromkeys(
     ("&apos;", "&#39;", "&#x27;"), "'"
 )
@@ -30,14 +30,14 @@ ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&nbsp;": " "
 class ClipText(nn.Module):
     """The text tower of an open_clip model, for any number of tokens up to its context.
 
-    Raises SoundsearchError if the model reads its vector elsewhere than at the end of the text.
+    Raises SoundsearchError if the model does not pool at the end token.
     """
 
     mask: Tensor
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        tower: Any = getattr(model, "text", model)  # newer models keep their text tower apart
+        tower: Any = getattr(model, "text", model)  # newer models have a module of the text tower
         pool = getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", None)
         mask = getattr(tower, "attn_mask", None)
         if pool != "argmax" or mask is None or tower.text_projection is None:
@@ -53,8 +53,7 @@ class ClipText(nn.Module):
     def forward(self, input_ids: Tensor) -> Tensor:
         """(n, n_tokens) int64 -> (n, dim), not normalised.
 
-        The vector is read at the largest id, which is the end of the text, so that it does not
-        matter how far a text is filled up after it.
+        The vector is read at the largest id, the end token, so padding after it has no effect.
         """
         n, n_tokens = input_ids.shape
         x = self.tokens(input_ids) + self.positions[:n_tokens]  # (n, n_tokens, width)
@@ -69,12 +68,17 @@ class ClipText(nn.Module):
 
 
 def clip_tokenizer(original: Any) -> tokenizers.Tokenizer:
-    """open_clip's byte-pair tokenizer in the form of the `tokenizers` library: the same ids.
+    """Convert open_clip's byte-pair tokenizer to the `tokenizers` library, with the same ids.
 
-    original: an `open_clip.tokenizer.SimpleTokenizer` that lower-cases. Raises SoundsearchError
-    for any other. Not taken over from ftfy, which cleans the texts there: the repair of text that
-    was decoded with the wrong encoding, and entities other than ENTITIES; a Greek sigma at the end of
-    a word becomes the letter of its middle.
+    Differs from ftfy, with which open_clip cleans texts, in three things: text decoded with the
+    wrong encoding is not repaired, entities other than ENTITIES are not unescaped, and a Greek final
+    sigma becomes an ordinary one.
+
+    Args:
+        original: An `open_clip.tokenizer.SimpleTokenizer` that lower-cases.
+
+    Raises:
+        SoundsearchError: It is any other tokenizer.
     """
     import ftfy.chardata
     from open_clip import tokenizer as of_clip
@@ -115,7 +119,7 @@ def clip_tokenizer(original: Any) -> tokenizers.Tokenizer:
     tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
     ids = [(token, original.encoder[token]) for token in (START, END)]
     tokenizer.add_special_tokens([AddedToken(token, normalized=True) for token, _ in ids])
-    # A text that is too long loses words, never its end.
+    # A long text is truncated before its end token.
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=ids
     )

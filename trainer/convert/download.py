@@ -1,4 +1,4 @@
-"""Fetching published files, once, and checking that they are the published ones."""
+"""Download published files, once, and check their SHA-256."""
 
 from __future__ import annotations
 
@@ -21,44 +21,52 @@ SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def downloads_folder() -> Path:
-    """Where fetched files are stored: in the cache folder, which may be emptied at any time."""
+    """Return the folder of downloaded files, in the cache folder, which may be emptied at any time."""
     return cache_folder() / "downloads"
 
 
 def fetch(url: str, path: Path, otherwise: str, sha256: str | None = None) -> Path:
-    """Bring a file to `path`, unless it is there.
+    """Download a file, unless it was downloaded before.
 
-    otherwise: what can be done without the network, the end of the error's line. sha256: of the
-    file, if it is known; a file of another that is there already is fetched anew. Where it is not
-    known, that of the fetched file is logged, so that the next call can be given it.
-    Raises ConversionError if the file cannot be had whole, or is another one.
+    Args:
+        url: Of the file.
+        path: Where to store it.
+        otherwise: Way out without the network, the end of an error message.
+        sha256: Of the file, if it is known. A stored file with another one is downloaded again. If
+            it is not known, that of the downloaded file is logged, for the next call.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConversionError: The file cannot be downloaded completely, or has another SHA-256.
     """
     if path.exists():
         if sha256 is None or sha256_of(path) == sha256.lower():
-            logger.info("%s was fetched before", path)
+            logger.info("%s was downloaded before", path)
             return path
-        logger.warning("%s: not the file of SHA-256 %s; it is fetched anew", path, sha256)
+        logger.warning("%s: not the file of SHA-256 %s; it is downloaded again", path, sha256)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with write_atomically(path) as aside:
-            _download(url, aside, otherwise)
+        with write_atomically(path) as temporary:
+            _download(url, temporary, otherwise)
             if sha256 is None:
-                logger.info("%s has SHA-256 %s; none is published", path, sha256_of(aside))
+                logger.info("%s has SHA-256 %s; none is published", path, sha256_of(temporary))
             else:
-                check_sha256(aside, sha256, f"{url}: not the file that was expected", otherwise)
+                check_sha256(temporary, sha256, f"{url}: not the file that was expected", otherwise)
     except (OSError, ValueError) as error:  # urllib's errors are OSErrors
         if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it is the answer, too
+            error.close()  # it holds the connection
         reason = getattr(error, "reason", None) or error
         raise ConversionError(f"{url}: cannot be fetched ({reason}); {otherwise}") from error
     return path
 
 
 def _download(url: str, path: Path, otherwise: str) -> None:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, open(path, "wb") as file:
-        declared = int(answer.headers.get("Content-Length") or 0)
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, open(path, "wb") as file:
+        declared = int(response.headers.get("Content-Length") or 0)
         logger.info("fetching %s (%.0f MB)", url, declared / 1e6)
-        shutil.copyfileobj(answer, file, BLOCK_BYTES)
+        shutil.copyfileobj(response, file, BLOCK_BYTES)
         found = file.tell()
     if declared and found != declared:
         raise ConversionError(f"{url}: ended after {found} of {declared} bytes; {otherwise}")
@@ -67,7 +75,7 @@ def _download(url: str, path: Path, otherwise: str) -> None:
 def check_sha256(path: Path, sha256: str, what: str, otherwise: str) -> None:
     """Raise ConversionError unless a file has this SHA-256, 64 hexadecimal digits.
 
-    what: begins the error's line; otherwise: ends it with the way out.
+    what: beginning of the message; otherwise: its end, the way out.
     """
     found = sha256_of(path)
     if found != sha256.lower():
@@ -75,16 +83,16 @@ def check_sha256(path: Path, sha256: str, what: str, otherwise: str) -> None:
 
 
 def check_hub_file(path: Path) -> None:
-    """Raise ConversionError if a file of the Hugging Face hub's cache is not what the hub published.
+    """Raise ConversionError if a file in the cache of the Hugging Face hub is damaged.
 
-    The cache holds a large file under the SHA-256 that the hub gives for it, with a link to it from
-    its own name; where there is no such link (small files, Windows), nothing is known and checked.
+    The cache names a large file by the SHA-256 that the hub publishes, and links to it from the
+    file's own name. Without such a link (small files, Windows) nothing is checked.
     Source: huggingface_hub, `file_download.py` (the entity tag of a large file is its SHA-256).
     """
     stored = path.resolve()
     if SHA256.fullmatch(stored.name):
         what, otherwise = (
             f"{path}: damaged",
-            "delete it and the file it links to, and fetch it anew",
+            "delete it and the file it links to, and download it again",
         )
         check_sha256(stored, stored.name, what, otherwise)

@@ -1,10 +1,9 @@
-"""The published checkpoints of VIP-ANT to bundles that score as its authors' code does.
+"""Convert the published checkpoints of VIP-ANT to bundles that score as the authors' code does.
 
 Zhao et al., "Connecting the Dots between Audio and Text without Parallel Data through Visual
-Knowledge Transfer" (NAACL 2022): an audio tower in the space of CLIP ViT-B/32. The checkpoint is
-the audio tower alone; texts go through CLIP's own tower. Windows are heard at the recording's own
-rate and from its first channel; prompt, crop and un-normalised texts are those of the authors'
-protocol.
+Knowledge Transfer" (NAACL 2022): an audio tower in the space of CLIP ViT-B/32. A checkpoint is the
+audio tower alone; the text tower is CLIP's own. Windows have the recording's own rate and its first
+channel; prompt, crop and un-normalised texts follow the authors' protocol.
 """
 
 from __future__ import annotations
@@ -18,24 +17,25 @@ from typing import Any
 
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.files import sha256_of
+from trainer.bundle_export import EncoderParts, new_bundle, text_parts, write_bundle
 from trainer.convert import ConversionError
 from trainer.convert.checkpoint import Checkpoint, read_checkpoint
 from trainer.convert.download import check_sha256, downloads_folder, fetch
-from trainer.export import Parts, new_bundle, text_parts, write_bundle
 from trainer.front_ends import VIP_ANT
-from trainer.towers.clip import ClipChoice, ClipError, FrozenClip, load_clip
+from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
+from trainer.towers.clip_weights import ClipError
 from trainer.towers.vit import TowerError, VitConfig, vit_from_authors
 
 logger = logging.getLogger(__name__)
 
 BASE_URL = "https://storage.googleapis.com/ai2-mosaic-public/projects/vipant/model"
-#: Folders of the two trainings: sounds against frames of videos (VA), and then captions too (AT).
+#: Folders of the two stages: sounds against video frames (VA), and then against captions (AT).
 VA, AT = "01FFQTZK9YBPRDQHHR6157AGBR", "01FM2Y9HJ896B2G6NKRXTEVXZ7"
-#: The CLIP both were trained against.
+#: The CLIP model of both stages.
 CLIP = ClipChoice(model="ViT-B-32-quickgelu", pretrained="openai")
-#: Numbers to a head of attention in every CLIP.
+#: Width of an attention head in every CLIP model.
 HEAD_WIDTH = 64
-#: The windows of a bundle are longer than its frames by this, as the authors' crops are.
+#: Seconds by which a window is longer than its frames, as in the authors' crops.
 SPARE_S = 0.05
 LICENCE = (
     "the authors' README states MIT for their repository and says nothing of the weights apart; "
@@ -45,9 +45,13 @@ LICENCE = (
 
 @dataclass(frozen=True)
 class Variant:
-    """One published checkpoint: its file, and the frames (10 ms) it hears if not those it was
-    trained with. best_for: where the authors' README recommends it. sha256: of the file; the
-    authors publish none.
+    """One published checkpoint.
+
+    Attributes:
+        file: Path below BASE_URL.
+        best_for: Use for which the authors' README recommends it.
+        n_frames: Frames (10 ms) of a window, if not those of its training.
+        sha256: Of the file; the authors publish none.
     """
 
     file: str
@@ -57,7 +61,7 @@ class Variant:
 
     @property
     def url(self) -> str:
-        """Where the authors keep it."""
+        """URL of the file."""
         return f"{BASE_URL}/{self.file}"
 
 
@@ -72,12 +76,12 @@ VARIANTS = {
     "at-audiocaps": Variant(f"{AT}/00006210.pth", "AudioCaps"),
     "at-clotho-18s": Variant(f"{AT}/00006900.pth", "Clotho in 18 s", 1800),
 }
-#: The one for searching by words: it has heard captions, and is the best of those for three tasks.
+#: For text search: it was trained on captions, and is recommended for three of the tasks.
 DEFAULT = "at-clotho"
 
 
 def bundle_name(variant: str) -> str:
-    """Name of the bundle of a variant, and of its folder."""
+    """Return the name of a variant's bundle, and of its folder."""
     return "vip-ant" if variant == DEFAULT else f"vip-ant-{variant}"
 
 
@@ -90,17 +94,25 @@ def build_vip_ant(
     sha256: str | None = None,
     force: bool = False,
 ) -> EncoderBundle:
-    """Convert a checkpoint into a bundle in `out`.
+    """Convert a checkpoint into a bundle.
 
-    checkpoint: a file of the authors', else the variant's is fetched. clip: weights of CLIP
-    ViT-B/32, else open_clip fetches them. sha256: refuse a checkpoint that has another; that of a
-    fetched one is logged.
-    Raises ConversionError, ClipError or ExportError, one line.
+    Args:
+        out: Folder of the bundle.
+        variant: One of `VARIANTS`.
+        checkpoint: A file of the authors; by default that of the variant is downloaded.
+        clip: Weights of CLIP ViT-B/32; by default open_clip downloads them.
+        sha256: Expected SHA-256 of the checkpoint. That of a downloaded one is logged.
+        force: Whether to replace a bundle in `out`.
+
+    Raises:
+        ConversionError: The checkpoint cannot be downloaded, read or used.
+        ClipError: The CLIP weights in `clip` cannot be used.
+        ExportError: The towers cannot be used, or the bundle cannot be written.
     """
     chosen = VARIANTS[variant]
     chosen = dataclasses.replace(chosen, sha256=sha256 or chosen.sha256)
     with new_bundle(out, force=force) as folder:
-        file = _of_variant(checkpoint, variant) if checkpoint else _fetched(chosen)
+        file = _of_variant(checkpoint, variant) if checkpoint else _download(chosen)
         if checkpoint and sha256:
             otherwise = "give the file that was meant with --checkpoint FILE"
             check_sha256(file, sha256, f"{file}: another file", otherwise)
@@ -126,7 +138,7 @@ def build_vip_ant(
         given = " --checkpoint FILE" if checkpoint else ""
         write_bundle(
             folder,
-            Parts(
+            EncoderParts(
                 audio_tower=tower,
                 **text_parts(frozen),
                 audio=dataclasses.replace(VIP_ANT.audio, window_s=vit.n_frames / 100 + SPARE_S),
@@ -150,7 +162,7 @@ def build_vip_ant(
 
 
 def _of_variant(checkpoint: Path, variant: str) -> Path:
-    """The file, unless its name is that of another variant's."""
+    """Return the file. Raises ConversionError if its name is that of another variant."""
     others = [name for name, known in VARIANTS.items() if Path(known.file).name == checkpoint.name]
     if others and variant not in others:
         raise ConversionError(
@@ -160,7 +172,7 @@ def _of_variant(checkpoint: Path, variant: str) -> Path:
     return checkpoint
 
 
-def _fetched(variant: Variant) -> Path:
+def _download(variant: Variant) -> Path:
     path = downloads_folder() / "vip-ant" / variant.file
     otherwise = "give a file that you have with --checkpoint FILE"
     return fetch(variant.url, path, otherwise, variant.sha256)
@@ -174,13 +186,13 @@ def _clip(file: Path | None) -> FrozenClip:
         if file is not None:
             raise
         raise ConversionError(
-            f"CLIP's text tower cannot be had: {str(error).split(';')[0]}; "
+            f"CLIP's text tower cannot be loaded: {str(error).split(';')[0]}; "
             "give a file of its weights (ViT-B-32.pt) with --clip FILE"
         ) from error
 
 
 def _vit_config(found: Checkpoint, n_frames: int | None) -> VitConfig:
-    """The tower of a checkpoint, by its settings; what they leave out, by the shapes of weights."""
+    """Return the shape of the tower, from the settings, and from weights where these lack it."""
     kernel, proj = (
         _shape(found, "pre_encoder.conv1.weight", 4),
         _shape(found, "post_encoder.proj", 2),
@@ -204,7 +216,9 @@ def _vit_config(found: Checkpoint, n_frames: int | None) -> VitConfig:
             dim=proj[1],
         )
     except (TypeError, ValueError) as error:
-        raise ConversionError(f"{found.path}: its settings make no tower ({error})") from error
+        raise ConversionError(
+            f"{found.path}: its settings are not those of a tower ({error})"
+        ) from error
 
 
 def _tower(found: Checkpoint, vit: VitConfig) -> Any:
@@ -225,7 +239,7 @@ def _shape(found: Checkpoint, name: str, n_axes: int) -> Sequence[int]:
 
 
 def _pair(found: Checkpoint, name: str) -> tuple[int, int] | None:
-    """A setting of two whole numbers, or of one that counts for both."""
+    """Return a setting of two whole numbers, or of one for both."""
     value = found.setting(name)
     values = [value, value] if isinstance(value, int) else value
     if isinstance(values, list) and len(values) == 2 and all(isinstance(v, int) for v in values):
@@ -234,7 +248,7 @@ def _pair(found: Checkpoint, name: str) -> tuple[int, int] | None:
 
 
 def _norms(found: Checkpoint) -> tuple[float, float]:
-    """Mean and deviation that features are normalised with; none if the settings say so."""
+    """Return mean and standard deviation of the features; 0 and 1 if the settings say none."""
     norms = found.setting("running.audio.norms")
     if norms is None:
         logger.warning("%s: its settings name no norms; the published ones are taken", found.path)
@@ -254,11 +268,11 @@ def _sections(variant: Variant) -> dict[str, str]:
     return {
         "Use": f"""
 The authors' README recommends this checkpoint for: {variant.best_for}. To score labels as they do,
-take "the sound of" and the label, and leave the texts' vectors as long as they are.""",
+put "the sound of" before the label, and do not normalise the vectors of texts.""",
         "What it learnt from": """
-Frames and sounds of about 1.7 million videos of AudioSet; those whose name begins with `at-`
-also saw captions of AudioCaps' training split. The texts' tower is CLIP's, untouched.""",
+Video frames and sounds of about 1.7 million videos of AudioSet; checkpoints whose name begins with
+`at-` also captions of AudioCaps' training split. The text tower is CLIP's, unchanged.""",
         "Limits": """
-English only. The recording's own rate decides how wide its mel bands are: recordings of one rate
-compare best with each other. It does not transcribe speech, and it recognises no one.""",
+English only. The mel bands depend on the recording's own sample rate: recordings of one rate compare
+best with each other. It does not transcribe speech, and it does not identify speakers.""",
     }

@@ -19,7 +19,7 @@ from trainer.data.order import Order
 from trainer.data.shards import ShardFolder
 from trainer.data.targets import Targets
 from trainer.distributed import World
-from trainer.front_ends import FrontEnd, clip_features
+from trainer.front_ends import FrontEnd, extract_features
 
 Array = NDArray[np.float32]
 #: Features (n_mels, n_frames) and vector (dim,) of an example; with a leading axis n, of a batch.
@@ -41,7 +41,7 @@ class Positions(Dataset[TrainingPair]):
         generator = np.random.default_rng((self._seed, 1, position))
         vector = self._targets.draw(shard, example, generator)
         channels, sample_rate = self._folder.open(shard).audio(example)
-        features = clip_features(channels, sample_rate, self._front_end, generator)
+        features = extract_features(channels, sample_rate, self._front_end, generator)
         return torch.from_numpy(features), torch.from_numpy(vector)
 
 
@@ -110,6 +110,6 @@ def fixed_examples(
         features, vectors = [], []
         for shard, example in examples[start : start + batch_size]:
             channels, sample_rate = folder.open(shard).audio(example)
-            features.append(clip_features(channels, sample_rate, front_end, None))
+            features.append(extract_features(channels, sample_rate, front_end, None))
             vectors.append(targets.draw(shard, example, None))
         yield torch.from_numpy(np.stack(features)), torch.from_numpy(np.stack(vectors))

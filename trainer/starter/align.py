@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.loop import plain, train
-from trainer.losses import contrastive_loss
+from trainer.contrastive_loss import contrastive_loss
+from trainer.loop import one_pass, train
 from trainer.starter.batches import Batches
 from trainer.starter.config import CaptionsConfig
 from trainer.starter.losses import duet_loss, sound_loss, tag_loss
@@ -96,7 +96,7 @@ def align(
 
     train(
         aligner,
-        plain(loss_of),
+        one_pass(loss_of),
         config.loop,
         folder,
         slow={"head.": config.head_rate},

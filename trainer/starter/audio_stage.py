@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from trainer.data.manifests import Recording, of_split
-from trainer.loop import forget_checkpoint
+from trainer.loop import delete_checkpoint
 from trainer.starter.align import Aligner, align, head_from
 from trainer.starter.batches import Batches
 from trainer.starter.cache import RecordingCache
@@ -128,7 +128,7 @@ def align_audio(
     align(aligner, batches, config.captions, folder, check)
     state = aligner.state_dict() | {"mean_and_std": torch.tensor([mean, std])}
     save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
-    forget_checkpoint(folder)
+    delete_checkpoint(folder)
     return aligner
 
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.encoder.batches import ClipEmbeddings, embed_clips, score_texts
 from soundsearch.encoder.bundle import BACKGROUND, Curve, EncoderBundle, RelevanceConfig
 from soundsearch.encoder.calibration import FITS, Calibration, Kind, standardise
+from soundsearch.encoder.embed_clips import ClipEmbeddings, embed_clips, score_texts
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, SoundsearchError

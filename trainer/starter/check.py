@@ -12,7 +12,7 @@ from torch import nn
 from soundsearch.audio.features import KaldiFbank
 from soundsearch.audio.windows import AudioConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
-from soundsearch.encoder.batches import ClipEmbeddings, score_texts
+from soundsearch.encoder.embed_clips import ClipEmbeddings, score_texts
 from trainer.data.manifests import Recording
 from trainer.starter.align import Aligner
 from trainer.starter.cache import RecordingCache

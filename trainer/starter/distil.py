@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
-from trainer.loop import LoopConfig, generator_of, plain, train
-from trainer.losses import cosine_loss, similarity_loss
+from trainer.loop import LoopConfig, generator_of, one_pass, train
 from trainer.starter.corpus import Lesson
+from trainer.starter.losses import cosine_loss, similarity_loss
 from trainer.towers.bert import TextTower, read_bert
 from trainer.towers.unit import embed_unit
 
@@ -146,7 +146,7 @@ def distil(
             "similarity": similarity.detach(),
         }
 
-    train(student, plain(loss_of), config.loop, folder, check=check, check_every=500)
+    train(student, one_pass(loss_of), config.loop, folder, check=check, check_every=500)
     return student
 
 

@@ -1,7 +1,7 @@
 """The starter's two towers to an encoder bundle.
 
 Its token table, which weighs most, is stored as int8 with one scale a row; the rest is stored as
-`trainer/export.py` stores it.
+`trainer/bundle_export.py` stores it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from soundsearch.audio.features import FeatureConfig
 from soundsearch.audio.windows import AudioConfig
 from soundsearch.encoder.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle, TextConfig
-from trainer.export import file_hashes
-from trainer.graphs import export_onnx, fold
+from trainer.bundle_export import file_hashes
+from trainer.onnx_export import export_onnx, fold_batch_norms
 from trainer.starter.embedder import Embedder
 from trainer.towers.bert import TextTower
 from trainer.towers.compact import AudioTower
@@ -34,7 +34,7 @@ class ExportedAudio(nn.Module):
 
     def __init__(self, embedder: Embedder) -> None:
         super().__init__()
-        self.tower = fold(embedder.tower)
+        self.tower = fold_batch_norms(embedder.tower)
         directions = embedder.tags.directions
         self.tags = nn.Linear(embedder.probe.in_features, directions.shape[1])
         with torch.no_grad():

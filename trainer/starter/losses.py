@@ -1,4 +1,4 @@
-"""What the audio stage minimises beside the contrastive loss of captions."""
+"""Losses of the starter beside the contrastive loss: audio stage and distilled text tower."""
 
 from __future__ import annotations
 
@@ -37,3 +37,13 @@ def duet_loss(scores: Tensor, trios: Tensor) -> Tensor:
     """
     both, *parts = (scores[rows, trios[0]] for rows in trios)
     return torch.stack([functional.softplus(part - both).mean() for part in parts]).sum()
+
+
+def cosine_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean of 1 - cosine over rows of two (n, dim) tensors of unit embeddings."""
+    return 1.0 - (found * wanted).sum(dim=1).mean()
+
+
+def similarity_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared difference of the two (n, n) cosine matrices; unit embeddings (n, dim)."""
+    return (found @ found.T - wanted @ wanted.T).square().mean()

@@ -27,8 +27,8 @@ from soundsearch.audio.windows import Window
 from soundsearch.bench.datasets import read_manifest
 from soundsearch.bench.protocols import PROTOCOLS
 from soundsearch.bench.run import Settings, run_benchmark
-from soundsearch.encoder.batches import embed_clips, embed_texts, score_texts
 from soundsearch.encoder.calibration import Calibration
+from soundsearch.encoder.embed_clips import embed_clips, embed_texts, score_texts
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.registry import find_bundle
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder

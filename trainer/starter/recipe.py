@@ -35,7 +35,7 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.files import sha256_of, write_atomically, write_text
 from trainer import model_card
 from trainer.data.manifests import ESC10, SOUNDS, digest, of_split, read_esc10, read_sounds
-from trainer.loop import forget_checkpoint
+from trainer.loop import delete_checkpoint
 from trainer.starter import card
 from trainer.starter.align import Aligner
 from trainer.starter.audio_stage import WEIGHTS, Material, align_audio, read_aligner
@@ -342,7 +342,7 @@ def _distil(
         check,
     )
     save_file(student.state_dict(), folder / WEIGHTS)
-    forget_checkpoint(folder)
+    delete_checkpoint(folder)
 
 
 def _export(

@@ -1,5 +1,5 @@
-"""The towers in torch, one module an architecture.
+"""The towers in torch, one module for each architecture.
 
-Each is built from a frozen config and holds nothing but its weights. A tower returns vectors of any
-length; `unit.embed_unit` makes them embeddings. Everything in here exports to ONNX.
+A tower is built from a frozen config. It returns vectors that are not normalised; `unit.embed_unit`
+normalises them. The audio towers and the BERT text tower export to ONNX.
 """

@@ -1,4 +1,4 @@
-"""A BERT sentence encoder in torch: token ids to vectors; published weights can be read into it."""
+"""The BERT text tower: token ids to vectors. Published weights can be read into it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ from trainer.towers.unit import EPSILON
 class TextTowerConfig:
     """A BERT encoder with mean pooling.
 
-    n_tokens: size of the vocabulary. rank: inner dimension of the factorised token embedding, or
-    None for a full table. width: of the states between layers, and length of the vector.
-    n_hidden: inner width of the feed-forward part.
+    Attributes:
+        n_tokens: Size of the vocabulary.
+        max_tokens: Length of the position table.
+        rank: Inner dimension of the factorised token embedding, or None for a full table.
+        width: Width of the layers, and numbers in a vector.
+        n_layers: Transformer layers.
+        n_heads: Attention heads of a layer.
+        n_hidden: Inner width of the feed-forward part.
     """
 
     n_tokens: int = 30522
@@ -57,7 +62,7 @@ class TextTower(nn.Module):
         return self.after_lookup(self.tokens(input_ids), attention_mask)
 
     def after_lookup(self, looked_up: Tensor, attention_mask: Tensor) -> Tensor:
-        """The tower after the token table: (n, n_tokens, rank) -> (n, width)."""
+        """Run the tower after the token embedding: (n, n_tokens, rank) -> (n, width)."""
         n_tokens = looked_up.shape[1]
         x = self.norm(self.widen(looked_up) + self.positions[:n_tokens])
         mask = attention_mask.to(x.dtype)
@@ -92,19 +97,23 @@ class TransformerLayer(nn.Module):
         mixed = scores.softmax(dim=-1) @ value
         mixed = mixed.transpose(1, 2).reshape(n, n_tokens, width)
         x = self.norm1(x + self.out(mixed))
-        thought: Tensor = self.norm2(x + self.back(functional.gelu(self.hidden(x))))
-        return thought
+        y: Tensor = self.norm2(x + self.back(functional.gelu(self.hidden(x))))
+        return y
 
 
 def read_bert(
     folder: Path, *, layers: Sequence[int] | None, rank: int | None, max_tokens: int
 ) -> TextTower:
-    """A text tower with the weights of a published BERT sentence encoder.
+    """Build a text tower with the weights of a published BERT sentence encoder.
 
-    folder: holds config.json and model.safetensors. layers: which of its layers to keep, None for
-    all. rank: None keeps the token table; a number replaces it by its best factorisation of that
-    rank (principal components), so that tokens keep their meaning. With all layers and no rank
-    this is the published encoder itself.
+    With all layers and no rank the tower equals the published encoder.
+
+    Args:
+        folder: Holds config.json and model.safetensors.
+        layers: Numbers of the layers to use, None for all.
+        rank: None uses the whole token table; a number its best factorisation of that rank
+            (principal components).
+        max_tokens: Positions to use.
     """
     from safetensors.torch import load_file
 
@@ -112,14 +121,14 @@ def read_bert(
     weights = {
         name: value.float() for name, value in load_file(folder / "model.safetensors").items()
     }
-    kept = range(facts["num_hidden_layers"]) if layers is None else layers
+    chosen = range(facts["num_hidden_layers"]) if layers is None else layers
     tower = TextTower(
         TextTowerConfig(
             n_tokens=facts["vocab_size"],
             max_tokens=max_tokens,
             rank=rank,
             width=facts["hidden_size"],
-            n_layers=len(kept),
+            n_layers=len(chosen),
             n_heads=facts["num_attention_heads"],
             n_hidden=facts["intermediate_size"],
             layer_norm_epsilon=facts["layer_norm_eps"],
@@ -140,7 +149,7 @@ def read_bert(
         ours["tokens.weight"] = (table - mean) @ components[:rank].T
         ours["widen.weight"] = components[:rank].T.contiguous()
         ours["widen.bias"] = mean
-    for i, layer in enumerate(kept):
+    for i, layer in enumerate(chosen):
         ours |= _bert_layer(weights, f"encoder.layer.{layer}.", f"layers.{i}.")
     tower.load_state_dict(ours)
     return tower

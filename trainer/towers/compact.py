@@ -1,4 +1,4 @@
-"""A small residual network over log-mel features: the audio tower for computers without a GPU."""
+"""The compact audio tower, for computers without a GPU: a small residual network."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from torch.nn import functional
 class AudioTowerConfig:
     """A small residual network over log-mel features.
 
-    widths, depths: channels and blocks of each stage; every stage but the first halves both axes.
-    patch: (bands, frames) that the stem makes one position of. pooled: channels that are averaged
-    and maximised over time. dim: length of the vector. dynamic_range: how far below the window's
-    level a band may lie, in natural-log units of energy (4.34 dB each); lower is cut off.
+    Attributes:
+        widths: Channels of each stage.
+        depths: Residual blocks of each stage. Each stage but the first halves both axes.
+        patch: Size (mel bands, frames) and stride of the first convolution.
+        pooled: Channels before the mean and maximum over time.
+        dim: Numbers in a vector.
+        dynamic_range: Range below the level of the window, in natural-log units of energy (4.34 dB
+            each); lower values are clipped.
     """
 
     widths: tuple[int, ...] = (48, 96, 192, 384)
@@ -34,9 +38,9 @@ class AudioTowerConfig:
 class AudioTower(nn.Module):
     """Features (n, n_mels, n_frames) to vectors (n, dim).
 
-    The window's own level is taken out first, inside the tower, so that a recording 15 dB louder
-    or softer gets the same vector. mean, std: the normalisation the features went through, undone
-    for that purpose. Batch normalisation folds into the convolutions on export.
+    The tower first subtracts the level of the window, so that a recording 15 dB louder or softer
+    gets the same vector. For that it inverts the normalisation of the features by mean and std. On
+    export batch normalisation is folded into the convolutions.
     """
 
     def __init__(self, config: AudioTowerConfig, n_mels: int, mean: float, std: float) -> None:
@@ -46,7 +50,7 @@ class AudioTower(nn.Module):
         first, last = config.widths[0], config.widths[-1]
         n_rows = n_mels // config.patch[0]
         self.stem: nn.Module = nn.Conv2d(1, first, config.patch, config.patch)
-        #: What a position's place on the frequency axis adds; convolutions alone cannot tell it.
+        #: Learnt offset of each position on the frequency axis, since convolutions do not depend on it.
         self.height = nn.Parameter(torch.zeros(first, n_rows, 1))
         self.norm: nn.Module = nn.BatchNorm2d(first)
         blocks: list[nn.Module] = []
@@ -67,7 +71,7 @@ class AudioTower(nn.Module):
         return vectors
 
     def pool(self, features: Tensor) -> Tensor:
-        """What the window is heard as before the last projection: (n, 2 * pooled)."""
+        """Return the pooled vector before the last projection, (n, 2 * pooled)."""
         x = self.levelled(features)[:, None]
         x = functional.relu(self.norm(self.stem(x)) + self.height)
         x = self.blocks(x)  # (n, last, n_rows, n_columns)
@@ -75,7 +79,7 @@ class AudioTower(nn.Module):
         return torch.cat((x.mean(dim=2), x.amax(dim=2)), dim=1)
 
     def levelled(self, features: Tensor) -> Tensor:
-        """Log-mel relative to the log of the window's mean energy, cut at dynamic_range below."""
+        """Return log-mel relative to the log of the window's mean energy, clipped and scaled."""
         log_mel = features.float() * self.std + self.mean
         loudest = log_mel.amax(dim=(1, 2), keepdim=True)
         level = loudest + (log_mel - loudest).exp().mean(dim=(1, 2), keepdim=True).log()

@@ -1,9 +1,9 @@
-"""CLIP's vision transformer listening to a spectrogram: the audio tower of VIP-ANT.
+"""The audio tower of VIP-ANT: CLIP's vision transformer, with a spectrogram as input.
 
-The spectrogram takes the place of the picture, time on its rows and mel bands on its columns; the
-patches overlap, so that its 128 bands give as many positions as they can. Names of the weights are
-those of the published checkpoints. Source: Zhao et al., "Connecting the Dots between Audio and
-Text without Parallel Data through Visual Knowledge Transfer" (NAACL 2022), and the authors' code.
+The rows of the input are frames, its columns mel bands; patches overlap. Weights have the names of
+the published checkpoints. Source: Zhao et al., "Connecting the Dots between Audio and Text without
+Parallel Data through Visual Knowledge Transfer" (NAACL 2022); VIP-ANT, `cvap/module/val.py` and
+`cvap/module/encoder/clip_head.py`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from torch.nn import functional
 
 from soundsearch.errors import SoundsearchError
 
-#: Rows of CLIP's position tables: 7 x 7 and 14 x 14 patches and the class token. Found in a trained
-#: audio checkpoint, such a table is still that of pictures.
-PICTURE_TABLES = (50, 197)
-#: Frames of the published checkpoints.
+#: Rows of CLIP's position tables: 7 x 7 and 14 x 14 patches and the class token. In an audio
+#: checkpoint, a table of this length is still that of the image tower.
+IMAGE_TABLES = (50, 197)
+#: Frames of a window of the published checkpoints.
 PUBLISHED_FRAMES = 1000
-#: A shorter clip takes the trained positions from this row of the grid on, as the authors' code does.
+#: Shorter inputs use the trained positions from this row of the grid on, as in the authors' code.
 FIRST_ROW = 6
 POSITIONS = "misc.positional_embedding"
 KERNEL = "pre_encoder.conv1.weight"
 
-#: Where CLIP's weights go, by how their names begin.
+#: Prefix of a weight of CLIP's image tower -> its prefix in the audio tower.
 FROM_CLIP = {
     "transformer.": "encoder.",
     "conv1.": "pre_encoder.conv1.",
@@ -42,16 +42,21 @@ FROM_CLIP = {
 
 
 class TowerError(SoundsearchError):
-    """Weights that do not fit the tower they are meant for."""
+    """The weights do not fit the tower."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VitConfig:
     """A vision transformer over log-mel features; the defaults are VIP-ANT's.
 
-    width, n_layers, n_heads: of the transformer. patch: side of a patch, in frames and in bands.
-    stride: (frames, bands) from one patch to the next. in_channels: channels of the patch kernel,
-    3 as in CLIP or 1. n_mels, n_frames: of the features. dim: length of the vector.
+    Attributes:
+        width: Of the transformer; n_layers and n_heads too.
+        patch: Side of a patch, in frames and in mel bands.
+        stride: (frames, mel bands) from one patch to the next.
+        in_channels: Channels of the patch kernel, 3 as in CLIP, or 1.
+        n_mels: Mel bands of the features.
+        n_frames: Frames of the features.
+        dim: Numbers in a vector.
     """
 
     width: int = 768
@@ -80,7 +85,7 @@ class VitConfig:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Patches along time and along the bands: 61 and 5 for a clip of 1,000 frames."""
+        """Patches along time and along mel bands: 61 and 5 for 1,000 frames."""
         return (
             (self.n_frames - self.patch) // self.stride[0] + 1,
             (self.n_mels - self.patch) // self.stride[1] + 1,
@@ -88,15 +93,15 @@ class VitConfig:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens the transformer sees: the class token and one a patch."""
+        """Tokens of the transformer: the class token, and one for each patch."""
         return 1 + math.prod(self.grid)
 
 
 class SpectrogramViT(nn.Module):
     """Features (n, n_mels, n_frames) to vectors (n, dim).
 
-    New weights are random as CLIP's were. Source: VIP-ANT, `cvap/module/encoder/clip_head.py`, and
-    CLIP's `VisionTransformer`; equal to the latter but for the strides and the one channel.
+    New weights are initialised as in CLIP. Source: VIP-ANT, `cvap/module/encoder/clip_head.py`, and
+    CLIP's `VisionTransformer`, from which it differs in the strides and in the one input channel.
     """
 
     def __init__(self, config: VitConfig) -> None:
@@ -109,15 +114,15 @@ class SpectrogramViT(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, n_mels, n_frames) float32 -> (n, dim)."""
-        pictures = features.transpose(1, 2)[:, None]  # (n, 1, n_frames, n_mels)
-        tokens = self.misc(self.pre_encoder.cut(pictures))
+        inputs = features.transpose(1, 2)[:, None]  # (n, 1, n_frames, n_mels)
+        tokens = self.misc(self.pre_encoder.embed(inputs))
         tokens = self.encoder(self.pre_encoder.ln(tokens))
         vectors: Tensor = self.post_encoder(tokens[:, 0])
         return vectors
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer normalisation, computed in float32 whatever it is given."""
+    """Layer normalisation, computed in float32 for any input type."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> same, of the same type."""
@@ -127,7 +132,7 @@ class LayerNorm(nn.LayerNorm):
 
 
 class Patches(nn.Module):
-    """One channel cut into overlapping patches, time outermost; and the norm before the blocks."""
+    """Patch embedding of one channel, time outermost, and the norm before the blocks."""
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
@@ -136,19 +141,19 @@ class Patches(nn.Module):
         )
         self.ln = LayerNorm(config.width)
 
-    def cut(self, pictures: Tensor) -> Tensor:
+    def embed(self, inputs: Tensor) -> Tensor:
         """(n, 1, n_frames, n_mels) -> (n, rows * columns, width).
 
-        The kernel keeps CLIP's three channels and is averaged over them each time: each of them
-        learns, by a third of the gradient.
+        The kernel has CLIP's three channels and is averaged over them in each pass, so each channel
+        gets a third of the gradient.
         """
         kernel = self.conv1.weight.mean(dim=1, keepdim=True)
-        patches = functional.conv2d(pictures, kernel, stride=self.conv1.stride)
+        patches = functional.conv2d(inputs, kernel, stride=self.conv1.stride)
         return patches.flatten(2).transpose(1, 2)
 
 
 class Positions(nn.Module):
-    """The class token, put first, and what a token's place adds to it."""
+    """The class token, put first, and the position embeddings."""
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
@@ -163,7 +168,7 @@ class Positions(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The blocks, one after the other."""
+    """The sequence of blocks."""
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
@@ -177,7 +182,7 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention and feed-forward, each normalised before."""
+    """A pre-norm block of self-attention and feed-forward."""
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
@@ -189,12 +194,12 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, n_tokens, width) -> same."""
         x = x + self.attn(self.ln_1(x))
-        thought: Tensor = x + self.mlp(self.ln_2(x))
-        return thought
+        y: Tensor = x + self.mlp(self.ln_2(x))
+        return y
 
 
 class Attention(nn.Module):
-    """Every token looks at every token. Weights and their start as in nn.MultiheadAttention."""
+    """Self-attention. Weights and their initialisation as in nn.MultiheadAttention."""
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
@@ -218,7 +223,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Four times as wide inside, with CLIP's quick GELU: x * sigmoid(1.702 x)."""
+    """Feed-forward of four times the width, with CLIP's QuickGELU: x * sigmoid(1.702 x)."""
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
@@ -233,7 +238,7 @@ class FeedForward(nn.Module):
 
 
 class Head(nn.Module):
-    """The class token, normalised, projected into CLIP's space."""
+    """Norm of the class token, and its projection into CLIP's space."""
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
@@ -247,12 +252,18 @@ class Head(nn.Module):
 
 
 def vit_from_clip(visual_state: Mapping[str, Tensor], config: VitConfig) -> SpectrogramViT:
-    """An audio tower that begins as CLIP's image tower; no weight is left random.
+    """Build an audio tower with the weights of CLIP's image tower; none stays random.
 
-    visual_state: weights of a CLIP with a vision transformer and quick GELU, as OpenAI and
-    open_clip name them: a whole state dict, or its `visual.` part with or without that prefix.
-    Its positions are those of a square grid and are interpolated to the audio grid.
-    Raises TowerError where a weight is missing, too many, or of a shape that config does not have.
+    The position table of the square image grid is interpolated to the audio grid.
+
+    Args:
+        visual_state: Weights of a CLIP model with a vision transformer and QuickGELU, with the
+            names of OpenAI and open_clip: a whole state dict, or its `visual.` part with or
+            without that prefix.
+        config: Of the tower.
+
+    Raises:
+        TowerError: A weight is missing, unknown, or of another shape.
     """
     prefix = "visual."
     if any(name.startswith(prefix) for name in visual_state):
@@ -268,19 +279,25 @@ def vit_from_clip(visual_state: Mapping[str, Tensor], config: VitConfig) -> Spec
 
 
 def vit_from_authors(state: Mapping[str, Tensor], config: VitConfig) -> SpectrogramViT:
-    """An audio tower from the audio state of a trained checkpoint, for clips of any length.
+    """Build an audio tower with the weights of a trained checkpoint, for any number of frames.
 
-    state: as the authors write it, or a SpectrogramViT's own. config: of the tower wanted; its
-    n_frames may differ from those the checkpoint was trained with. Positions then follow the
-    authors' rules: those of the same grid are copied; those of a shorter clip are the trained ones
-    from row FIRST_ROW of the grid on; those of a longer one are interpolated. A table of CLIP's own
-    (PICTURE_TABLES) is first interpolated to the grid of PUBLISHED_FRAMES.
-    Raises TowerError where the weights do not fit config, and where a clip is a little shorter
-    than the trained one, so that rows from FIRST_ROW on are too few.
+    config.n_frames may differ from that of the training. The position table then follows the
+    authors' rules: the same grid is copied; a shorter input takes the trained rows from FIRST_ROW
+    on; a longer one is interpolated. A table of CLIP's image tower (IMAGE_TABLES) is first
+    interpolated to the grid of PUBLISHED_FRAMES.
+    Source: VIP-ANT, `load_pos_embedding` of CLIPAudioHead.
+
+    Args:
+        state: The audio state of the authors' checkpoint, or that of a SpectrogramViT.
+        config: Of the tower.
+
+    Raises:
+        TowerError: The weights do not fit config, or the input is only a little shorter than that
+            of the training, so that too few rows follow FIRST_ROW.
     """
     rows, columns = config.grid
     table = _position_table(state)
-    if len(table) in PICTURE_TABLES:
+    if len(table) in IMAGE_TABLES:
         trained = ((PUBLISHED_FRAMES - config.patch) // config.stride[0] + 1, columns)
         table = _interpolated(table, _square(table), trained)
     trained_rows, rest = divmod(len(table) - 1, columns)
@@ -304,14 +321,14 @@ def _too_few_rows(trained_rows: int, config: VitConfig) -> str:
     exact = (trained_rows - 1) * step + config.patch
     fewer = (trained_rows - FIRST_ROW) * step + config.patch - 1
     return (
-        f"a clip of {config.n_frames} frames needs {config.grid[0]} rows of positions from row "
+        f"an input of {config.n_frames} frames needs {config.grid[0]} rows of positions from row "
         f"{FIRST_ROW} on, this checkpoint has {trained_rows} in all; "
         f"choose at most {fewer} frames, or {exact} or more"
     )
 
 
 def _renamed(name: str) -> str:
-    """CLIP's name of a weight of the image tower, as the audio tower calls it."""
+    """Return the audio tower's name of a weight of CLIP's image tower."""
     for theirs, ours in FROM_CLIP.items():
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
@@ -329,7 +346,7 @@ def _position_table(state: Mapping[str, Tensor]) -> Tensor:
 
 
 def _square(table: Tensor) -> tuple[int, int]:
-    """The square grid that a position table with a class row belongs to."""
+    """Return the square grid of a position table with a class row."""
     side = math.isqrt(len(table) - 1)
     if side < 1 or side * side != len(table) - 1:
         raise TowerError(
@@ -339,9 +356,10 @@ def _square(table: Tensor) -> tuple[int, int]:
 
 
 def _interpolated(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """A position table (1 + rows * columns, width) of one grid stretched to another.
+    """Interpolate a position table (1 + rows * columns, width) from one grid to another.
 
-    The class row stays. Source: VIP-ANT; bilinear, corners not aligned, no antialiasing.
+    The class row stays. Bilinear, corners not aligned, no antialiasing. Source: VIP-ANT,
+    `load_pos_embedding`.
     """
     grid = table[1:].reshape(1, *old, -1).permute(0, 3, 1, 2)  # (1, width, rows, columns)
     grid = functional.interpolate(grid, new, mode="bilinear", align_corners=False)
@@ -349,7 +367,7 @@ def _interpolated(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
 
 
 def _filled(state: Mapping[str, Tensor], config: VitConfig) -> SpectrogramViT:
-    """A tower that holds copies of these weights in float32; every shape is checked."""
+    """Build a tower with float32 copies of these weights; all names and shapes are checked."""
     weights = {name: value.detach().float().clone() for name, value in state.items()}
     kernel = weights.get(KERNEL)
     if kernel is not None and kernel.ndim == 4 and config.in_channels == 1:

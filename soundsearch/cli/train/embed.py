@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
-    from trainer.embed import Report
+    from trainer.embed_shards import Report
 
 Shards = Annotated[Path, typer.Argument(help="Folder of shards (*.tar).")]
 Model = Annotated[
@@ -49,9 +49,9 @@ def embed_images(
     Example: soundsearch train embed-images shards/ --device cuda --batch-size 256
     """
     with training_extra():
-        from trainer.embed import embed_images as embed
+        from trainer.embed_shards import embed_images as embed
         from trainer.runs import torch_device
-        from trainer.towers.clip import ClipChoice, load_clip
+        from trainer.towers.clip_model import ClipChoice, load_clip
     clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
     with _progress() as told:
         report = embed(shards, clip, batch_size=batch_size, progress=told)
@@ -82,9 +82,9 @@ def embed_captions(
     Example: soundsearch train embed-captions shards/ --texts labels --prompt "the sound of {}"
     """
     with training_extra():
-        from trainer.embed import embed_captions as embed
+        from trainer.embed_shards import embed_captions as embed
         from trainer.runs import torch_device
-        from trainer.towers.clip import ClipChoice, load_clip
+        from trainer.towers.clip_model import ClipChoice, load_clip
     if prompt.count("{}") != 1:
         raise typer.BadParameter(
             f"must hold {{}} once, where the label goes, not {prompt!r}", param_hint="--prompt"

@@ -38,7 +38,7 @@ def export(
     Example: soundsearch train export runs/captions my-encoder --int8
     """
     with training_extra():
-        from trainer.export import export_run
+        from trainer.bundle_export import export_run
     made = export_run(run, bundle, name=name, licence=licence, int8=int8, force=force)
     for figure, value in made.results["export"].items():
         if isinstance(value, float):

@@ -336,7 +336,7 @@ def _settings(
     contrast: Mapping[str, Any],
 ) -> StageConfig:
     """The paper's setting, changed by the file, changed by the options that were given."""
-    from trainer.config import read_json
+    from soundsearch.config import read_json
     from trainer.runs import stage_config
 
     if file:

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from soundsearch.encoder.bundle import TextConfig
 from soundsearch.errors import SoundsearchError
 from tests.tiny_clip import tiny_model
-from trainer import graphs
+from trainer import onnx_export
+from trainer.bundle_export import text_inputs
 from trainer.convert.clip_text import ClipText, clip_tokenizer
-from trainer.export import text_inputs
-from trainer.graphs import export_onnx, run_onnx
+from trainer.onnx_export import export_onnx, run_onnx
 
 START, END = 49406, 49407
 TEXTS = ["thunder", "a dog barks at the rain while a train passes", "", "word " * 100]
@@ -115,7 +115,9 @@ def test_a_tokenizer_that_cleans_otherwise_is_refused() -> None:
 def test_vectors_are_those_of_open_clip_whatever_the_text_is_filled_up_to(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs, "SMALLEST_HALVED", 1 << 40)  # float16 is not what is asked about
+    monkeypatch.setattr(
+        onnx_export, "SMALLEST_HALVED", 1 << 40
+    )  # float16 is not what is asked about
     model: Any = tiny_model()
     path = tmp_path / "text.onnx"
     some = text_inputs(written, TEXTS[:2], TextConfig(max_tokens=77))["input_ids"]

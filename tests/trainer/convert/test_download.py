@@ -118,7 +118,7 @@ def test_a_file_of_the_hub_is_held_to_the_sha256_it_is_published_under(tmp_path:
     damaged = hub_file(tmp_path / "damaged", CONTENT[:-1], SHA256)
     with pytest.raises(ConversionError) as found:
         check_hub_file(damaged)
-    for fact in (str(damaged), SHA256, hashlib.sha256(CONTENT[:-1]).hexdigest(), "fetch it anew"):
+    for fact in (str(damaged), SHA256, hashlib.sha256(CONTENT[:-1]).hexdigest(), "delete it"):
         assert fact in str(found.value)
 
 

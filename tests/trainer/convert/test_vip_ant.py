@@ -22,10 +22,10 @@ from tests.sounds import noise, tone, write
 from tests.tiny_clip import tiny_model, write_tiny_clip
 from tests.trainer.authors import as_the_authors
 from tests.trainer.convert.made_checkpoint import SETTINGS, TINY, tower_of, write_checkpoint
+from trainer.bundle_export import ExportError
 from trainer.convert import ConversionError, vip_ant
 from trainer.convert.vip_ant import DEFAULT, VARIANTS, build_vip_ant, bundle_name
-from trainer.export import ExportError
-from trainer.towers.clip import ClipChoice
+from trainer.towers.clip_model import ClipChoice
 from trainer.towers.vit import VitConfig
 
 LABELS = ("dog", "thunder storm", "clock tick", "a baby crying")
@@ -180,7 +180,7 @@ def test_what_is_there_is_replaced_only_by_force(
         build_vip_ant(bundle.folder, checkpoint=checkpoint)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("irreplaceable")
-    with pytest.raises(ExportError, match="there is something else already"):
+    with pytest.raises(ExportError, match="not an encoder; choose another place"):
         build_vip_ant(tmp_path / "mine", checkpoint=checkpoint, force=True)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "irreplaceable"
     assert EncoderBundle.read(bundle.folder) == bundle
@@ -201,7 +201,9 @@ def test_without_network_the_line_says_what_to_give(
         raise OSError("no network")
 
     monkeypatch.setattr("open_clip.pretrained.download_pretrained", offline)
-    with pytest.raises(ConversionError, match=r"text tower cannot be had: .* --clip FILE") as found:
+    with pytest.raises(
+        ConversionError, match=r"text tower cannot be loaded: .* --clip FILE"
+    ) as found:
         build_vip_ant(tmp_path / "out", checkpoint=checkpoint)
     assert "\n" not in str(found.value)
     with pytest.raises(SoundsearchError, match=r"nowhere\.pt: no such file"):
@@ -220,7 +222,7 @@ def test_a_fetched_checkpoint_is_used_again(
     kept = tmp_path / "cache" / "vip-ant" / variant.file
     kept.parent.mkdir(parents=True)
     kept.write_bytes(checkpoint.read_bytes())
-    assert vip_ant._fetched(variant) == kept
+    assert vip_ant._download(variant) == kept
 
 
 def test_a_file_of_another_variant_is_told_by_its_name(checkpoint: Path, tmp_path: Path) -> None:

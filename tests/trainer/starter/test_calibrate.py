@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from soundsearch.encoder.batches import ClipEmbeddings
 from soundsearch.encoder.bundle import BACKGROUND, EncoderBundle
 from soundsearch.encoder.calibration import Calibration
+from soundsearch.encoder.embed_clips import ClipEmbeddings
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import SoundsearchError

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.starter.losses import duet_loss, sound_loss, tag_loss
+from trainer.starter.losses import (
+    cosine_loss,
+    duet_loss,
+    similarity_loss,
+    sound_loss,
+    tag_loss,
+)
+from trainer.towers.unit import embed_unit
 
 
 def test_a_duet_is_paid_for_while_a_part_fits_as_well() -> None:
@@ -39,3 +46,19 @@ def test_every_class_has_its_own_distribution_over_sounds() -> None:
     expected = float((share * (share.log() + np.log(3))).sum()) / 2
     found = sound_loss(torch.zeros(3, 2), torch.tensor(1.0), wanted)
     assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_distillation_losses_are_those_of_a_double_loop() -> None:
+    generator = torch.Generator().manual_seed(1)
+    found = embed_unit(torch.randn(4, 3, generator=generator))
+    wanted = embed_unit(torch.randn(4, 3, generator=generator))
+    cosines = [
+        sum(a * b for a, b in zip(*rows, strict=True)) for rows in zip(found, wanted, strict=True)
+    ]
+    torch.testing.assert_close(cosine_loss(found, wanted), 1 - sum(cosines) / 4)
+    squares = [
+        (torch.dot(found[i], found[j]) - torch.dot(wanted[i], wanted[j])) ** 2
+        for i in range(4)
+        for j in range(4)
+    ]
+    torch.testing.assert_close(similarity_loss(found, wanted), sum(squares) / 16)

@@ -18,7 +18,7 @@ from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import BenchmarkError
 from soundsearch.files import sha256_of
-from soundsearch.search.index import describe
+from soundsearch.search.describe import describe
 from soundsearch.vocabulary import load_vocabulary
 from tests.sounds import tone, write
 from tests.tiny_encoder import BAND_HZ, WORDS

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainer.export import export_onnx, run_onnx
+from trainer.bundle_export import export_onnx, run_onnx
 from trainer.towers.unit import embed_unit
 from trainer.towers.vit import (
     LayerNorm,
@@ -272,7 +272,7 @@ def test_trap_9_a_shorter_clip_takes_positions_from_row_6(
 def test_trap_9_rows_that_run_off_the_end_are_refused(n_frames: int) -> None:
     rows = (n_frames - 32) // 16 + 1
     words = (
-        f"a clip of {n_frames} frames needs {rows} rows of positions from row 6 on, this checkpoint "
+        f"an input of {n_frames} frames needs {rows} rows of positions from row 6 on, this checkpoint "
         "has 61 in all; choose at most 911 frames, or 992 or more"
     )
     with pytest.raises(TowerError, match=f"^{re.escape(words)}$"):

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soundsearch.encoder import batches as embed
-from soundsearch.encoder.batches import (
+from soundsearch.encoder import embed_clips as embed
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.embed_clips import (
     ClipEmbeddings,
     embed_clips,
     embed_texts,
     refuse_collapsed,
     score_texts,
 )
-from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.embedding_cache import EmbeddingCache, cache_file
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import BenchmarkError
@@ -312,7 +312,7 @@ def test_where_it_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from soundsearch.encoder import batches as embed
+from soundsearch.encoder import embed_clips as embed
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder

@@ -10,8 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer import graphs
-from trainer.graphs import ExportError, export_onnx, halve, one_by_one, quantise, run_onnx, to_onnx
+from trainer import onnx_export
+from trainer.onnx_export import (
+    ExportError,
+    export_onnx,
+    quantise,
+    row_by_row,
+    run_onnx,
+    to_float16,
+    to_onnx,
+)
 from trainer.towers.compact import AudioTower, AudioTowerConfig
 
 AXES = {"features": {0: "n"}}
@@ -66,7 +74,9 @@ def test_large_weights_are_stored_in_half_and_keep_their_name() -> None:
             onnx.numpy_helper.from_array(small, "small"),
         ],
     )
-    found = halve(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]))
+    found = to_float16(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    )
     onnx.checker.check_model(found, full_check=True)
     assert {t.name: t.data_type for t in found.graph.initializer} == {
         "big_half": onnx.TensorProto.FLOAT16,
@@ -92,7 +102,7 @@ def test_a_module_gives_its_numbers_from_onnx_for_any_batch(
 def test_a_tower_that_onnxruntime_answers_differently_is_refused(
     features: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs, "TOLERANCE", 1e-9)
+    monkeypatch.setattr(onnx_export, "TOLERANCE", 1e-9)
     with pytest.raises(ExportError, match=r"model\.onnx: onnxruntime differs from torch by"):
         export_onnx(Perceptron(), {"features": features}, AXES, tmp_path / "model.onnx")
 
@@ -105,7 +115,7 @@ def test_int8_is_smaller_and_near_and_no_row_depends_on_its_neighbours(
     exact.write_bytes(graph)
     quantised = quantise(model)
     together.write_bytes(quantised.SerializeToString())
-    alone.write_bytes(one_by_one(halve(quantised)).SerializeToString())
+    alone.write_bytes(row_by_row(to_float16(quantised)).SerializeToString())
     onnx.checker.check_model(onnx.load(alone))
     wanted = run_onnx(exact, {"features": features})
     found = run_onnx(alone, {"features": features})
@@ -113,12 +123,12 @@ def test_int8_is_smaller_and_near_and_no_row_depends_on_its_neighbours(
     one_at_a_time = np.concatenate([run_onnx(alone, {"features": row[None]}) for row in features])
     np.testing.assert_array_equal(found, one_at_a_time)
     assert alone.stat().st_size < 0.5 * exact.stat().st_size
-    # what `one_by_one` is for: the quietest row is drowned by the scale of the loudest
+    # what `row_by_row` is for: the quietest row is drowned by the scale of the loudest
     assert cosines(run_onnx(together, {"features": features}), wanted).min() < 0.9
 
 
 def test_int8_is_refused_where_it_would_save_little() -> None:
     tower = AudioTower(AudioTowerConfig(widths=(8, 16), depths=(1, 1), pooled=8, dim=6), 16, 0, 1)
-    graph = to_onnx(graphs.fold(tower), {"features": torch.randn(2, 16, 48)}, AXES)
+    graph = to_onnx(onnx_export.fold_batch_norms(tower), {"features": torch.randn(2, 16, 48)}, AXES)
     with pytest.raises(ExportError, match=r"--int8 would save \d+% of the audio tower only"):
         quantise(graph)

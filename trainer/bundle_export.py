@@ -1,5 +1,6 @@
-"""All that an encoder is made of to a bundle: of a training run here, of published weights in
-`trainer/convert`.
+"""Export encoders to bundles.
+
+`export_run` exports a training run. `trainer/convert` exports published weights, with `write_bundle`.
 """
 
 from __future__ import annotations
@@ -34,23 +35,23 @@ from soundsearch.encoder.bundle import (
 from soundsearch.files import flush, sha256_of
 from trainer import model_card
 from trainer.convert.clip_text import ClipText, clip_tokenizer
-from trainer.graphs import (
+from trainer.onnx_export import (
     ExportError,
     export_onnx,
-    fold,
-    halve,
-    one_by_one,
+    fold_batch_norms,
     quantise,
+    row_by_row,
     run_onnx,
-    store,
+    save_onnx,
+    to_float16,
     to_onnx,
 )
 from trainer.runs import TrainedRun, read_run
-from trainer.towers.clip import FrozenClip, load_clip
+from trainer.towers.clip_model import FrozenClip, load_clip
 
 Array = NDArray[np.float32]
 
-#: Texts on which a text tower is compared with torch. They have nothing in common.
+#: Texts on which a text tower is compared with torch. Their meanings differ.
 TEXTS = (
     "a dog barking in the rain",
     "thunder",
@@ -58,20 +59,23 @@ TEXTS = (
     "violin",
     "glass breaking on a stone floor",
 )
-#: Texts as unlike as TEXTS that are more alike than this come from a tower that hears no words.
-DEAD_COSINE = 0.999
-#: Sentence that a bare label is put into, as VIP-ANT does.
+#: A text tower is collapsed if all pairs of TEXTS have a higher cosine than this.
+COLLAPSED_COSINE = 0.999
+#: Sentence that a bare label is put into. Source: VIP-ANT, `running.prompt`.
 PROMPT = "the sound of {}"
 #: An audio tower is compared with torch on every fifth recording of the demo.
 EXAMPLE_STRIDE = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What an encoder is made of, and the facts about it, before they are a bundle.
+class EncoderParts:
+    """The towers, tokenizer and facts that a bundle is written from.
 
-    audio_tower: features (n, n_mels, n_frames) -> vectors (n, dim). text_tower: text_inputs, each
-    (n, n_tokens) int64, -> vectors (n, dim). Neither needs to normalise.
+    Attributes:
+        audio_tower: Features (n, n_mels, n_frames) float32 -> vectors (n, dim), not normalised.
+        text_tower: text_inputs, each (n, n_tokens) int64, -> vectors (n, dim), not normalised.
+        text_inputs: Names of the text tower's inputs.
+        tokenizer: As the text tower needs it.
     """
 
     audio_tower: nn.Module
@@ -91,7 +95,7 @@ class Parts:
 
 def write_bundle(
     folder: Path,
-    parts: Parts,
+    parts: EncoderParts,
     *,
     command: str,
     sections: Mapping[str, str],
@@ -99,13 +103,21 @@ def write_bundle(
     measured: Mapping[str, Any] | None = None,
     int8: bool = False,
 ) -> EncoderBundle:
-    """Write the whole bundle into an existing folder: towers, tokenizer, card, bundle.json.
+    """Write a bundle into an existing folder: towers, tokenizer, model card, bundle.json.
 
-    command: how it was made, for the card. sections: of the card, after what was measured.
-    settings: all it was trained with, for the file beside the card. measured: results from before. int8: multiply the audio tower's matrices in whole numbers; how
-    far that leads away is measured and stored.
-    Raises ExportError if onnxruntime does not answer as torch does, or if the text tower gives all
-    texts the same vector.
+    Args:
+        folder: Of the bundle.
+        parts: What to write.
+        command: Command that makes the bundle, for the card.
+        sections: Heading -> text of the card, after the measurements.
+        settings: All settings of the training, for training.json.
+        measured: Earlier results, for bundle.json and the card.
+        int8: Whether to store and multiply matrices of the audio tower in int8. The difference to
+            float32 is measured and stored.
+
+    Raises:
+        ExportError: onnxruntime and torch differ too much, or the text tower gives all texts the
+            same vector.
     """
     numbers = _write_text(folder, parts) | _write_audio(folder, parts, int8)
     bundle = EncoderBundle(
@@ -135,30 +147,30 @@ def write_bundle(
     return bundle
 
 
-def _write_audio(folder: Path, parts: Parts, int8: bool) -> dict[str, float]:
-    """The audio tower's file, and how far it is from torch."""
-    tower, path = fold(parts.audio_tower), folder / AUDIO_TOWER
+def _write_audio(folder: Path, parts: EncoderParts, int8: bool) -> dict[str, float]:
+    """Write the audio tower, and return its differences to torch by name."""
+    tower, path = fold_batch_norms(parts.audio_tower), folder / AUDIO_TOWER
     features = {"features": torch.from_numpy(example_features(parts.audio, parts.features))}
     graph = to_onnx(tower, features, {"features": {0: "n"}})
     quantised = quantise(graph) if int8 else None
-    numbers = {"audio_difference": store(graph, tower, features, path)}
+    numbers = {"audio_difference": save_onnx(graph, tower, features, path)}
     if quantised is not None:
         exact = run_onnx(path, features)
-        path.write_bytes(one_by_one(halve(quantised)).SerializeToString())
+        path.write_bytes(row_by_row(to_float16(quantised)).SerializeToString())
         cosines = _cosines(run_onnx(path, features), exact)
         numbers["int8_cosine_mean"] = float(cosines.mean())
         numbers["int8_cosine_worst"] = float(cosines.min())
     return numbers
 
 
-def _write_text(folder: Path, parts: Parts) -> dict[str, float]:
-    """The tokenizer's and the text tower's file, and how far the tower is from torch."""
+def _write_text(folder: Path, parts: EncoderParts) -> dict[str, float]:
+    """Write tokenizer and text tower, and return the tower's difference to torch by name."""
     parts.tokenizer.save(str(folder / TOKENIZER), pretty=False)
     texts = text_inputs(folder / TOKENIZER, TEXTS, parts.text)
     inputs = {name: texts[name] for name in parts.text_inputs}
     dynamic = {name: {0: "n", 1: "n_tokens"} for name in inputs}
     difference = export_onnx(parts.text_tower, inputs, dynamic, folder / TEXT_TOWER)
-    refuse_dead(run_onnx(folder / TEXT_TOWER, inputs))
+    refuse_collapsed_texts(run_onnx(folder / TEXT_TOWER, inputs))
     return {"text_difference": difference}
 
 
@@ -171,10 +183,20 @@ def export_run(
     int8: bool = False,
     force: bool = False,
 ) -> EncoderBundle:
-    """A finished run to a bundle in `out`; the texts' side is the CLIP it was trained against.
+    """Export a finished run to a bundle, with the text tower of the CLIP model it was trained against.
 
-    name: of the encoder, else that of the folder. Raises ExportError, and what reading the run and
-    loading CLIP raise.
+    Args:
+        folder: The run folder.
+        out: Folder of the bundle.
+        name: Of the encoder, by default that of `out`.
+        licence: Of the weights.
+        int8: As for `write_bundle`.
+        force: Whether to replace a bundle in `out`.
+
+    Raises:
+        ExportError: The bundle cannot be written, or the CLIP weights are not those of the run.
+        TrainingError: The run is not finished.
+        ClipError: The CLIP model cannot be loaded.
     """
     with new_bundle(out, force=force) as made:
         run = read_run(folder)
@@ -183,11 +205,11 @@ def export_run(
         if clip.fingerprint != data["fingerprint"]:
             raise ExportError(
                 f"{folder}: trained against a CLIP of fingerprint {data['fingerprint'][:12]}, "
-                f"{clip.choice.pretrained} here has {clip.fingerprint[:12]}; bring back those weights"
+                f"{clip.choice.pretrained} here has {clip.fingerprint[:12]}; restore those weights"
             )
         write_bundle(
             made,
-            Parts(
+            EncoderParts(
                 audio_tower=run.tower,
                 **text_parts(clip),
                 audio=run.front_end.audio,
@@ -210,7 +232,7 @@ def export_run(
 
 
 def text_parts(clip: FrozenClip) -> dict[str, Any]:
-    """The part of `Parts` that a CLIP model gives: its text tower, tokenizer and dimension."""
+    """Return the fields of `EncoderParts` that come from a CLIP model: the text side."""
     original: Any = clip.tokenizer
     return {
         "text_tower": ClipText(clip.model),
@@ -222,27 +244,27 @@ def text_parts(clip: FrozenClip) -> dict[str, Any]:
 
 
 def _sections(run: TrainedRun) -> dict[str, str]:
-    """What the card of a run says after what was measured."""
+    """Return the sections of a run's model card after the measurements."""
     data = run.config["data"]
     learnt = {
-        "pivot": "the pictures that go with them, as a frozen CLIP sees them; no word was seen",
-        "captions": f"texts that go with them ({run.config.get('texts')}), as a frozen CLIP reads them",
+        "pivot": "the images that belong to them, embedded by a frozen CLIP model; no text was used",
+        "captions": f"the texts that belong to them ({run.config.get('texts')}), embedded by a frozen CLIP model",
     }
     return {
         "What it learnt from": f"""
-{data["n_clips"]} clips of the shards {data["shards"]}, and {learnt[run.stage]}
-(vectors {data["encoder"]}). It began from: {run.config.get("init")}. The terms of the
-recordings, pictures and texts are not stored with the shards; whoever passes these weights on
-looks them up. No recording is part of this bundle.""",
+{data["n_clips"]} examples of the shards {data["shards"]}, and {learnt[run.stage]}
+(vectors {data["encoder"]}). Initial weights: {run.config.get("init")}. The licences of the
+recordings, images and texts are not stored with the shards; check them before you pass these
+weights on. No recording is part of this bundle.""",
         "Limits": f"""
-English only, and of a text at most what CLIP reads. One vector stands for {run.front_end.audio.window_s:g} s
-of sound. It does not transcribe speech, and it recognises no one.""",
+English only; CLIP truncates long texts. One vector represents {run.front_end.audio.window_s:g} s
+of sound. It does not transcribe speech, and it does not identify speakers.""",
         "Training": model_card.curve(run.log, "Log", model_card.columns_of(run.log)),
     }
 
 
 def _last_checks(run: TrainedRun) -> dict[str, Any]:
-    """What training itself measured last."""
+    """Return the last measurements during training."""
     records = model_card.read_log(run.log)
     if not records:
         return {}
@@ -251,44 +273,50 @@ def _last_checks(run: TrainedRun) -> dict[str, Any]:
         name: fullest[name] for name in model_card.columns_of(run.log) if name in fullest
     }
     command = f"soundsearch train {run.stage}"
-    return {"training": {"command": command, "about": "last checks on the way", **numbers}}
+    return {"training": {"command": command, "about": "last checks during training", **numbers}}
 
 
 @contextlib.contextmanager
 def new_bundle(target: Path, *, force: bool = False) -> Iterator[Path]:
-    """A folder to make a bundle in, which takes its place as `target` when the block has ended well.
+    """Yield a temporary folder that is renamed to `target` at the end of the block.
 
-    force: replace the bundle that is there. What is no bundle is never replaced. Raises ExportError,
-    also in the place of any OSError of the block.
+    If the block raises, `target` stays as it was.
+
+    Args:
+        target: Folder of the bundle.
+        force: Whether to replace a bundle that is there. Anything else is never replaced.
+
+    Raises:
+        ExportError: `target` exists and may not be replaced, or the block raised an OSError.
     """
     if target.exists() or target.is_symlink():
         if not (target / MANIFEST).is_file():
-            raise ExportError(f"{target}: there is something else already; choose another place")
+            raise ExportError(f"{target}: exists and is not an encoder; choose another place")
         if not force:
             raise ExportError(
                 f"{target}: there is an encoder already; replace it with --force, or choose another place"
             )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Named so that nobody takes what is unfinished or put away for an encoder.
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        # A hidden name, so that the registry does not list an unfinished or replaced bundle.
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
-            made = aside / "new"
+            made = temporary / "new"
             made.mkdir()
             yield made
             for file in made.iterdir():
                 flush(file)
             if target.exists():
-                target.replace(aside / "old")
+                target.replace(temporary / "old")
             made.replace(target)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise ExportError(f"{target}: cannot be written ({error})") from error
 
 
 def example_features(audio: AudioConfig, features: FeatureConfig) -> Array:
-    """The first windows of some of the demo's recordings, (n, n_mels, n_frames), as search makes them."""
+    """Return features (n, n_mels, n_frames) of first windows of recordings of the demo, as in search."""
     found = []
     for path in shipped_recordings()[::EXAMPLE_STRIDE]:
         with AudioFile(path) as file:
@@ -299,7 +327,7 @@ def example_features(audio: AudioConfig, features: FeatureConfig) -> Array:
 
 
 def text_inputs(path: Path, texts: Sequence[str], config: TextConfig) -> dict[str, Tensor]:
-    """Texts as a text tower takes them, cut and filled up as the encoder does.
+    """Return texts as inputs of a text tower, truncated and padded as in the encoder.
 
     path: of the bundle's tokenizer.json.
     """
@@ -314,23 +342,23 @@ def text_inputs(path: Path, texts: Sequence[str], config: TextConfig) -> dict[st
     }
 
 
-def refuse_dead(vectors: Array) -> None:
-    """Raise ExportError if vectors (n, dim) of texts that say different things are all the same."""
+def refuse_collapsed_texts(vectors: Array) -> None:
+    """Raise ExportError if the vectors (n, dim) of texts with different meanings are all the same."""
     cosines = [_cosines(a[None], b[None])[0] for a, b in itertools.combinations(vectors, 2)]
-    if min(cosines) > DEAD_COSINE:
+    if min(cosines) > COLLAPSED_COSINE:
         raise ExportError(
-            f"the text tower is dead: {len(vectors)} texts with nothing in common have vectors of "
-            f"cosine {min(cosines):.4f} or more; these weights cannot find sounds by words"
+            f"the text tower is collapsed: {len(vectors)} texts of different meaning have vectors of "
+            f"cosine {min(cosines):.4f} or more, expected one below {COLLAPSED_COSINE}; use other weights"
         )
 
 
 def _cosines(a: Array, b: Array) -> Array:
-    """Row by row."""
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosines: Array = (a * b).sum(axis=1) / np.maximum(lengths, np.float32(1e-12))
+    """Return the cosines of corresponding rows."""
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosines: Array = (a * b).sum(axis=1) / np.maximum(norms, np.float32(1e-12))
     return cosines
 
 
 def file_hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of files of a bundle, by name."""
+    """Return the SHA-256 of files of a bundle by name."""
     return {name: sha256_of(folder / name) for name in names}

@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 
 from soundsearch.errors import SoundsearchError
 from tests.tiny_clip import DIM, IMAGE_SIZE, picture, tiny_config, tiny_model, write_tiny_clip
-from trainer.towers.clip import ClipChoice, ClipError, FrozenClip, load_clip, read_weights
+from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
+from trainer.towers.clip_weights import ClipError, read_weights
 
 # VIP-ANT fact sheet, section 3
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -98,7 +99,7 @@ def test_vectors_are_the_models_own_and_not_normalised(clip: FrozenClip) -> None
 def test_batches_change_nothing(clip: FrozenClip, monkeypatch: pytest.MonkeyPatch) -> None:
     texts, images = [f"sound {i}" for i in range(7)], [picture(i) for i in range(7)]
     at_once = clip.embed_texts(texts), clip.embed_images(images)
-    monkeypatch.setattr("trainer.towers.clip.BATCH_SIZE", 3)
+    monkeypatch.setattr("trainer.towers.clip_model.BATCH_SIZE", 3)
     np.testing.assert_allclose(clip.embed_texts(texts), at_once[0], atol=1e-5)
     np.testing.assert_allclose(clip.embed_images(images), at_once[1], atol=1e-5)
     assert clip.embed_texts([]).shape == clip.embed_images([]).shape == (0, DIM)
@@ -295,10 +296,12 @@ def test_other_shapes_are_refused(tmp_path: Path) -> None:
         return lambda: load_clip(dataclasses.replace(choice, model=str(path)))
 
     vision = tiny_config()["vision_cfg"]
-    refused(against(embed_dim=8), "text_projection is (16, 16) and (16, 8) is expected")
+    refused(against(embed_dim=8), "changed.json", "text_projection", "[16, 16]", "[16, 8]")
     refused(against(vision_cfg=vision | {"image_size": 64}), "visual.positional_embedding")
-    refused(against(vision_cfg=vision | {"layers": 3}), "it lacks visual.transformer.resblocks.2")
-    refused(against(vision_cfg=vision | {"layers": 1}), "it has visual.transformer.resblocks.1")
+    refused(against(vision_cfg=vision | {"layers": 3}), "Missing", "visual.transformer.resblocks.2")
+    refused(
+        against(vision_cfg=vision | {"layers": 1}), "Unexpected", "visual.transformer.resblocks.1"
+    )
 
 
 def test_a_wrong_config_is_refused(tmp_path: Path) -> None:

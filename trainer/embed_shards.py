@@ -1,8 +1,7 @@
-"""Pictures and texts of shards through the frozen CLIP, once, into side files beside them.
+"""Embed images and texts of shards with the frozen CLIP model, once, into side files.
 
-Training then reads vectors and never sees a picture. Each shard's file is written whole: a run that
-was stopped goes on with the shards that have none yet, and with those whose file is of other
-weights, another prompt or an older shard.
+Training reads these vectors and no images. The side file of a shard is written atomically. A run
+skips shards whose file is complete, and was made of this shard by the same weights and prompt.
 """
 
 from __future__ import annotations
@@ -27,21 +26,21 @@ from soundsearch.errors import SoundsearchError
 from trainer.data.example import ExampleFacts, ShardError
 from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import Kind, ShardVectors, VectorsFacts, vectors_path, write_vectors
-from trainer.towers.clip import BATCH_SIZE, FrozenClip
+from trainer.towers.clip_model import BATCH_SIZE, FrozenClip
 
 Array = NDArray[np.float32]
 T = TypeVar("T")
 
-#: What a label is put into (VIP-ANT).
+#: Text of a label. Source: VIP-ANT, `running.prompt`.
 PROMPT = "the sound of {}"
-#: Threads that decode pictures, and clips they may be ahead of the model.
+#: Threads that decode images, and examples that are decoded ahead of the model.
 N_THREADS, AHEAD = min(8, os.cpu_count() or 1), 32
-#: Texts whose vectors are kept for the next shards; at 512 numbers, 128 MB.
-KEPT_TEXTS = 65536
+#: Texts whose vectors are cached for the next shards; at 512 numbers, 128 MB.
+CACHED_TEXTS = 65536
 
 
 class EmbedError(SoundsearchError):
-    """Shards that hold nothing to embed, or a prompt that cannot be used."""
+    """The shards hold nothing to embed, or the prompt cannot be used."""
 
 
 class Progress(Protocol):
@@ -72,11 +71,16 @@ class Silent:
 
 @dataclass
 class Report:
-    """What a run over shards did.
+    """Counts of a run over shards.
 
-    n_ready: shards that had their file already. n_done: shards made. n_failed: shards left out,
-    each with a note. n_clips, n_rows, n_bad_frames: of the shards made. n_empty: clips among them
-    that got no row; training passes them over.
+    Attributes:
+        n_ready: Shards whose file was complete before.
+        n_done: Shards whose file was written.
+        n_failed: Shards that could not be read, each with a note.
+        n_clips: Examples of the written files.
+        n_rows: Vectors, or captions, of the written files.
+        n_bad_frames: Images that could not be decoded.
+        n_empty: Examples without a row, which training skips.
     """
 
     n_ready: int = 0
@@ -90,7 +94,7 @@ class Report:
 
 @dataclass(frozen=True)
 class TextFacts(VectorsFacts):
-    """Facts of vectors of texts. prompt: what labels were put into, empty for captions."""
+    """Facts of vectors of texts. prompt: the text of a label, empty for captions."""
 
     prompt: str
 
@@ -102,11 +106,20 @@ def embed_images(
     batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
 ) -> Report:
-    """Embed every frame of every clip of the shards in a folder; batch_size frames at once.
+    """Embed all images of all examples of the shards in a folder.
 
-    A frame that cannot be decoded is noted and left out, and a clip without any other gets no row.
-    Differs from VIP-ANT, which puts a picture of noise in its place. Raises ShardError if there are
-    no shards, or a file cannot be written, and EmbedError if no frame at all could be used.
+    An image that cannot be decoded is reported and skipped; an example without images gets no row.
+    Differs from VIP-ANT, which replaces such an image by noise.
+
+    Args:
+        folder: Folder of shards.
+        clip: Embeds the images.
+        batch_size: Images in one batch.
+        progress: Is notified of shards and skipped images.
+
+    Raises:
+        ShardError: There are no shards, or a file cannot be written.
+        EmbedError: No image could be used.
     """
     progress = progress or Silent()
     facts = VectorsFacts(kind="images", **_encoder_facts(clip))
@@ -124,7 +137,7 @@ def embed_images(
 
         _embed(folder, facts, rows_of, report, progress)
     if report.n_done and not report.n_rows + report.n_ready:
-        raise EmbedError(f"{folder}: no clip has a frame that can be used")
+        raise EmbedError(f"{folder}: no example has an image that can be used")
     return report
 
 
@@ -136,12 +149,21 @@ def embed_captions(
     prompt: str = PROMPT,
     progress: Progress | None = None,
 ) -> Report:
-    """Embed the texts of every clip of the shards in a folder.
+    """Embed the texts of all examples of the shards in a folder.
 
-    texts: captions, a row each; labels, a row each, put into the prompt in place of {}; or
-    labels-joined, one row for "the sound of a, b, c". A text that many clips share is embedded
-    once. Raises ShardError if there are no shards, or a file cannot be written, and EmbedError if
-    no clip has such texts, or if the prompt has no place for the label.
+    A text that many examples share is embedded once.
+
+    Args:
+        folder: Folder of shards.
+        clip: Embeds the texts.
+        texts: captions, one row each; labels, one row each, put into the prompt at {}; or
+            labels-joined, one row for "the sound of a, b, c".
+        prompt: Text of a label, with {} in its place.
+        progress: Is notified of shards.
+
+    Raises:
+        ShardError: There are no shards, or a file cannot be written.
+        EmbedError: No example has such texts, or the prompt has no place for the label.
     """
     if texts != "captions" and prompt.count("{}") != 1:
         raise EmbedError(f"the prompt {prompt!r} must hold {{}} once, where the label goes")
@@ -149,19 +171,21 @@ def embed_captions(
     facts = TextFacts(
         kind=texts, **_encoder_facts(clip), prompt="" if texts == "captions" else prompt
     )
-    kept: OrderedDict[str, Array] = OrderedDict()
+    cache: OrderedDict[str, Array] = OrderedDict()
 
     def rows_of(shard: Shard) -> list[Array]:
-        told = [texts_of(shard.facts(i), texts, prompt) for i in range(len(shard))]
-        vectors = _text_vectors((text for row in told for text in row), clip, kept)
+        rows = [texts_of(shard.facts(i), texts, prompt) for i in range(len(shard))]
+        vectors = _text_vectors((text for row in rows for text in row), clip, cache)
         progress.advance(1)
-        return [_stacked([vectors[text] for text in row], clip.dim) for row in told]
+        return [_stacked([vectors[text] for text in row], clip.dim) for row in rows]
 
     report = Report()
     _embed(folder, facts, rows_of, report, progress)
     if report.n_done and not report.n_rows + report.n_ready:
         what = "captions" if texts == "captions" else "labels"
-        raise EmbedError(f"{folder}: no clip has {what}; expected some in the facts of the shards")
+        raise EmbedError(
+            f"{folder}: no example has {what}; expected some in the facts of the shards"
+        )
     return report
 
 
@@ -177,9 +201,9 @@ def texts_of(facts: ExampleFacts, texts: Kind, prompt: str) -> list[str]:
 
 
 def is_ready(path: Path, facts: VectorsFacts, digest: str) -> bool:
-    """Whether a side file is there, whole, of this shard and made in this way.
+    """Return whether a side file is complete, of this shard, and made with these facts.
 
-    Where the weights were loaded from does not count; their fingerprint does.
+    The place of the weights is not compared, but their fingerprint.
     """
     from safetensors import safe_open
 
@@ -201,10 +225,17 @@ def over_shards(
     report: Report,
     progress: Progress,
 ) -> None:
-    """Make a file for each shard that is not ready; rows_of gives an array for each of its clips.
+    """Write a file for each shard that has none yet.
 
-    A shard that cannot be read is noted and left out; a file that cannot be written ends the run.
-    rows_of tells the progress of its shard.
+    A shard that cannot be read is reported and skipped; a file that cannot be written ends the run.
+
+    Args:
+        shards: The folder of shards.
+        ready: Returns whether a shard's file is complete.
+        rows_of: Returns an array for each example of a shard, and advances the progress by one.
+        write: Writes the file of a shard.
+        report: Gets the counts.
+        progress: Is notified of shards.
     """
     progress.begin("shards", len(shards.shards))
     for n in range(len(shards.shards)):
@@ -247,7 +278,7 @@ def _embed(
 
 
 def _encoder_facts(clip: FrozenClip) -> dict[str, Any]:
-    """Facts about the encoder. Files are named in full, to be found again from another folder."""
+    """Return the facts of the encoder, with absolute paths of its files."""
 
     def in_full(name: str) -> str:
         return str(Path(name).resolve()) if Path(name).is_file() else name
@@ -268,7 +299,7 @@ def _frames(
     report: Report,
     progress: Progress,
 ) -> Iterator[tuple[int, Tensor]]:
-    """The frames of a shard in order, each with its clip's number, decoded ahead by threads."""
+    """Yield the images of a shard in order, each with its example's number; threads decode ahead."""
 
     def decode(i: int) -> list[Tensor | str]:
         return [_pixels(clip, frame) for frame in shard.frames(i)]
@@ -277,25 +308,25 @@ def _frames(
         for j, frame in enumerate(frames):
             if isinstance(frame, str):
                 report.n_bad_frames += 1
-                where = f"{shard.path}: frame {j} of clip {shard.keys[i]}"
-                progress.note(f"left out {where}: {frame}")
+                where = f"{shard.path}: image {j} of example {shard.keys[i]}"
+                progress.note(f"skipped {where}: {frame}")
             else:
                 yield i, frame
         progress.advance(1 / len(shard))
 
 
 def _pixels(clip: FrozenClip, frame: bytes) -> Tensor | str:
-    """What enters the image tower, or why there is none."""
+    """Return the input of the image tower, or the reason why there is none."""
     try:
         with Image.open(io.BytesIO(frame)) as image:
             return clip.pixels(image)
-    except Exception as error:  # a damaged picture makes Pillow raise of any kind
+    except Exception as error:  # Pillow raises many kinds for a damaged image
         reason = str(error).strip().split("\n")[0].split(" <")[0]
         return f"cannot be decoded ({reason or type(error).__name__})"
 
 
 def _ahead(threads: ThreadPoolExecutor, work: Callable[[int], T], n: int) -> Iterator[T]:
-    """work(0), work(1), ... in order, done in threads, at most AHEAD before they are wanted."""
+    """Yield work(0), work(1), ... in order, computed by threads at most AHEAD in advance."""
     waiting: deque[Future[T]] = deque()
     for i in range(n):
         waiting.append(threads.submit(work, i))
@@ -306,18 +337,18 @@ def _ahead(threads: ThreadPoolExecutor, work: Callable[[int], T], n: int) -> Ite
 
 
 def _text_vectors(
-    texts: Iterable[str], clip: FrozenClip, kept: OrderedDict[str, Array]
+    texts: Iterable[str], clip: FrozenClip, cache: OrderedDict[str, Array]
 ) -> dict[str, Array]:
-    """Vector (dim,) by text; those in `kept` are not made again, and new ones are added to it."""
-    wanted = dict.fromkeys(texts)
-    new = [text for text in wanted if text not in kept]
+    """Return the vector (dim,) of each text, from the cache or new; new ones enter the cache."""
+    distinct = dict.fromkeys(texts)
+    new = [text for text in distinct if text not in cache]
     vectors = dict(zip(new, clip.embed_texts(new), strict=True))
-    vectors |= {text: kept[text] for text in wanted if text in kept}
+    vectors |= {text: cache[text] for text in distinct if text in cache}
     for text, vector in vectors.items():
-        kept[text] = vector
-        kept.move_to_end(text)
-    while len(kept) > KEPT_TEXTS:
-        kept.popitem(last=False)
+        cache[text] = vector
+        cache.move_to_end(text)
+    while len(cache) > CACHED_TEXTS:
+        cache.popitem(last=False)
     return vectors
 
 

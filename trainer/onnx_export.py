@@ -1,8 +1,8 @@
-"""Towers to ONNX graphs: exported, stored small, multiplied in int8, run.
+"""ONNX export: towers to ONNX files with small weights, and running them.
 
-Large weights are stored in float16 and widened when the model loads; arithmetic stays float32, so
-that an embedding never depends on what else is in its batch. With int8 matrices are multiplied in
-whole numbers, by scales taken from each row of a batch alone, for the same reason.
+Large weights are stored in float16 and cast to float32 when the model loads; arithmetic is float32,
+so that an embedding does not depend on the other rows of its batch. For the same reason the scales
+of int8 matrix products are taken from each row of a batch alone.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from trainer.towers.compact import AudioTower, ResidualBlock
 Array = NDArray[np.float32]
 
 OPSET = 18
-#: Initialisers of fewer elements stay float32: biases, norms and scales decide much, weigh little.
+#: Initialisers of fewer elements stay float32: biases, norms and scales are sensitive and small.
 SMALLEST_HALVED = 4096
-#: Largest difference between torch and onnxruntime in one number of an embedding, as a share of its
-#: length: what storing weights in float16 may cost.
+#: Largest difference between torch and onnxruntime in one number of a vector, relative to the norm
+#: of the vector: the error of float16 weights stays below.
 TOLERANCE = 5e-3
-#: Share of a tower's weights that int8 must save, or it is not worth what it costs.
+#: Share of a tower's weights that int8 must save; otherwise it is refused.
 LEAST_SAVED = 0.1
 
 
 class ExportError(SoundsearchError):
-    """An encoder that cannot be written, or not there."""
+    """An encoder cannot be written, or not to this place."""
 
 
-def fold(tower: nn.Module) -> nn.Module:
-    """A copy of the tower, in eval mode, any batch normalisation made part of its convolutions."""
+def fold_batch_norms(tower: nn.Module) -> nn.Module:
+    """Return a copy of the tower in eval mode, with batch normalisation folded into convolutions."""
     folded = copy.deepcopy(tower).eval()
     if not isinstance(folded, AudioTower):
         return folded
@@ -68,30 +68,38 @@ def export_onnx(
     dynamic: Mapping[str, Mapping[int, str]],
     path: Path,
 ) -> float:
-    """Write a module as ONNX and return the largest difference to torch on these inputs.
+    """Write a module as an ONNX file.
 
-    inputs: name -> example of at least two rows. dynamic: name -> axis -> name of the axis.
-    Raises ExportError as `store` does.
+    Args:
+        module: The module.
+        inputs: Name -> example input of two or more rows.
+        dynamic: Name -> axis -> name of the axis, for axes of variable length.
+        path: Of the ONNX file.
+
+    Returns:
+        The largest difference to torch, as `save_onnx`.
+
+    Raises:
+        ExportError: The difference is too large.
     """
-    return store(to_onnx(module, inputs, dynamic), module, inputs, path)
+    return save_onnx(to_onnx(module, inputs, dynamic), module, inputs, path)
 
 
-def store(
+def save_onnx(
     model: onnx.ModelProto, module: nn.Module, inputs: Mapping[str, Tensor], path: Path
 ) -> float:
-    """Write a module's graph, large weights halved; return the largest difference to torch.
+    """Write a module's graph with large weights in float16.
 
-    The difference is that of one number, as a share of its vector's length. Raises ExportError if
-    it is more than TOLERANCE.
+    Returns the largest difference to torch in one number of a vector, relative to the norm of the
+    vector. Raises ExportError if it is more than TOLERANCE.
     """
-    halve(model)
+    to_float16(model)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     with torch.no_grad():
-        wanted = module(*inputs.values()).numpy()
-    lengths = np.linalg.norm(wanted, axis=1, keepdims=True)
-    apart = np.abs(run_onnx(path, inputs) - wanted) / np.maximum(lengths, np.float32(1e-12))
-    difference = float(apart.max())
+        expected = module(*inputs.values()).numpy()
+    norms = np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), np.float32(1e-12))
+    difference = float((np.abs(run_onnx(path, inputs) - expected) / norms).max())
     if not difference <= TOLERANCE:
         raise ExportError(
             f"{path}: onnxruntime differs from torch by {difference:.2g}, at most {TOLERANCE} is expected"
@@ -104,7 +112,7 @@ def to_onnx(
     inputs: Mapping[str, Tensor],
     dynamic: Mapping[str, Mapping[int, str]],
 ) -> onnx.ModelProto:
-    """A module as an ONNX graph in float32, its output called `embeddings`; see `export_onnx`."""
+    """Return a module as a float32 ONNX graph with the output `embeddings`; see `export_onnx`."""
     module.eval()
     shapes = tuple(
         dict.fromkeys(dynamic[name], torch.export.Dim.DYNAMIC) if name in dynamic else {}
@@ -131,12 +139,12 @@ def to_onnx(
     return model
 
 
-def halve(model: onnx.ModelProto) -> onnx.ModelProto:
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Store large float32 initialisers as float16, each with a Cast back to its old name.
 
-    Changes the model and returns it. Those with a number too large for float16 stay as they are.
+    Changes the model and returns it. Initialisers with a number too large for float16 stay.
     """
-    kept, casts = [], []
+    initialisers, casts = [], []
     for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
         if (
@@ -144,10 +152,10 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
             or values.size < SMALLEST_HALVED
             or np.abs(values).max() > np.finfo(np.float16).max
         ):
-            kept.append(tensor)
+            initialisers.append(tensor)
             continue
         half = f"{tensor.name}_half"
-        kept.append(onnx.numpy_helper.from_array(values.astype(np.float16), half))
+        initialisers.append(onnx.numpy_helper.from_array(values.astype(np.float16), half))
         casts.append(
             onnx.helper.make_node(
                 "Cast", [half], [tensor.name], to=onnx.TensorProto.FLOAT, name=f"widen_{half}"
@@ -157,16 +165,16 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.initializer[:]
     del model.graph.node[:]
     del model.graph.value_info[:]
-    model.graph.initializer.extend(kept)
+    model.graph.initializer.extend(initialisers)
     model.graph.node.extend(nodes)
     return model
 
 
 def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Matrices as int8 with one scale a column; what they are multiplied with is rounded on the way.
+    """Return the model with int8 matrices, one scale a column, and dynamic int8 activations.
 
-    Unsigned on both sides, which no processor saturates. Raises ExportError for a tower whose
-    weights are mostly no matrices.
+    Both are unsigned, since products of signed numbers saturate on some processors. Raises
+    ExportError for a tower whose weights are mostly not matrices.
     """
     load_onnxruntime()
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -188,16 +196,16 @@ def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
     if after > (1 - LEAST_SAVED) * before:
         raise ExportError(
             f"--int8 would save {1 - after / before:.0%} of the audio tower only, its weights are "
-            "mostly no matrices; leave it out"
+            "mostly not matrices; export without it"
         )
     return quantised
 
 
-def one_by_one(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model, each row of its one input worked on alone.
+def row_by_row(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the same model, which processes each row of its one input alone.
 
-    Scales of int8 are taken from all that is multiplied at once; like this a window's neighbours
-    have no part in them.
+    Dynamic int8 takes its scales from a whole batch; so the other windows of a batch do not change
+    them.
     """
     graph = model.graph
     (given,), (found,) = graph.input, graph.output
@@ -230,7 +238,7 @@ def _row_of(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
 
 
 def run_onnx(path: Path, inputs: Mapping[str, Tensor]) -> Array:
-    """Output `embeddings` of an ONNX file on the CPU."""
+    """Run an ONNX file on the CPU and return its output `embeddings`."""
     onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -18,16 +18,16 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import SoundsearchError
 from tests.sounds import noise, tone, write
 from tests.tiny_clip import DIM, write_tiny_clip
-from trainer.export import (
+from trainer.bundle_export import (
     ExportError,
     example_features,
     export_run,
     new_bundle,
-    refuse_dead,
+    refuse_collapsed_texts,
 )
-from trainer.front_ends import STARTER, VIP_ANT, clip_features
+from trainer.front_ends import STARTER, VIP_ANT, extract_features
 from trainer.runs import LOG, WEIGHTS, StageConfig, build_tower, read_run, write_config
-from trainer.towers.clip import load_clip
+from trainer.towers.clip_model import load_clip
 from trainer.towers.compact import AudioTowerConfig
 from trainer.towers.unit import embed_unit
 from trainer.towers.vit import VitConfig
@@ -106,7 +106,7 @@ def test_the_bundle_embeds_as_the_trained_tower_and_its_clip_do(
         import soundfile
 
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        features = clip_features(samples.T, rate, trained.front_end, None)
+        features = extract_features(samples.T, rate, trained.front_end, None)
         with torch.no_grad():
             wanted = embed_unit(trained.tower(torch.from_numpy(features)[None]))[0].numpy()
         np.testing.assert_allclose(encoder.embed_clip(path), wanted, atol=3e-3)
@@ -192,12 +192,12 @@ def test_examples_are_windows_of_different_sounds() -> None:
 
 def test_a_tower_that_hears_no_words_is_named() -> None:
     rows = np.random.default_rng(0).standard_normal((5, 16)).astype(np.float32)
-    refuse_dead(rows)
-    refuse_dead(np.stack([rows[0], rows[0] * 3, rows[1]]))  # two alike are no proof
+    refuse_collapsed_texts(rows)
+    refuse_collapsed_texts(np.stack([rows[0], rows[0] * 3, rows[1]]))  # two alike are no proof
     with pytest.raises(
-        ExportError, match=r"the text tower is dead: 5 texts .* (1\.0|0\.999)\d* or more"
+        ExportError, match=r"text tower is collapsed: 5 texts .* (1\.0|0\.999)\d* or more"
     ):
-        refuse_dead(rows[:1] + 0.001 * rows)
+        refuse_collapsed_texts(rows[:1] + 0.001 * rows)
 
 
 class TestNewBundle:
@@ -241,7 +241,7 @@ class TestNewBundle:
     def test_a_broken_link_counts_as_something(self, tmp_path: Path) -> None:
         (tmp_path / "mine").symlink_to(tmp_path / "nowhere")
         with (
-            pytest.raises(ExportError, match="something else already"),
+            pytest.raises(ExportError, match="not an encoder; choose another place"),
             new_bundle(tmp_path / "mine", force=True),
         ):
             pass

@@ -16,13 +16,13 @@ from PIL import Image
 from tests.sounds import tone
 from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import flac
-from trainer import embed
+from trainer import embed_shards
 from trainer.data.example import Example, ExampleFacts, ShardError
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import ShardFolder
 from trainer.data.vectors import ShardVectors, VectorsFacts, vectors_path
-from trainer.embed import EmbedError, Report, embed_captions, embed_images
-from trainer.towers.clip import ClipChoice, FrozenClip, load_clip
+from trainer.embed_shards import EmbedError, Report, embed_captions, embed_images
+from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 
 SOUND = flac(tone(440, 0.1))
 CUT = jpeg(9)[:-400]  # begins as a JPEG does, and ends too soon
@@ -178,8 +178,8 @@ def test_a_frame_that_cannot_be_decoded_is_left_out(clip: FrozenClip) -> None:
     close(third, seen(clip, 3))
     assert (report.n_bad_frames, report.n_empty, report.n_rows) == (2, 1, 3)
     assert len(told.notes) == 2
-    assert "shard-000000.tar: frame 1 of clip 000000-00000: cannot be decoded (" in told.notes[0]
-    assert "frame 0 of clip 000000-00001" in told.notes[1]
+    assert "shard-000000.tar: image 1 of example 000000-00000: cannot be decoded (" in told.notes[0]
+    assert "image 0 of example 000000-00001" in told.notes[1]
     assert not any("\n" in line for line in told.notes)
 
 
@@ -198,14 +198,14 @@ def test_nothing_to_embed_is_one_clear_line(clip: FrozenClip) -> None:
     with pytest.raises(ShardError, match="no such folder"):
         embed_images(Path("nowhere"), clip)
     folder = shards_of([packed([CUT]), packed()])
-    with pytest.raises(EmbedError, match="no clip has a frame that can be used"):
+    with pytest.raises(EmbedError, match="no example has an image"):
         embed_images(folder, clip)
     for texts, what in (
         ("captions", "captions"),
         ("labels", "labels"),
         ("labels-joined", "labels"),
     ):
-        with pytest.raises(EmbedError, match=f"no clip has {what}"):
+        with pytest.raises(EmbedError, match=f"no example has {what}"):
             embed_captions(folder, clip, texts)  # type: ignore[arg-type]
 
 
@@ -217,7 +217,7 @@ def test_a_file_that_cannot_be_written_ends_the_run(clip: FrozenClip) -> None:
 
 
 def test_threads_keep_the_order_and_are_not_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed, "AHEAD", 5)
+    monkeypatch.setattr(embed_shards, "AHEAD", 5)
     begun = 0
     lock = threading.Lock()
 
@@ -229,7 +229,7 @@ def test_threads_keep_the_order_and_are_not_far_ahead(monkeypatch: pytest.Monkey
         return i
 
     with ThreadPoolExecutor(4) as threads:
-        for i, found in enumerate(embed._ahead(threads, work, 40)):
+        for i, found in enumerate(embed_shards._ahead(threads, work, 40)):
             assert found == i
             assert begun <= i + 1 + 5
     assert begun == 40
@@ -263,7 +263,7 @@ EXPECTED = {
 def test_every_text_gets_its_row_and_is_embedded_once(
     clip: FrozenClip, texts: str, n_kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed, "KEPT_TEXTS", n_kept)
+    monkeypatch.setattr(embed_shards, "CACHED_TEXTS", n_kept)
     folder = shards_of(TEXTS)  # the last clip is in a shard of its own
     read: list[str] = []
     tokenizer = clip.tokenizer

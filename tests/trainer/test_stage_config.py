@@ -10,8 +10,7 @@ import pytest
 from soundsearch.config import changed
 from soundsearch.errors import ConfigError
 from tests.trainer.made_shards import TINY
-from trainer.config import differences
-from trainer.runs import read_config
+from trainer.runs import differences, read_config
 
 
 def test_a_file_fills_nested_settings_and_leaves_the_rest() -> None:

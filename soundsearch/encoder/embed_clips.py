@@ -1,8 +1,8 @@
-"""Clips and texts of a benchmark to embeddings, and embeddings to scores.
+"""Embed the clips and texts of a data set, and score texts against clips.
 
-Every clip and every text goes through the encoder by itself, as in a search, so that its
-embedding depends on nothing else: not on its neighbours, nor on whether a run was interrupted.
-Several clips are read at a time. What a killed run had finished is in the cache for the next.
+Each clip and each text is embedded alone, as in a search, so that its embedding depends on nothing
+else: neither on the others nor on whether a run was interrupted. Threads read several clips at
+once. A run that was killed leaves its embeddings in the cache for the next one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from soundsearch.errors import AudioError, BenchmarkError
 
 Array = NDArray[np.float32]
 
-#: How a recording scores against a text: by its best window, as in a search; by the mean of its
-#: windows' embeddings, scaled to unit length; or by the one embedding the encoder has for a clip.
+#: Score of a clip for a text: that of its best window, as in a search; of the mean of its windows'
+#: embeddings, scaled to unit length; or of the encoder's one embedding of a whole clip.
 ClipScore = Literal["best", "mean", "one"]
 
-#: Scores of so many windows are held in memory at a time, for each block of texts: 256 MB.
+#: Scores of texts and windows that are held in memory at once: 256 MB.
 SCORES_AT_A_TIME = 1 << 26
-#: Embeddings of unit length that lie nearer to each other than this are the same one.
+#: Unit embeddings are equal if no number differs by this much.
 SAME = 1e-4
 
 
@@ -54,10 +54,11 @@ class Silent:
 
 @dataclass(frozen=True, eq=False)
 class ClipEmbeddings:
-    """Embeddings of clips, one or more for each.
+    """Embeddings of clips, one or more for each clip.
 
-    vectors: (n_vectors, dim) float32 of unit length. first: (n_clips + 1,) int64; clip i owns the
-    rows first[i] to first[i + 1].
+    Attributes:
+        vectors: Unit embeddings, (n_vectors, dim) float32.
+        first: (n_clips + 1,) int64; clip i owns vectors[first[i]:first[i + 1]].
     """
 
     vectors: Array
@@ -68,12 +69,12 @@ class ClipEmbeddings:
 
     @classmethod
     def of(cls, clips: Sequence[Array]) -> ClipEmbeddings:
-        """From (n_i, dim) for each clip; there is at least one clip and n_i is 1 or more."""
+        """Join arrays (n_i, dim), one for each of one or more clips; each n_i is 1 or more."""
         first = np.cumsum([0, *(len(vectors) for vectors in clips)], dtype=np.int64)
         return cls(np.concatenate(clips), first)
 
     def mean(self) -> ClipEmbeddings:
-        """One embedding for each clip: the mean of its own, scaled to unit length."""
+        """Return one embedding for each clip: the mean of its own, scaled to unit length."""
         sums = np.add.reduceat(self.vectors.astype(np.float64), self.first[:-1], axis=0)
         norms = np.linalg.norm(sums, axis=1, keepdims=True)
         unit = (sums / np.maximum(norms, 1e-12)).astype(np.float32)
@@ -89,11 +90,20 @@ def embed_clips(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> tuple[ClipEmbeddings | None, dict[int, str]]:
-    """Embeddings of recordings, and why some have none.
+    """Embed clips; those that cannot be used are left out.
 
-    one: one embedding for each clip, from `Encoder.embed_clip`; else one for each window that is
-    not silent. jobs: clips read at a time. Returns the embeddings of those that can be used, in
-    order (None if there are none), and place -> reason for the others.
+    Args:
+        encoder: Embeds the clips.
+        clips: Paths of sound files.
+        cache: Embeddings of earlier runs; new ones are added.
+        one: Whether a clip gets one embedding, from `Encoder.embed_clip`; otherwise one for each
+            window that is not silent.
+        jobs: Clips read at once.
+        progress: Is notified of each finished clip.
+
+    Returns:
+        Embeddings of the usable clips in order, None if there is none; and for the others their
+        place in `clips` -> the reason.
     """
     kind: Literal["clip", "windows"] = "clip" if one else "windows"
     compute = _one_of(encoder) if one else _windows_of(encoder)
@@ -108,7 +118,7 @@ def embed_clips(
             try:
                 digest = cache.digest_of(path)
             except OSError:
-                digest = None  # the decoder says it better
+                digest = None  # the decoder reports it
             vectors = cache.get(kind, digest)
             if vectors is None:
                 running[pool.submit(compute, path)] = (i, digest)
@@ -126,8 +136,8 @@ def embed_clips(
             progress.advance()
     finally:
         pool.shutdown(cancel_futures=True)
-    kept = [found[i] for i in sorted(found)]
-    return (ClipEmbeddings.of(kept) if kept else None), lost
+    usable = [found[i] for i in sorted(found)]
+    return (ClipEmbeddings.of(usable) if usable else None), lost
 
 
 def _windows_of(encoder: Encoder) -> Callable[[Path], Array]:
@@ -152,7 +162,7 @@ def embed_texts(
     normalise: bool = True,
     progress: Progress | None = None,
 ) -> Array:
-    """(n, dim) float32, for equal texts equal. normalise: to unit length, else as the tower has it."""
+    """Embed texts, (n, dim) float32; equal texts get equal rows. Arguments as `Encoder.embed_text`."""
     kind: Literal["text", "raw-text"] = "text" if normalise else "raw-text"
     distinct = list(dict.fromkeys(texts))
     progress = progress or Silent()
@@ -170,10 +180,18 @@ def embed_texts(
 
 
 def refuse_collapsed(encoder: Encoder, vectors: Array, what: str) -> None:
-    """Raise BenchmarkError if all these embeddings are one and the same.
+    """Refuse an encoder that gives different inputs the same embedding.
 
-    vectors: (n, dim), of different texts or clips. what: "texts" or "clips". A tower whose weights
-    were lost in a conversion answers so: public uploads with such a text tower exist.
+    A tower whose weights were lost in a conversion does so; public uploads with such a text tower
+    exist.
+
+    Args:
+        encoder: Named in the message.
+        vectors: Embeddings of different inputs, (n, dim).
+        what: "texts" or "clips".
+
+    Raises:
+        BenchmarkError: All n embeddings are equal, and n is 2 or more.
     """
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.maximum(norms, 1e-12)
@@ -187,9 +205,14 @@ def refuse_collapsed(encoder: Encoder, vectors: Array, what: str) -> None:
 
 
 def score_texts(texts: Array, clips: ClipEmbeddings) -> Array:
-    """(n_texts, n_clips) float32: for each text and clip the best dot product of the clip's vectors.
+    """Score texts against clips: the largest dot product of a text with the clip's vectors.
 
-    texts: (n_texts, dim). Rows of equal texts are equal to the last bit.
+    Args:
+        texts: (n_texts, dim) float32.
+        clips: Embeddings of n_clips clips.
+
+    Returns:
+        (n_texts, n_clips) float32. Rows of equal texts are equal to the last bit.
     """
     distinct, back = np.unique(texts, axis=0, return_inverse=True)
     step = max(1, SCORES_AT_A_TIME // max(1, len(clips.vectors)))

@@ -1,0 +1,92 @@
+"""Describe a recording: rank texts by how well they fit it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from soundsearch.arguments import check_audio, check_text, check_top_k, described
+from soundsearch.encoder.calibration import Calibration
+from soundsearch.encoder.towers import Encoder
+from soundsearch.errors import QueryError
+from soundsearch.search.hits import SCORE_DECIMALS, Label
+from soundsearch.search.query_audio import embed_query_audio
+
+log = logging.getLogger(__name__)
+
+
+def describe(
+    encoder: Encoder,
+    audio: str | Path | BinaryIO,
+    texts: Sequence[str],
+    *,
+    top_k: int = 10,
+    as_labels: bool = False,
+) -> list[Label]:
+    """Return the texts that fit a recording best, each with the window that it fits best.
+
+    Each text is a query of its own. With a calibrated encoder texts are ranked by relevance, so
+    that a text whose cosine is high for every sound does not always come first.
+
+    Args:
+        encoder: Embeds the recording and the texts.
+        audio: Path of a sound file, or an open stream of one.
+        texts: Candidate texts. Of a text that is longer than the encoder reads only the beginning
+            counts; a warning is logged.
+        top_k: Largest number of labels returned, 1 or more.
+        as_labels: Whether the texts are bare labels, to be put into the encoder's prompt.
+
+    Returns:
+        At most `top_k` labels, the best first.
+
+    Raises:
+        AudioError: The recording cannot be used.
+        QueryError: An argument is of another type, or a text is empty.
+    """
+    check_top_k(top_k)
+    check_audio(audio)
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise QueryError(f"texts is {described(texts)}, expected a list of texts")
+    for i, text in enumerate(texts):
+        check_text(f"texts[{i}]", text)
+    spans, embeddings = embed_query_audio(encoder, audio)
+    prompt = encoder.bundle.text.prompt if as_labels else "{}"
+    prompted = [prompt.replace("{}", text) for text in texts]
+    text_embeddings = encoder.embed_text(prompted)
+    truncated = encoder.truncated(prompted)
+    if truncated.any():
+        log.warning(
+            "%d of %d texts are %s; their ends have no effect",
+            *(truncated.sum(), len(texts), too_long(encoder)),
+        )
+    cosines = (embeddings @ text_embeddings.T).astype(np.float64)  # (n_windows, n_texts)
+    cosines = cosines.round(SCORE_DECIMALS)
+    best_windows = cosines.argmax(axis=0)
+    best = cosines.max(axis=0)
+    calibration = Calibration.of(encoder.bundle)
+    scores = best
+    if calibration is not None:
+        scores = calibration.relevance("text", text_embeddings, best[:, None]).ravel()
+    order = np.argsort(-scores, kind="stable")[:top_k]
+    return [
+        Label(
+            rank=rank,
+            text=texts[i],
+            start_s=spans[best_windows[i]][0],
+            end_s=spans[best_windows[i]][1],
+            cosine=float(best[i]),
+            relevance=None if calibration is None else round(float(scores[i]), SCORE_DECIMALS),
+            truncated=bool(truncated[i]),
+        )
+        for rank, i in enumerate(order, start=1)
+    ]
+
+
+def too_long(encoder: Encoder) -> str:
+    """Return the clause on a text that is longer than the encoder reads."""
+    bundle = encoder.bundle
+    return f"longer than the {bundle.text.max_tokens} tokens that encoder {bundle.name} reads"

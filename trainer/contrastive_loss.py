@@ -1,0 +1,55 @@
+"""The contrastive loss of the paper, and a general form of it. Pure functions of tensors."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+def contrastive_loss(scores: Tensor, positive: Tensor, counted: Tensor) -> Tensor:
+    """Mean of the cross-entropies of both directions, with one or more positives in a row.
+
+    For each row: -mean over its positives p of log(exp(s_p) / sum over counted c of exp(s_c)).
+    With the diagonal as positives and all pairs counted this is CLIP's symmetric loss.
+
+    Args:
+        scores: (n, n) cosine similarity times the logit scale; rows are sounds, columns texts.
+        positive: (n, n) bool, symmetric, true on the diagonal: the text fits the sound.
+        counted: (n, n) bool, symmetric, true where positive: the pair is part of the loss. A pair
+            that is neither positive nor negative, such as a mixture and one of its parts, is not.
+
+    Returns:
+        A scalar.
+    """
+    masked = scores.masked_fill(~counted, float("-inf"))
+    total = torch.zeros((), dtype=scores.dtype, device=scores.device)
+    for axis in (1, 0):
+        cross_entropies = masked.logsumexp(dim=axis, keepdim=True) - scores
+        chosen = cross_entropies.masked_fill(~positive, 0.0).sum(dim=axis)
+        total = total + (chosen / positive.sum(dim=axis)).mean()
+    return total / 2
+
+
+def pair_loss(
+    scores: Tensor, reduction: Literal["sum", "mean"] = "sum", ignored: Tensor | None = None
+) -> Tensor:
+    """Cross-entropies of both directions, with column i as the only positive of row i.
+
+    Source: VIP-ANT, `cvap/module/decoder/loss_head.py`, CELossHead: the sum of the two directions.
+    CLIP takes their mean.
+
+    Args:
+        scores: (n, n) cosine similarity times the logit scale.
+        reduction: Of the two directions, each of which is a mean over its n rows.
+        ignored: (n, n) bool, symmetric, false on the diagonal: pairs that are not part of the loss;
+            None for none.
+
+    Returns:
+        A scalar.
+    """
+    positive = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    counted = torch.ones_like(positive) if ignored is None else ~ignored
+    mean = contrastive_loss(scores, positive, counted)
+    return 2 * mean if reduction == "sum" else mean
