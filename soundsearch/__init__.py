@@ -40,7 +40,7 @@ def open_index(
     from soundsearch.encoder.registry import find_bundle
     from soundsearch.paths import index_folder
     from soundsearch.search.index import Index
-    from soundsearch.store.store import Store
+    from soundsearch.store import Store
 
     for name, value in (("path", path), ("model", model)):
         if value is not None:

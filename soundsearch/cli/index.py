@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from indexer.plan import Plan
     from indexer.report import Report
-    from soundsearch.store.store import Root, Store
+    from soundsearch.store import Root, Store
 
 #: Where no bar can be drawn, a line says so often where the run stands.
 LINE_EVERY_S = 30.0
@@ -81,13 +81,14 @@ def index(
     Example: soundsearch index ~/Sounds /mnt/archive --exclude "*.asd"
     """
     from indexer.pipeline import run
-    from indexer.plan import choose_targets, make_plan
+    from indexer.plan import make_plan
+    from indexer.targets import choose_targets
     from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
     from soundsearch.encoder.towers import Encoder
     from soundsearch.paths import index_folder
     from soundsearch.render import to_json
+    from soundsearch.store import Store
     from soundsearch.store.pinned import check_same_encoder, create_index, pinned_bundle
-    from soundsearch.store.store import Store
 
     folder = index_folder(index)
     wanted = find_bundle(model) if model else None
@@ -135,8 +136,8 @@ def index(
 def _known_roots(store: Store | None) -> list[Root]:
     if store is None:
         return []
-    with store.snapshot() as connection:
-        return store.roots(connection)
+    with store.snapshot() as reader:
+        return reader.roots()
 
 
 def _preview(plan: Plan, json: bool) -> None:

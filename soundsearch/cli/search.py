@@ -149,7 +149,7 @@ def describe(
     from soundsearch.encoder.towers import Encoder
     from soundsearch.render import label_lines, labels_json
     from soundsearch.search.index import describe as describe_file
-    from soundsearch.store.store import PinnedEncoder
+    from soundsearch.store import PinnedEncoder
     from soundsearch.vocabulary import load_vocabulary
 
     audio = _named(file)
