@@ -83,6 +83,8 @@ def run(
                 targets = choose_targets(roots, paths)
             targets = apply_targets(writer, targets)
             plan = make_plan(store, targets, exclude, retry=retry, force=force, progress=progress)
+            report.absent, report.unreadable = plan.absent, plan.unreadable
+            report.left_behind = plan.left_behind
             _apply_moves(writer, plan, report, prune)
             _store_skipped(writer, plan)
             _Run(writer, encoder, report, progress).read(plan, jobs or os.cpu_count() or 1)

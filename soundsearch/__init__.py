@@ -2,11 +2,12 @@
 
     import soundsearch
 
+    soundsearch.index_folders(["Sounds"], "my-index")
     with soundsearch.open_index("my-index") as index:
         for hit in index.search(text="dog barking in rain", top_k=5):
             print(hit.path, hit.start_s, hit.score)
 
-Importing this loads nothing heavy; `open_index` does.
+Importing this loads nothing heavy; the functions do.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from indexer.report import Progress, Report
     from soundsearch.encoder.towers import Device
+    from soundsearch.errors import SoundsearchError as SoundsearchError
     from soundsearch.search.index import Hit as Hit
     from soundsearch.search.index import Index as Index
+    from soundsearch.search.index import Label as Label
 
 __version__ = "0.1.0"
-__all__ = ["Hit", "Index", "SoundsearchError", "open_index"]
+__all__ = ["Hit", "Index", "Label", "SoundsearchError", "index_folders", "open_index"]
 
 
 def open_index(
@@ -30,11 +35,18 @@ def open_index(
 ) -> Index:
     """Open an index for searching.
 
-    path: its folder; None means the one the command line uses (SOUNDSEARCH_INDEX, or the user's
-    data folder). device: "auto", "cpu" or "cuda". model: the encoder that the index was built
-    with, by its name or its bundle's folder, to be used in place of the index's own copy; None
-    takes that copy. Raises StoreError if there is no index, IndexMismatchError if it was built with
-    another encoder, BundleError if there is no such encoder, QueryError for no path or device.
+    Args:
+        path: its folder; None means the one the command line uses (SOUNDSEARCH_INDEX, or the
+            user's data folder).
+        device: "auto", "cpu" or "cuda".
+        model: the encoder that the index was built with, by its name or its bundle's folder, to be
+            used in place of the index's own copy; None takes that copy.
+
+    Raises:
+        StoreError: there is no index, or it cannot be used.
+        IndexMismatchError: it was built with another encoder.
+        BundleError: there is no such encoder.
+        QueryError: an argument is no path or no device.
     """
     from soundsearch.arguments import check_path
     from soundsearch.encoder.registry import find_bundle
@@ -54,8 +66,92 @@ def open_index(
         raise
 
 
+def index_folders(
+    folders: str | Path | Sequence[str | Path] = (),
+    index: str | Path | None = None,
+    *,
+    model: str | Path | None = None,
+    device: Device = "auto",
+    exclude: str | Sequence[str] = (),
+    jobs: int | None = None,
+    prune: bool = False,
+    retry: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Index folders of sound, or bring an index up to date with them.
+
+    What has not changed is skipped; what was moved is not embedded again. A file that cannot be read
+    never ends the run: it is listed in the report. Ctrl-C ends it early with `interrupted` set, and
+    the next run continues.
+
+    Args:
+        folders: a folder or a file, or several; none means all that were indexed before.
+        index: folder of the index, made if it is not there; None means the one the command line uses.
+        model: encoder of a new index, by its name or its bundle's folder. An index that exists keeps
+            its own and is refused with another one.
+        device: "auto", "cpu" or "cuda".
+        exclude: shell patterns of names or relative paths that are skipped.
+        jobs: files read at a time; None means one per core.
+        prune: also delete what is known of files that have vanished.
+        retry: also try files again that failed, or were read in part, and have not changed.
+        force: read all files again, also those that look unchanged.
+        progress: is informed while the run goes on, from any thread.
+
+    Returns:
+        Counts of files by what became of them, failures with their reasons, and what could not be
+        looked through (`absent`).
+
+    Raises:
+        QueryError: an argument is of the wrong kind, or there is no folder to index.
+        StoreError: a folder is not there, or the index cannot be used; IndexBusyError if another
+            process writes it, IndexMismatchError if it was built with another encoder.
+        BundleError: there is no such encoder, or it embeds nothing.
+    """
+    from pathlib import Path
+    from typing import get_args
+
+    from indexer.run import IndexRun
+    from soundsearch.arguments import (
+        check_choice,
+        check_count,
+        check_path,
+        check_paths,
+        check_text,
+        check_texts,
+    )
+    from soundsearch.encoder.towers import Device
+    from soundsearch.errors import QueryError
+    from soundsearch.paths import index_folder
+
+    paths = [Path(folder) for folder in check_paths("folders", folders)]
+    for name, value in (("index", index), ("model", model)):
+        if value is not None:
+            check_path(name, value)
+    check_choice("device", device, get_args(Device))
+    patterns = [exclude] if isinstance(exclude, str) else exclude
+    check_texts("exclude", patterns)
+    for i, pattern in enumerate(patterns):
+        check_text(f"exclude[{i}]", pattern)
+    if jobs is not None:
+        check_count("jobs", jobs)
+    with IndexRun(index_folder(index), paths, None if model is None else os.fspath(model)) as run:
+        if not run.paths:
+            raise QueryError("folders is empty and nothing was indexed before; give a folder")
+        _, report = run.run(
+            device=device,
+            exclude=patterns,
+            jobs=jobs,
+            prune=prune,
+            retry=retry,
+            force=force,
+            progress=progress,
+        )
+    return report
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("Hit", "Index"):
+    if name in ("Hit", "Index", "Label"):
         from soundsearch.search import index
 
         return getattr(index, name)

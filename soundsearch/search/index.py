@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from soundsearch.arguments import (
     check_audio,
+    check_choice,
+    check_count,
     check_min_score,
+    check_paths,
     check_text,
-    check_top_k,
-    check_within,
-    described,
+    check_texts,
 )
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.calibration import Calibration, Kind
@@ -102,10 +103,7 @@ class Index:
         self, store: Store, device: Device = "auto", bundle: EncoderBundle | None = None
     ) -> None:
         """bundle: in place of the index's own copy. Raises IndexMismatchError if it is another."""
-        if device not in get_args(Device):
-            raise QueryError(
-                f"device is {described(device)}, expected {' or '.join(get_args(Device))}"
-            )
+        check_choice("device", device, get_args(Device))
         if bundle is not None:
             check_same_encoder(store, bundle)
         self.store = store
@@ -150,11 +148,9 @@ class Index:
         that is longer than the encoder reads; a warning is logged.
         Raises QueryError for a query that cannot be asked, AudioError for unusable audio.
         """
-        check_top_k(top_k)
+        check_count("top_k", top_k)
         check_min_score(min_score)
-        named = [within] if isinstance(within, str | Path) else within
-        if named is not None:
-            check_within(named)
+        named = None if within is None else check_paths("within", within)
         if (text is None) == (audio is None):
             raise QueryError("a search needs either a text or a recording")
         if audio is not None:
@@ -331,10 +327,9 @@ def describe(
     A text that is longer than the encoder reads counts by its beginning; a warning is logged.
     Raises AudioError for unusable audio, QueryError for texts that are none.
     """
-    check_top_k(top_k)
+    check_count("top_k", top_k)
     check_audio(audio)
-    if isinstance(texts, str) or not isinstance(texts, Sequence):
-        raise QueryError(f"texts is {described(texts)}, expected a list of texts")
+    check_texts("texts", texts)
     for i, text in enumerate(texts):
         check_text(f"texts[{i}]", text)
     spans, embeddings = embed_query_file(encoder, audio)
