@@ -1,7 +1,7 @@
-"""Is an index sound? What is in it, what is wrong with it, and mending it.
+"""Status, verification and repair of an index.
 
-In: a store. Out: a `Status`, or the `Problem`s found when rows, vectors, files and encoder are held
-against each other.
+In: a store. Out: a `Status`, or the `Problem`s found when rows, vectors, files and encoder are
+compared with each other.
 """
 
 from __future__ import annotations

@@ -164,8 +164,9 @@ class Reader:
             (n,) int64.
         """
         if within is None:
-            return self._window_ids(sa.true())
-        per_folder = [self._window_ids(self._lies_in(folder)) for folder in within]
+            return self._window_ids(windows_table.join(recordings_table), sa.true())
+        rows = windows_table.join(recordings_table).join(roots_table)
+        per_folder = [self._window_ids(rows, self._lies_in(folder)) for folder in within]
         return np.unique(np.concatenate([np.empty(0, np.int64), *per_folder]))
 
     def embeddings(self, window_ids: Ids, dim: int) -> Array:
@@ -268,8 +269,7 @@ class Reader:
                 choices.append(sa.and_(recordings.root_id == root.id, place))
         return sa.or_(*choices)
 
-    def _window_ids(self, condition: sa.ColumnElement[bool]) -> Ids:
-        rows = windows_table.join(recordings_table).join(roots_table)
+    def _window_ids(self, rows: sa.Join, condition: sa.ColumnElement[bool]) -> Ids:
         query = sa.select(windows_table.c.id).select_from(rows).order_by(windows_table.c.id)
         query = query.where(recordings_table.c.state == State.INDEXED, condition)
         return np.array(self._execute(query).scalars().all(), np.int64)

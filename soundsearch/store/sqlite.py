@@ -107,9 +107,9 @@ class Database:
             return 0
         if index_table.name in tables:
             raise StoreError(
-                f"{self.folder}: this index was made by a development version of soundsearch, "
-                "expected one made by 0.2 or later; index your folders again into another folder "
-                "with --index (nothing in this one is changed)"
+                f"{self.folder}: this index was made by a development version of soundsearch, of a "
+                "form that released versions do not read; index your folders again into another "
+                "folder with --index (nothing in this one is changed)"
             )
         raise StoreError(
             f"{self._path}: not an index of soundsearch (it lacks the mark of one); "
