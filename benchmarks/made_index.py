@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from soundsearch.encoder.registry import find_bundle
+from soundsearch.store import FileFacts, Indexed
 from soundsearch.store.pinned import create_index
-from soundsearch.store.store import FileFacts, Indexed
 from soundsearch.vectors.cache import refresh
 
 WINDOWS_PER_RECORDING = 10
@@ -20,16 +20,15 @@ def make_index(folder: Path, model: str, n_windows: int) -> None:
     random = np.random.default_rng(0)
     store = create_index(folder, bundle)
     spans = [(3.0 * i, 3.0 * i + 3.0) for i in range(WINDOWS_PER_RECORDING)]
-    with store.lock():
-        with store.transaction() as connection:
-            root = store.add_root(connection, Path("/made/up"))
+    with store.writer() as writer:
+        with writer.transaction() as changes:
+            root = changes.add_root(Path("/made/up"))
             for i in range(n_windows // WINDOWS_PER_RECORDING):
                 embeddings = random.standard_normal((len(spans), bundle.dim)).astype(np.float32)
                 embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
                 file = FileFacts(root.id, f"{i // 1000:04d}/recording {i:06d}.wav", 1_000_000, i)
-                store.put(
-                    connection,
+                changes.put(
                     Indexed(file, i.to_bytes(16, "big"), 30.0, 48_000, 2, "WAV", spans, embeddings),
                 )
-        refresh(store)
+        refresh(writer)
     store.close()

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
+from soundsearch.store import FileFacts, Indexed
 from soundsearch.store.pinned import create_index
-from soundsearch.store.store import FileFacts, Indexed
 
 
 def main() -> None:
@@ -30,8 +30,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         library, index = Path(scratch, "library").resolve(), Path(scratch, "index")
         store = create_index(index, bundle)
-        with store.lock(), store.transaction() as connection:
-            root = store.add_root(connection, library)
+        with store.writer() as writer, writer.transaction() as changes:
+            root = changes.add_root(library)
             for i in range(options.files):
                 path = library / f"{i // 500:04d}" / f"{i:07d}.wav"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def main() -> None:
                 mtime_ns = path.stat().st_mtime_ns
                 file = FileFacts(root.id, str(path.relative_to(library)), 0, mtime_ns)
                 recording = Indexed(file, b"", 1.0, 48_000, 1, "WAV", [(0.0, 1.0)], embedding)
-                store.put(connection, recording)
+                changes.put(recording)
         store.close()
         for _ in range(3):
             started = time.perf_counter()

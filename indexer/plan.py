@@ -1,16 +1,14 @@
 """What an index run has to do: folders against the database.
 
-In: the paths a person named, the roots and recordings the database knows. Out: a `Plan`: which
+In: the targets of a run, and the roots and recordings the database knows. Out: a `Plan`: which
 files are new, changed, moved, back again, unchanged or missing, and which are read again all the
-same. Only `settle` writes.
+same. Nothing is written.
 """
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
-import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,31 +16,11 @@ from pathlib import Path
 
 from indexer.report import Progress, Silent
 from indexer.scan import Scan, hash_of, scan
+from indexer.targets import Target
 from soundsearch.descriptors import stop_if_ran_out
-from soundsearch.errors import StoreError
-from soundsearch.files import EMPTY, NOT_THERE, absence, is_absent, kind_of
-from soundsearch.roots import UNREADABLE, place_of, way_out
-from soundsearch.store.store import FileFacts, Recording, Root, State, Store
-
-
-@dataclass(frozen=True)
-class Target:
-    """A part of a root to look through: all of it, a folder in it, or one file.
-
-    inside: relative to the root; "." is all of it, and the only part of a root that is one file.
-    """
-
-    root: Root
-    inside: str = "."
-
-    @property
-    def path(self) -> Path:
-        """Where it is."""
-        return self.root.path / self.inside
-
-    def covers(self, relative_path: str) -> bool:
-        """Whether a recording of this root lies in it."""
-        return self.inside in (".", relative_path) or relative_path.startswith(self.inside + os.sep)
+from soundsearch.files import EMPTY, NOT_THERE, absence, is_absent
+from soundsearch.roots import UNREADABLE, way_out
+from soundsearch.store import FileFacts, Recording, Root, State, Store
 
 
 @dataclass(frozen=True)
@@ -62,7 +40,7 @@ class Plan:
     new: also those that failed and are tried again. again: unchanged, moved or back, and to be
     read all the same. failed_before: failed, unchanged and not tried again.
     missing: vanished since the last run; missing_before: known to be gone already.
-    unreadable: folders that could not be listed. absent: targets left alone, and why.
+    unreadable: folders that could not be listed. absent: targets that were skipped, and why.
     left_behind: roots that are gone and of which only a part was found elsewhere, and the way out.
     gone_roots: roots that are dropped once nothing that was embedded is left of them.
     skipped: files skipped, by ending, per root that was looked through (see `Scan`); the roots of
@@ -120,84 +98,6 @@ class Plan:
         return self.known_roots[recording.root_id] / recording.relative_path
 
 
-def choose_targets(roots: Sequence[Root], paths: Sequence[Path]) -> list[Target]:
-    """The parts of roots that these paths mean; nothing is looked through twice.
-
-    A path inside a known root is a part of it. Any other folder or file is a new root (its id below
-    zero until `settle` has stored it), which absorbs known roots inside it. Raises StoreError for a
-    path that is not there and was never indexed, and for what is neither a folder nor a file.
-    """
-    standing = {root.path: root for root in roots}
-    places = []
-    for path in paths:
-        place = place_of(path)
-        places.append(place)
-        if place in standing:
-            continue
-        is_known = _root_around(place, standing) is not None
-        _check_kind(path, place, is_known)
-        if not is_known:
-            if place.is_dir():
-                standing = {p: r for p, r in standing.items() if not p.is_relative_to(place)}
-            standing[place] = Root(-1 - len(places), place)
-    chosen: dict[Path, list[Target]] = defaultdict(list)
-    for place in places:
-        root = _root_around(place, standing)
-        assert root is not None
-        target = Target(root, str(place.relative_to(root.path)))
-        parts = chosen[root.path]
-        if not any(other.covers(target.inside) for other in parts):
-            chosen[root.path] = [*(o for o in parts if not target.covers(o.inside)), target]
-    return list(itertools.chain(*chosen.values()))
-
-
-def _root_around(place: Path, roots: Mapping[Path, Root]) -> Root | None:
-    """The root that a place is or lies in, if there is one."""
-    return next((roots[path] for path in (place, *place.parents) if path in roots), None)
-
-
-def _check_kind(path: Path, place: Path, is_known: bool) -> None:
-    """Refuse what is neither a folder nor a regular file, and what is not there.
-
-    is_known: it lies in a root, so that the plan says what it means that it is not there.
-    """
-    try:
-        mode = place.stat().st_mode
-    except OSError as error:
-        if not is_known:
-            raise _no_place(path, error) from error
-        return
-    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-        raise StoreError(f"{path}: {kind_of(mode)}; give a recording, or a folder of recordings")
-
-
-def _no_place(path: Path, error: OSError) -> StoreError:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return StoreError(f"{path}: no such file or folder; give one that exists")
-    if error.errno == errno.ELOOP:  # Python before 3.13 finds it out earlier, in `place_of`
-        return StoreError(f"{path}: leads nowhere ({error.strerror}); give one that exists")
-    return StoreError(f"{path}: cannot be opened ({error.strerror}); give one that you may read")
-
-
-def settle(store: Store, targets: Sequence[Target]) -> list[Target]:
-    """Store new roots, let them absorb those inside them. The caller holds the writer's lock."""
-    if all(target.root.id >= 0 for target in targets):
-        return list(targets)
-    settled = []
-    with store.transaction() as connection:
-        standing = store.roots(connection)
-        for target in targets:
-            root = target.root
-            if root.id < 0:
-                root = store.add_root(connection, root.path)
-                if os.path.isdir(root.path):  # nothing lies in a file
-                    for old in standing:
-                        if old.path != root.path and old.path.is_relative_to(root.path):
-                            store.absorb(connection, old, root, old.path.relative_to(root.path))
-            settled.append(Target(root, target.inside))
-    return settled
-
-
 def make_plan(
     store: Store | None,
     targets: Sequence[Target],
@@ -209,12 +109,20 @@ def make_plan(
 ) -> Plan:
     """Compare the targets with the database.
 
-    retry, force: see `Plan`. An unchanged file that failed is tried again by itself where its cause
-    may have passed, such as a permission that was lacking.
+    An unchanged file that failed is tried again by itself where its cause may have passed, such as a
+    permission that was lacking.
     A target that is not there, or that has lost every file at once, removes nothing, nor does a folder
     that has nothing in it any more (an unmounted disk leaves one behind): these are listed under
     `absent`. What was in such a folder, or anywhere else where it is not now, and is found in a
     target was moved, whatever root it was in.
+
+    Args:
+        store: the index; None where there is none yet, so that all is new.
+        targets: what to look through.
+        exclude: shell patterns of names or relative paths that are skipped.
+        retry: see `Plan`.
+        force: see `Plan`.
+        progress: is informed of files found and compared.
     """
     library = _Library.of(store)
     plan = Plan(
@@ -268,7 +176,7 @@ def make_plan(
         (folder, in_it, "nothing in it any more", "if they are gone, remove the folder")
         for folder, in_it in doubted.items()
     ]
-    _tell_what_is_left(plan, library, lost, moved)
+    _report_what_is_left(plan, library, lost, moved)
     return plan
 
 
@@ -306,21 +214,21 @@ def _way_out_of(target: Target) -> str:
     return way_out(target.root.path) if is_root else "give one that exists"
 
 
-def _tell_what_is_left(
+def _report_what_is_left(
     plan: Plan,
     library: _Library,
     lost: Iterable[tuple[Path, Sequence[Recording], str, str]],
     moved: set[int],
 ) -> None:
     """Say what of the lost places is not found elsewhere, and which roots have nothing left."""
-    places, told = set(), set()
+    places, reported = set(), set()
     for place, recordings, why, way in lost:
         places.add(place)
         kept = [r for r in recordings if r.id not in moved]
         has_moved = len(kept) < len(recordings)
         if _embedded(kept) or not (has_moved or _is_bare_root(place, library)):
             plan.absent.append((place, f"{why}; {_kept(kept)}; {way}"))
-            told.add(place)
+            reported.add(place)
     moved_from = {source.root_id for source, _ in plan.moved}
     removed_files = {r.root_id for r in (*plan.missing, *plan.missing_before) if r.is_root}
     for root in library.roots:
@@ -331,7 +239,7 @@ def _tell_what_is_left(
             continue
         plan.gone_roots.append(root)
         kept = [r for r in library.recordings[root.path] if r.id not in moved]
-        if root.id in moved_from and _embedded(kept) and root.path not in told:
+        if root.id in moved_from and _embedded(kept) and root.path not in reported:
             why = absence(root.path) or f"now a link to {os.path.realpath(root.path)}"
             plan.left_behind.append((root.path, f"{why}; {_kept(kept)}; {way_out(root.path)}"))
 
@@ -363,10 +271,10 @@ class _Library:
         """All of it, in one consistent state; nothing without a database."""
         if store is None:
             return cls([], {})
-        with store.snapshot() as connection:
-            roots = store.roots(connection)
+        with store.snapshot() as reader:
+            roots = reader.roots()
             of_root: dict[int, list[Recording]] = {root.id: [] for root in roots}
-            for recording in store.recordings(connection):
+            for recording in reader.recordings():
                 of_root[recording.root_id].append(recording)
         return cls(roots, {root.path: of_root[root.id] for root in roots})
 

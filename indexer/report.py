@@ -16,7 +16,10 @@ class Report:
     earlier run, have not changed, and were not tried again. n_pruned: recordings deleted on demand.
     audio_s: seconds of sound embedded. stage_s: seconds spent decoding (with resampling), on
     features, embedding and storing. dropped_roots: those that are gone and have no recordings left,
-    because they were all found elsewhere or deleted.
+    because they were all found elsewhere or deleted. failures: files that could not be used, and why.
+    absent: what was named and could not be looked through. unreadable: folders that could not be
+    listed. left_behind: roots that are gone, of which only a part was found elsewhere. Each with the
+    reason.
     """
 
     n_new: int = 0
@@ -34,6 +37,9 @@ class Report:
     interrupted: bool = False
     dropped_roots: list[Path] = field(default_factory=list)
     failures: list[tuple[Path, str]] = field(default_factory=list)
+    absent: list[tuple[Path, str]] = field(default_factory=list)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+    left_behind: list[tuple[Path, str]] = field(default_factory=list)
     stage_s: dict[str, float] = field(
         default_factory=lambda: {"decode": 0.0, "features": 0.0, "embed": 0.0, "store": 0.0}
     )

@@ -29,7 +29,7 @@ SYSTEM_FOLDERS = frozenset(
 )
 #: Longer endings are none, but part of a name with a dot in it.
 LONGEST_ENDING = 16
-#: So many endings of skipped files are told apart.
+#: So many endings of skipped files are counted apart.
 MOST_ENDINGS = 1000
 #: Bytes hashed at a time.
 HASH_BLOCK_BYTES = 1 << 20
@@ -81,7 +81,7 @@ def scan(
 ) -> Scan:
     """Walk a root, a folder in it, or one file in it (`inside`, relative).
 
-    Hidden files, system folders, devices and pipes are passed over; links are followed once.
+    Hidden files, system folders, devices and pipes are skipped; links are followed once.
     exclude: shell patterns, matched against names and against paths relative to the root.
     Raises SoundsearchError where too many files are open to list a folder.
     """

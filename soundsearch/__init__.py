@@ -2,11 +2,12 @@
 
     import soundsearch
 
+    soundsearch.index_folders(["Sounds"], "my-index")
     with soundsearch.open_index("my-index") as index:
         for hit in index.search(text="dog barking in rain", top_k=5):
             print(hit.path, hit.start_s, hit.score)
 
-Importing this module is fast; `open_index` loads the rest.
+Importing this module is fast; its functions load the rest.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from indexer.report import Progress, Report
     from soundsearch.encoder.towers import Device
+    from soundsearch.errors import SoundsearchError as SoundsearchError
     from soundsearch.search.hits import Hit as Hit
     from soundsearch.search.hits import Label as Label
     from soundsearch.search.index import Index as Index
 
 __version__ = "0.1.0"
-__all__ = ["Hit", "Index", "Label", "SoundsearchError", "open_index"]
+__all__ = ["Hit", "Index", "Label", "SoundsearchError", "index_folders", "open_index"]
 
 
 def open_index(
@@ -53,7 +57,7 @@ def open_index(
     from soundsearch.encoder.registry import find_bundle
     from soundsearch.paths import index_folder
     from soundsearch.search.index import Index
-    from soundsearch.store.store import Store
+    from soundsearch.store import Store
 
     for name, value in (("path", path), ("model", model)):
         if value is not None:
@@ -65,6 +69,90 @@ def open_index(
     except BaseException:
         store.close()
         raise
+
+
+def index_folders(
+    folders: str | Path | Sequence[str | Path] = (),
+    index: str | Path | None = None,
+    *,
+    model: str | Path | None = None,
+    device: Device = "auto",
+    exclude: str | Sequence[str] = (),
+    jobs: int | None = None,
+    prune: bool = False,
+    retry: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Index folders of sound, or bring an index up to date with them.
+
+    What has not changed is skipped; what was moved is not embedded again. A file that cannot be read
+    never ends the run: it is listed in the report. Ctrl-C ends it early with `interrupted` set, and
+    the next run continues.
+
+    Args:
+        folders: a folder or a file, or several; none means all that were indexed before.
+        index: folder of the index, made if it is not there; None means the one the command line uses.
+        model: encoder of a new index, by its name or its bundle's folder. An index that exists keeps
+            its own and is refused with another one.
+        device: "auto", "cpu" or "cuda".
+        exclude: shell patterns of names or relative paths that are skipped.
+        jobs: files read at a time; None means one per core.
+        prune: also delete what is known of files that have vanished.
+        retry: also try files again that failed, or were read in part, and have not changed.
+        force: read all files again, also those that look unchanged.
+        progress: is informed while the run goes on, from any thread.
+
+    Returns:
+        Counts of files by what became of them, failures with their reasons, and what could not be
+        looked through (`absent`).
+
+    Raises:
+        QueryError: an argument is of the wrong kind, or there is no folder to index.
+        StoreError: a folder is not there, or the index cannot be used; IndexBusyError if another
+            process writes it, IndexMismatchError if it was built with another encoder.
+        BundleError: there is no such encoder, or it embeds nothing.
+    """
+    from pathlib import Path
+    from typing import get_args
+
+    from indexer.run import IndexRun
+    from soundsearch.arguments import (
+        check_choice,
+        check_count,
+        check_path,
+        check_paths,
+        check_text,
+        check_texts,
+    )
+    from soundsearch.encoder.towers import Device
+    from soundsearch.errors import QueryError
+    from soundsearch.paths import index_folder
+
+    paths = [Path(folder) for folder in check_paths("folders", folders)]
+    for name, value in (("index", index), ("model", model)):
+        if value is not None:
+            check_path(name, value)
+    check_choice("device", device, get_args(Device))
+    patterns = [exclude] if isinstance(exclude, str) else exclude
+    check_texts("exclude", patterns)
+    for i, pattern in enumerate(patterns):
+        check_text(f"exclude[{i}]", pattern)
+    if jobs is not None:
+        check_count("jobs", jobs)
+    with IndexRun(index_folder(index), paths, None if model is None else os.fspath(model)) as run:
+        if not run.paths:
+            raise QueryError("folders is empty and nothing was indexed before; give a folder")
+        _, report = run.run(
+            device=device,
+            exclude=patterns,
+            jobs=jobs,
+            prune=prune,
+            retry=retry,
+            force=force,
+            progress=progress,
+        )
+    return report
 
 
 def __getattr__(name: str) -> Any:

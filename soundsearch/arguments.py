@@ -1,4 +1,4 @@
-"""Check the arguments of a search.
+"""Check what a caller passes from Python.
 
 Each function raises a QueryError that names the argument, the value found and the value expected.
 """
@@ -13,12 +13,18 @@ from pathlib import Path
 from soundsearch.errors import QueryError
 
 
-def check_top_k(value: object) -> None:
+def check_count(name: str, value: object) -> None:
     """Raise QueryError unless the value is a whole number of 1 or more."""
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise QueryError(f"top_k is {described(value)}, expected a whole number")
+        raise QueryError(f"{name} is {described(value)}, expected a whole number")
     if value < 1:
-        raise QueryError(f"top_k is {value}, it must be 1 or more")
+        raise QueryError(f"{name} is {value}, it must be 1 or more")
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise QueryError unless the value is one of these."""
+    if value not in choices:
+        raise QueryError(f"{name} is {described(value)}, expected {' or '.join(choices)}")
 
 
 def check_min_score(value: object) -> None:
@@ -50,12 +56,22 @@ def check_path(name: str, value: object) -> None:
         raise QueryError(f"{name} is {described(value)}, a path holds no zero byte")
 
 
-def check_within(value: object) -> None:
-    """Raise QueryError unless the value is a list of paths."""
+def check_paths(name: str, value: object) -> list[str | Path]:
+    """A path as a list of one, a list of paths as it is; QueryError for anything else."""
+    if isinstance(value, str | Path):
+        check_path(name, value)
+        return [value]
     if isinstance(value, bytes) or not isinstance(value, Sequence):
-        raise QueryError(f"within is {described(value)}, expected a folder or a list of folders")
-    for i, folder in enumerate(value):
-        check_path(f"within[{i}]", folder)
+        raise QueryError(f"{name} is {described(value)}, expected a folder or a list of folders")
+    for i, path in enumerate(value):
+        check_path(f"{name}[{i}]", path)
+    return list(value)
+
+
+def check_texts(name: str, value: object) -> None:
+    """Raise QueryError unless the value is a list of texts."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise QueryError(f"{name} is {described(value)}, expected a list of texts")
 
 
 def check_audio(value: object) -> None:

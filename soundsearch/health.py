@@ -1,7 +1,7 @@
-"""Is an index sound? What is in it, what is wrong with it, and mending it.
+"""Status, verification and repair of an index.
 
-In: a store. Out: a `Status`, or the `Problem`s found when rows, vectors, files and encoder are held
-against each other.
+In: a store. Out: a `Status`, or the `Problem`s found when rows, vectors, files and encoder are
+compared with each other.
 """
 
 from __future__ import annotations
@@ -12,24 +12,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, SoundsearchError, StoreError
 from soundsearch.files import facts_of
 from soundsearch.roots import RootFacts, facts_of_roots
+from soundsearch.store import RESTORE, PinnedEncoder, Reader, State, Store
 from soundsearch.store.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
-from soundsearch.store.schema import recordings_table, windows_table
-from soundsearch.store.sqlite import RESTORE
-from soundsearch.store.store import PinnedEncoder, State, Store
 from soundsearch.vectors.cache import discard, refresh, vectors_at
 from soundsearch.vectors.exact import NORM_TOLERANCE
 
-#: Windows compared at a time.
+#: Embeddings compared at a time.
 BATCH_ROWS = 20_000
 
 
@@ -74,47 +70,21 @@ class Problem:
 
 def status(store: Store) -> Status:
     """Count what is there."""
-    columns = recordings_table.c
-    with store.snapshot() as connection:
-        states = _counts(connection, columns.state, sa.true())
-        causes = _counts(
-            connection,
-            columns.cause,
-            sa.and_(columns.cause.is_not(None), columns.state != State.MISSING),
-        )
-        duration_s = connection.execute(
-            sa.select(sa.func.coalesce(sa.func.sum(columns.duration_s), 0.0)).where(
-                columns.state == State.INDEXED
-            )
-        ).scalar_one()
-        n_windows = connection.execute(
-            sa.select(sa.func.count())
-            .select_from(
-                windows_table.join(recordings_table, columns.id == windows_table.c.recording_id)
-            )
-            .where(columns.state == State.INDEXED)
-        ).scalar_one()
+    with store.snapshot() as reader:
+        roots = facts_of_roots(reader)
         return Status(
             folder=store.folder,
-            encoder=store.encoder(connection),
-            roots=facts_of_roots(store, connection),
-            n_indexed=states.get(State.INDEXED, 0),
-            n_failed=states.get(State.FAILED, 0),
-            n_missing=states.get(State.MISSING, 0),
-            n_windows=n_windows,
-            duration_s=duration_s,
-            failures=dict(Counter(causes).most_common()),
-            skipped=store.skipped(connection),
+            encoder=reader.encoder(),
+            roots=roots,
+            n_indexed=sum(root.n_indexed for root in roots),
+            n_failed=sum(root.n_failed for root in roots),
+            n_missing=sum(root.n_missing for root in roots),
+            n_windows=reader.n_windows(),
+            duration_s=reader.duration_s(),
+            failures=dict(reader.causes().most_common()),
+            skipped=reader.skipped(),
             size_bytes=_size_of(store.folder),
         )
-
-
-def _counts(
-    connection: Connection, column: sa.Column[Any], condition: sa.ColumnElement[bool]
-) -> dict[Any, int]:
-    """How many recordings there are of each value of a column."""
-    rows = connection.execute(sa.select(column, sa.func.count()).where(condition).group_by(column))
-    return {row[0]: row[1] for row in rows}
 
 
 def _size_of(folder: Path) -> int:
@@ -128,28 +98,37 @@ def _size_of(folder: Path) -> int:
 
 
 def verify(store: Store) -> list[Problem]:
-    """Hold rows, vectors, encoder and files against each other. Changes nothing."""
-    problems = _database_problems(store)
+    """Compare rows, vectors, encoder and files with each other. Changes nothing."""
+    problems = [Problem("database", text) for text in store.database_problems()]
     if problems:  # the rest would only repeat it
         return problems
-    with store.snapshot() as connection:
-        problems += _row_problems(store, connection)
-        problems += _file_problems(store, connection)
-        problems += _encoder_problems(store, connection)
-    if not any(problem.kind == "rows" for problem in problems):
-        problems += _vector_problems(store)
+    with store.snapshot() as reader:
+        problems += _row_problems(reader)
+        are_rows_sound = not problems
+        problems += _file_problems(reader)
+        problems += _encoder_problems(reader)
+        if are_rows_sound:
+            problems += _vector_problems(reader)
     return problems
 
 
 def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
     """Mend what `verify` finds, and say what was done.
 
-    bundle: where to take a lost encoder from. The FAISS file is made again; recordings whose
-    windows are odd are dropped, so that the next index run embeds them anew.
-    Raises StoreError if the database itself is damaged, IndexMismatchError for a wrong bundle.
+    The FAISS file is made again; recordings whose windows are odd are deleted, so that the next
+    index run embeds them anew.
+
+    Args:
+        store: the index.
+        bundle: where to take a lost encoder from.
+
+    Raises:
+        StoreError: the database itself is damaged.
+        IndexMismatchError: the bundle is not the encoder of this index.
+        IndexBusyError: another process writes the index.
     """
     done = []
-    with store.lock():
+    with store.writer() as writer:
         problems = verify(store)
         for problem in problems:
             if problem.kind == "database":
@@ -161,21 +140,21 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
             done.append("put back the encoder")
         odd = {p.recording_id for p in problems if p.kind == "rows" and p.recording_id is not None}
         if odd:
-            with store.transaction() as connection:
-                store.forget(connection, sorted(odd))
+            with writer.transaction() as changes:
+                changes.delete(sorted(odd))
             done.append(
                 f"dropped {len(odd)} odd recordings; run `soundsearch index` to embed them anew"
             )
         if odd or any(problem.kind == "vectors" for problem in problems):
-            discard(store.folder)
-            refresh(store)
+            discard(writer)
+            refresh(writer)
             done.append("made the FAISS file again")
     return done
 
 
-def _encoder_problems(store: Store, connection: Connection) -> Iterator[Problem]:
+def _encoder_problems(reader: Reader) -> Iterator[Problem]:
     """Of the index's own copy: that a twin is at hand today does not help it tomorrow."""
-    pinned, copy = store.encoder(connection), store.folder / COPY
+    pinned, copy = reader.encoder(), reader.folder / COPY
     try:
         bundle = EncoderBundle.read(copy)
         for name in bundle.files:
@@ -188,98 +167,54 @@ def _encoder_problems(store: Store, connection: Connection) -> Iterator[Problem]
         yield Problem("encoder", f"{copy}: holds {found}, this index was built with {pinned}")
 
 
-def _database_problems(store: Store) -> list[Problem]:
-    found = []
-    try:
-        with store.snapshot() as connection:
-            for (text,) in connection.exec_driver_sql("PRAGMA integrity_check"):
-                if text != "ok":
-                    found.append(Problem("database", f"SQLite says: {text}"))
-            for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
-                text = f"row {row[1]} of {row[0]} points at a row of {row[2]} that is not there"
-                found.append(Problem("database", text))
-    except StoreError as error:
-        cause = error.__cause__
-        if not isinstance(cause, sa.exc.DBAPIError) or isinstance(cause, sa.exc.OperationalError):
-            raise  # busy, say, or on a full disk: no word about what is in it
-        return found or [Problem("database", f"SQLite says: {cause.orig}")]  # damaged through
-    return found
-
-
-def _row_problems(store: Store, connection: Connection) -> Iterator[Problem]:
-    dim = store.encoder(connection).dim
-    columns = recordings_table.c
-    roots = {root.id: root.path for root in store.roots(connection)}
-
-    def name_of(root_id: int, relative_path: str) -> str:
-        """A file that was named itself is its root."""
-        return str(roots[root_id]) if relative_path == "." else relative_path
-
-    without = connection.execute(
-        sa.select(columns.id, columns.root_id, columns.relative_path).where(
-            columns.state != State.FAILED,
-            ~sa.exists().where(windows_table.c.recording_id == columns.id),
-        )
-    )
-    for row in without:
-        yield Problem("rows", f"{name_of(row.root_id, row.relative_path)}: has no windows", row.id)
-    text_twin = recordings_table.alias()
-    twins = connection.execute(
-        sa.select(columns.id, columns.root_id, columns.relative_path).where(
-            sa.func.typeof(columns.relative_path) == "blob",
-            sa.exists().where(
-                text_twin.c.root_id == columns.root_id,
-                text_twin.c.relative_path == sa.cast(columns.relative_path, sa.Text),
-            ),
-        )
-    )
-    for row in twins:  # what a file once became when it was indexed in two locales
-        name = name_of(row.root_id, row.relative_path)
-        yield Problem("rows", f"{name}: known twice", row.id)
-    windows = connection.execute(
-        sa.select(windows_table, columns.root_id, columns.relative_path, columns.duration_s)
-        .join(recordings_table, columns.id == windows_table.c.recording_id)
-        .execution_options(yield_per=BATCH_ROWS)
-    )
-    for row in windows:
-        name = f"{name_of(row.root_id, row.relative_path)}, window {row.id}"
-        if len(row.embedding) != 4 * dim:
-            text = f"{name}: {len(row.embedding)} bytes of embedding, expected {4 * dim}"
-            yield Problem("rows", text, row.recording_id)
+def _row_problems(reader: Reader) -> Iterator[Problem]:
+    dim = reader.encoder().dim
+    roots = {root.id: str(root.path) for root in reader.roots()}
+    for recording in reader.without_windows():
+        name = _name_of(roots[recording.root_id], recording.relative_path)
+        yield Problem("rows", f"{name}: has no windows", recording.id)
+    for window, embedding in reader.windows():
+        name = f"{_name_of(window.root, window.relative_path)}, window {window.id}"
+        if len(embedding) != 4 * dim:
+            text = f"{name}: {len(embedding)} bytes of embedding, expected {4 * dim}"
+            yield Problem("rows", text, window.recording_id)
             continue
-        norm = float(np.linalg.norm(np.frombuffer(row.embedding, "<f4")))
+        norm = float(np.linalg.norm(np.frombuffer(embedding, "<f4")))
         if not abs(norm - 1) <= NORM_TOLERANCE:
-            yield Problem(
-                "rows", f"{name}: its embedding has length {norm:.3g}, not 1", row.recording_id
-            )
-        if not 0 <= row.start_s < row.end_s <= row.duration_s + 1e-6:
-            text = f"{name}: lies at {row.start_s} to {row.end_s} of {row.duration_s} s"
-            yield Problem("rows", text, row.recording_id)
+            text = f"{name}: its embedding has length {norm:.3g}, not 1"
+            yield Problem("rows", text, window.recording_id)
+        if not 0 <= window.start_s < window.end_s <= (window.duration_s or 0) + 1e-6:
+            text = f"{name}: lies at {window.start_s} to {window.end_s} of {window.duration_s} s"
+            yield Problem("rows", text, window.recording_id)
 
 
-def _vector_problems(store: Store) -> Iterator[Problem]:
-    with store.snapshot() as connection:
-        try:
-            vectors, _ = vectors_at(store, connection)
-        except SoundsearchError as error:
-            yield Problem("vectors", str(error))
-            return
-        wanted = store.window_ids(connection)
-        if not np.array_equal(np.sort(vectors.ids), wanted):
-            text = f"the FAISS file holds {len(vectors)} windows, the database {len(wanted)}"
+def _name_of(root: str, relative_path: str) -> str:
+    """A recording as messages name it; a file that was named itself is its root."""
+    return root if relative_path == "." else relative_path
+
+
+def _vector_problems(reader: Reader) -> Iterator[Problem]:
+    try:
+        vectors, _ = vectors_at(reader)
+    except SoundsearchError as error:
+        yield Problem("vectors", str(error))
+        return
+    wanted = reader.window_ids()
+    if not np.array_equal(np.sort(vectors.ids), wanted):
+        text = f"the FAISS file holds {len(vectors)} windows, the database {len(wanted)}"
+        yield Problem("vectors", text)
+        return
+    for i in range(0, len(wanted), BATCH_ROWS):
+        some = wanted[i : i + BATCH_ROWS]
+        differ = vectors.embeddings(some) != reader.embeddings(some, vectors.dim)
+        n_differ = int(differ.any(axis=1).sum())
+        if n_differ:
+            text = f"{n_differ} vectors of the FAISS file differ from the database"
             yield Problem("vectors", text)
-            return
-        for i in range(0, len(wanted), BATCH_ROWS):
-            some = wanted[i : i + BATCH_ROWS]
-            differ = vectors.embeddings(some) != store.embeddings(connection, some, vectors.dim)
-            n_differ = int(differ.any(axis=1).sum())
-            if n_differ:
-                text = f"{n_differ} vectors of the FAISS file differ from the database"
-                yield Problem("vectors", text)
 
 
-def _file_problems(store: Store, connection: Connection) -> Iterator[Problem]:
-    facts = facts_of_roots(store, connection)
+def _file_problems(reader: Reader) -> Iterator[Problem]:
+    facts = facts_of_roots(reader)
     for root in facts:
         if root.is_lost:
             n_kept = root.n_indexed + root.n_missing
@@ -287,8 +222,8 @@ def _file_problems(store: Store, connection: Connection) -> Iterator[Problem]:
             text = f"{root.path}: {root.absence} now; {kept}; {root.way_out}"
             yield Problem("files", text)
     lost = {root.path for root in facts if root.is_lost}
-    roots = {root.id: root.path for root in store.roots(connection)}
-    for recording in store.recordings(connection):
+    roots = {root.id: root.path for root in reader.roots()}
+    for recording in reader.recordings():
         folder = roots[recording.root_id]
         if recording.state is not State.INDEXED or folder in lost:
             continue

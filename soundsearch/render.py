@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from soundsearch.search.hits import Fit, Hit, Label
-    from soundsearch.store.store import PinnedEncoder
+    from soundsearch.store import PinnedEncoder
 
 SCHEMA = 1
 

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
 from soundsearch.errors import StoreError
 from soundsearch.files import EMPTY, NOT_THERE, absence
 from soundsearch.paths import NO_CURRENT_FOLDER
-from soundsearch.store.schema import recordings_table
-from soundsearch.store.store import Recording, Root, State, Store
+from soundsearch.store import Reader, Recording, Root, State, Store, Writer
 from soundsearch.vectors.cache import refresh
 
 #: Recordings of a root that are looked for in the folder to which it is said to have moved.
@@ -96,23 +93,15 @@ def place_of(path: Path) -> Path:
         raise StoreError(f"{path}: leads nowhere ({error}); give one that exists") from error
 
 
-def facts_of_roots(store: Store, connection: Connection) -> list[RootFacts]:
+def facts_of_roots(reader: Reader) -> list[RootFacts]:
     """All roots, by path."""
-    columns = recordings_table.c
-    rows = connection.execute(
-        sa.select(columns.root_id, columns.state, sa.func.count()).group_by(
-            columns.root_id, columns.state
-        )
-    )
-    counts = {(row[0], row[1]): row[2] for row in rows}
-    is_file = columns.relative_path == "."
-    files = set(connection.execute(sa.select(columns.root_id).where(is_file)).scalars())
-    return [_facts(root, counts, root.id in files) for root in store.roots(connection)]
+    counts, files = reader.root_counts(), reader.file_roots()
+    return [_facts(root, counts, root.id in files) for root in reader.roots()]
 
 
-def _facts(root: Root, counts: dict[tuple[int, str], int], is_file: bool) -> RootFacts:
+def _facts(root: Root, counts: Counter[tuple[int, State]], is_file: bool) -> RootFacts:
     n_indexed, n_failed, n_missing = (
-        counts.get((root.id, state), 0) for state in (State.INDEXED, State.FAILED, State.MISSING)
+        counts[root.id, state] for state in (State.INDEXED, State.FAILED, State.MISSING)
     )
     why = absence(root.path)
     if why == EMPTY and n_indexed == 0:
@@ -123,8 +112,8 @@ def _facts(root: Root, counts: dict[tuple[int, str], int], is_file: bool) -> Roo
 
 def find_root(store: Store, path: Path) -> Root:
     """The root that a path names, whether it is there or not. Raises StoreError if there is none."""
-    with store.snapshot() as connection:
-        roots = store.roots(connection)
+    with store.snapshot() as reader:
+        roots = reader.roots()
     # As it is written before where it leads: a link may stand now where the root was.
     for named in (Path(os.path.abspath(os.path.expanduser(path))), place_of(path)):
         for root in roots:
@@ -141,12 +130,13 @@ def named_roots(paths: Sequence[Path]) -> str:
     return f"its roots are: {', '.join(map(str, paths[:NAMED]))}{more}"
 
 
-def move_root(store: Store, root: Root, path: Path) -> Relocation:
+def move_root(writer: Writer, root: Root, path: Path) -> Relocation:
     """Change the path of a root to where its recordings are now. Nothing is read or embedded.
 
-    Where the new path lies in another root, or holds others, they become one. The caller holds the
-    writer's lock. Raises StoreError for a path that is not there, or at which none of the
-    recordings lies that were looked for.
+    Where the new path lies in another root, or holds others, they become one.
+
+    Raises:
+        StoreError: the path is not there, or none of the recordings that were looked for lies there.
     """
     place = place_of(path)
     if place == root.path:
@@ -154,8 +144,8 @@ def move_root(store: Store, root: Root, path: Path) -> Relocation:
     why = absence(place)
     if why is not None:
         raise StoreError(f"{path}: {why}; give the folder that holds the recordings now")
-    with store.snapshot() as connection:
-        recordings = list(store.recordings(connection, root.id))
+    with writer.snapshot() as reader:
+        recordings = list(reader.recordings(root.id))
     embedded = [recording for recording in recordings if recording.state is State.INDEXED]
     sample = embedded[:: max(1, len(embedded) // SAMPLE)][:SAMPLE]
     n_found = sum(_lies_at(place / recording.relative_path, recording) for recording in sample)
@@ -164,26 +154,26 @@ def move_root(store: Store, root: Root, path: Path) -> Relocation:
             f"{path}: holds none of the recordings of {root.path} (looked for: {len(sample)} of "
             f"{len(embedded)}); give the folder that holds them under the same relative paths"
         )
-    with store.transaction() as connection:
-        moved = store.relocate(connection, root, place)
-    refresh(store)
+    with writer.transaction() as changes:
+        moved = changes.relocate(root, place)
+    refresh(writer)
     return Relocation(moved, len(recordings), len(sample), n_found)
 
 
-def remove_root(store: Store, root: Root) -> int:
+def remove_root(writer: Writer, root: Root) -> int:
     """Delete a root and what is known of its recordings; returns how many there were.
 
-    The files stay as they are. The caller holds the writer's lock. Killed on the way, it leaves
-    the root with the rest of its recordings.
+    The files stay as they are. Killed on the way, it leaves the root with the rest of its
+    recordings.
     """
-    with store.snapshot() as connection:
-        ids = [recording.id for recording in store.recordings(connection, root.id)]
+    with writer.snapshot() as reader:
+        ids = [recording.id for recording in reader.recordings(root.id)]
     for start in range(0, len(ids), DELETED_AT_ONCE):
-        with store.transaction() as connection:
-            store.forget(connection, ids[start : start + DELETED_AT_ONCE])
-    with store.transaction() as connection:
-        store.drop_empty_roots(connection, [root])
-    refresh(store)
+        with writer.transaction() as changes:
+            changes.delete(ids[start : start + DELETED_AT_ONCE])
+    with writer.transaction() as changes:
+        changes.drop_empty_roots([root])
+    refresh(writer)
     return len(ids)
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sqlalchemy.engine import Connection
 
-from soundsearch.store.store import FileFacts, Indexed, PinnedEncoder, Recording, Store
+from soundsearch.store import (
+    FileFacts,
+    Indexed,
+    PinnedEncoder,
+    Reader,
+    Recording,
+    Store,
+    Transaction,
+)
 
 Array = NDArray[np.float32]
 
@@ -47,25 +55,32 @@ def recording(
     )
 
 
+@contextlib.contextmanager
+def changing(store: Store, *, new_revision: bool = True) -> Iterator[Transaction]:
+    """One transaction of a writer that is there for no longer."""
+    with store.writer() as writer, writer.transaction(new_revision=new_revision) as changes:
+        yield changes
+
+
 def put(store: Store, root: Path, relative_path: str, vectors: ArrayLike = ((1, 0),)) -> int:
     """Store one recording in a transaction of its own; returns its id."""
-    with store.transaction() as connection:
-        root_id = store.add_root(connection, root).id
-        return store.put(connection, recording(root_id, relative_path, vectors))
+    with changing(store) as changes:
+        root_id = changes.add_root(root).id
+        return changes.put(recording(root_id, relative_path, vectors))
 
 
-def find(store: Store, connection: Connection, path: Path) -> Recording:
+def find(reader: Reader, path: Path) -> Recording:
     """The recording at this path, which must be known."""
-    found = store.recording_at(connection, path)
+    found = reader.recording_at(path)
     assert found is not None, path
     return found
 
 
 def windows_of(store: Store, recording_ids: Sequence[int] | None = None) -> dict[int, list[int]]:
     """Ids of windows by recording, read from the tables, whatever the state."""
-    with store.snapshot() as connection:
-        rows = connection.exec_driver_sql("SELECT recording_id, id FROM windows ORDER BY id").all()
+    with store.snapshot() as reader:
+        rows = [(window.recording_id, window.id) for window, _ in reader.windows()]
     found: dict[int, list[int]] = {i: [] for i in recording_ids or ()}
-    for recording_id, window_id in rows:
+    for recording_id, window_id in sorted(rows):
         found.setdefault(recording_id, []).append(window_id)
     return found

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import sqlalchemy as sa
 
 import soundsearch
-from soundsearch.store.schema import recordings_table, roots_table, windows_table
-from soundsearch.store.store import State, Store
+from soundsearch.store import State
 
 
 @dataclass(frozen=True)
@@ -28,32 +30,27 @@ class Row:
 
 def rows_of(folder: Path) -> dict[Path, Row]:
     """Every recording known to the index in this folder, in whatever state, by its path."""
-    store = Store.open(folder)
-    recordings, windows = recordings_table.c, windows_table.c
-    with store.snapshot() as connection:
-        found = connection.execute(
-            sa.select(
-                recordings.id,
-                roots_table.c.path,
-                recordings.relative_path,
-                recordings.state,
-                recordings.cause,
-                recordings.error,
-            ).join(roots_table, roots_table.c.id == recordings.root_id)
-        ).all()
-        heard = connection.execute(sa.select(windows_table).order_by(windows.id)).all()
-    store.close()
+    with contextlib.closing(sqlite3.connect(folder / "soundsearch.db")) as connection:
+        recordings = connection.execute(
+            "SELECT recordings.id, path, relative_path, state, cause, error "
+            "FROM recordings JOIN roots ON roots.id = root_id"
+        ).fetchall()
+        windows: dict[int, list[tuple[int, float, float, bytes]]] = defaultdict(list)
+        for recording_id, *window in connection.execute(
+            "SELECT recording_id, id, start_s, end_s, embedding FROM windows ORDER BY id"
+        ):
+            windows[recording_id].append(tuple(window))
     return {
-        Path(row.path, row.relative_path): Row(
-            row.id,
-            State(row.state),
-            row.cause,
-            row.error,
-            tuple(w.id for w in heard if w.recording_id == row.id),
-            tuple((w.start_s, w.end_s) for w in heard if w.recording_id == row.id),
-            tuple(w.embedding for w in heard if w.recording_id == row.id),
+        Path(os.fsdecode(root), os.fsdecode(relative_path)): Row(
+            recording_id,
+            State(state),
+            cause,
+            error,
+            tuple(w[0] for w in windows[recording_id]),
+            tuple((w[1], w[2]) for w in windows[recording_id]),
+            tuple(w[3] for w in windows[recording_id]),
         )
-        for row in found
+        for recording_id, root, relative_path, state, cause, error in recordings
     }
 
 

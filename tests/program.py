@@ -63,8 +63,8 @@ def start(
 def another_writer(index: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the writer's lock of an index until the end of the block."""
     program = (
-        "import sys; from pathlib import Path; from soundsearch.store.store import Store\n"
-        "with Store(Path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from soundsearch.store import Store\n"
+        "with Store(Path(sys.argv[1])).writer(): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(index)],

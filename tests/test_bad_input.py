@@ -22,15 +22,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from indexer import pipeline
+from indexer import pipeline, reading
 from soundsearch.audio.recording import AudioFile
 from soundsearch.cli import app
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError
 from soundsearch.render import shown
-from soundsearch.store.schema import MIGRATIONS
-from soundsearch.store.store import State, Store
+from soundsearch.store import State, Store
+from soundsearch.store.migrations import latest
 from tests import program
 from tests.broken_sounds import TABLE, Broken
 from tests.conftest import Run
@@ -150,7 +150,7 @@ def meddle(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Path], obj
                 act(path)
             super().__init__(path)
 
-    monkeypatch.setattr(pipeline, "AudioFile", Meddled)
+    monkeypatch.setattr(reading, "AudioFile", Meddled)
 
 
 @pytest.mark.parametrize(
@@ -559,15 +559,13 @@ def test_a_lost_faiss_file_is_made_again_without_a_word(
 
 def test_a_newer_schema_is_one_line(soundsearch: Run, library: Path, index: Path) -> None:
     soundsearch("index", library)
-    store = Store.open(index)
-    with store.transaction() as connection:
-        connection.exec_driver_sql(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    store.close()
+    with contextlib.closing(sqlite3.connect(index / "soundsearch.db")) as connection:
+        connection.execute(f"PRAGMA user_version = {latest() + 1}")
     for command in (["query", "hum"], ["index", library], ["status"], ["verify"], ["repair"]):
         line = one_line(soundsearch(*command, code=1).stderr)
         assert line == (
-            f"{index}: written by a newer soundsearch (schema {len(MIGRATIONS) + 1}, "
-            f"this one knows {len(MIGRATIONS)}); upgrade soundsearch"
+            f"{index}: written by a newer soundsearch (schema {latest() + 1}, "
+            f"this one knows {latest()}); upgrade soundsearch"
         )
 
 

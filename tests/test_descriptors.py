@@ -15,8 +15,8 @@ from soundsearch import cli
 from soundsearch.descriptors import n_free, ran_out, too_many
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, SoundsearchError, StoreError
+from soundsearch.store import Store
 from soundsearch.store.pinned import create_index
-from soundsearch.store.store import Store
 from tests import program
 from tests.filled_store import FLAT, put
 from tests.sounds import noise, write
@@ -90,7 +90,7 @@ def test_a_lock_and_an_index_that_cannot_be_made_for_want_of_descriptors(
     tmp_path: Path, tiny: EncoderBundle
 ) -> None:
     store = Store.create(tmp_path / "index", FLAT)
-    with only(0), pytest.raises(StoreError, match="too many open files"), store.lock():
+    with only(0), pytest.raises(StoreError, match="too many open files"), store.writer():
         pass
     store.close()
     with only(0), pytest.raises(SoundsearchError, match="too many open files"):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from soundsearch.errors import StoreError
-from soundsearch.store.store import Store
+from soundsearch.store import Store
 from tests import program
 from tests.conftest import Run
 from tests.filled_store import FLAT, put
@@ -45,8 +45,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def names(store: Store) -> list[str]:
-    with store.snapshot() as connection:
-        return [recording.relative_path for recording in store.recordings(connection)]
+    with store.snapshot() as reader:
+        return [recording.relative_path for recording in reader.recordings()]
 
 
 # ---- the database
@@ -55,9 +55,9 @@ def names(store: Store) -> list[str]:
 def test_reading_needs_no_room(store: Store) -> None:
     with no_room():
         opened = Store.open(store.folder)
-        with opened.snapshot() as connection, opened.snapshot() as inner:
-            ids = opened.window_ids(connection)
-            np.testing.assert_array_equal(opened.embeddings(inner, ids, 2), np.eye(2))
+        with opened.snapshot() as reader, opened.snapshot() as inner:
+            ids = reader.window_ids()
+            np.testing.assert_array_equal(inner.embeddings(ids, 2), np.eye(2))
         opened.close()
     assert not (store.folder / "soundsearch.db-wal").exists()
     assert names(store) == ["a.wav"]
@@ -68,7 +68,7 @@ def test_reading_needs_no_room(store: Store) -> None:
 
 def test_what_a_killed_writer_left_is_read(store: Store) -> None:
     killed = (
-        "import os, sys; from pathlib import Path; from soundsearch.store.store import Store\n"
+        "import os, sys; from pathlib import Path; from soundsearch.store import Store\n"
         "from tests.filled_store import put\n"
         "store = Store(Path(sys.argv[1])); put(store, Path('/library'), 'b.wav'); os._exit(0)"
     )

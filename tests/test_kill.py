@@ -17,7 +17,7 @@ import pytest
 
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.health import verify
-from soundsearch.store.store import Store
+from soundsearch.store import Store
 from tests import program
 from tests.conftest import Run
 from tests.index_contents import rows_of, searchable, sounds_of

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from indexer.plan import Plan
     from indexer.report import Report
-    from soundsearch.store.store import Root, Store
 
 #: Where no bar can be drawn, a line says so often where the run stands.
 LINE_EVERY_S = 30.0
@@ -80,47 +79,28 @@ def index(
 
     Example: soundsearch index ~/Sounds /mnt/archive --exclude "*.asd"
     """
-    from indexer.pipeline import run
-    from indexer.plan import choose_targets, make_plan
-    from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
-    from soundsearch.encoder.towers import Encoder
+    from indexer.run import IndexRun
     from soundsearch.paths import index_folder
     from soundsearch.render import to_json
-    from soundsearch.store.pinned import check_same_encoder, create_index, pinned_bundle
-    from soundsearch.store.store import Store
 
-    folder = index_folder(index)
-    wanted = find_bundle(model) if model else None
-    store = Store.open(folder) if Store.exists(folder) else None
-    if store and wanted:
-        check_same_encoder(store, wanted)
-    roots = _known_roots(store)
-    if not paths and not roots:
-        raise typer.BadParameter("give at least one folder: nothing has been indexed yet")
-    places = paths or [root.path for root in roots]
-    targets = choose_targets(roots, places)  # refuses impossible paths before all else
-    if dry_run:
+    with IndexRun(index_folder(index), paths or [], model) as run:
+        if not run.paths:
+            raise typer.BadParameter("give at least one folder: nothing has been indexed yet")
+        if dry_run:
+            with _progress(quiet=json) as progress:
+                plan = run.plan(exclude=exclude or [], retry=retry, force=force, progress=progress)
+            _preview(plan, json)
+            return
         with _progress(quiet=json) as progress:
-            plan = make_plan(
-                store, targets, exclude or [], retry=retry, force=force, progress=progress
+            plan, report = run.run(
+                device=device.value,
+                exclude=exclude or [],
+                jobs=jobs,
+                prune=prune,
+                retry=retry,
+                force=force,
+                progress=progress,
             )
-        _preview(plan, json)
-        return
-    if store is None:
-        store = create_index(folder, wanted or find_bundle(DEFAULT_MODEL))
-    encoder = Encoder(pinned_bundle(store), device.value)
-    with _progress(quiet=json) as progress:
-        plan, report = run(
-            store,
-            encoder,
-            places,
-            exclude=exclude or [],
-            jobs=jobs,
-            prune=prune,
-            retry=retry,
-            force=force,
-            progress=progress,
-        )
     if json:
         typer.echo(to_json(_report_facts(plan, report)))
     _tell_trouble(plan)
@@ -130,13 +110,6 @@ def index(
         raise typer.Exit(130)
     if plan.absent:
         raise typer.Exit(1)
-
-
-def _known_roots(store: Store | None) -> list[Root]:
-    if store is None:
-        return []
-    with store.snapshot() as connection:
-        return store.roots(connection)
 
 
 def _preview(plan: Plan, json: bool) -> None:

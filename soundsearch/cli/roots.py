@@ -11,7 +11,7 @@ import typer
 from soundsearch.cli.options import IndexFolder, Json
 
 if TYPE_CHECKING:
-    from soundsearch.store.store import Root, Store
+    from soundsearch.store import Root, Store
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -34,11 +34,11 @@ def roots(context: typer.Context, index: IndexFolder = None, json: Json = False)
         return
     from soundsearch.render import to_json
     from soundsearch.roots import facts_of_roots
-    from soundsearch.store.store import Store
+    from soundsearch.store import Store
 
     store = Store.open(_folder(index))
-    with store.snapshot() as connection:
-        found = facts_of_roots(store, connection)
+    with store.snapshot() as reader:
+        found = facts_of_roots(reader)
     if json:
         typer.echo(to_json({"roots": [root.to_dict() for root in found]}))
         return
@@ -69,8 +69,8 @@ def move(
     from soundsearch.roots import move_root
 
     store, root = _opened(index, old)
-    with store.lock():
-        done = move_root(store, root, new)
+    with store.writer() as writer:
+        done = move_root(writer, root, new)
     line = f"moved {root.path} to {new}: recordings: {done.n_recordings}"
     if done.n_sampled:
         line += f"; looked for {done.n_sampled}, found {done.n_found}"
@@ -107,23 +107,23 @@ def remove(
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             typer.echo("nothing was deleted", err=True)
             raise typer.Exit(1)
-    with store.lock():
-        n_deleted = remove_root(store, found)
+    with store.writer() as writer:
+        n_deleted = remove_root(writer, found)
     typer.echo(f"{name}: recordings deleted from the index: {n_deleted}", err=True)
 
 
 def _opened(index: Path | None, path: Path) -> tuple[Store, Root]:
     """The index, and the root of it that a path names."""
     from soundsearch.roots import find_root
-    from soundsearch.store.store import Store
+    from soundsearch.store import Store
 
     store = Store.open(_folder(index))
     return store, find_root(store, path)
 
 
 def _n_recordings(store: Store, root: Root) -> int:
-    with store.snapshot() as connection:
-        return sum(1 for _ in store.recordings(connection, root.id))
+    with store.snapshot() as reader:
+        return sum(1 for _ in reader.recordings(root.id))
 
 
 def _folder(index: Path | None) -> Path:

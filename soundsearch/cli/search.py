@@ -150,7 +150,7 @@ def describe(
     from soundsearch.encoder.towers import Encoder
     from soundsearch.render import label_lines, labels_json
     from soundsearch.search.describe import describe as describe_file
-    from soundsearch.store.store import PinnedEncoder
+    from soundsearch.store import PinnedEncoder
     from soundsearch.vocabulary import load_vocabulary
 
     audio = _named(file)

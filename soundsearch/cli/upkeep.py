@@ -24,7 +24,7 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
     from soundsearch.health import status as status_of
     from soundsearch.paths import index_folder
     from soundsearch.render import endings, length, shown, to_json
-    from soundsearch.store.store import Store
+    from soundsearch.store import Store
 
     found = status_of(Store.open(index_folder(index)))
     if json:
@@ -61,8 +61,7 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
     from soundsearch.health import verify as verify_index
     from soundsearch.paths import index_folder
     from soundsearch.render import shown, to_json
-    from soundsearch.store.sqlite import RESTORE
-    from soundsearch.store.store import Store
+    from soundsearch.store import RESTORE, Store
 
     problems = verify_index(Store.open(index_folder(index)))
     faults = [problem for problem in problems if not problem.is_drift]
@@ -101,7 +100,7 @@ def repair(
     from soundsearch.health import repair as repair_index
     from soundsearch.paths import index_folder
     from soundsearch.render import shown
-    from soundsearch.store.store import Store
+    from soundsearch.store import Store
 
     bundle = find_bundle(model) if model else None
     done = repair_index(Store.open(index_folder(index)), bundle)

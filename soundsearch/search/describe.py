@@ -9,10 +9,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from soundsearch.arguments import check_audio, check_text, check_top_k, described
+from soundsearch.arguments import check_audio, check_count, check_text, check_texts
 from soundsearch.encoder.calibration import Calibration
 from soundsearch.encoder.towers import Encoder
-from soundsearch.errors import QueryError
 from soundsearch.search.hits import SCORE_DECIMALS, Label
 from soundsearch.search.query_audio import embed_query_audio
 
@@ -47,10 +46,9 @@ def describe(
         AudioError: The recording cannot be used.
         QueryError: An argument is of another type, or a text is empty.
     """
-    check_top_k(top_k)
+    check_count("top_k", top_k)
     check_audio(audio)
-    if isinstance(texts, str) or not isinstance(texts, Sequence):
-        raise QueryError(f"texts is {described(texts)}, expected a list of texts")
+    check_texts("texts", texts)
     for i, text in enumerate(texts):
         check_text(f"texts[{i}]", text)
     spans, embeddings = embed_query_audio(encoder, audio)

@@ -12,18 +12,18 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, get_args
+from typing import BinaryIO, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.arguments import (
     check_audio,
+    check_choice,
+    check_count,
     check_min_score,
+    check_paths,
     check_text,
-    check_top_k,
-    check_within,
-    described,
 )
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.calibration import Calibration, Kind
@@ -34,13 +34,10 @@ from soundsearch.roots import named_roots, place_of
 from soundsearch.search.describe import describe, too_long
 from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label
 from soundsearch.search.query_audio import embed_query_audio
+from soundsearch.store import Reader, Recording, State, Store, StoredWindow
 from soundsearch.store.pinned import check_same_encoder, pinned_bundle
-from soundsearch.store.store import Recording, State, Store
 from soundsearch.vectors.cache import load_vectors
 from soundsearch.vectors.exact import VectorIndex
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection, Row
 
 log = logging.getLogger(__name__)
 
@@ -71,17 +68,14 @@ class Index:
             QueryError: There is no such device.
             IndexMismatchError: The index was built with another encoder than `bundle`.
         """
-        if device not in get_args(Device):
-            raise QueryError(
-                f"device is {described(device)}, expected {' or '.join(get_args(Device))}"
-            )
+        check_choice("device", device, get_args(Device))
         if bundle is not None:
             check_same_encoder(store, bundle)
         self.store = store
         self.device = device
         self._bundle = bundle
-        with store.snapshot() as connection:
-            self.pinned = store.encoder(connection)
+        with store.snapshot() as reader:
+            self.pinned = reader.encoder()
 
     @functools.cached_property
     def encoder(self) -> Encoder:
@@ -131,31 +125,29 @@ class Index:
             AudioError: The audio query cannot be used.
             IndexMismatchError: The encoder of the index is missing.
         """
-        check_top_k(top_k)
+        check_count("top_k", top_k)
         check_min_score(min_score)
-        named = [within] if isinstance(within, str | Path) else within
-        if named is not None:
-            check_within(named)
+        named = None if within is None else check_paths("within", within)
         if (text is None) == (audio is None):
             raise QueryError("a search needs either a text or a recording")
         if audio is not None:
             check_audio(audio)
         else:
             check_text("text", text)
-        with self.store.snapshot() as connection:
+        with self.store.snapshot() as reader:
             itself = None
             kind: Kind = "audio"
             if audio is not None:
-                itself, query = self._embed_audio(connection, audio)
+                itself, query = self._embed_audio(reader, audio)
             else:
                 assert text is not None
                 kind, query = "text", self._embed_text(text)
             among = None
             if named is not None:
-                among = self.store.window_ids(connection, self._folders(connection, named))
+                among = reader.window_ids(self._folders(reader, named))
                 if not len(among):
                     log.warning("nothing is indexed now in %s", ", ".join(map(str, named)))
-            return self._hits(connection, kind, query, top_k, min_score, among, itself)
+            return self._hits(reader, kind, query, top_k, min_score, among, itself)
 
     def describe(
         self,
@@ -184,22 +176,20 @@ class Index:
         """
         return describe(self.encoder, audio, texts, top_k=top_k, as_labels=as_labels)
 
-    def _folders(self, connection: Connection, named: Sequence[str | Path]) -> list[Path]:
+    def _folders(self, reader: Reader, named: Sequence[str | Path]) -> list[Path]:
         """Return absolute paths of the folders to search in. Raises QueryError for an unknown one."""
         if not named:
             raise QueryError("within names no folder; name one, or give None for all")
-        return [self._folder(connection, folder) for folder in named]
+        return [self._folder(reader, folder) for folder in named]
 
-    def _folder(self, connection: Connection, named: str | Path) -> Path:
+    def _folder(self, reader: Reader, named: str | Path) -> Path:
         try:
             places = (place_of(Path(named)), Path(os.path.abspath(named)))  # a link may be gone
         except StoreError as error:
             raise QueryError(str(error)) from error
-        roots = [root.path for root in self.store.roots(connection)]
+        roots = [root.path for root in reader.roots()]
         for place in places:
-            if any(root.is_relative_to(place) for root in roots) or self.store.knows_of(
-                connection, place
-            ):
+            if any(root.is_relative_to(place) for root in roots) or reader.knows_of(place):
                 return place
         if any(places[0].is_relative_to(root) for root in roots) and os.path.exists(places[0]):
             return places[0]  # nothing in it is indexed yet
@@ -215,7 +205,7 @@ class Index:
         return query
 
     def _embed_audio(
-        self, connection: Connection, audio: str | Path | BinaryIO
+        self, reader: Reader, audio: str | Path | BinaryIO
     ) -> tuple[int | None, Array]:
         """Return the recording's id, None if it is not indexed, and its query vector (dim,).
 
@@ -225,14 +215,14 @@ class Index:
         if isinstance(audio, str | Path):
             audio = Path(audio)
             # Not `resolve`, which raises for links in a circle: opening the file reports them.
-            itself = self.store.recording_at(connection, Path(os.path.realpath(audio)))
+            itself = reader.recording_at(Path(os.path.realpath(audio)))
         if (
             itself is not None
             and isinstance(audio, Path)
             and itself.state is State.INDEXED
             and not _has_changed(audio, itself)
         ):
-            embeddings = self.store.embeddings_of(connection, itself.id, self.pinned.dim)
+            embeddings = reader.embeddings_of(itself.id, self.pinned.dim)
         else:
             _, embeddings = embed_query_audio(self.encoder, audio)
         mean = embeddings.mean(axis=0)
@@ -242,7 +232,7 @@ class Index:
 
     def _hits(
         self,
-        connection: Connection,
+        reader: Reader,
         kind: Kind,
         query: Array,
         top_k: int,
@@ -256,8 +246,8 @@ class Index:
         while True:
             ids, found = self.vectors.search(query, min(n_windows, n_all), among)
             cosines = found.astype(np.float64).round(SCORE_DECIMALS)
-            rows = self.store.describe_windows(connection, ids)
-            best: dict[int, tuple[float, Row[Any]]] = {}
+            rows = reader.describe_windows(ids)
+            best: dict[int, tuple[float, StoredWindow]] = {}
             for window_id, cosine in sorted(
                 zip(ids, cosines, strict=True), key=lambda x: (-x[1], x[0])
             ):

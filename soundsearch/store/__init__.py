@@ -1,1 +1,36 @@
-"""The database of an index, which is the truth about it: tables, rows in, rows out."""
+"""The database of an index, which is the truth about it: tables, rows in, rows out.
+
+`Store.open` opens an index folder. `store.snapshot()` gives a `Reader` of one consistent state;
+`store.writer()` takes the writer's lock and gives a `Writer`, whose `transaction()` changes rows.
+"""
+
+from soundsearch.store.folder import Store
+from soundsearch.store.reader import Reader
+from soundsearch.store.records import (
+    Failed,
+    FileFacts,
+    Indexed,
+    PinnedEncoder,
+    Recording,
+    Root,
+    State,
+    StoredWindow,
+)
+from soundsearch.store.sqlite import RESTORE
+from soundsearch.store.writer import Transaction, Writer
+
+__all__ = [
+    "RESTORE",
+    "Failed",
+    "FileFacts",
+    "Indexed",
+    "PinnedEncoder",
+    "Reader",
+    "Recording",
+    "Root",
+    "State",
+    "Store",
+    "StoredWindow",
+    "Transaction",
+    "Writer",
+]

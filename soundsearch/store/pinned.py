@@ -12,8 +12,10 @@ from pathlib import Path
 from soundsearch.encoder.bundle import MANIFEST, EncoderBundle
 from soundsearch.encoder.registry import bundle_folders
 from soundsearch.errors import BundleError, IndexMismatchError, StoreError
+from soundsearch.files import flush
+from soundsearch.store.folder import Store
+from soundsearch.store.records import PinnedEncoder
 from soundsearch.store.sqlite import cannot_write
-from soundsearch.store.store import PinnedEncoder, Store
 
 #: Folder inside an index that holds its copy of the bundle.
 COPY = "encoder"
@@ -34,9 +36,8 @@ def copy_bundle(bundle: EncoderBundle, folder: Path) -> None:
     aside, copy = folder / f".{COPY}", folder / COPY
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    for name in bundle.files:
-        shutil.copyfile(bundle.file(name), aside / name)
-    shutil.copyfile(bundle.folder / MANIFEST, aside / MANIFEST)
+    for file in (*map(bundle.file, bundle.files), bundle.folder / MANIFEST):
+        flush(Path(shutil.copyfile(file, aside / file.name)))
     shutil.rmtree(copy, ignore_errors=True)
     aside.rename(copy)
 
@@ -44,15 +45,15 @@ def copy_bundle(bundle: EncoderBundle, folder: Path) -> None:
 def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:
     """The bundle an index is pinned to: its own copy, or one of the same fingerprint elsewhere.
 
-    One whose scores are calibrated goes before one whose scores are not: a copy from before that
-    was known embeds alike, and scores no worse with what an installed twin knows.
-    own_copy: whether the copy may be it; not where that one is damaged.
-    Raises IndexMismatchError naming what was wanted and what there is.
+    Args:
+        store: the index.
+        own_copy: whether the copy may be it; not where that one is damaged.
+
+    Raises:
+        IndexMismatchError: there is none; it names what was wanted and what was found.
     """
-    with store.snapshot() as connection:
-        pinned = store.encoder(connection)
+    pinned = _encoder_of(store)
     found: list[str] = []
-    plain: EncoderBundle | None = None
     own = [store.folder / COPY] if own_copy else []
     for candidate in (*own, *bundle_folders()):
         try:
@@ -60,16 +61,11 @@ def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:
         except BundleError as error:
             found.append(str(error))
             continue
-        complete = all((candidate / name).exists() for name in bundle.files)
-        if bundle.fingerprint != pinned.fingerprint or not complete:
-            missing = "" if complete else " (files are missing)"
-            found.append(f"{PinnedEncoder.of(bundle)}{missing}")
-        elif bundle.relevance is not None:
+        is_whole = all((candidate / name).exists() for name in bundle.files)
+        if bundle.fingerprint == pinned.fingerprint and is_whole:
             return bundle
-        else:
-            plain = plain or bundle
-    if plain is not None:
-        return plain
+        missing = "" if is_whole else " (files are missing)"
+        found.append(f"{PinnedEncoder.of(bundle)}{missing}")
     raise IndexMismatchError(
         f"{store.folder}: this index was built with {pinned}, which is not at hand; found: "
         f"{'; '.join(found) or 'no encoder'}. Get that bundle back and run: soundsearch repair --model BUNDLE"
@@ -78,10 +74,14 @@ def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:
 
 def check_same_encoder(store: Store, bundle: EncoderBundle) -> None:
     """Raise IndexMismatchError unless the index is pinned to this very bundle."""
-    with store.snapshot() as connection:
-        pinned = store.encoder(connection)
+    pinned = _encoder_of(store)
     if pinned.fingerprint != bundle.fingerprint:
         raise IndexMismatchError(
             f"{store.folder}: this index was built with {pinned}, you asked for "
             f"{PinnedEncoder.of(bundle)}; leave out --model, or make a second index with --index"
         )
+
+
+def _encoder_of(store: Store) -> PinnedEncoder:
+    with store.snapshot() as reader:
+        return reader.encoder()

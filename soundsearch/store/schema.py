@@ -1,4 +1,7 @@
-"""The tables of an index, and the steps that bring an older database up to date."""
+"""The tables of an index. Databases are made from them; nothing else says what a table looks like.
+
+A change of these tables needs a step in `migrations.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,164 +9,136 @@ import os
 from collections.abc import Callable
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+
+from soundsearch.store.records import State
 
 
 class FilePath(sa.types.TypeDecorator[str]):
-    """A path as text; bytes that are no UTF-8 are kept as they are, as a blob.
+    """A path, stored as the bytes of its name.
 
-    What is stored depends on the name's bytes alone, not on the locale that Python runs in.
+    What is stored does not depend on the locale that Python runs in. Bytes are ordered as numbers,
+    so all that lies in a folder lies between two values (see `inside`).
     """
 
-    impl = sa.Text
+    impl = sa.LargeBinary
     cache_ok = True
 
-    def bind_processor(self, dialect: sa.Dialect) -> Callable[[str | None], str | bytes | None]:
-        """From Python to SQLite."""
-        return lambda path: None if path is None else stored_path(path)
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[str | None], bytes | None]:
+        """From Python to the database."""
+        return lambda path: None if path is None else os.fsencode(path)
 
     def result_processor(
         self, dialect: sa.Dialect, coltype: object
-    ) -> Callable[[str | bytes | None], str | None]:
-        """From SQLite to Python."""
-        return lambda stored: None if stored is None else _path_of(stored)
-
-
-def stored_path(path: str) -> str | bytes:
-    """A path as the database holds it."""
-    raw = os.fsencode(path)
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw
-
-
-def _path_of(stored: str | bytes) -> str:
-    return os.fsdecode(stored if isinstance(stored, bytes) else stored.encode())
+    ) -> Callable[[bytes | None], str | None]:
+        """From the database to Python."""
+        return lambda stored: None if stored is None else os.fsdecode(stored)
 
 
 class PlainText(sa.types.TypeDecorator[str]):
-    """Text from anywhere, such as a message of a library: what SQLite takes ill is escaped.
+    """Text from anywhere, such as a message of a library: what databases refuse is escaped.
 
-    These are lone surrogates, which are no UTF-8, and NUL, which ends a text for some of its functions.
+    These are lone surrogates, which are no UTF-8, and NUL, which ends a text for some functions.
     """
 
     impl = sa.Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
-        """From Python to SQLite."""
+        """From Python to the database."""
         if value is None:
             return None
         return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def is_path(column: sa.Column[str], path: str) -> sa.ColumnElement[bool]:
-    """Whether a column holds this path; older rows hold some as blobs that are now text."""
-    stored = stored_path(path)
-    raw = sa.type_coerce(column, sa.types.NullType)
-    forms = [stored, stored.encode()] if isinstance(stored, str) else [stored]
-    return sa.or_(*(raw == sa.literal(form) for form in forms))
+class Integer64(sa.BigInteger):
+    """A whole number of 64 bits with a sign."""
 
+
+def inside(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:
+    """Whether a path lies in a folder, however deep; the folder itself does not."""
+    start = os.fsencode(folder).rstrip(b"/")
+    # '0' follows '/': what lies between them starts with "folder/".
+    low, high = (sa.literal(start + end, sa.LargeBinary) for end in (b"/", b"0"))
+    return sa.and_(column >= low, column < high)
+
+
+def _key() -> sa.Column[int]:
+    return sa.Column("id", Integer64, primary_key=True)
+
+
+#: Of tables whose ids are never given to another row, also when theirs was deleted.
+NEVER_REUSED = {"ids_are_never_reused": True}
 
 metadata = sa.MetaData()
 index_table = sa.Table(  # one row
     "index_info",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    _key(),
     sa.Column("encoder_name", PlainText, nullable=False),
     sa.Column("encoder_version", PlainText, nullable=False),
     sa.Column("encoder_fingerprint", sa.Text, nullable=False),
     sa.Column("dim", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Text, nullable=False),
+    sa.CheckConstraint("id = 1"),
 )
 revisions_table = sa.Table(  # one row per transaction
     "revisions",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("token", sa.Text, nullable=False),
+    _key(),
+    sa.Column("token", sa.Text, nullable=False, unique=True),
+    info=NEVER_REUSED,
 )
 roots_table = sa.Table(
     "roots",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("path", FilePath, nullable=False),
+    _key(),
+    sa.Column("path", FilePath, nullable=False, unique=True),
     sa.Column("added_at", sa.Text, nullable=False),
+    info=NEVER_REUSED,
 )
 recordings_table = sa.Table(
     "recordings",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("root_id", sa.Integer, nullable=False),
+    _key(),
+    sa.Column("root_id", Integer64, sa.ForeignKey("roots.id"), nullable=False),
     sa.Column("relative_path", FilePath, nullable=False),
-    sa.Column("size_bytes", sa.Integer, nullable=False),
-    sa.Column("mtime_ns", sa.Integer, nullable=False),
+    sa.Column("size_bytes", Integer64, nullable=False),
+    sa.Column("mtime_ns", Integer64, nullable=False),
     sa.Column("content_hash", sa.LargeBinary),
-    sa.Column("duration_s", sa.Float),
-    sa.Column("sample_rate", sa.Integer),
-    sa.Column("n_channels", sa.Integer),
+    sa.Column("duration_s", sa.Double),
+    sa.Column("sample_rate", Integer64),
+    sa.Column("n_channels", Integer64),
     sa.Column("format", PlainText),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("cause", PlainText),
     sa.Column("error", PlainText),
     sa.Column("indexed_at", sa.Text, nullable=False),
+    sa.UniqueConstraint("root_id", "relative_path"),
+    sa.CheckConstraint(f"state IN {tuple(map(str, State))}"),
+    info=NEVER_REUSED,
 )
-windows_table = sa.Table(
+windows_table = sa.Table(  # the id is also the FAISS id
     "windows",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("recording_id", sa.Integer, nullable=False),
-    sa.Column("start_s", sa.Float, nullable=False),
-    sa.Column("end_s", sa.Float, nullable=False),
+    _key(),
+    sa.Column(
+        "recording_id",
+        Integer64,
+        sa.ForeignKey("recordings.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column("start_s", sa.Double, nullable=False),
+    sa.Column("end_s", sa.Double, nullable=False),
     sa.Column("embedding", sa.LargeBinary, nullable=False),
+    sa.Index("windows_by_recording", "recording_id"),
+    info=NEVER_REUSED,
 )
-
 skipped_table = sa.Table(  # files that were not read, by root and ending
     "skipped_endings",
     metadata,
-    sa.Column("root_id", sa.Integer, primary_key=True),
+    sa.Column(
+        "root_id", Integer64, sa.ForeignKey("roots.id", ondelete="CASCADE"), primary_key=True
+    ),
     sa.Column("ending", FilePath, primary_key=True),
-    sa.Column("n_files", sa.Integer, nullable=False),
+    sa.Column("n_files", Integer64, nullable=False),
 )
-
-
-def _create_schema(connection: Connection) -> None:
-    """Schema 1."""
-    for statement in (
-        "CREATE TABLE index_info (id INTEGER PRIMARY KEY CHECK (id = 1), "
-        "encoder_name TEXT NOT NULL, encoder_version TEXT NOT NULL, encoder_fingerprint TEXT NOT NULL, "
-        "dim INTEGER NOT NULL, created_at TEXT NOT NULL)",
-        "CREATE TABLE revisions (id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE)",
-        "CREATE TABLE roots (id INTEGER PRIMARY KEY AUTOINCREMENT, path NOT NULL UNIQUE, added_at TEXT NOT NULL)",
-        "CREATE TABLE recordings (id INTEGER PRIMARY KEY AUTOINCREMENT, "
-        "root_id INTEGER NOT NULL REFERENCES roots(id), relative_path NOT NULL, "
-        "size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, content_hash BLOB, duration_s REAL, "
-        "sample_rate INTEGER, n_channels INTEGER, format TEXT, "
-        "state TEXT NOT NULL CHECK (state IN ('indexed', 'failed', 'missing')), "
-        "cause TEXT, error TEXT, indexed_at TEXT NOT NULL, UNIQUE (root_id, relative_path))",
-        # AUTOINCREMENT: the id is also the FAISS id, so it must never be handed out twice.
-        "CREATE TABLE windows (id INTEGER PRIMARY KEY AUTOINCREMENT, "
-        "recording_id INTEGER NOT NULL REFERENCES recordings(id) ON DELETE CASCADE, "
-        "start_s REAL NOT NULL, end_s REAL NOT NULL, embedding BLOB NOT NULL)",
-        "CREATE INDEX windows_by_recording ON windows (recording_id)",
-    ):
-        connection.exec_driver_sql(statement)
-
-
-def _count_skipped_endings(connection: Connection) -> None:
-    """Schema 2."""
-    connection.exec_driver_sql(
-        "CREATE TABLE skipped_endings (root_id INTEGER NOT NULL REFERENCES roots(id) ON DELETE CASCADE, "
-        "ending NOT NULL, n_files INTEGER NOT NULL, PRIMARY KEY (root_id, ending))"
-    )
-
-
-#: Step i takes the database from schema i to i + 1. Steps are never changed once released.
-MIGRATIONS: list[Callable[[Connection], None]] = [_create_schema, _count_skipped_endings]
-#: An index that cannot be written is read as it is from this schema on: later steps only add tables.
-READABLE_SCHEMA = 1
-
-
-def schema_of(connection: Connection) -> int:
-    """The schema a database is in; 0 for one without any."""
-    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())

@@ -1,7 +1,8 @@
-"""Connections to the SQLite file of an index, wherever it lies, and what SQLite's errors mean.
+"""The SQLite file of an index: the only module that knows what kind of database it is.
 
-In: the path of the database. Out: an engine whose transactions begin where we say so; errors are
-StoreErrors with the way out.
+In: an index folder. Out: a `Database`, whose transactions begin where we say so and whose errors are
+StoreErrors with the way out. Another kind of database offers what `Database` offers; tables and
+statements are SQLAlchemy's.
 """
 
 from __future__ import annotations
@@ -13,15 +14,22 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.ext.compiler import compiles
 
 from soundsearch.descriptors import TO_OPEN_A_DATABASE, n_free, ran_out, too_many
-from soundsearch.errors import StoreError
+from soundsearch.errors import IndexBusyError, StoreError
+from soundsearch.files import write_atomically
+from soundsearch.store.schema import NEVER_REUSED, Integer64, index_table, metadata
 
 DATABASE = "soundsearch.db"
+LOCK = "writer.lock"
+#: The mark of an index in the header of its file: "snds".
+APPLICATION_ID = 0x736E6473
 #: How long a statement waits for another process to finish its transaction.
 BUSY_TIMEOUT_MS = 30_000
 #: A disk with less room than this is a full one, where SQLite only says that it could not write.
@@ -29,11 +37,142 @@ FULL_BYTES = 1 << 20
 #: The way out where the database itself is damaged.
 RESTORE = f"restore {DATABASE} from a backup, or move it away and index again"
 
+for _table in metadata.tables.values():
+    if _table.info == NEVER_REUSED:  # SQLite gives a plain key out again
+        _table.dialect_options["sqlite"]["autoincrement"] = True
 
-def engine_of(database: Path) -> Engine:
+
+@compiles(Integer64, "sqlite")
+def _integer(type_: Integer64, compiler: Any, **_: object) -> str:
+    return "INTEGER"  # of 64 bits, and the only type of a key that counts up
+
+
+class Database:
+    """The database of one index folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / DATABASE
+        self.engine = _engine_of(self._path)
+
+    @staticmethod
+    def may_exist(folder: Path) -> bool:
+        """Whether there is a file of a database. Raises StoreError where that cannot be seen."""
+        try:
+            (folder / DATABASE).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise StoreError(
+                f"{folder}: the index folder cannot be read ({error.strerror}); "
+                "check its permissions or choose another with --index"
+            ) from error
+        return True
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One consistent state; what is changed is committed at the end, or rolled back on an error."""
+        with translated(self.folder), self.engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one writer. Raises IndexBusyError at once if another process is.
+
+        The operating system drops the lock with the process, also when it is killed.
+        """
+        import filelock
+
+        lock = filelock.FileLock(self.folder / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise IndexBusyError(
+                f"{self.folder}: another soundsearch is writing this index; "
+                "wait until it has finished (searching works meanwhile)"
+            ) from error
+        except OSError as error:
+            raise StoreError(cannot_write(self.folder, error)) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def version(self, connection: Connection) -> int:
+        """The schema version of the index in it, 0 if it is empty. Raises StoreError for all else."""
+        if _pragma(connection, "application_id") == APPLICATION_ID:
+            return _pragma(connection, "user_version")
+        tables = _table_names(connection)
+        if not tables:
+            return 0
+        if index_table.name in tables:
+            raise StoreError(
+                f"{self.folder}: this index was made by a development version of soundsearch, of a "
+                "form that released versions do not read; index your folders again into another "
+                "folder with --index (nothing in this one is changed)"
+            )
+        raise StoreError(
+            f"{self._path}: not an index of soundsearch (it lacks the mark of one); "
+            "move the file away or choose another --index"
+        )
+
+    def set_version(self, connection: Connection, version: int) -> None:
+        """Mark the database as an index of this schema version."""
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+
+    def back_up(self, version: int) -> None:
+        """Copy the database as it is in this schema version, unless there is such a copy."""
+        backup = self.folder / f"soundsearch-schema{version}.db"
+        if backup.exists():
+            return
+        with (
+            translated(self.folder),
+            write_atomically(backup) as aside,
+            contextlib.closing(sqlite3.connect(aside)) as copy,
+            contextlib.closing(sqlite3.connect(self._path)) as original,
+        ):
+            original.backup(copy)
+
+    def problems(self) -> list[str]:
+        """What is damaged in the file, and which rows point at rows that are not there, in words."""
+        found = []
+        try:
+            with self.transaction() as connection:
+                for (text,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+                    if text != "ok":
+                        found.append(f"SQLite says: {text}")
+                for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+                    found.append(
+                        f"row {row[1]} of {row[0]} points at a row of {row[2]} that is not there"
+                    )
+        except StoreError as error:
+            cause = error.__cause__
+            if not isinstance(cause, sa.exc.DBAPIError) or isinstance(
+                cause, sa.exc.OperationalError
+            ):
+                raise  # busy, say, or on a full disk: no word about what is in it
+            return found or [f"SQLite says: {cause.orig}"]  # damaged through
+        return found
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _pragma(connection: Connection, name: str) -> int:
+    return int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+
+
+def _table_names(connection: Connection) -> set[str]:
+    rows = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return set(rows.scalars())
+
+
+def _engine_of(database: Path) -> Engine:
     """An engine for a database that is there, or is made at the first connection."""
     uri = f"file:{quote(os.fsencode(database.absolute()))}"
-    if is_sealed(database):
+    if _is_sealed(database):
         uri += "?mode=ro&immutable=1"
         connect = functools.partial(_connect, uri, wal=False)
     else:
@@ -77,7 +216,7 @@ def _connect(
 ) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, check_same_thread=False, factory=factory)
     try:
-        connection.isolation_level = None  # transactions begin where we say so, in engine_of
+        connection.isolation_level = None  # transactions begin where we say so, in _engine_of
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         if wal:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -89,7 +228,7 @@ def _connect(
     return connection
 
 
-def is_sealed(database: Path) -> bool:
+def _is_sealed(database: Path) -> bool:
     """Whether the index lies where nothing can be written and nobody is writing: a read-only disk.
 
     Readers of a database in WAL mode write beside it, and so would fail there.

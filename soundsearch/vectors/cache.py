@@ -11,10 +11,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy.engine import Connection
 
 from soundsearch.errors import IndexBusyError, StoreError
-from soundsearch.store.store import Store
+from soundsearch.store import Reader, Store, Writer
 from soundsearch.vectors.exact import VectorFileError, VectorIndex
 
 log = logging.getLogger(__name__)
@@ -23,22 +22,22 @@ log = logging.getLogger(__name__)
 CATCH_UP_ROWS = 50_000
 
 
-def load_vectors(store: Store, *, save: bool = True) -> VectorIndex:
+def load_vectors(store: Store) -> VectorIndex:
     """The vectors of this index, in step with the database.
 
-    save: keep what had to be done for the next time, unless another process is writing the index
-    or the folder cannot be written.
+    What had to be done for that is saved for the next time, unless another process is writing the
+    index or the folder cannot be written.
     """
-    with store.snapshot() as connection:
-        revision = store.revision(connection)
-        vectors, is_saved = vectors_at(store, connection)
-    if save and not is_saved:
+    with store.snapshot() as reader:
+        revision = reader.revision()
+        vectors, is_saved = vectors_at(reader)
+    if not is_saved:
         try:
-            with store.lock():
-                with store.snapshot() as connection:
-                    is_current = store.revision(connection) == revision
+            with store.writer() as writer:
+                with writer.snapshot() as reader:
+                    is_current = reader.revision() == revision
                 if is_current:  # else a writer was here meanwhile, and has saved its own
-                    save_vectors(store.folder, vectors, revision)
+                    save_vectors(writer, vectors, revision)
         except IndexBusyError:
             pass  # the writer will save its own
         except StoreError as error:
@@ -46,10 +45,10 @@ def load_vectors(store: Store, *, save: bool = True) -> VectorIndex:
     return vectors
 
 
-def vectors_at(store: Store, connection: Connection) -> tuple[VectorIndex, bool]:
+def vectors_at(reader: Reader) -> tuple[VectorIndex, bool]:
     """The vectors of the state that a snapshot sees, and whether they lie in a file like that."""
-    path = _file_of(store.folder, store.revision(connection))
-    dim = store.encoder(connection).dim
+    path = _file_of(reader.folder, reader.revision())
+    dim = reader.encoder().dim
     vectors = _loaded(path, dim)
     if vectors is not None:
         return vectors, True
@@ -57,30 +56,33 @@ def vectors_at(store: Store, connection: Connection) -> tuple[VectorIndex, bool]
     # that have been given out again since: only what this database grew out of can be caught up.
     stale = (
         _loaded(other, dim)
-        for other in _files(store.folder)
-        if other != path and store.has_had_revision(connection, _revision_of(other))
+        for other in _files(reader.folder)
+        if other != path and reader.has_had_revision(_revision_of(other))
     )
     vectors = next((found for found in stale if found is not None), VectorIndex(dim))
-    _catch_up(store, connection, vectors)
+    _catch_up(reader, vectors)
     return vectors, False
 
 
-def refresh(store: Store) -> None:
-    """Bring the FAISS file up to date. The caller holds the writer's lock."""
-    with store.snapshot() as connection:
-        revision = store.revision(connection)
-    if not _file_of(store.folder, revision).exists():
-        save_vectors(store.folder, load_vectors(store, save=False), revision)
+def refresh(writer: Writer) -> None:
+    """Bring the FAISS file up to date."""
+    with writer.snapshot() as reader:
+        revision = reader.revision()
+        if _file_of(reader.folder, revision).exists():
+            return
+        vectors, _ = vectors_at(reader)
+    save_vectors(writer, vectors, revision)
 
 
-def discard(folder: Path) -> None:
+def discard(writer: Writer) -> None:
     """Drop the FAISS file; the next use makes it again."""
-    for path in _files(folder):
+    for path in _files(writer.folder):
         path.unlink(missing_ok=True)
 
 
-def save_vectors(folder: Path, vectors: VectorIndex, revision: str) -> None:
+def save_vectors(writer: Writer, vectors: VectorIndex, revision: str) -> None:
     """Write the file of this revision and drop those of others. Failing is a note, not an error."""
+    folder = writer.folder
     path = _file_of(folder, revision)
     try:
         vectors.save(path)
@@ -102,17 +104,17 @@ def _loaded(path: Path, dim: int) -> VectorIndex | None:
         return None
 
 
-def _catch_up(store: Store, connection: Connection, vectors: VectorIndex) -> None:
+def _catch_up(reader: Reader, vectors: VectorIndex) -> None:
     """An embedding never changes under its id, so comparing the ids is enough."""
-    wanted, held = store.window_ids(connection), vectors.ids
+    wanted, held = reader.window_ids(), vectors.ids
     vectors.remove(np.setdiff1d(held, wanted, assume_unique=True))
     new = np.setdiff1d(wanted, held, assume_unique=True)
     for i in range(0, len(new), CATCH_UP_ROWS):
         some = new[i : i + CATCH_UP_ROWS]
         try:
-            vectors.add(some, store.embeddings(connection, some, vectors.dim))
+            vectors.add(some, reader.embeddings(some, vectors.dim))
         except ValueError as error:
-            raise StoreError(f"{store.folder}: {error}; run: soundsearch repair") from error
+            raise StoreError(f"{reader.folder}: {error}; run: soundsearch repair") from error
 
 
 def _files(folder: Path) -> list[Path]:

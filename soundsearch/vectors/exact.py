@@ -16,6 +16,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.files import write_atomically
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -62,7 +63,7 @@ class VectorIndex:
         self._index.add_with_ids(np.ascontiguousarray(embeddings, np.float32), ids.astype(np.int64))
 
     def remove(self, ids: Ids) -> None:
-        """Remove these ids; those that are not there are passed over."""
+        """Remove these ids; those that are not there are skipped."""
         if len(ids):
             self._index.remove_ids(faiss.IDSelectorBatch(ids.astype(np.int64)))
 
@@ -92,23 +93,16 @@ class VectorIndex:
         return ids[0][found], scores[0][found]
 
     def save(self, path: Path) -> None:
-        """Write aside with a checksum, flush to the disk, then rename. Raises OSError."""
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with open(aside, "wb") as file:
-                digest = xxhash.xxh3_128()
+        """Write a file atomically that ends in a checksum. Raises OSError."""
+        digest = xxhash.xxh3_128()
+        with write_atomically(path) as aside, open(aside, "wb") as file:
 
-                def write(block: bytes) -> None:
-                    digest.update(block)
-                    file.write(block)
+            def write(block: bytes) -> None:
+                digest.update(block)
+                file.write(block)
 
-                faiss.write_index(self._index, faiss.PyCallbackIOWriter(write))  # type: ignore[attr-defined]
-                file.write(digest.digest())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(write))  # type: ignore[attr-defined]
+            file.write(digest.digest())
 
     @classmethod
     def load(cls, path: Path, dim: int) -> VectorIndex:
@@ -133,7 +127,7 @@ class VectorIndex:
 
 
 def _is_whole(file: BinaryIO) -> bool:
-    """Whether a file ends with the checksum of all before it; an older file has none."""
+    """Whether a file ends with the checksum of all before it."""
     n_left = os.fstat(file.fileno()).st_size - CHECKSUM_BYTES
     digest = xxhash.xxh3_128()
     while n_left > 0 and (block := file.read(min(n_left, HASH_BLOCK_BYTES))):

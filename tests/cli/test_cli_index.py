@@ -9,7 +9,7 @@ import pytest
 
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.roots import way_out
-from soundsearch.store.store import Store
+from soundsearch.store import Store
 from tests.conftest import Run
 from tests.index_contents import rows_of, searchable
 from tests.ordinary_user import open_folder, ordinary_user

@@ -14,12 +14,12 @@ import pytest
 from soundsearch import roots
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import StoreError
-from soundsearch.roots import facts_of_roots, find_root, move_root, remove_root
+from soundsearch.roots import Relocation, facts_of_roots, find_root, move_root, remove_root
+from soundsearch.store import Failed, FileFacts, Root, State, Store, Transaction
 from soundsearch.store.pinned import create_index
-from soundsearch.store.store import Failed, FileFacts, State, Store
 from tests import program
 from tests.conftest import Run
-from tests.filled_store import put
+from tests.filled_store import changing, put
 from tests.index_contents import rows_of, searchable
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.sounds import tone, write
@@ -124,8 +124,8 @@ def test_a_root_that_may_not_be_read_is_neither_unmounted_nor_renamed(
         os.chmod(folder / "index", 0o555)
         (folder / "library").chmod(0)
         store = Store.open(folder / "index")
-        with ordinary_user(), store.snapshot() as connection:
-            (facts,) = facts_of_roots(store, connection)
+        with ordinary_user(), store.snapshot() as reader:
+            (facts,) = facts_of_roots(reader)
         store.close()
     assert (facts.absence, facts.is_lost) == ("Permission denied", True)
     assert "permissions" in facts.way_out and "roots" not in facts.way_out
@@ -217,7 +217,7 @@ def test_move_to_a_wrong_place_is_refused(
 
 def test_move_waits_for_nobody(soundsearch: Run, library: Path, index: Path) -> None:
     renamed = library.rename(library.with_name("renamed"))
-    with contextlib.closing(Store.open(index)) as store, store.lock():
+    with contextlib.closing(Store.open(index)) as store, store.writer():
         for command in (["move", library, renamed], ["remove", library, "--yes"]):
             result = soundsearch("roots", *command, code=1)
             assert "another soundsearch is writing this index" in result.stderr
@@ -234,12 +234,15 @@ def _vector(i: int) -> list[list[float]]:
     return [[float(i == place) for place in range(8)]]
 
 
+def _move(store: Store, root: Root, path: Path) -> Relocation:
+    with store.writer() as writer:
+        return move_root(writer, root, path)
+
+
 def _paths(store: Store) -> dict[str, State]:
-    with store.snapshot() as connection:
-        of_root = {root.id: root.path for root in store.roots(connection)}
-        return {
-            str(of_root[r.root_id] / r.relative_path): r.state for r in store.recordings(connection)
-        }
+    with store.snapshot() as reader:
+        of_root = {root.id: root.path for root in reader.roots()}
+        return {str(of_root[r.root_id] / r.relative_path): r.state for r in reader.recordings()}
 
 
 def _make(path: Path, size_bytes: int = 1000) -> Path:
@@ -254,11 +257,11 @@ def test_move_into_another_root_makes_them_one(store: Store, tmp_path: Path, new
     a = put(store, old, "a.wav", _vector(0))
     put(store, around, "other.wav", _vector(1))
     _make(tmp_path / new / "a.wav")
-    done = move_root(store, find_root(store, old), tmp_path / new)
+    done = _move(store, find_root(store, old), tmp_path / new)
     assert (done.root.path, done.n_recordings, done.n_found) == (around, 1, 1)
-    with store.snapshot() as connection:
-        assert [root.path for root in store.roots(connection)] == [around]
-        found = store.recording_at(connection, tmp_path / new / "a.wav")
+    with store.snapshot() as reader:
+        assert [root.path for root in reader.roots()] == [around]
+        found = reader.recording_at(tmp_path / new / "a.wav")
         assert found is not None and found.id == a
 
 
@@ -268,12 +271,12 @@ def test_move_to_a_folder_around_another_root_makes_them_one(store: Store, tmp_p
     put(store, new / "deep", "b.wav", _vector(1))
     put(store, tmp_path / "new2", "c.wav", _vector(2))
     _make(new / "a.wav")
-    move_root(store, find_root(store, Path("/old")), new)
+    _move(store, find_root(store, Path("/old")), new)
     assert set(_paths(store)) == {
         str(path) for path in (new / "a.wav", new / "deep" / "b.wav", tmp_path / "new2" / "c.wav")
     }
-    with store.snapshot() as connection:
-        assert [root.path for root in store.roots(connection)] == [new, tmp_path / "new2"]
+    with store.snapshot() as reader:
+        assert [root.path for root in reader.roots()] == [new, tmp_path / "new2"]
 
 
 def test_what_is_known_under_both_names_is_known_once(store: Store, tmp_path: Path) -> None:
@@ -284,16 +287,16 @@ def test_what_is_known_under_both_names_is_known_once(store: Store, tmp_path: Pa
         ids["old", name] = put(store, old, f"{name}.wav", _vector(0))
     for name in ("both", "missing in new", "missing in old", "new alone"):
         ids["new", name] = put(store, new, f"{name}.wav", _vector(1))
-    with store.transaction() as connection:
-        store.mark_missing(connection, [ids["new", "missing in new"], ids["old", "missing in old"]])
-        root = store.add_root(connection, new)
+    with changing(store) as changes:
+        changes.mark_missing([ids["new", "missing in new"], ids["old", "missing in old"]])
+        root = changes.add_root(new)
         file = FileFacts(root.id, "failed in new.wav", 1000, 1)
-        store.put_failed(connection, Failed(file, "damaged", "why"))
+        changes.put_failed(Failed(file, "damaged", "why"))
     _make(new / "both.wav")
-    move_root(store, find_root(store, old), new)
-    with store.snapshot() as connection:
-        found = {r.relative_path.removesuffix(".wav"): r for r in store.recordings(connection)}
-        assert [root.path for root in store.roots(connection)] == [new]
+    _move(store, find_root(store, old), new)
+    with store.snapshot() as reader:
+        found = {r.relative_path.removesuffix(".wav"): r for r in reader.recordings()}
+        assert [root.path for root in reader.roots()] == [new]
     assert {name: r.id for name, r in found.items()} == {
         "both": ids["new", "both"],
         "missing in new": ids["old", "missing in new"],
@@ -309,21 +312,21 @@ def test_move_one_level_down_and_up(store: Store, tmp_path: Path) -> None:
     root = tmp_path / "lib"
     put(store, root, "a.wav", _vector(0))
     _make(root / "sub" / "a.wav")
-    move_root(store, find_root(store, root), root / "sub")
+    _move(store, find_root(store, root), root / "sub")
     assert set(_paths(store)) == {str(root / "sub" / "a.wav")}
     _make(root / "a.wav")
-    move_root(store, find_root(store, root / "sub"), root)
+    _move(store, find_root(store, root / "sub"), root)
     assert set(_paths(store)) == {str(root / "a.wav")}
 
 
 def test_a_file_that_is_a_root_moves_too(store: Store, tmp_path: Path) -> None:
     put(store, tmp_path / "a.wav", ".", _vector(0))
     renamed = _make(tmp_path / "b.wav")
-    move_root(store, find_root(store, tmp_path / "a.wav"), renamed)
+    _move(store, find_root(store, tmp_path / "a.wav"), renamed)
     assert set(_paths(store)) == {str(renamed)}
     put(store, tmp_path / "lib", "c.wav", _vector(1))
     moved = _make(tmp_path / "lib" / "b.wav")
-    move_root(store, find_root(store, renamed), moved)
+    _move(store, find_root(store, renamed), moved)
     assert set(_paths(store)) == {str(moved), str(tmp_path / "lib" / "c.wav")}
 
 
@@ -372,11 +375,12 @@ def test_remove_deletes_a_bounded_number_at_once(
         put(store, Path("/root"), f"{i}.wav", _vector(i))
     monkeypatch.setattr(roots, "DELETED_AT_ONCE", 2)
     deleted = []
-    forget = Store.forget
+    delete = Transaction.delete
     monkeypatch.setattr(
-        Store, "forget", lambda *args: (deleted.append(len(args[2])), forget(*args))[1]
+        Transaction, "delete", lambda *args: (deleted.append(len(args[1])), delete(*args))[1]
     )
-    assert remove_root(store, find_root(store, Path("/root"))) == 5
+    with store.writer() as writer:
+        assert remove_root(writer, find_root(store, Path("/root"))) == 5
     assert deleted == [2, 2, 1] and _paths(store) == {}
 
 

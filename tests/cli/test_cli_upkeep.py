@@ -14,8 +14,7 @@ import soundsearch as package
 from soundsearch import health
 from soundsearch.cli import app
 from soundsearch.encoder.bundle import EncoderBundle
-from soundsearch.store.schema import windows_table
-from soundsearch.store.store import Store
+from soundsearch.store import Store
 from soundsearch.vectors.exact import VectorIndex
 from tests import program
 from tests.conftest import Run
@@ -143,14 +142,9 @@ def test_files_that_changed_are_no_fault(soundsearch: Run, library: Path, index:
 
 def test_an_odd_row_is_found_and_mended(soundsearch: Run, library: Path, index: Path) -> None:
     (window_id,) = rows_of(index)[library / "b.wav"].window_ids
-    store = Store.open(index)
-    with store.transaction() as connection:
-        connection.execute(
-            windows_table.update()
-            .where(windows_table.c.id == window_id)
-            .values(embedding=b"\0" * 32)
-        )
-    store.close()
+    with contextlib.closing(sqlite3.connect(index / "soundsearch.db")) as connection, connection:
+        update = "UPDATE windows SET embedding = zeroblob(32) WHERE id = ?"
+        connection.execute(update, [window_id])
     result = soundsearch("verify", code=1)
     assert result.stdout == (
         f"rows      b.wav, window {window_id}: its embedding has length 0, not 1\n"
@@ -221,7 +215,7 @@ def test_a_damaged_encoder_is_found_and_mended(
 @pytest.mark.usefixtures("library")
 def test_repair_waits_for_nobody(soundsearch: Run, index: Path) -> None:
     store = Store.open(index)
-    with store.lock():
+    with store.writer():
         result = soundsearch("repair", code=1)
         assert soundsearch("verify").stderr == "the index is sound\n"
     store.close()

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from indexer import pipeline, plan
+from indexer import plan, reading
 from soundsearch.cli import index as command
-from soundsearch.store.store import State
+from soundsearch.store import State
 from tests import program
 from tests.conftest import Run
 from tests.index_contents import rows_of
@@ -47,14 +47,14 @@ def test_a_line_says_where_the_run_stands_while_a_file_takes_long(
     soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "LINE_EVERY_S", 0.05)
-    hash_of = pipeline.hash_of
+    hash_of = reading.hash_of
 
     def wait_for_a_line(path: Path) -> bytes:
         if path.name == "2.wav":
             until(lambda: b" of 3 files" in sys.stderr.buffer.getvalue())  # type: ignore[attr-defined]
         return hash_of(path)
 
-    monkeypatch.setattr(pipeline, "hash_of", wait_for_a_line)
+    monkeypatch.setattr(reading, "hash_of", wait_for_a_line)
     threads_before = set(threading.enumerate())
     result = soundsearch("index", library, "-j", 1)
     first = next(line for line in result.stderr.splitlines() if " of 3 files" in line)

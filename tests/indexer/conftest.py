@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from indexer.pipeline import run
-from indexer.plan import Plan, choose_targets, make_plan
+from indexer.plan import Plan, make_plan
 from indexer.report import Report
+from indexer.targets import choose_targets
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.store.pinned import create_index
@@ -37,15 +38,15 @@ class Indexer:
 
     def plan(self, *paths: Path, exclude: tuple[str, ...] = ()) -> Plan:
         """What a run would do; changes nothing."""
-        with self.store.snapshot() as connection:
-            roots = self.store.roots(connection)
+        with self.store.snapshot() as reader:
+            roots = reader.roots()
         targets = choose_targets(roots, list(paths) or [self.library])
         return make_plan(self.store, targets, exclude)
 
     def roots(self) -> list[Path]:
         """The roots known."""
-        with self.store.snapshot() as connection:
-            return [root.path for root in self.store.roots(connection)]
+        with self.store.snapshot() as reader:
+            return [root.path for root in reader.roots()]
 
     def rows(self) -> dict[str, Row]:
         """All that is known, by path relative to the library."""

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from indexer.pipeline import run
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder
+from soundsearch.store import State
 from soundsearch.store.pinned import create_index
-from soundsearch.store.store import State
 from tests.index_contents import Row, rows_of, searchable, vectors_of
 from tests.sounds import tone, write
 

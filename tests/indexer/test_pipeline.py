@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer import pipeline
+from indexer import pipeline, reading
 from indexer.report import Silent
 from soundsearch.audio.recording import AudioFile
 from soundsearch.audio.windows import Window
@@ -23,7 +23,7 @@ from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import BundleError, IndexBusyError, SoundsearchError
 from soundsearch.health import verify
-from soundsearch.store.store import Indexed, State, Store
+from soundsearch.store import Indexed, State, Transaction
 from soundsearch.vectors.cache import load_vectors
 from tests import program
 from tests.index_contents import sounds_of, vectors_of
@@ -155,8 +155,8 @@ def test_no_sound_is_read_where_nothing_changed(
 ) -> None:
     fill(library)
     indexer.run()
-    monkeypatch.setattr(pipeline, "AudioFile", None)
-    monkeypatch.setattr(pipeline, "hash_of", None)
+    monkeypatch.setattr(reading, "AudioFile", None)
+    monkeypatch.setattr(reading, "hash_of", None)
     (library / "a" / "00.wav").rename(library / "moved.wav")
     assert indexer.run().n_moved == 1
 
@@ -172,7 +172,7 @@ def test_the_vectors_follow_every_run(indexer: Indexer, library: Path) -> None:
         change()
         indexer.run()
         (file,) = indexer.folder.glob("vectors-*.faiss")
-        loaded = load_vectors(indexer.store, save=False)
+        loaded = load_vectors(indexer.store)
         shown = [r for r in indexer.all_rows().values() if r.state is State.INDEXED]
         assert sorted(loaded.ids) == sorted(i for row in shown for i in row.window_ids)
         assert file.exists()
@@ -285,9 +285,9 @@ def test_what_is_stored_is_held_no_longer(
 ) -> None:
     """However many files there are, only those on their way are in memory."""
     fill(library, n_files=60)
-    held: weakref.WeakSet[pipeline._Open] = weakref.WeakSet()
+    held: weakref.WeakSet[reading.PendingFile] = weakref.WeakSet()
 
-    class Watched(pipeline._Open):
+    class Watched(reading.PendingFile):
         __hash__ = object.__hash__
 
         def __init__(self, *facts: Any) -> None:
@@ -300,8 +300,9 @@ def test_what_is_stored_is_held_no_longer(
         nonlocal most
         most = max(most, sum(bool(todo.embeddings) for todo in held))
 
-    monkeypatch.setattr(pipeline, "_Open", Watched)
-    monkeypatch.setattr(pipeline, "BATCH_SIZE", 4)
+    monkeypatch.setattr(pipeline, "PendingFile", Watched)
+    for module in (pipeline, reading):
+        monkeypatch.setattr(module, "BATCH_SIZE", 4)
     assert indexer.run(jobs=1, progress=Told(look)).n_new == 60
     assert 0 < most <= 10
 
@@ -318,7 +319,7 @@ def meddle(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Path], Non
                 act(path)
             super().__init__(path)
 
-    monkeypatch.setattr(pipeline, "AudioFile", Meddled)
+    monkeypatch.setattr(reading, "AudioFile", Meddled)
 
 
 def bug(*_: object) -> None:
@@ -391,7 +392,7 @@ def test_a_known_file_that_may_not_be_read_keeps_its_place_and_loses_the_note_la
         def denied(path: Path) -> bytes:
             raise PermissionError(13, "Permission denied")
 
-        patched.setattr(pipeline, "hash_of", denied)
+        patched.setattr(reading, "hash_of", denied)
         assert indexer.run().n_failed == 1
     row = indexer.rows()["a/02.wav"]
     assert (row.state, row.cause, row.window_ids) == (
@@ -462,7 +463,7 @@ def test_ctrl_c_does_not_wait_for_a_disk_that_does_not_answer(
     fill(library, n_files=3)
     asked, answer = threading.Event(), threading.Event()
     answered: list[Path] = []
-    hash_of = pipeline.hash_of
+    hash_of = reading.hash_of
 
     def hash_slowly(path: Path) -> bytes:
         if path.name == "00.wav":
@@ -472,9 +473,10 @@ def test_ctrl_c_does_not_wait_for_a_disk_that_does_not_answer(
         asked.wait(60)
         return hash_of(path)
 
-    monkeypatch.setattr(pipeline, "hash_of", hash_slowly)
-    monkeypatch.setattr(pipeline, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(pipeline, "BATCH_SIZE", 1)
+    monkeypatch.setattr(reading, "hash_of", hash_slowly)
+    monkeypatch.setattr(reading, "PATIENCE_S", 0.2)
+    for module in (pipeline, reading):
+        monkeypatch.setattr(module, "BATCH_SIZE", 1)
     try:
         report = indexer.run(jobs=2, progress=Told(stop))
         assert report.interrupted and not answered
@@ -646,15 +648,15 @@ def test_what_cannot_be_stored_costs_its_file_alone(
     indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(library)
-    put = Store.put
+    put = Transaction.put
 
-    def fail(self: Store, connection: Any, recording: Indexed) -> int:
-        recording_id = put(self, connection, recording)
+    def fail(self: Transaction, recording: Indexed) -> int:
+        recording_id = put(self, recording)
         if recording.file.relative_path == "a/02.wav":
             raise OverflowError("a number too large")
         return recording_id
 
-    monkeypatch.setattr(Store, "put", fail)
+    monkeypatch.setattr(Transaction, "put", fail)
     report = indexer.run()
     assert (report.n_new, report.n_failed) == (5, 1)
     row = indexer.rows()["a/02.wav"]
@@ -716,6 +718,6 @@ def test_a_tower_that_cannot_be_opened_for_want_of_descriptors_is_no_fault_of_it
 
 def test_only_one_writes(indexer: Indexer, library: Path) -> None:
     fill(library)
-    with indexer.store.lock(), pytest.raises(IndexBusyError):
+    with indexer.store.writer(), pytest.raises(IndexBusyError):
         Indexer(indexer.folder, library, indexer.encoder.bundle).run()
     assert indexer.rows() == {}

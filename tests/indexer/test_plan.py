@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from indexer.plan import Target, choose_targets, settle
 from indexer.scan import hash_of
+from indexer.targets import Target, apply_targets, choose_targets
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import StoreError
 from soundsearch.roots import way_out
-from soundsearch.store.store import Root, State
+from soundsearch.store import Root, State
 from tests.index_contents import Row, searchable
 from tests.indexer.conftest import Indexer
 from tests.ordinary_user import open_folder, ordinary_user
@@ -522,11 +522,12 @@ def test_many_files_are_roots_of_their_own(indexer: Indexer, library: Path) -> N
     paths = [library / f"{i}.wav" for i in range(1200)]
     for path in paths:
         path.write_bytes(b"no sound")
-    settled = settle(indexer.store, choose_targets([], paths))
+    with indexer.store.writer() as writer:
+        applied = apply_targets(writer, choose_targets([], paths))
     assert len(indexer.roots()) == 1200
-    assert [target.path for target in settled] == paths
-    with indexer.store.snapshot() as connection:
-        assert indexer.store.window_ids(connection, [library]).size == 0
+    assert [target.path for target in applied] == paths
+    with indexer.store.snapshot() as reader:
+        assert reader.window_ids([library]).size == 0
 
 
 @pytest.mark.parametrize("is_known", [False, True])

@@ -24,11 +24,11 @@ from soundsearch.search import index as search_module
 from soundsearch.search.describe import describe
 from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label
 from soundsearch.search.index import Index
+from soundsearch.store import FileFacts, Indexed, Store
 from soundsearch.store.pinned import create_index
-from soundsearch.store.store import FileFacts, Indexed, Store
 from tests import sounds
 from tests.calibrated import calibrate
-from tests.filled_store import put, recording, unit
+from tests.filled_store import changing, put, recording, unit
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.tiny_encoder import BAND_HZ, WORDS, write_tiny_bundle
 
@@ -103,11 +103,11 @@ def test_a_search_is_brute_force_over_all_windows(
     ):
         patch.setattr(search_module, "OVER_FETCH", over_fetch)
         stored = {}
-        with store.transaction() as connection:
-            root = store.add_root(connection, ROOT)
+        with changing(store) as changes:
+            root = changes.add_root(ROOT)
             for i, vectors in enumerate(library):
                 name = f"{'ab'[i % 2]}/{i}.wav"
-                recording_id = store.put(connection, recording(root.id, name, vectors))
+                recording_id = changes.put(recording(root.id, name, vectors))
                 stored[recording_id] = (ROOT / name, unit(vectors))
         index = Index(store, "cpu")
         query = index.encoder.embed_text([text])[0]
@@ -251,8 +251,8 @@ def test_a_recording_asks_by_a_curve_of_its_own(relevant: Store, tmp_path: Path)
 def test_a_missing_recording_is_not_shown(store: Store) -> None:
     gone = put(store, ROOT, "gone.wav", [_towards("hum")])
     put(store, ROOT, "here.wav", [_towards("hum", 0.5)])
-    with store.transaction() as connection:
-        store.mark_missing(connection, [gone])
+    with changing(store) as changes:
+        changes.mark_missing([gone])
     assert _names(Index(store).search(text="hum")) == ["here.wav"]
     assert _names(Index(store).search(text="hum", within=ROOT)) == ["here.wav"]
 
@@ -262,8 +262,8 @@ def test_a_recording_deleted_since_the_index_was_loaded_is_passed_over(store: St
         put(store, ROOT, f"{i}.wav", [_towards("hum", 1 - i / 10)])
     index = Index(store)
     assert _names(index.search(text="hum", top_k=2)) == ["0.wav", "1.wav"]
-    with store.transaction() as connection:
-        store.forget(connection, [r.id for r in store.recordings(connection)][:1])
+    with changing(store) as changes:
+        changes.delete([r.id for r in changes.recordings()][:1])
     assert _names(index.search(text="hum", top_k=2)) == ["1.wav", "2.wav"]
 
 
@@ -274,8 +274,8 @@ def test_a_recording_gone_missing_since_the_index_was_loaded_is_passed_over(
     put(store, ROOT, "here.wav", [_towards("hum", 0.5)])
     index = Index(store)
     assert len(index.search(text="hum")) == 2
-    with store.transaction() as connection:
-        store.mark_missing(connection, [gone])
+    with changing(store) as changes:
+        changes.mark_missing([gone])
     assert _names(index.search(text="hum")) == ["here.wav"]
 
 
@@ -338,13 +338,12 @@ def _index_file(store: Store, encoder: Encoder, path: Path) -> int:
     """As an index run stores it."""
     spans, embeddings = encoder.embed_file(path)
     stat = path.stat()
-    with store.transaction() as connection:
-        root = store.add_root(connection, path.parent)
+    with changing(store) as changes:
+        root = changes.add_root(path.parent)
         file = FileFacts(root.id, path.name, stat.st_size, stat.st_mtime_ns)
         with AudioFile(path) as opened:
             rate, n_channels, form = opened.sample_rate, opened.n_channels, opened.format
-        return store.put(
-            connection,
+        return changes.put(
             Indexed(file, b"", spans[-1][1], rate, n_channels, form, spans, embeddings),
         )
 
@@ -646,5 +645,5 @@ def test_an_index_on_a_read_only_disk_answers(tiny: EncoderBundle) -> None:
                     (folder / "index" / "probe").touch()
             with soundsearch.open_index(folder / "index") as index:
                 assert _names(index.search(text="hiss", top_k=1)) == ["hiss.wav"]
-                with pytest.raises(StoreError, match="cannot be written"), index.store.lock():
+                with pytest.raises(StoreError, match="cannot be written"), index.store.writer():
                     pass

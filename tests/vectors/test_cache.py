@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from soundsearch.errors import StoreError
-from soundsearch.store.store import Store
+from soundsearch.store import Reader, Store
+from soundsearch.store.records import Ids
 from soundsearch.vectors import cache
 from soundsearch.vectors.exact import VectorIndex
-from tests.filled_store import FLAT, put, unit
+from tests.filled_store import FLAT, changing, put, unit
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.program import another_writer
 
@@ -36,8 +37,8 @@ def _files(store: Store) -> list[str]:
 
 
 def _name(store: Store) -> str:
-    with store.snapshot() as connection:
-        return f"vectors-{store.revision(connection)}.faiss"
+    with store.snapshot() as reader:
+        return f"vectors-{reader.revision()}.faiss"
 
 
 def _flip(path: Path, at: int) -> None:
@@ -47,22 +48,22 @@ def _flip(path: Path, at: int) -> None:
 
 
 def _assert_in_step(store: Store, vectors: VectorIndex) -> None:
-    with store.snapshot() as connection:
-        ids = store.window_ids(connection)
+    with store.snapshot() as reader:
+        ids = reader.window_ids()
         assert np.sort(vectors.ids).tolist() == ids.tolist()
-        np.testing.assert_array_equal(vectors.embeddings(ids), store.embeddings(connection, ids, 2))
+        np.testing.assert_array_equal(vectors.embeddings(ids), reader.embeddings(ids, 2))
 
 
 def _count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many embeddings are read from the database, each time some are."""
     counts: list[int] = []
-    read = Store.embeddings
+    read = Reader.embeddings
 
-    def counted(self: Store, connection: object, ids: object, dim: int) -> object:
-        counts.append(len(ids))  # type: ignore[arg-type]
-        return read(self, connection, ids, dim)  # type: ignore[arg-type]
+    def counted(self: Reader, ids: Ids, dim: int) -> object:
+        counts.append(len(ids))
+        return read(self, ids, dim)
 
-    monkeypatch.setattr(Store, "embeddings", counted)
+    monkeypatch.setattr(Reader, "embeddings", counted)
     return counts
 
 
@@ -96,10 +97,10 @@ def test_a_stale_file_is_caught_up(store: Store, monkeypatch: pytest.MonkeyPatch
     cache.load_vectors(store)
     put(store, ROOT, "new.wav", [(1, 2), (2, 1), (3, 1)])
     put(store, ROOT, "0.wav", [(5, 1)])  # changed
-    with store.transaction() as connection:
-        recordings = {r.relative_path: r.id for r in store.recordings(connection)}
-        store.forget(connection, [recordings["1.wav"]])
-        store.mark_missing(connection, [recordings["2.wav"]])
+    with changing(store) as changes:
+        recordings = {r.relative_path: r.id for r in changes.recordings()}
+        changes.delete([recordings["1.wav"]])
+        changes.mark_missing([recordings["2.wav"]])
     counts = _count_reads(monkeypatch)
 
     vectors = cache.load_vectors(store)
@@ -168,17 +169,16 @@ def test_whatever_happened_it_equals_the_database(
             elif what == "load":
                 cache.load_vectors(store)
             elif what == "discard":
-                cache.discard(store.folder)
+                with store.writer() as writer:
+                    cache.discard(writer)
             elif what == "corrupt":
                 for path in store.folder.glob("vectors-*"):
                     path.write_bytes(b"corrupt")
             else:
-                with store.transaction() as connection:
-                    chosen = [
-                        r.id for r in store.recordings(connection) if r.relative_path == f"{i}.wav"
-                    ]
-                    change = store.forget if what == "forget" else store.mark_missing
-                    change(connection, chosen)
+                with changing(store) as changes:
+                    chosen = [r.id for r in changes.recordings() if r.relative_path == f"{i}.wav"]
+                    change = changes.delete if what == "forget" else changes.mark_missing
+                    change(chosen)
         _assert_in_step(store, cache.load_vectors(store))
         assert _files(store) == [_name(store)]
 
@@ -204,18 +204,20 @@ def test_an_empty_index_has_a_file_too(tmp_path: Path) -> None:
 
 
 def test_refresh_makes_the_file_of_this_revision(store: Store) -> None:
-    with store.lock():
-        cache.refresh(store)
+    for name in ("a.wav", "b.wav"):
+        put(store, ROOT, name)
+        with store.writer() as writer:
+            cache.refresh(writer)
         assert _files(store) == [_name(store)]
-        put(store, ROOT, "new.wav")
-        cache.refresh(store)
     assert _files(store) == [_name(store)]
     _assert_in_step(store, VectorIndex.load(store.folder / _name(store), 2))
 
 
-def test_without_saving_no_file_appears(store: Store) -> None:
-    _assert_in_step(store, cache.load_vectors(store, save=False))
-    assert _files(store) == []
+def test_the_vectors_of_a_snapshot_are_made_without_a_file(store: Store) -> None:
+    with store.snapshot() as reader:
+        vectors, is_saved = cache.vectors_at(reader)
+    _assert_in_step(store, vectors)
+    assert not is_saved and _files(store) == []
 
 
 def test_nothing_is_saved_while_another_process_writes(store: Store) -> None:

@@ -1,0 +1,107 @@
+"""An index run from the names of folders to its report, for the command line and for Python.
+
+In: an index folder, which may not exist yet, and folders of sound. Out: a `Plan` of what would be
+done, or what was done. Impossible paths and encoders are refused before anything is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from indexer.pipeline import run
+from indexer.plan import Plan, make_plan
+from indexer.report import Progress, Report
+from indexer.targets import choose_targets
+from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
+from soundsearch.encoder.towers import Device, Encoder
+from soundsearch.store import Store
+from soundsearch.store.pinned import check_same_encoder, create_index, pinned_bundle
+
+
+class IndexRun:
+    """What is to be indexed, and where. Use it as a context manager, which closes the index.
+
+    Attributes:
+        paths: the folders and files to index; without any, none has been indexed before.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[Path] = (), model: str | None = None) -> None:
+        """Look at the index as it is; nothing is changed.
+
+        Args:
+            folder: of the index.
+            paths: folders and files; none means all roots that the index has.
+            model: encoder of a new index, by its name or its bundle's folder.
+
+        Raises:
+            StoreError: the index cannot be used, or a path cannot be indexed.
+            IndexMismatchError: the index was built with another encoder than this model.
+            BundleError: there is no such encoder.
+        """
+        self._folder = folder
+        self._model = find_bundle(model) if model else None
+        self._store = Store.open(folder) if Store.exists(folder) else None
+        try:
+            roots = []
+            if self._store is not None:
+                if self._model is not None:
+                    check_same_encoder(self._store, self._model)
+                with self._store.snapshot() as reader:
+                    roots = reader.roots()
+            self.paths = list(paths) or [root.path for root in roots]
+            self._targets = choose_targets(roots, self.paths)
+        except BaseException:
+            self.close()
+            raise
+
+    def plan(
+        self,
+        *,
+        exclude: Sequence[str] = (),
+        retry: bool = False,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Plan:
+        """What `run` would do with these options; nothing is changed."""
+        return make_plan(
+            self._store, self._targets, exclude, retry=retry, force=force, progress=progress
+        )
+
+    def run(
+        self,
+        *,
+        device: Device = "auto",
+        exclude: Sequence[str] = (),
+        jobs: int | None = None,
+        prune: bool = False,
+        retry: bool = False,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[Plan, Report]:
+        """Make the index if there is none, and bring it up to date; see `pipeline.run`."""
+        if self._store is None:
+            self._store = create_index(self._folder, self._model or find_bundle(DEFAULT_MODEL))
+        return run(
+            self._store,
+            Encoder(pinned_bundle(self._store), device),
+            self.paths,
+            targets=self._targets,
+            exclude=exclude,
+            jobs=jobs,
+            prune=prune,
+            retry=retry,
+            force=force,
+            progress=progress,
+        )
+
+    def close(self) -> None:
+        """Close the database."""
+        if self._store is not None:
+            self._store.close()
+
+    def __enter__(self) -> IndexRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,54 @@
+"""The schema of a database: made new, or brought up to date step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy.engine import Connection
+
+from soundsearch.errors import StoreError
+from soundsearch.store.schema import metadata
+from soundsearch.store.sqlite import Database
+
+#: Step i takes a database from schema i + 1 to i + 2. A step that was released is never changed.
+STEPS: list[Callable[[Connection], None]] = []
+
+
+def latest() -> int:
+    """The schema version that this program writes."""
+    return 1 + len(STEPS)
+
+
+def create(database: Database, connection: Connection) -> None:
+    """Make all tables in an empty database."""
+    metadata.create_all(connection)
+    database.set_version(connection, latest())
+
+
+def bring_up_to_date(database: Database) -> bool:
+    """Take an older database to the latest schema, after a backup.
+
+    Returns:
+        Whether there is an index in it; an empty database stays as it is.
+
+    Raises:
+        StoreError: the database is no index, or a newer program wrote it.
+        IndexBusyError: it is older, and another process writes it.
+    """
+    with database.transaction() as connection:
+        found = database.version(connection)
+    if found in (0, latest()):
+        return found > 0
+    if found > latest():
+        raise StoreError(
+            f"{database.folder}: written by a newer soundsearch (schema {found}, this one knows "
+            f"{latest()}); upgrade soundsearch"
+        )
+    with database.lock():
+        database.back_up(found)
+        with database.transaction() as connection:
+            # Another process may have been faster.
+            for step in STEPS[database.version(connection) - 1 :]:
+                step(connection)
+            database.set_version(connection, latest())
+    return True

@@ -1,0 +1,327 @@
+"""Rows of an index out: one consistent state of the database, whatever a writer does meanwhile."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from soundsearch.errors import Cause, StoreError
+from soundsearch.store.records import (
+    Array,
+    FileFacts,
+    Ids,
+    PinnedEncoder,
+    Recording,
+    Root,
+    State,
+    StoredWindow,
+)
+from soundsearch.store.schema import (
+    index_table,
+    inside,
+    recordings_table,
+    revisions_table,
+    roots_table,
+    skipped_table,
+    windows_table,
+)
+from soundsearch.store.sqlite import Database
+
+#: Windows read from the database at a time where all are read.
+BATCH_ROWS = 20_000
+
+_CAUSES = frozenset(Cause)  # an index may hold some of a later version
+
+
+class Reader:
+    """One state of an index. Made by `Store.snapshot`, and of use until its block ends.
+
+    Each method raises StoreError where the database cannot be read.
+    """
+
+    def __init__(self, database: Database, connection: Connection) -> None:
+        self.folder = database.folder
+        self._connection = connection
+
+    # ---- the index
+
+    def encoder(self) -> PinnedEncoder:
+        """The encoder this index is pinned to."""
+        row = self._execute(sa.select(index_table)).one()
+        return PinnedEncoder(
+            row.encoder_name, row.encoder_version, row.encoder_fingerprint, row.dim
+        )
+
+    def revision(self) -> str:
+        """A token that every write changes: what was derived under another one may be stale."""
+        latest = sa.select(revisions_table.c.token).order_by(revisions_table.c.id.desc()).limit(1)
+        return str(self._execute(latest).scalar_one())
+
+    def has_had_revision(self, token: str) -> bool:
+        """Whether this state grew out of that revision; one of a lost future is unknown here."""
+        return self._exists(sa.select(revisions_table.c.id).where(revisions_table.c.token == token))
+
+    # ---- roots
+
+    def roots(self) -> list[Root]:
+        """All roots, by path."""
+        return sorted(self._roots(sa.true()), key=lambda root: root.path)
+
+    def file_roots(self) -> set[int]:
+        """Ids of the roots that are a file which was named itself."""
+        is_file = recordings_table.c.relative_path == "."
+        return set(self._execute(sa.select(recordings_table.c.root_id).where(is_file)).scalars())
+
+    def root_counts(self) -> Counter[tuple[int, State]]:
+        """How many recordings there are by id of the root and state."""
+        columns = recordings_table.c
+        groups = (columns.root_id, columns.state)
+        rows = self._execute(sa.select(*groups, sa.func.count()).group_by(*groups))
+        return Counter({(row[0], State(row[1])): row[2] for row in rows})
+
+    def skipped(self, root_id: int | None = None) -> Counter[str]:
+        """How many files of each ending the last whole scan skipped, in one root or in all."""
+        columns = skipped_table.c
+        query = sa.select(columns.ending, columns.n_files)
+        if root_id is not None:
+            query = query.where(columns.root_id == root_id)
+        counts: Counter[str] = Counter()
+        for ending, n_files in self._execute(query):
+            counts[ending] += n_files
+        return counts
+
+    # ---- recordings
+
+    def recordings(self, root_id: int | None = None) -> Iterator[Recording]:
+        """Every recording known, in whatever state, by id."""
+        query = _select_recordings().order_by(recordings_table.c.id)
+        if root_id is not None:
+            query = query.where(recordings_table.c.root_id == root_id)
+        return map(_recording, self._execute(query))
+
+    def recording_at(self, path: Path) -> Recording | None:
+        """The recording known at this absolute path, if any."""
+        for root in self._roots_around(path):
+            relative_path = str(path.relative_to(root.path))
+            found = self._find(FileFacts(root.id, relative_path, 0, 0))
+            if found is not None:
+                return found
+        return None
+
+    def knows_of(self, folder: Path) -> bool:
+        """Whether anything was ever indexed at this absolute path or in the folder that it names."""
+        rows = recordings_table.join(roots_table)
+        query = sa.select(recordings_table.c.id).select_from(rows)
+        return self._exists(query.where(self._lies_in(folder)))
+
+    def causes(self) -> Counter[str]:
+        """How many recordings that are not missing have each cause of failure or damage."""
+        columns = recordings_table.c
+        rows = self._execute(
+            sa.select(columns.cause, sa.func.count())
+            .where(columns.cause.is_not(None), columns.state != State.MISSING)
+            .group_by(columns.cause)
+        )
+        return Counter({row[0]: row[1] for row in rows})
+
+    def duration_s(self) -> float:
+        """Seconds of sound in all recordings that a search may show."""
+        columns = recordings_table.c
+        total = sa.func.coalesce(sa.func.sum(columns.duration_s), 0.0)
+        query = sa.select(total).where(columns.state == State.INDEXED)
+        return float(self._execute(query).scalar_one())
+
+    def without_windows(self) -> list[Recording]:
+        """Recordings that should have windows, and have none."""
+        columns = recordings_table.c
+        query = _select_recordings().where(
+            columns.state != State.FAILED,
+            ~sa.exists().where(windows_table.c.recording_id == columns.id),
+        )
+        return list(map(_recording, self._execute(query)))
+
+    # ---- windows and embeddings
+
+    def n_windows(self) -> int:
+        """How many windows a search may show."""
+        query = sa.select(sa.func.count()).select_from(windows_table.join(recordings_table))
+        query = query.where(recordings_table.c.state == State.INDEXED)
+        return int(self._execute(query).scalar_one())
+
+    def window_ids(self, within: Iterable[Path] | None = None) -> Ids:
+        """Ids of all windows a search may show, ascending.
+
+        Args:
+            within: absolute paths of folders and files; only windows of files in these.
+
+        Returns:
+            (n,) int64.
+        """
+        if within is None:
+            return self._window_ids(windows_table.join(recordings_table), sa.true())
+        rows = windows_table.join(recordings_table).join(roots_table)
+        per_folder = [self._window_ids(rows, self._lies_in(folder)) for folder in within]
+        return np.unique(np.concatenate([np.empty(0, np.int64), *per_folder]))
+
+    def embeddings(self, window_ids: Ids, dim: int) -> Array:
+        """The embeddings of windows, in the order of their ids.
+
+        Args:
+            window_ids: (n,) int64.
+            dim: numbers that each must have.
+
+        Returns:
+            (n, dim) float32.
+
+        Raises:
+            StoreError: one is missing, or of another length.
+        """
+        found = np.empty((len(window_ids), dim), np.float32)
+        place = 0
+        for some in chunks(window_ids.tolist()):
+            rows = self._execute(
+                sa.select(windows_table.c.id, windows_table.c.embedding).where(
+                    windows_table.c.id.in_(some)
+                )
+            )
+            blobs = {row.id: row.embedding for row in rows}
+            for window_id in some:
+                blob = blobs.get(window_id, b"")
+                if len(blob) != 4 * dim:
+                    raise StoreError(
+                        f"{self.folder}: window {window_id} holds {len(blob)} bytes of embedding, "
+                        f"expected {4 * dim}; run: soundsearch repair"
+                    )
+                found[place] = np.frombuffer(blob, "<f4")
+                place += 1
+        return found
+
+    def embeddings_of(self, recording_id: int, dim: int) -> Array:
+        """The embeddings of one recording's windows in order, (n, dim) float32; see `embeddings`."""
+        ids = self._execute(
+            sa.select(windows_table.c.id)
+            .where(windows_table.c.recording_id == recording_id)
+            .order_by(windows_table.c.id)
+        ).scalars()
+        return self.embeddings(np.array(ids.all(), np.int64), dim)
+
+    def describe_windows(self, window_ids: Ids) -> dict[int, StoredWindow]:
+        """Windows by their ids, (n,) int64; those that a search may not show are left out."""
+        found: dict[int, StoredWindow] = {}
+        for some in chunks(window_ids.tolist()):
+            rows = self._execute(
+                _select_windows().where(
+                    windows_table.c.id.in_(some), recordings_table.c.state == State.INDEXED
+                )
+            )
+            found.update({row.id: StoredWindow(*row) for row in rows})
+        return found
+
+    def windows(self) -> Iterator[tuple[StoredWindow, bytes]]:
+        """All windows, also of missing files, each with its embedding as it is stored."""
+        query = _select_windows().add_columns(windows_table.c.embedding)
+        for row in self._execute(query.execution_options(yield_per=BATCH_ROWS)):
+            yield StoredWindow(*row[:-1]), row.embedding
+
+    # ---- statements
+
+    def _execute(self, statement: sa.Executable) -> sa.CursorResult[*tuple[Any, ...]]:
+        return self._connection.execute(statement)
+
+    def _exists(self, query: sa.Select[Any]) -> bool:
+        return self._execute(query.limit(1)).first() is not None
+
+    def _roots(self, condition: sa.ColumnElement[bool]) -> list[Root]:
+        rows = self._execute(sa.select(roots_table.c.id, roots_table.c.path).where(condition))
+        return [Root(row.id, Path(row.path)) for row in rows]
+
+    def _roots_around(self, path: Path) -> list[Root]:
+        """The roots that an absolute path is or lies in."""
+        return self._roots(roots_table.c.path.in_(map(str, (path, *path.parents))))
+
+    def _find(self, file: FileFacts) -> Recording | None:
+        """The recording known at the place of a file."""
+        columns = recordings_table.c
+        row = self._execute(
+            _select_recordings().where(
+                columns.root_id == file.root_id, columns.relative_path == file.relative_path
+            )
+        ).first()
+        return None if row is None else _recording(row)
+
+    def _lies_in(self, folder: Path) -> sa.ColumnElement[bool]:
+        """Whether a recording, joined with its root, is at an absolute path or in its folder."""
+        recordings, root_path = recordings_table.c, roots_table.c.path
+        choices = [root_path == str(folder), inside(root_path, str(folder))]
+        for root in self._roots_around(folder):
+            relative_path = str(folder.relative_to(root.path))
+            if relative_path != ".":
+                place = sa.or_(
+                    recordings.relative_path == relative_path,
+                    inside(recordings.relative_path, relative_path),
+                )
+                choices.append(sa.and_(recordings.root_id == root.id, place))
+        return sa.or_(*choices)
+
+    def _window_ids(self, rows: sa.Join, condition: sa.ColumnElement[bool]) -> Ids:
+        query = sa.select(windows_table.c.id).select_from(rows).order_by(windows_table.c.id)
+        query = query.where(recordings_table.c.state == State.INDEXED, condition)
+        return np.array(self._execute(query).scalars().all(), np.int64)
+
+
+def chunks(ids: Iterable[int], size: int = 500) -> Iterator[list[int]]:
+    """Ids in lists short enough for one statement."""
+    listed = list(ids)
+    for i in range(0, len(listed), size):
+        yield listed[i : i + size]
+
+
+def _select_recordings() -> sa.Select[Any]:
+    columns = recordings_table.c
+    return sa.select(
+        columns.id,
+        columns.root_id,
+        columns.relative_path,
+        columns.size_bytes,
+        columns.mtime_ns,
+        columns.content_hash,
+        columns.state,
+        columns.cause,
+    )
+
+
+def _recording(row: sa.Row[*tuple[Any, ...]]) -> Recording:
+    cause = Cause(row.cause) if row.cause in _CAUSES else None
+    return Recording(
+        row.id,
+        row.root_id,
+        row.relative_path,
+        row.size_bytes,
+        row.mtime_ns,
+        row.content_hash,
+        State(row.state),
+        cause,
+    )
+
+
+def _select_windows() -> sa.Select[Any]:
+    """What a `StoredWindow` has, in the order of its fields."""
+    return (
+        sa.select(
+            windows_table.c.id,
+            windows_table.c.recording_id,
+            windows_table.c.start_s,
+            windows_table.c.end_s,
+            recordings_table.c.duration_s,
+            recordings_table.c.relative_path,
+            roots_table.c.path,
+        )
+        .join(recordings_table, recordings_table.c.id == windows_table.c.recording_id)
+        .join(roots_table, roots_table.c.id == recordings_table.c.root_id)
+    )

@@ -1,0 +1,132 @@
+"""What an index remembers of roots, recordings, windows and its encoder, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.errors import Cause
+
+Array = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+
+class State(StrEnum):
+    """What the last look at a recording found."""
+
+    INDEXED = "indexed"
+    FAILED = "failed"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class PinnedEncoder:
+    """The one encoder whose embeddings an index holds."""
+
+    name: str
+    version: str
+    fingerprint: str
+    dim: int
+
+    @classmethod
+    def of(cls, bundle: EncoderBundle) -> PinnedEncoder:
+        """What an index remembers of a bundle."""
+        return cls(bundle.name, bundle.version, bundle.fingerprint, bundle.dim)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} ({self.dim}-d, {self.fingerprint[:12]})"
+
+
+@dataclass(frozen=True)
+class Root:
+    """A folder that was indexed, or a file that was named itself; path is absolute."""
+
+    id: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One audio file known to the database."""
+
+    id: int
+    root_id: int
+    relative_path: str
+    size_bytes: int
+    mtime_ns: int
+    content_hash: bytes | None
+    state: State
+    cause: Cause | None = None
+
+    @property
+    def facts(self) -> tuple[int, int]:
+        """Size and time of change, to be compared with those of `facts_of`."""
+        return self.size_bytes, self.mtime_ns
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it is a root of its own: a file that was named itself."""
+        return self.relative_path == "."
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWindow:
+    """A window of a recording, where it lies in seconds, and where its file is.
+
+    root: absolute path of the root; relative_path: of the recording in it.
+    """
+
+    id: int
+    recording_id: int
+    start_s: float
+    end_s: float
+    duration_s: float
+    relative_path: str
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What the file system says of a file: enough to see that it has not changed."""
+
+    root_id: int
+    relative_path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A recording with its windows, ready to be stored.
+
+    spans: (start_s, end_s) of n windows. embeddings: (n, dim) float32, unit norm.
+    damage: one sentence if only part of the file could be read. note: one if it holds more than was
+    read, such as other sound tracks.
+    """
+
+    file: FileFacts
+    content_hash: bytes
+    duration_s: float
+    sample_rate: int
+    n_channels: int
+    format: str
+    spans: Sequence[tuple[float, float]]
+    embeddings: Array
+    damage: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A file that could not be used, and why. keep: its earlier embeddings still hold."""
+
+    file: FileFacts
+    cause: str
+    error: str
+    keep: bool = False

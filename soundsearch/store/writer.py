@@ -1,0 +1,320 @@
+"""Rows of an index in: by the one process that holds the writer's lock, a transaction at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import sqlalchemy as sa
+
+from soundsearch.errors import Cause
+from soundsearch.store.reader import Reader, chunks
+from soundsearch.store.records import (
+    Array,
+    Failed,
+    FileFacts,
+    Indexed,
+    PinnedEncoder,
+    Root,
+    State,
+)
+from soundsearch.store.schema import (
+    index_table,
+    recordings_table,
+    revisions_table,
+    roots_table,
+    skipped_table,
+    windows_table,
+)
+from soundsearch.store.sqlite import Database
+
+#: Which of two recordings of one path says more.
+_WORTH = {State.INDEXED: 2, State.MISSING: 1, State.FAILED: 0}
+
+
+class Writer:
+    """The one writer of an index: it holds the writer's lock for as long as it exists.
+
+    Made by `Store.writer`. Use it as a context manager: the lock is released at the end of the
+    block, after which it writes nothing more.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Take the lock. Raises IndexBusyError at once if another process has it."""
+        self.folder = database.folder
+        self._database = database
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(database.lock())
+        self._is_open = True
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Reader]:
+        """One consistent state to read, which nobody else changes."""
+        with self._database.transaction() as connection:
+            yield Reader(self._database, connection)
+
+    @contextlib.contextmanager
+    def transaction(self, *, new_revision: bool = True) -> Iterator[Transaction]:
+        """All or nothing: commits at the end, rolls back on any error, and gives a new revision.
+
+        Args:
+            new_revision: False for what no search depends on, so that the FAISS file stays as it is.
+
+        Raises:
+            StoreError: the database cannot be written.
+        """
+        if not self._is_open:
+            raise RuntimeError(f"{self.folder}: the writer's lock was released before this write")
+        with self._database.transaction() as connection:
+            changes = Transaction(self._database, connection)
+            yield changes
+            if new_revision:
+                changes.add_revision()
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._is_open = False
+        self._held.close()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Transaction(Reader):
+    """Changes that count together. Made by `Writer.transaction`; it reads what it has changed."""
+
+    # ---- the index
+
+    def pin(self, encoder: PinnedEncoder) -> None:
+        """Say which encoder a new index is pinned to."""
+        self._execute(
+            index_table.insert().values(
+                id=1,
+                encoder_name=encoder.name,
+                encoder_version=encoder.version,
+                encoder_fingerprint=encoder.fingerprint,
+                dim=encoder.dim,
+                created_at=_now(),
+            )
+        )
+
+    def add_revision(self) -> None:
+        """Give the state that is written here a token of its own."""
+        self._execute(revisions_table.insert().values(token=secrets.token_hex(8)))
+
+    # ---- roots
+
+    def add_root(self, path: Path) -> Root:
+        """The root of this absolute path, added if it is new."""
+        known = self._roots(roots_table.c.path == str(path))
+        if known:
+            return known[0]
+        added = self._execute(roots_table.insert().values(path=str(path), added_at=_now()))
+        return Root(_new_id(added), path)
+
+    def relocate(self, root: Root, path: Path) -> Root:
+        """Put a root under a new path; where it then overlaps others, they become one root.
+
+        Recordings keep their embeddings. Returns the root they are in now.
+        """
+        others = [other for other in self.roots() if other.id != root.id]
+        for around in others:
+            if path.is_relative_to(around.path):
+                self.absorb(root, around, path.relative_to(around.path))
+                return around
+        self._execute(
+            roots_table.update().where(roots_table.c.id == root.id).values(path=str(path))
+        )
+        moved = Root(root.id, path)
+        for inner in others:
+            if inner.path.is_relative_to(path):
+                self.absorb(inner, moved, inner.path.relative_to(path))
+        return moved
+
+    def absorb(self, old: Root, new: Root, inside: Path) -> None:
+        """Let a root take over another one, whose files lie in its folder `inside` (relative).
+
+        Recordings keep their embeddings. Of two recordings of one path, one stays: the one that is
+        indexed, else the one that is missing, else the one of the new root.
+        """
+        there = {r.relative_path: r for r in self.recordings(new.id)}
+        for recording in list(self.recordings(old.id)):
+            relative_path = str(inside / recording.relative_path)
+            rival = there.get(relative_path)
+            if rival is not None:
+                is_better = _WORTH[recording.state] > _WORTH[rival.state]
+                self.delete([(rival if is_better else recording).id])
+                if not is_better:
+                    continue
+            self._update(recording.id, root_id=new.id, relative_path=relative_path)
+            there[relative_path] = recording
+        self._execute(roots_table.delete().where(roots_table.c.id == old.id))
+
+    def drop_empty_roots(self, roots: Iterable[Root]) -> list[Root]:
+        """Delete those of these roots of which no recording with embeddings is known; returns them."""
+        columns = recordings_table.c
+        dropped = []
+        for root in roots:
+            of_root = columns.root_id == root.id
+            if not self._exists(
+                sa.select(columns.id).where(of_root, columns.state != State.FAILED)
+            ):
+                self._execute(recordings_table.delete().where(of_root))
+                self._execute(roots_table.delete().where(roots_table.c.id == root.id))
+                dropped.append(root)
+        return dropped
+
+    def put_skipped(self, root_id: int, counts: Mapping[str, int]) -> None:
+        """Store how many files of each ending were skipped in a root, in place of what was known."""
+        self._execute(skipped_table.delete().where(skipped_table.c.root_id == root_id))
+        if counts:
+            self._insert(
+                skipped_table,
+                [
+                    {"root_id": root_id, "ending": ending, "n_files": n}
+                    for ending, n in counts.items()
+                ],
+            )
+
+    # ---- recordings
+
+    def put(self, recording: Indexed) -> int:
+        """Store a recording and its windows, in place of what was known of that path.
+
+        Returns:
+            The id of the recording.
+        """
+        cause = Cause.DAMAGED if recording.damage else Cause.TRACKS if recording.note else None
+        said = [text for text in (recording.damage, recording.note) if text]
+        recording_id = self._put_row(
+            recording.file,
+            content_hash=recording.content_hash,
+            duration_s=recording.duration_s,
+            sample_rate=recording.sample_rate,
+            n_channels=recording.n_channels,
+            format=recording.format,
+            state=State.INDEXED,
+            cause=cause,
+            error="; ".join(said) or None,
+        )
+        self._delete_windows(recording_id)
+        self._insert(
+            windows_table,
+            [
+                {"recording_id": recording_id, "start_s": start, "end_s": end, "embedding": blob}
+                for (start, end), blob in zip(
+                    recording.spans, _blobs(recording.embeddings), strict=True
+                )
+            ],
+        )
+        return recording_id
+
+    def put_failed(self, failed: Failed) -> None:
+        """Store that a file failed. Its earlier windows go, unless failed.keep."""
+        known = self._find(failed.file)
+        if failed.keep and known is not None and known.state is not State.FAILED:
+            self._update(known.id, cause=failed.cause, error=failed.error)
+            return
+        recording_id = self._put_row(
+            failed.file, state=State.FAILED, cause=failed.cause, error=failed.error
+        )
+        self._delete_windows(recording_id)
+
+    def move(self, recording_id: int, file: FileFacts) -> None:
+        """The same sound under a new path (or the same path again): nothing is embedded anew."""
+        columns = recordings_table.c
+        self._execute(  # a failed row may stand at the new path
+            recordings_table.delete().where(
+                columns.root_id == file.root_id,
+                columns.relative_path == file.relative_path,
+                columns.id != recording_id,
+            )
+        )
+        self._update(
+            recording_id,
+            root_id=file.root_id,
+            relative_path=file.relative_path,
+            size_bytes=file.size_bytes,
+            mtime_ns=file.mtime_ns,
+            state=State.INDEXED,
+            # Damage stays with the sound; that it could not be reached for a time does not.
+            **{
+                name: sa.case((columns.cause.in_((Cause.DAMAGED, Cause.TRACKS)), columns[name]))
+                for name in ("cause", "error")
+            },
+        )
+
+    def mark_missing(self, recording_ids: Iterable[int]) -> None:
+        """These files have vanished: keep their embeddings, do not show them. Failed rows go."""
+        for some in chunks(recording_ids):
+            chosen = recordings_table.c.id.in_(some)
+            self._execute(
+                recordings_table.delete().where(chosen, recordings_table.c.state == State.FAILED)
+            )
+            self._execute(recordings_table.update().where(chosen).values(state=State.MISSING))
+
+    def delete(self, recording_ids: Iterable[int]) -> None:
+        """Delete recordings with their windows."""
+        for some in chunks(recording_ids):
+            self._execute(recordings_table.delete().where(recordings_table.c.id.in_(some)))
+
+    # ---- statements
+
+    def _put_row(self, file: FileFacts, **values: object) -> int:
+        """Store all that is known of a file; what is not among the values is not known any more."""
+        values = {
+            "content_hash": None,
+            "duration_s": None,
+            "sample_rate": None,
+            "n_channels": None,
+            "format": None,
+            **values,
+            "size_bytes": file.size_bytes,
+            "mtime_ns": file.mtime_ns,
+            "indexed_at": _now(),
+        }
+        known = self._find(file)
+        if known is not None:
+            self._update(known.id, **values)
+            return known.id
+        added = recordings_table.insert().values(
+            root_id=file.root_id, relative_path=file.relative_path, **values
+        )
+        return _new_id(self._execute(added))
+
+    def _update(self, recording_id: int, **values: object) -> None:
+        chosen = recordings_table.c.id == recording_id
+        self._execute(recordings_table.update().where(chosen).values(**values))
+
+    def _delete_windows(self, recording_id: int) -> None:
+        chosen = windows_table.c.recording_id == recording_id
+        self._execute(windows_table.delete().where(chosen))
+
+    def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        self._connection.execute(table.insert(), rows)
+
+
+def _blobs(embeddings: Array) -> Iterator[bytes]:
+    for row in embeddings.astype("<f4"):
+        yield row.tobytes()
+
+
+def _new_id(result: sa.CursorResult[Any]) -> int:
+    return int(result.inserted_primary_key[0])  # type: ignore[index]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
