@@ -25,12 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.plan import Plan, choose_targets, make_plan, settle
-from indexer.report import Progress, Report, Silent
+from indexer.report import FileProgress, Report
 from indexer.scan import hash_of
 from soundsearch.audio.recording import WHOLLY_SILENT, AudioFile, Window, read_windows, unreadable
 from soundsearch.descriptors import n_free, stop_if_ran_out
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
+from soundsearch.progress import Progress, Silent
 from soundsearch.store.store import Failed, FileFacts, Indexed, Recording, Store
 from soundsearch.vectors.cache import refresh
 
@@ -85,7 +86,7 @@ def run(
         except KeyboardInterrupt:
             report.interrupted = True
         try:
-            progress.saving()
+            progress.begin("writing the FAISS file")
             refresh(store)
         except KeyboardInterrupt:  # the next run or search sees to it
             report.interrupted = True
@@ -178,7 +179,8 @@ class _Run:
     """The state of one run in the calling thread, and the readers it starts."""
 
     def __init__(self, store: Store, encoder: Encoder, report: Report, progress: Progress) -> None:
-        self.store, self.encoder, self.report, self.progress = store, encoder, report, progress
+        self.store, self.encoder, self.report = store, encoder, report
+        self.progress = FileProgress(progress)
         self._waiting: list[_Piece] = []
         self._finished: list[_Open] = []
         self._last_commit = time.monotonic()
@@ -188,9 +190,9 @@ class _Run:
     def read(self, plan: Plan, jobs: int) -> None:
         """Read, embed and store the files of a plan."""
         files = plan.to_read
-        self.progress.begin(len(files), sum(todo.file.size_bytes for todo in files))
         if not files:
             return
+        self.progress.begin(len(files), sum(todo.file.size_bytes for todo in files))
         jobs = min(jobs, len(files), _n_readers(jobs))
         # Made one by one as readers ask: what is stored is held by nobody any more.
         source = (
@@ -440,7 +442,7 @@ class _Run:
                     self.store.put(connection, _indexed(todo, end))
 
     def _count(self, todo: _Open) -> None:
-        problem = None
+        problem = note = None
         end = todo.outcome
         if isinstance(end, Failed):
             problem = end.error
@@ -448,8 +450,7 @@ class _Run:
             self.report.failures.append((todo.path, problem))
         elif isinstance(end, _End):
             problem = end.damage
-            if end.note is not None:
-                self.progress.note(todo.path, end.note)
+            note = end.note
             self.report.n_windows += len(todo.spans)
             self.report.audio_s += end.duration_s
             if end.unchanged:
@@ -460,7 +461,7 @@ class _Run:
                 self.report.n_read_again += 1
             else:
                 self.report.n_changed += 1
-        self.progress.file_done(todo.path, problem, partly=isinstance(end, _End))
+        self.progress.file_done(todo.path, problem, partly=isinstance(end, _End), note=note)
 
 
 def _n_readers(jobs: int) -> int:

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import write_atomically
+from soundsearch.progress import Progress, Silent
 from trainer.data.shards import Shard, ShardError, ShardFolder
 from trainer.data.vectors import (
     ShardVectors,
@@ -39,7 +40,7 @@ from trainer.data.vectors import (
     vectors_path,
     write_vectors,
 )
-from trainer.embed import Progress, Report, Silent, is_ready, over_shards
+from trainer.embed import Report, is_ready, over_shards
 from trainer.towers.clip import ClipChoice, load_clip
 from trainer.towers.unit import embed_unit
 

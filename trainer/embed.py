@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.progress import Progress, Silent
 from trainer.data.shards import ClipFacts, Shard, ShardError, ShardFolder
 from trainer.data.vectors import Kind, ShardVectors, VectorsFacts, vectors_path, write_vectors
 from trainer.towers.clip import BATCH_SIZE, FrozenClip
@@ -41,32 +42,6 @@ KEPT_TEXTS = 65536
 
 class EmbedError(SoundsearchError):
     """Shards that hold nothing to embed, or a prompt that cannot be used."""
-
-
-class Progress(Protocol):
-    """What a run over shards tells while it goes on."""
-
-    def begin(self, what: str, n: int) -> None:
-        """So many of what the words say lie ahead."""
-
-    def advance(self, n: float) -> None:
-        """So many more are done; also a part of one."""
-
-    def note(self, line: str) -> None:
-        """One line about something that was left out."""
-
-
-class Silent:
-    """Tells nobody."""
-
-    def begin(self, what: str, n: int) -> None:
-        """See `Progress`."""
-
-    def advance(self, n: float) -> None:
-        """See `Progress`."""
-
-    def note(self, line: str) -> None:
-        """See `Progress`."""
 
 
 @dataclass

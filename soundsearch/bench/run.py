@@ -35,7 +35,6 @@ from soundsearch.bench.results import (
 )
 from soundsearch.encoder.batches import (
     ClipEmbeddings,
-    Progress,
     embed_clips,
     embed_texts,
     refuse_collapsed,
@@ -44,6 +43,7 @@ from soundsearch.encoder.batches import (
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import BenchmarkError
+from soundsearch.progress import Progress
 
 log = logging.getLogger(__name__)
 

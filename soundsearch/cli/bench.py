@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from soundsearch.cli.options import Device, DeviceChoice, Json
+from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.spread import spread
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from soundsearch.bench.datasets import DataSet
     from soundsearch.bench.results import BenchmarkResult
     from soundsearch.bench.run import Settings
-    from soundsearch.encoder.batches import Progress
     from soundsearch.encoder.bundle import EncoderBundle
 
 #: What --json is told to print in place of the table.
@@ -355,7 +354,10 @@ def _run(read: Callable[[], DataSet], options: Options) -> None:
     results = []
     for bundle in bundles:
         encoder = Encoder(bundle, options.device.value)
-        with EmbeddingCache(cache_path, encoder) as cache, _progress(bundle.name) as progress:
+        with (
+            EmbeddingCache(cache_path, encoder) as cache,
+            progress_on_stderr(bundle.name) as progress,
+        ):
             result = run_benchmark(encoder, data, settings, cache, progress)
         _write(result, options, several=len(bundles) > 1)
         results.append(result)
@@ -394,42 +396,6 @@ def _refuse_equal_names(bundles: list[EncoderBundle]) -> None:
             raise typer.BadParameter(
                 f"two encoders are called {bundle.name}; measure them one after the other"
             )
-
-
-@contextlib.contextmanager
-def _progress(encoder: str) -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    from soundsearch.encoder.batches import Silent
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield Silent()
-        return
-
-    class Told:
-        def begin(self, what: str, n: int) -> None:
-            self._task = bar.add_task(f"{encoder}: {what}", total=n)
-
-        def advance(self) -> None:
-            bar.advance(self._task)
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
-        yield Told()
 
 
 def _write(result: BenchmarkResult, options: Options, *, several: bool) -> None:

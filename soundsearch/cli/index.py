@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from soundsearch.cli.options import Device, DeviceChoice, IndexFolder, Json
+from soundsearch.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
     from indexer.plan import Plan
     from indexer.report import Report
     from soundsearch.store.store import Root, Store
 
-#: Where no bar can be drawn, a line says so often where the run stands.
-LINE_EVERY_S = 30.0
 #: So many endings of skipped files are named.
 N_ENDINGS = 5
 
@@ -100,7 +91,7 @@ def index(
     places = paths or [root.path for root in roots]
     targets = choose_targets(roots, places)  # refuses impossible paths before all else
     if dry_run:
-        with _progress(quiet=json) as progress:
+        with progress_on_stderr(quiet=json) as progress:
             plan = make_plan(
                 store, targets, exclude or [], retry=retry, force=force, progress=progress
             )
@@ -109,7 +100,7 @@ def index(
     if store is None:
         store = create_index(folder, wanted or find_bundle(DEFAULT_MODEL))
     encoder = Encoder(pinned_bundle(store), device.value)
-    with _progress(quiet=json) as progress:
+    with progress_on_stderr(quiet=json) as progress:
         plan, report = run(
             store,
             encoder,
@@ -249,184 +240,3 @@ def _tell_report(plan: Plan, report: Report, shown: bool) -> None:
         typer.echo(line, err=True)
     if shown:
         _tell_left_out(plan)
-
-
-@contextlib.contextmanager
-def _progress(quiet: bool) -> Iterator[_Reporter]:
-    """Progress on stderr. quiet: only the files with a problem."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if quiet:
-        yield _Reporter(console)
-    elif sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal:
-        with _bar(console) as bar:
-            yield _BarReporter(console, bar)
-    else:
-        reporter = _Reporter(console)
-        with _repeatedly(LINE_EVERY_S, reporter.print_line):
-            yield reporter
-
-
-def _bar(console: Console) -> Bar:
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.table import Column
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        TaskProgressColumn(table_column=Column(min_width=4, no_wrap=True)),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-
-
-@contextlib.contextmanager
-def _repeatedly(seconds: float, act: Callable[[], None]) -> Iterator[None]:
-    """Within, act every so many seconds, in a thread."""
-    is_over = threading.Event()
-
-    def run() -> None:
-        while not is_over.wait(seconds):
-            act()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
-
-
-class _Reporter:
-    """Progress as lines: one for every file with a problem, and where the run stands when asked."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._lock = threading.Lock()  # readers report, too
-        self._doing = ""
-        self._n_found = self._n_files = self._n_done = self._n_failed = 0
-        self._n_bytes = self._n_bytes_read = 0
-        self._seconds = 0.0
-        self._began: float | None = None
-
-    def found(self, n_files: int) -> None:
-        with self._lock:
-            self._n_found += n_files
-            self._doing = f"scanning: {self._n_found} sound files found"
-
-    def compared(self, n_done: int, n_files: int) -> None:
-        self._doing = f"looking for moved files: {n_done} of {n_files} new files compared"
-
-    def begin(self, n_files: int, n_bytes: int) -> None:
-        self._n_files, self._n_bytes = n_files, n_bytes
-        self._began = time.monotonic()
-
-    def read(self, n_bytes: int) -> None:
-        with self._lock:
-            self._n_bytes_read += n_bytes
-
-    def embedded(self, seconds: float) -> None:
-        self._seconds += seconds
-
-    def note(self, path: Path, text: str) -> None:
-        from soundsearch.render import shown
-
-        self._print(f"note {shown(path)}: {shown(text)}")
-
-    def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
-        from soundsearch.render import shown
-
-        self._n_done += 1
-        if problem is not None:
-            self._n_failed += not partly
-            self._print(f"{'partly read' if partly else 'skipped'} {shown(path)}: {shown(problem)}")
-
-    def saving(self) -> None:
-        self._began, self._doing = None, "writing the FAISS file"
-
-    def line(self) -> str:
-        """Where the run stands."""
-        from soundsearch.render import length
-
-        if self._began is None:
-            return self._doing
-        return (
-            f"{self._n_done} of {self._n_files} files, {self._part():.0%} of their bytes; "
-            f"{length(self._seconds)} of sound ({self._speed():.0f} times real time), "
-            f"{self._n_failed} failed"
-        )
-
-    def print_line(self) -> None:
-        """Print where the run stands, once there is something to say."""
-        line = self.line()
-        if line:
-            self._print(line)
-
-    def _speed(self) -> float:
-        """Seconds of sound embedded per second."""
-        return self._seconds / max(time.monotonic() - (self._began or 0.0), 1.0)
-
-    def _part(self) -> float:
-        """How much of what has to be read was read, in [0, 1]."""
-        return self._n_bytes_read / self._n_bytes if self._n_bytes else 1.0
-
-    def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True, emoji=False)
-
-
-class _BarReporter(_Reporter):
-    """Progress as a bar on a terminal, which grows with the bytes that were read."""
-
-    def __init__(self, console: Console, bar: Bar) -> None:
-        super().__init__(console)
-        self._bar = bar
-        self._task = bar.add_task("", total=None)
-
-    def found(self, n_files: int) -> None:
-        super().found(n_files)
-        self._update()
-
-    def compared(self, n_done: int, n_files: int) -> None:
-        super().compared(n_done, n_files)
-        self._update()
-
-    def begin(self, n_files: int, n_bytes: int) -> None:
-        super().begin(n_files, n_bytes)
-        self._bar.reset(self._task, total=max(1, n_bytes))
-
-    def read(self, n_bytes: int) -> None:
-        super().read(n_bytes)
-        self._update()
-
-    def embedded(self, seconds: float) -> None:
-        super().embedded(seconds)
-        self._update()
-
-    def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
-        super().file_done(path, problem, partly)
-        self._update()
-
-    def saving(self) -> None:
-        super().saving()
-        self._update()
-
-    def line(self) -> str:
-        """Where the run stands, beside a bar; files that failed have lines of their own."""
-        from soundsearch.render import length
-
-        if self._began is None:
-            return super().line()
-        done = f"{self._n_done}/{self._n_files} files"
-        return f"{done}, {length(self._seconds)} of sound, {self._speed():.0f} x"
-
-    def _update(self) -> None:
-        self._bar.update(self._task, completed=self._n_bytes_read, description=self.line())

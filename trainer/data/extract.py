@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from soundsearch.audio.recording import is_silent, unreadable
 from soundsearch.audio.suffixes import VIDEO_SUFFIXES, may_hold_sound
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
+from soundsearch.progress import Progress
 from trainer.data.manifests import ManifestError
 from trainer.data.pack import Problem, Report, Sources, Told, pack
 from trainer.data.shards import CLIPS_PER_SHARD, ClipFacts, PackedClip, ShardError
@@ -202,7 +203,7 @@ def extract(
     segments: Path | None = None,
     clips_per_shard: int = CLIPS_PER_SHARD,
     n_workers: int | None = None,
-    tell: Callable[[Problem], None] = lambda problem: None,
+    progress: Progress | None = None,
 ) -> Report:
     """Shards in `out` of the clips of all videos below a folder; an interrupted run goes on.
 
@@ -224,7 +225,7 @@ def extract(
         {"command": "train extract", **which, **asdict(config)},
         clips_per_shard=clips_per_shard,
         n_workers=n_workers or os.cpu_count() or 1,
-        tell=tell,
+        progress=progress,
     )
 
 

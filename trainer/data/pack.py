@@ -26,6 +26,7 @@ from typing import Any, Protocol, TypeVar
 from soundsearch.config import fill
 from soundsearch.errors import ConfigError
 from soundsearch.files import remove_unfinished, write_text
+from soundsearch.progress import Progress, Silent
 from trainer.data.shards import PackedClip, ShardError, ShardWriter, shard_path
 
 logger = logging.getLogger(__name__)
@@ -103,27 +104,34 @@ def pack(
     *,
     clips_per_shard: int,
     n_workers: int,
-    tell: Callable[[Problem], None] = lambda problem: None,
+    progress: Progress | None = None,
 ) -> Report:
     """Write the clips of all sources into shards in `out`, or go on where an earlier run stopped.
 
     work: gives the clips of one source in order, and what is wrong with it; called in threads.
     options: all else that decides what is in the shards (JSON); a run with others is refused.
-    tell: called for each problem, which also gets its row in failures.csv.
+    progress: counts the sources, and gets a note for each problem beside its row in failures.csv.
     Raises ShardError, also if no source gave a clip.
     """
     options = {**options, "clips_per_shard": clips_per_shard}
+    progress = progress or Silent()
     with _locked(out):
         begun = _begin(out, options)
         if begun.finished:
             return _report(begun, len(sources), 0)
-        packing = _Packing(out, options, begun, clips_per_shard, tell)
+        packing = _Packing(out, options, begun, clips_per_shard, progress)
+        progress.begin("sources", len(sources))
+        progress.advance(begun.source)
+        at = begun.source
         with (
             contextlib.closing(packing),
             contextlib.closing(_in_order(sources, begun.source, work, n_workers)) as items,
         ):
             for source, item in items:
+                progress.advance(source - at)
+                at = source
                 packing.take(source, item)
+            progress.advance(len(sources) - at)
             done = packing.end(len(sources))
         return _report(done, len(sources), done.n_clips - begun.n_clips)
 
@@ -148,10 +156,10 @@ class _Packing:
         options: Mapping[str, Any],
         begun: _Progress,
         clips_per_shard: int,
-        tell: Callable[[Problem], None],
+        progress: Progress,
     ) -> None:
         self._out, self._options, self._done = out, options, begun
-        self._clips_per_shard, self._tell = clips_per_shard, tell
+        self._clips_per_shard, self._progress = clips_per_shard, progress
         self._writer: ShardWriter | None = None
         self._source, self._clip = begun.source, 0
         self._skipped = begun.clip  # clips of the first source that lie in finished shards
@@ -184,7 +192,8 @@ class _Packing:
         except OSError as error:
             raise _cannot_write(self._out / FAILURES, error) from error
         self._n_problems += 1
-        self._tell(problem)
+        what = "partly used" if problem.n_clips else "skipped"
+        self._progress.note(f"{what} {problem.file}: {problem.reason}")
 
     def _finish_shard(self, *, finished: bool = False) -> None:
         n_new = 0

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from soundsearch.audio.recording import SHORTEST_S, unreadable
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
+from soundsearch.progress import Progress
 from trainer.data.manifests import ManifestError
 from trainer.data.pack import Problem, Report, Sources, Told, pack
 from trainer.data.shards import CLIPS_PER_SHARD, ClipFacts, PackedClip, image_suffix
@@ -365,7 +366,7 @@ def pack_manifest(
     root: Path | None = None,
     clips_per_shard: int = CLIPS_PER_SHARD,
     n_workers: int | None = None,
-    tell: Callable[[Problem], None] = lambda problem: None,
+    progress: Progress | None = None,
 ) -> Report:
     """Shards in `out` of all clips of a manifest; an interrupted run goes on.
 
@@ -380,5 +381,5 @@ def pack_manifest(
         {"command": "train shards", "manifest": manifest.digest},
         clips_per_shard=clips_per_shard,
         n_workers=n_workers or os.cpu_count() or 1,
-        tell=tell,
+        progress=progress,
     )

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.train.extra import training_extra
 
 if TYPE_CHECKING:
-    from trainer.data.pack import Problem, Report
+    from trainer.data.pack import Report
 
 #: Rows of the closing table; all of them are in failures.csv.
 MOST_ROWS = 30
@@ -69,15 +70,16 @@ def extract(
         size=size,
         quality=quality,
     )
-    report = extract_videos(
-        video_dir,
-        out,
-        config,
-        segments=segments,
-        clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
-        n_workers=workers,
-        tell=_tell,
-    )
+    with progress_on_stderr() as progress:
+        report = extract_videos(
+            video_dir,
+            out,
+            config,
+            segments=segments,
+            clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
+            n_workers=workers,
+            progress=progress,
+        )
     _close(out, report)
 
 
@@ -106,22 +108,16 @@ def shards(
     with training_extra():
         from trainer.data.shards import CLIPS_PER_SHARD
         from trainer.data.sources import pack_manifest
-    report = pack_manifest(
-        manifest,
-        out,
-        root=root,
-        clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
-        n_workers=workers,
-        tell=_tell,
-    )
+    with progress_on_stderr() as progress:
+        report = pack_manifest(
+            manifest,
+            out,
+            root=root,
+            clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
+            n_workers=workers,
+            progress=progress,
+        )
     _close(out, report)
-
-
-def _tell(problem: Problem) -> None:
-    from soundsearch.render import shown
-
-    what = "partly used" if problem.n_clips else "skipped"
-    typer.echo(f"{what} {shown(problem.file)}: {shown(problem.reason)}", err=True)
 
 
 def _close(out: Path, report: Report) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.train.extra import training_extra
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
     from trainer.embed import Report
 
 Shards = Annotated[Path, typer.Argument(help="Folder of shards (*.tar).")]
@@ -53,8 +49,8 @@ def embed_images(
         from trainer.runs import torch_device
         from trainer.towers.clip import ClipChoice, load_clip
     clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
-    with _progress() as told:
-        report = embed(shards, clip, batch_size=batch_size, progress=told)
+    with progress_on_stderr() as progress:
+        report = embed(shards, clip, batch_size=batch_size, progress=progress)
     typer.echo(clip.encoder)
     _tell(report, "frames")
 
@@ -90,8 +86,8 @@ def embed_captions(
             f"must hold {{}} once, where the label goes, not {prompt!r}", param_hint="--prompt"
         )
     clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
-    with _progress() as told:
-        report = embed(shards, clip, texts, prompt=prompt, progress=told)
+    with progress_on_stderr() as progress:
+        report = embed(shards, clip, texts, prompt=prompt, progress=progress)
     typer.echo(clip.encoder)
     _tell(report, "texts")
 
@@ -136,7 +132,7 @@ def curate(
         from trainer.curate import curate as choose
         from trainer.curate import write_manifest
         from trainer.runs import torch_device
-    with _progress() as told:
+    with progress_on_stderr() as progress:
         chosen, report = choose(
             shards,
             pool,
@@ -146,7 +142,7 @@ def curate(
             name=name,
             top_k=top_k,
             device=str(torch_device(device)),
-            progress=told,
+            progress=progress,
         )
     if manifest is not None:
         write_manifest(shards, chosen, manifest)
@@ -170,50 +166,3 @@ def _tell(report: Report, what: str) -> None:
     typer.echo(", ".join(parts), err=True)
     if report.n_failed:
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[_Told]:
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Told(console, None)
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield _Told(console, bar)
-
-
-class _Told:
-    """Progress on stderr: a bar on a terminal, and a line for everything that was left out."""
-
-    def __init__(self, console: Console, bar: Bar | None) -> None:
-        self._console, self._bar = console, bar
-        self._task: Any = None
-
-    def begin(self, what: str, n: int) -> None:
-        if self._bar is not None:
-            self._task = self._bar.add_task(what, total=n)
-
-    def advance(self, n: float) -> None:
-        if self._bar is not None:
-            self._bar.advance(self._task, n)
-
-    def note(self, line: str) -> None:
-        from soundsearch.render import shown
-
-        self._console.print(shown(line), markup=False, highlight=False, soft_wrap=True, emoji=False)

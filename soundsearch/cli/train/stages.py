@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soundsearch.cli.options import Device, DeviceChoice
+from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.spread import spread
 from soundsearch.cli.train.extra import training_extra
 
@@ -218,7 +219,7 @@ def pivot(
         from trainer.pivot import PAPER, train_pivot
     settings = options.settings(PAPER, init=init)
     machine, checks = options.machine(), options.checks()
-    with _watched() as watch:
+    with _progress() as watch:
         done = train_pivot(shards, run, settings, machine, checks=checks, watch=watch)
     if _leads():
         typer.echo(str(done))
@@ -261,7 +262,7 @@ def captions(
         _like(PAPER, init), init=init, texts=texts, n_clips=count, fraction=fraction
     )
     machine, checks = options.machine(), options.checks()
-    with _watched() as watch:
+    with _progress() as watch:
         done = train_captions(shards, run, settings, machine, checks=checks, watch=watch)
     if _leads():
         typer.echo(str(done))
@@ -306,24 +307,18 @@ def scaling(
         },
         {},
     )
-
-    def told(row: Mapping[str, float]) -> None:
-        numbers = "  ".join(f"{k} {v:.3f}" for k, v in row.items() if "recall" in k)
-        typer.echo(
-            f"{int(row['n_clips']):>7} captions, seed {int(row['seed'])}: {numbers}", err=True
+    with progress_on_stderr() as progress:
+        rows = scaling_curve(
+            shards,
+            out,
+            settings,
+            counts=chosen_counts,
+            seeds=chosen_seeds,
+            steps=steps,
+            valid=valid,
+            machine=Machine(device=str(device), n_workers=workers),
+            progress=progress,
         )
-
-    rows = scaling_curve(
-        shards,
-        out,
-        settings,
-        counts=chosen_counts,
-        seeds=chosen_seeds,
-        steps=steps,
-        valid=valid,
-        machine=Machine(device=str(device), n_workers=workers),
-        told=told,
-    )
     plot(rows, out / PLOT)
     typer.echo(str(out / TABLE))
     typer.echo(str(out / PLOT))
@@ -388,45 +383,23 @@ def _leads() -> bool:
 
 
 @contextmanager
-def _watched() -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Progress on stderr: a bar in a terminal, elsewhere a line for each log record."""
+def _progress() -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Progress on stderr: the steps, and a line for each log record."""
     import logging
-    import sys
-
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
     if _leads():
         logging.getLogger("trainer").setLevel(logging.INFO)
-    if not (_leads() and sys.stderr.isatty()):
-        yield lambda step, record: typer.echo(_line(step, record), err=True)
-        return
-    columns = (
-        TextColumn("step"),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("")
+    with progress_on_stderr(quiet=not _leads()) as progress:
+        last = 0
 
         def watch(step: int, record: Mapping[str, float]) -> None:
-            total = record["n_steps"]
-            progress.update(task, completed=step, total=total, description=_numbers_of(record))
+            nonlocal last
+            n_steps = int(record["n_steps"])
+            if not last:
+                progress.begin("steps", n_steps)
+            progress.advance(step - last)
+            last = step
+            numbers = "  ".join(f"{k} {v:.4g}" for k, v in record.items() if k != "n_steps")
+            progress.note(f"step {step}/{n_steps}  {numbers}")
 
         yield watch
-
-
-def _line(step: int, record: Mapping[str, float]) -> str:
-    return f"step {step}/{int(record['n_steps'])}  {_numbers_of(record)}"
-
-
-def _numbers_of(record: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in record.items() if name != "n_steps")
