@@ -16,3 +16,6 @@ graphs.py      torch modules to ONNX                   export.py     a run to a 
 convert/       published weights to a bundle           model_card.py
 starter/       the recipe of the shipped bundle
 """
+
+#: Read by `soundsearch.ours`: other projects have packages of this name.
+__part_of__ = "soundsearch"

@@ -9,6 +9,7 @@ import typer
 
 from soundsearch.cli.options import Device, DeviceChoice, IndexFolder, Json
 from soundsearch.cli.progress import progress_on_stderr
+from soundsearch.ours import require_ours
 
 if TYPE_CHECKING:
     from indexer.plan import Plan
@@ -71,6 +72,7 @@ def index(
 
     Example: soundsearch index ~/Sounds /mnt/archive --exclude "*.asd"
     """
+    require_ours("indexer")
     from indexer.pipeline import run
     from indexer.plan import choose_targets, make_plan
     from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
