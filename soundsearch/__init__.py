@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from soundsearch.encoder.towers import Device
+    from soundsearch.choices import Device
     from soundsearch.search.index import Hit as Hit
     from soundsearch.search.index import Index as Index
 

@@ -54,3 +54,17 @@ def test_indexing_and_searching_never_load_torch(tmp_path: Path, tiny: EncoderBu
     assert {"faiss", "onnxruntime", "sqlalchemy"} <= indexing & searching
     assert (indexing | searching) & TRAINING == set()
     assert json.loads(printed)["hits"][0]["path"].endswith("hiss.wav")
+
+
+def test_a_query_loads_no_other_command() -> None:
+    script = (
+        "import sys; from soundsearch.cli import app\n"
+        "try: app(['query', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted(name for name in sys.modules if name.startswith('soundsearch.cli.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = {name.removeprefix("soundsearch.cli.") for name in eval(done.stdout.splitlines()[-1])}
+    assert loaded == {"options", "search", "streams"}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
+
+from soundsearch.choices import Reduction
 
 
 def contrastive_loss(scores: Tensor, positive: Tensor, counted: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def similarity_loss(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def pair_loss(
-    scores: Tensor, reduction: Literal["sum", "mean"] = "sum", ignored: Tensor | None = None
+    scores: Tensor, reduction: Reduction = "sum", ignored: Tensor | None = None
 ) -> Tensor:
     """Cross-entropies of both directions, where row i belongs to column i.
 

@@ -19,15 +19,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.choices import AudioCapsSplit, ClothoSplit
 from soundsearch.errors import BenchmarkError
 
-CLOTHO_SPLITS = ("development", "validation", "evaluation")
-AUDIOCAPS_SPLITS = ("train", "val", "test")
 #: Clips of each split as published; Clotho's development split grew from version 1 to 2.
 PUBLISHED_CLIPS: Mapping[str, tuple[int, ...]] = {
     "clotho/development": (2893, 3839),
@@ -172,7 +171,7 @@ def read_clotho(root: Path, split: str = "evaluation") -> RetrievalSet:
     (also one in the other, as the archives unpack). Raises DataSetError.
     Source: K. Drossos, S. Lipping, T. Virtanen, Clotho: an audio captioning dataset, ICASSP 2020.
     """
-    _require_choice("clotho", split, CLOTHO_SPLITS)
+    _require_choice("clotho", split, get_args(ClothoSplit))
     table = f"clotho_captions_{split}.csv"
     path = _first_file(root, (table, f"clotho_csv_files/{table}"), "clotho")
     columns = [f"caption_{i}" for i in range(1, N_CAPTIONS + 1)]
@@ -215,7 +214,7 @@ def read_audiocaps(
     seconds or milliseconds, or the audiocap_id of one of its captions. Raises DataSetError.
     Source: C. D. Kim et al., AudioCaps: generating captions for audios in the wild, NAACL 2019.
     """
-    _require_choice("audiocaps", split, AUDIOCAPS_SPLITS)
+    _require_choice("audiocaps", split, get_args(AudioCapsSplit))
     if table is None:
         places = [
             f"{folder}{stem}{split}.csv"

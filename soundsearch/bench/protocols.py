@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from soundsearch.bench import metrics
 from soundsearch.bench.metrics import Ranks, TiedRanks, rank_relevant
+from soundsearch.choices import ProtocolName
 from soundsearch.errors import BenchmarkError
 
 Floats = NDArray[np.floating]
@@ -82,7 +83,7 @@ _ACCURACY = Measure("accuracy", lambda ranks: metrics.hits_at_k(ranks, 1), share
 class Protocol:
     """How scores become numbers, and what belongs to it when texts and clips are embedded."""
 
-    name: str
+    name: ProtocolName
     text_rule: str
     """Which text counts for a clip, in a few words, printed beside the numbers."""
     description: str

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,7 @@ from soundsearch.bench.results import (
     result_of_classification,
     result_of_retrieval,
 )
+from soundsearch.choices import ClipScore
 from soundsearch.encoder.batches import (
     ClipEmbeddings,
     embed_clips,
@@ -57,14 +57,14 @@ BLANK = "{}"
 class Settings:
     """How a benchmark is run.
 
-    clip_score: how a clip with several windows scores, see `embed.ClipScore`; None for the
+    clip_score: how a clip with several windows scores, see `soundsearch.choices`; None for the
     protocol's way. merge_identical: equal captions count as one. prompt: sentence with {} that
     class names, or captions, are put into; None for the protocol's, or the bundle's. allow_missing:
     measure what there is. jobs: clips read at a time. command: as typed, for the result.
     """
 
     protocol: Protocol
-    clip_score: Literal["best", "mean"] | None = None
+    clip_score: ClipScore | None = None
     merge_identical: bool = False
     prompt: str | None = None
     allow_missing: bool = False

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from soundsearch.cli.options import Device, DeviceChoice, Json
+from soundsearch.choices import AudioCapsSplit, ClipScore, ClothoSplit, Measured, ProtocolName
+from soundsearch.cli.options import DeviceChoice, Json, shared_options
 from soundsearch.cli.progress import progress_on_stderr
-from soundsearch.cli.spread import spread
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,52 +33,6 @@ app = typer.Typer(
 )
 
 
-class Protocol(StrEnum):
-    """The names of `soundsearch.bench.protocols`, which is not loaded for --help."""
-
-    literature = "literature"
-    vip_ant = "vip-ant"
-    dcase = "dcase"
-    mteb_v2 = "mteb-v2"
-
-
-class Ask(StrEnum):
-    """What a manifest is measured by."""
-
-    caption = "caption"
-    label = "label"
-
-
-class ClipScore(StrEnum):
-    """How a clip of several windows scores against a text."""
-
-    best = "best"
-    mean = "mean"
-
-
-#: As the library has them.
-CLIP_SCORES: dict[ClipScore, Literal["best", "mean"]] = {
-    ClipScore.best: "best",
-    ClipScore.mean: "mean",
-}
-
-
-class ClothoSplit(StrEnum):
-    """Parts of Clotho."""
-
-    development = "development"
-    validation = "validation"
-    evaluation = "evaluation"
-
-
-class AudioCapsSplit(StrEnum):
-    """Parts of AudioCaps."""
-
-    train = "train"
-    val = "val"
-    test = "test"
-
-
 Root = Annotated[
     Path, typer.Argument(metavar="ROOT", readable=False, help="Folder of the data set.")
 ]
@@ -94,8 +47,9 @@ class Options:
         typer.Option(help="Encoder: a name from `models list`, or a folder (repeatable)."),
     ] = None
     protocol: Annotated[
-        Protocol, typer.Option(help="What is counted and how; docs/benchmarks.md explains them.")
-    ] = Protocol.literature
+        ProtocolName,
+        typer.Option(help="What is counted and how; docs/benchmarks.md explains them."),
+    ] = "literature"
     clip_score: Annotated[
         ClipScore | None,
         typer.Option(
@@ -156,7 +110,7 @@ class Options:
         int | None,
         typer.Option("-j", "--jobs", min=1, help="Clips read at a time. [default: one per core]"),
     ] = None
-    device: DeviceChoice = Device.auto
+    device: DeviceChoice = "auto"
 
 
 @app.callback()
@@ -165,10 +119,10 @@ def bench() -> None:
 
 
 @app.command()
-@spread(Options)
+@shared_options(Options)
 def clotho(
     root: Root,
-    split: Annotated[ClothoSplit, typer.Option(help="Part of it.")] = ClothoSplit.evaluation,
+    split: Annotated[ClothoSplit, typer.Option(help="Part of it.")] = "evaluation",
     *,
     options: Options,
 ) -> None:
@@ -182,14 +136,14 @@ def clotho(
     """
     from soundsearch.bench.datasets import read_clotho
 
-    _run(lambda: read_clotho(root, split.value), options)
+    _run(lambda: read_clotho(root, split), options)
 
 
 @app.command()
-@spread(Options)
+@shared_options(Options)
 def audiocaps(
     root: Root,
-    split: Annotated[AudioCapsSplit, typer.Option(help="Part of it.")] = AudioCapsSplit.test,
+    split: Annotated[AudioCapsSplit, typer.Option(help="Part of it.")] = "test",
     captions: Annotated[
         Path | None,
         typer.Option(
@@ -217,11 +171,11 @@ def audiocaps(
     """
     from soundsearch.bench.datasets import read_audiocaps
 
-    _run(lambda: read_audiocaps(root, split.value, table=captions, audio=audio), options)
+    _run(lambda: read_audiocaps(root, split, table=captions, audio=audio), options)
 
 
 @app.command()
-@spread(Options)
+@shared_options(Options)
 def esc50(root: Root, *, options: Options) -> None:
     """Classify the clips of ESC-50 by the names of its classes, without training on it.
 
@@ -235,7 +189,7 @@ def esc50(root: Root, *, options: Options) -> None:
 
 
 @app.command()
-@spread(Options)
+@shared_options(Options)
 def urbansound8k(root: Root, *, options: Options) -> None:
     """Classify the clips of UrbanSound8K by the names of its classes, without training on it.
 
@@ -249,14 +203,14 @@ def urbansound8k(root: Root, *, options: Options) -> None:
 
 
 @app.command()
-@spread(Options)
+@shared_options(Options)
 def manifest(
     file: Annotated[Path, typer.Argument(readable=False, help="A CSV file.")],
     split: Annotated[
         str | None, typer.Option(help="Only the rows with this in the column split.")
     ] = None,
     ask: Annotated[
-        Ask | None, typer.Option(help="Which of the two, where the CSV has both.")
+        Measured | None, typer.Option(help="Which of the two, where the CSV has both.")
     ] = None,
     *,
     options: Options,
@@ -270,7 +224,7 @@ def manifest(
     """
     from soundsearch.bench.datasets import read_manifest
 
-    _run(lambda: read_manifest(file, split=split, ask=ask.value if ask else None), options)
+    _run(lambda: read_manifest(file, split=split, ask=ask), options)
 
 
 @app.command()
@@ -353,7 +307,7 @@ def _run(read: Callable[[], DataSet], options: Options) -> None:
     cache_path = None if options.no_cache else cache_file()
     results = []
     for bundle in bundles:
-        encoder = Encoder(bundle, options.device.value)
+        encoder = Encoder(bundle, options.device)
         with (
             EmbeddingCache(cache_path, encoder) as cache,
             progress_on_stderr(bundle.name) as progress,
@@ -375,8 +329,8 @@ def _settings(options: Options) -> Settings:
 
     try:
         return Settings(
-            protocol=protocol_named(options.protocol.value),
-            clip_score=None if options.clip_score is None else CLIP_SCORES[options.clip_score],
+            protocol=protocol_named(options.protocol),
+            clip_score=options.clip_score,
             merge_identical=options.merge_identical_captions,
             prompt=options.prompt,
             allow_missing=options.allow_missing,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundsearch.cli.options import Device, DeviceChoice, IndexFolder, Json
+from soundsearch.cli.options import DeviceChoice, IndexFolder, Json
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.ours import require_ours
 
@@ -61,7 +61,7 @@ def index(
         str | None,
         typer.Option(help="Encoder of a new index: a name from `models list`, or a folder."),
     ] = None,
-    device: DeviceChoice = Device.auto,
+    device: DeviceChoice = "auto",
     json: Json = False,
 ) -> None:
     """Index folders of sound, or bring the index up to date with them.
@@ -101,7 +101,7 @@ def index(
         return
     if store is None:
         store = create_index(folder, wanted or find_bundle(DEFAULT_MODEL))
-    encoder = Encoder(pinned_bundle(store), device.value)
+    encoder = Encoder(pinned_bundle(store), device)
     with progress_on_stderr(quiet=json) as progress:
         plan, report = run(
             store,

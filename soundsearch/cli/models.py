@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from soundsearch.choices import VipAntVariant
 from soundsearch.cli.options import Json
 from soundsearch.cli.train.extra import training_extra
 
@@ -21,20 +21,6 @@ build = typer.Typer(
     help="Convert published weights into an encoder bundle.",
 )
 app.add_typer(build, name="build")
-
-
-class VipAnt(StrEnum):
-    """The published checkpoints of VIP-ANT; what each is best for stands in its model card."""
-
-    at_clotho = "at-clotho"
-    at_clotho_18s = "at-clotho-18s"
-    at_audiocaps = "at-audiocaps"
-    clotho = "clotho"
-    clotho_18s = "clotho-18s"
-    audiocaps = "audiocaps"
-    esc50 = "esc50"
-    us8k = "us8k"
-    start = "start"
 
 
 Out = Annotated[
@@ -113,11 +99,11 @@ def show(
 @build.command("vip-ant")
 def vip_ant(
     variant: Annotated[
-        VipAnt,
+        VipAntVariant,
         typer.Option(
             help="Checkpoint, by what it is best for; those with at- have heard captions too."
         ),
-    ] = VipAnt.at_clotho,
+    ] = "at-clotho",
     checkpoint: Annotated[
         Path | None,
         typer.Option(

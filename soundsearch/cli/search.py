@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from soundsearch.cli.options import Device, DeviceChoice, IndexFolder, Json, TopK
+from soundsearch.choices import Device
+from soundsearch.cli.options import DeviceChoice, IndexFolder, Json, TopK
 from soundsearch.errors import QueryError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def query(
     min_score: MinScore = None,
     within: Within = None,
     model: Model = None,
-    device: DeviceChoice = Device.auto,
+    device: DeviceChoice = "auto",
     paths: Paths = False,
     null: Null = False,
     json: Json = False,
@@ -106,7 +107,7 @@ def similar(
     min_score: MinScore = None,
     within: Within = None,
     model: Model = None,
-    device: DeviceChoice = Device.auto,
+    device: DeviceChoice = "auto",
     paths: Paths = False,
     null: Null = False,
     json: Json = False,
@@ -136,7 +137,7 @@ def describe(
         str | None, typer.Option(help="Encoder: a name from `models list`, or a folder.")
     ] = None,
     top_k: TopK = 10,
-    device: DeviceChoice = Device.auto,
+    device: DeviceChoice = "auto",
     json: Json = False,
 ) -> None:
     """Say in words what is heard in a recording.
@@ -154,7 +155,7 @@ def describe(
 
     audio = _named(file)
     texts = load_vocabulary(captions)
-    encoder = Encoder(find_bundle(model or DEFAULT_MODEL), device.value)
+    encoder = Encoder(find_bundle(model or DEFAULT_MODEL), device)
     labels = describe_file(encoder, audio, texts, top_k=top_k, as_labels=captions is None)
     if json:
         pinned = PinnedEncoder.of(encoder.bundle)
@@ -180,7 +181,7 @@ def _shown_as(audio: Path | BinaryIO) -> str:
 def _opened(index: Path | None, device: Device, model: str | None) -> Index:
     import soundsearch
 
-    return soundsearch.open_index(index, device=device.value, model=model)
+    return soundsearch.open_index(index, device=device, model=model)
 
 
 def _print_hits(

@@ -54,7 +54,7 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
 def verify(index: IndexFolder = None, json: Json = False) -> None:
     """Check whether the index is sound.
 
-    Rows are held against vectors, files and encoder; the exit code is 1 if they disagree. Files that changed since they were indexed are told, but are no fault of the index.
+    Rows are held against vectors, files and encoder; the exit code is 1 if they disagree. Files that changed since they were indexed are listed, but are no fault of the index.
 
     Example: soundsearch verify
     """

@@ -23,10 +23,6 @@ from soundsearch.progress import Progress, Silent
 
 Array = NDArray[np.float32]
 
-#: How a recording scores against a text: by its best window, as in a search; by the mean of its
-#: windows' embeddings, scaled to unit length; or by the one embedding the encoder has for a clip.
-ClipScore = Literal["best", "mean", "one"]
-
 #: Scores of so many windows are held in memory at a time, for each block of texts: 256 MB.
 SCORES_AT_A_TIME = 1 << 26
 #: Embeddings of unit length that lie nearer to each other than this are the same one.

@@ -11,7 +11,7 @@ import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from soundsearch.audio.clips import cut_clip
 from soundsearch.audio.features import compute_features, compute_features_of, lifted
 from soundsearch.audio.recording import WHOLLY_SILENT, AudioFile, Window, is_silent, read_windows
+from soundsearch.choices import Device
 from soundsearch.encoder.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle
 from soundsearch.encoder.runtime import load_onnxruntime
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
-Device = Literal["auto", "cpu", "cuda"]
 
 #: Windows that go through the audio tower together.
 BATCH_SIZE = 32

@@ -26,9 +26,10 @@ from soundsearch.arguments import (
     check_within,
     described,
 )
+from soundsearch.choices import Device
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.calibration import Calibration, Kind
-from soundsearch.encoder.towers import Device, Encoder
+from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, Cause, QueryError, StoreError
 from soundsearch.files import StreamTooLongError, facts_of, spooled
 from soundsearch.roots import named_roots, place_of

@@ -4,10 +4,11 @@ import contextlib
 import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import typer
+import typer.main
 from typer.testing import CliRunner
 
 import soundsearch as package
@@ -302,16 +303,12 @@ def test_models_show_checks_the_files(soundsearch: Run, tiny: EncoderBundle) -> 
 # ---- the command as a whole
 
 
-def commands(of: typer.Typer = app, group: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+def commands(of: Any = None, group: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """Every command, with the groups it is in."""
-    found = []
-    for command in of.registered_commands:
-        assert command.callback is not None
-        found.append((*group, command.name or command.callback.__name__))
-    for inner in of.registered_groups:
-        assert isinstance(inner.typer_instance, typer.Typer)
-        name = inner.name or inner.typer_instance.info.name
-        found += commands(inner.typer_instance, (*group, str(name)))
+    found: list[tuple[str, ...]] = []
+    for name, command in (of or typer.main.get_command(app)).commands.items():
+        is_group = hasattr(command, "commands")
+        found += commands(command, (*group, name)) if is_group else [(*group, name)]
     return found
 
 

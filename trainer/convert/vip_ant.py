@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from soundsearch.choices import VipAntVariant
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.files import sha256_of
 from trainer.convert import ConversionError
@@ -61,7 +62,7 @@ class Variant:
         return f"{BASE_URL}/{self.file}"
 
 
-VARIANTS = {
+VARIANTS: dict[VipAntVariant, Variant] = {
     "clotho": Variant(f"{VA}/00043681.pth", "Clotho, no captions seen"),
     "clotho-18s": Variant(f"{VA}/00043681.pth", "Clotho in 18 s, no captions seen", 1800),
     "audiocaps": Variant(f"{VA}/00051623.pth", "AudioCaps, no captions seen"),
@@ -73,17 +74,17 @@ VARIANTS = {
     "at-clotho-18s": Variant(f"{AT}/00006900.pth", "Clotho in 18 s", 1800),
 }
 #: The one for searching by words: it has heard captions, and is the best of those for three tasks.
-DEFAULT = "at-clotho"
+DEFAULT: VipAntVariant = "at-clotho"
 
 
-def bundle_name(variant: str) -> str:
+def bundle_name(variant: VipAntVariant) -> str:
     """Name of the bundle of a variant, and of its folder."""
     return "vip-ant" if variant == DEFAULT else f"vip-ant-{variant}"
 
 
 def build_vip_ant(
     out: Path,
-    variant: str = DEFAULT,
+    variant: VipAntVariant = DEFAULT,
     *,
     checkpoint: Path | None = None,
     clip: Path | None = None,
@@ -149,7 +150,7 @@ def build_vip_ant(
     return EncoderBundle.read(out)
 
 
-def _of_variant(checkpoint: Path, variant: str) -> Path:
+def _of_variant(checkpoint: Path, variant: VipAntVariant) -> Path:
     """The file, unless its name is that of another variant's."""
     others = [name for name, known in VARIANTS.items() if Path(known.file).name == checkpoint.name]
     if others and variant not in others:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from soundsearch.choices import Texts
+from soundsearch.cli.options import DeviceChoice
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.train.extra import training_extra
 
@@ -24,10 +26,6 @@ Pretrained = Annotated[
         "(.safetensors, or .pt; OpenAI's own too)."
     ),
 ]
-Device = Annotated[
-    Literal["auto", "cpu", "cuda"],
-    typer.Option(help="Where the model runs: auto takes a GPU if there is one."),
-]
 
 
 def embed_images(
@@ -35,7 +33,7 @@ def embed_images(
     model: Model = "ViT-B-32-quickgelu",
     pretrained: Pretrained = "openai",
     batch_size: Annotated[int, typer.Option(help="Frames embedded at once.", min=1)] = 64,
-    device: Device = "auto",
+    device: DeviceChoice = "auto",
 ) -> None:
     """Embed every frame of every clip with the frozen CLIP; prints the encoder's name.
 
@@ -58,7 +56,7 @@ def embed_images(
 def embed_captions(
     shards: Shards,
     texts: Annotated[
-        Literal["captions", "labels", "labels-joined"],
+        Texts,
         typer.Option(
             help="captions: each; labels: each in the prompt; labels-joined: all of a clip in one."
         ),
@@ -68,7 +66,7 @@ def embed_captions(
     ] = "the sound of {}",
     model: Model = "ViT-B-32-quickgelu",
     pretrained: Pretrained = "openai",
-    device: Device = "auto",
+    device: DeviceChoice = "auto",
 ) -> None:
     """Embed the captions or labels of every clip with the frozen CLIP; prints the encoder's name.
 
@@ -119,7 +117,7 @@ def curate(
         str | None,
         typer.Option(help="Its weights as in embed-images; default: the ones used there."),
     ] = None,
-    device: Device = "auto",
+    device: DeviceChoice = "auto",
 ) -> None:
     """Choose captions for clips by their pictures alone; prints the name to train with.
 

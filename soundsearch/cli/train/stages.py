@@ -5,57 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundsearch.cli.options import Device, DeviceChoice
+from soundsearch.choices import Duplicates, Optimiser, Precision, Reduction, Tower
+from soundsearch.cli.options import DeviceChoice, shared_options
 from soundsearch.cli.progress import progress_on_stderr
-from soundsearch.cli.spread import spread
 from soundsearch.cli.train.extra import training_extra
 
 if TYPE_CHECKING:
     from trainer.checks import MakeCheck
     from trainer.runs import StageConfig
     from trainer.stage import Machine
-
-
-class Tower(StrEnum):
-    """Which audio tower."""
-
-    vit = "vit"
-    compact = "compact"
-
-
-class Optimiser(StrEnum):
-    """Which optimiser."""
-
-    lars = "lars"
-    adamw = "adamw"
-
-
-class Precision(StrEnum):
-    """Of the matrix products."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class Reduction(StrEnum):
-    """Of the two directions of the loss."""
-
-    sum = "sum"
-    mean = "mean"
-
-
-class Duplicates(StrEnum):
-    """What the same vector twice in a batch is."""
-
-    negative = "negative"
-    ignored = "ignored"
 
 
 Shards = Annotated[Path, typer.Argument(help="Folder of shards with stored vectors.")]
@@ -141,7 +104,7 @@ class StageOptions:
     check_every: Annotated[
         int, typer.Option(min=1, help="Steps from one measuring to the next.")
     ] = 500
-    device: DeviceChoice = Device.auto
+    device: DeviceChoice = "auto"
     workers: Workers = 0
 
     def settings(self, base: StageConfig, **more: Any) -> StageConfig:
@@ -173,7 +136,7 @@ class StageOptions:
         from trainer.stage import Machine
 
         return Machine(
-            device=str(self.device),
+            device=self.device,
             n_workers=self.workers,
             valid=self.valid,
             check_every=self.check_every,
@@ -194,7 +157,7 @@ class StageOptions:
         return made
 
 
-@spread(StageOptions)
+@shared_options(StageOptions)
 def pivot(
     shards: Shards,
     run: Run,
@@ -225,7 +188,7 @@ def pivot(
         typer.echo(str(done))
 
 
-@spread(StageOptions)
+@shared_options(StageOptions)
 def captions(
     shards: Shards,
     run: Run,
@@ -283,7 +246,7 @@ def scaling(
     batch_size: BatchSize = None,
     optimiser: OptimiserChoice = None,
     learning_rate: Rate = None,
-    device: DeviceChoice = Device.auto,
+    device: DeviceChoice = "auto",
     workers: Workers = 0,
 ) -> None:
     """Draw the scaling curve: stage 2 with ever more captions, as CSV and as a plot.
@@ -316,7 +279,7 @@ def scaling(
             seeds=chosen_seeds,
             steps=steps,
             valid=valid,
-            machine=Machine(device=str(device), n_workers=workers),
+            machine=Machine(device=device, n_workers=workers),
             progress=progress,
         )
     plot(rows, out / PLOT)
@@ -337,8 +300,8 @@ def _settings(
     if file:
         plain = {key: value for key, value in read_json(file).items() if key != "data"}
         base = stage_config({**plain, "stage": base.stage}, base, f"{file}: ")
-    said = {key: _plain(value) for key, value in given.items() if value is not None}
-    inner = {key: _plain(value) for key, value in contrast.items() if value is not None}
+    said = {key: value for key, value in given.items() if value is not None}
+    inner = {key: value for key, value in contrast.items() if value is not None}
     return stage_config({**said, **({"contrast": inner} if inner else {})}, base)
 
 
@@ -360,10 +323,6 @@ def _like(paper: StageConfig, init: str | None) -> StageConfig:
         compact=earlier.compact,
         encoder=earlier.encoder,
     )
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, StrEnum) else value
 
 
 def _numbers(text: str, option: str) -> list[int]:
