@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from soundsearch.progress import Progress
-from soundsearch.render import length
+from soundsearch.render import duration
 
 
 @dataclass
@@ -91,5 +91,5 @@ class FileProgress:
         speed = self._embedded_s / max(time.monotonic() - self._began, 1.0)
         failed = f", {self._n_failed} failed" if self._n_failed else ""
         self._progress.status(
-            f"{length(self._embedded_s)} of sound, {speed:.0f} x real time{failed}"
+            f"{duration(self._embedded_s)} of sound, {speed:.0f} x real time{failed}"
         )

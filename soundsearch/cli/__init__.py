@@ -23,7 +23,7 @@ from soundsearch.cli import streams
 from soundsearch.descriptors import TOO_MANY, ran_out, too_many
 from soundsearch.errors import SoundsearchError
 from soundsearch.paths import NO_CURRENT_FOLDER
-from soundsearch.render import shown
+from soundsearch.render import printable
 
 #: Command -> the module of this package that has it: a function of its name, or a group called app.
 MODULES = {
@@ -126,7 +126,7 @@ def _show(error: SoundsearchError) -> None:
     text = str(error)
     if ran_out(error) and TOO_MANY not in text:
         text = too_many()
-    typer.echo(f"error: {shown(text)}", err=True)
+    typer.echo(f"error: {printable(text)}", err=True)
 
 
 def _has_folder() -> bool:
@@ -141,7 +141,7 @@ class _Note(logging.Formatter):
     """A note is one line, whatever a file is called."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record))
+        return printable(super().format(record))
 
 
 app = typer.Typer(

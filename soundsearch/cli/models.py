@@ -10,7 +10,9 @@ import typer
 
 from soundsearch.choices import VipAntVariant
 from soundsearch.cli.options import Json
+from soundsearch.cli.streams import note
 from soundsearch.cli.train.extra import training_extra
+from soundsearch.render import printable, to_json
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List, show and build encoders."
@@ -42,14 +44,13 @@ def list_models(json: Json = False) -> None:
     from soundsearch.encoder.bundle import EncoderBundle
     from soundsearch.encoder.registry import bundle_folders
     from soundsearch.errors import BundleError
-    from soundsearch.render import shown, to_json
 
     rows = []
     for folder in bundle_folders():
         try:
             bundle = EncoderBundle.read(folder)
         except BundleError as error:
-            typer.echo(f"skipped {shown(folder)}: {shown(str(error))}", err=True)
+            note(f"skipped {folder}: {error!s}")
             continue
         rows.append(
             {
@@ -79,7 +80,6 @@ def show(
     from dataclasses import asdict
 
     from soundsearch.encoder.registry import find_bundle
-    from soundsearch.render import shown, to_json
 
     bundle = find_bundle(name)
     for file in bundle.files:
@@ -93,7 +93,7 @@ def show(
             for inner, inner_value in value.items():
                 typer.echo(f"{key + '.' + inner:28} {inner_value}")
         else:
-            typer.echo(f"{key:28} {shown(str(value))}")
+            typer.echo(f"{key:28} {printable(str(value))}")
 
 
 @build.command("vip-ant")
@@ -101,7 +101,7 @@ def vip_ant(
     variant: Annotated[
         VipAntVariant,
         typer.Option(
-            help="Checkpoint, by what it is best for; those with at- have heard captions too."
+            help="Checkpoint, by what it is best for; those with at- were trained on captions too."
         ),
     ] = "at-clotho",
     checkpoint: Annotated[

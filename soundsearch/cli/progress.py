@@ -127,13 +127,13 @@ class Reporter:
 
     def note(self, line: str) -> None:
         """See `Progress`."""
-        from soundsearch.render import shown
+        from soundsearch.render import printable
 
         if self._bar is None:
-            typer.echo(shown(line), err=True)
+            typer.echo(printable(line), err=True)
         else:  # above the bar
             self._bar.console.print(
-                shown(line), markup=False, highlight=False, soft_wrap=True, emoji=False
+                printable(line), markup=False, highlight=False, soft_wrap=True, emoji=False
             )
 
     def line(self) -> str:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soundsearch.cli.progress import progress_on_stderr
+from soundsearch.cli.streams import note
 from soundsearch.cli.train.extra import training_extra
+from soundsearch.render import printable
 
 if TYPE_CHECKING:
     from trainer.data.pack import Report
@@ -123,7 +125,7 @@ def shards(
 def _close(out: Path, report: Report) -> None:
     """The table of failures and a line that sums up; the folder on stdout."""
     if report.n_problems:
-        _tell_table(out, report.n_problems)
+        _print_table(out, report.n_problems)
     done = f"new clips: {report.n_new}" if report.n_new else "nothing left to do"
     typer.echo(
         f"{done}; in all {report.n_clips} (sources: {report.n_sources}, shards: "
@@ -133,7 +135,7 @@ def _close(out: Path, report: Report) -> None:
     typer.echo(str(out))
 
 
-def _tell_table(out: Path, n_problems: int) -> None:
+def _print_table(out: Path, n_problems: int) -> None:
     import itertools
 
     from rich.box import SIMPLE_HEAD
@@ -141,12 +143,13 @@ def _tell_table(out: Path, n_problems: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from soundsearch.render import shown
     from trainer.data.pack import FAILURES, read_problems
 
     table = Table("file", "clips", "reason", box=SIMPLE_HEAD)
     for problem in itertools.islice(read_problems(out), MOST_ROWS):
-        table.add_row(Text(shown(problem.file)), str(problem.n_clips), Text(shown(problem.reason)))
+        table.add_row(
+            Text(printable(problem.file)), str(problem.n_clips), Text(printable(problem.reason))
+        )
     Console(stderr=True).print(table)
     if n_problems > MOST_ROWS:
-        typer.echo(f"and {n_problems - MOST_ROWS} more in {shown(out / FAILURES)}", err=True)
+        note(f"and {n_problems - MOST_ROWS} more in {out / FAILURES}")

@@ -1,4 +1,4 @@
-"""`soundsearch train embed-images, embed-captions, curate`: what the frozen CLIP has to say."""
+"""`soundsearch train embed-images, embed-captions, curate`: stored embeddings of the frozen CLIP."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from soundsearch.choices import Texts
 from soundsearch.cli.options import DeviceChoice
 from soundsearch.cli.progress import progress_on_stderr
+from soundsearch.cli.streams import note
 from soundsearch.cli.train.extra import training_extra
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def embed_images(
 ) -> None:
     """Embed every frame of every clip with the frozen CLIP; prints the encoder's name.
 
-    The vectors lie beside the shards. Shards that have them are passed over, so that a stopped run
+    The vectors lie beside the shards. Shards that have them are skipped, so that a stopped run
     goes on. Frames that cannot be decoded are left out, each with a line.
 
     Example: soundsearch train embed-images shards/ --device cuda --batch-size 256
@@ -50,7 +51,7 @@ def embed_images(
     with progress_on_stderr() as progress:
         report = embed(shards, clip, batch_size=batch_size, progress=progress)
     typer.echo(clip.encoder)
-    _tell(report, "frames")
+    _print_summary(report, "frames")
 
 
 def embed_captions(
@@ -70,7 +71,7 @@ def embed_captions(
 ) -> None:
     """Embed the captions or labels of every clip with the frozen CLIP; prints the encoder's name.
 
-    The vectors lie beside the shards. Shards that have them are passed over, so that a stopped run
+    The vectors lie beside the shards. Shards that have them are skipped, so that a stopped run
     goes on; another prompt embeds labels anew.
 
     Example: soundsearch train embed-captions shards/ --texts labels --prompt "the sound of {}"
@@ -87,7 +88,7 @@ def embed_captions(
     with progress_on_stderr() as progress:
         report = embed(shards, clip, texts, prompt=prompt, progress=progress)
     typer.echo(clip.encoder)
-    _tell(report, "texts")
+    _print_summary(report, "texts")
 
 
 def curate(
@@ -122,7 +123,7 @@ def curate(
     """Choose captions for clips by their pictures alone; prints the name to train with.
 
     Every frame brings the captions of the pool that are nearest to it by the frozen CLIP; sound is
-    never asked. Needs embed-images. Shards that are done are passed over.
+    not used. Needs embed-images. Shards that are done are skipped.
 
     Example: soundsearch train curate shards/ --pool captions.txt --top-k 10 --manifest chosen.csv
     """
@@ -145,10 +146,10 @@ def curate(
     if manifest is not None:
         write_manifest(shards, chosen, manifest)
     typer.echo(f"curated:{chosen}")
-    _tell(report, "captions")
+    _print_summary(report, "captions")
 
 
-def _tell(report: Report, what: str) -> None:
+def _print_summary(report: Report, what: str) -> None:
     parts = [
         f"{report.n_done} shards done",
         f"{report.n_ready} ready before",
@@ -161,6 +162,6 @@ def _tell(report: Report, what: str) -> None:
         parts.append(f"{report.n_empty} clips without any")
     if report.n_failed:
         parts.append(f"{report.n_failed} shards failed")
-    typer.echo(", ".join(parts), err=True)
+    note(", ".join(parts))
     if report.n_failed:
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from soundsearch.cli.streams import note
 from soundsearch.cli.train.extra import training_extra
 
 
@@ -42,5 +43,5 @@ def export(
     made = export_run(run, bundle, name=name, licence=licence, int8=int8, force=force)
     for figure, value in made.results["export"].items():
         if isinstance(value, float):
-            typer.echo(f"{figure.replace('_', ' ')}: {value:.6f}", err=True)
+            note(f"{figure.replace('_', ' ')}: {value:.6f}")
     typer.echo(str(made.folder))
