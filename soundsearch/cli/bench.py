@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from soundsearch.choices import AudioCapsSplit, ClothoSplit, Measured
-from soundsearch.cli.bench_run import BenchOptions, run_data_set, wide_console, write_text
+from soundsearch.cli.bench_run import BenchOptions, run_data_set, wide_console
 from soundsearch.cli.options import Json, shared_options
 from soundsearch.cli.streams import note
 from soundsearch.render import to_json
@@ -193,7 +193,7 @@ def table(
     """
     from soundsearch.bench.published import table as published_table
     from soundsearch.bench.report import print_sheets, sheet_markdown
-    from soundsearch.bench.results import read_result
+    from soundsearch.bench.results import read_result, write_file
 
     found = None if result is None else read_result(result)
     sheets = published_table(found)
@@ -201,4 +201,4 @@ def table(
     if not sheets and found is not None:
         note(f"no numbers are published on {found.run.benchmark}")
     if markdown is not None:
-        write_text(markdown, "\n".join(map(sheet_markdown, sheets)))
+        write_file(markdown, "\n".join(map(sheet_markdown, sheets)).encode())

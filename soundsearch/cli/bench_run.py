@@ -181,6 +181,7 @@ def _show(results: list[BenchmarkResult], options: BenchOptions) -> None:
     import json
 
     from soundsearch.bench.report import markdown, print_results
+    from soundsearch.bench.results import write_file
 
     if options.json == STDOUT:
         for result in results:
@@ -188,7 +189,7 @@ def _show(results: list[BenchmarkResult], options: BenchOptions) -> None:
     else:
         print_results(results, wide_console())
     if options.markdown is not None:
-        write_text(options.markdown, markdown(results))
+        write_file(options.markdown, markdown(results).encode())
     if options.plots is not None:
         _plot(results, options.plots)
 
@@ -209,18 +210,6 @@ def _plot(results: list[BenchmarkResult], folder: Path) -> None:
 def _in_a_name(text: str) -> str:
     """Fit to be a part of a file's name."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in a folder that may have to be made. Raises BenchmarkError."""
-    from soundsearch import files
-    from soundsearch.errors import BenchmarkError
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(path, text)
-    except OSError as error:
-        raise BenchmarkError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def wide_console() -> Console:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from soundsearch.cli.options import IndexFolder, Json
+from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
 from soundsearch.render import duration, endings, printable, to_json
 
@@ -64,7 +65,10 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
     from soundsearch.store.sqlite import RESTORE
     from soundsearch.store.store import Store
 
-    problems = verify_index(Store.open(index_folder(index)))
+    store = Store.open(index_folder(index))
+    with progress_on_stderr(quiet=json) as progress:
+        progress.begin("checking rows, vectors, encoder and files")
+        problems = verify_index(store)
     faults = [problem for problem in problems if not problem.is_drift]
     if json:
         typer.echo(to_json({"sound": not faults, "problems": [asdict(p) for p in problems]}))
@@ -103,6 +107,9 @@ def repair(
     from soundsearch.store.store import Store
 
     bundle = find_bundle(model) if model else None
-    done = repair_index(Store.open(index_folder(index)), bundle)
+    store = Store.open(index_folder(index))
+    with progress_on_stderr() as progress:
+        progress.begin("checking and mending")
+        done = repair_index(store, bundle)
     for line in done or ["nothing to mend"]:
         note(line)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 import soundsearch as package
 from soundsearch import health
-from soundsearch.cli import app
+from soundsearch.cli import app, progress
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.store.schema import windows_table
 from soundsearch.store.store import Store
@@ -386,3 +387,24 @@ def test_a_bug_keeps_its_traceback(soundsearch: Run, monkeypatch: pytest.MonkeyP
 def test_python_m_soundsearch_is_the_command() -> None:
     result = program.soundsearch("--version")
     assert result.stdout.decode() == f"soundsearch {package.__version__}\n"
+
+
+@pytest.mark.usefixtures("library")
+def test_a_long_check_has_a_line_where_there_is_no_terminal(
+    soundsearch: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = threading.Event()
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.01)
+    print_line = progress.Reporter.print_line
+
+    def print_and_set(reporter: progress.Reporter) -> None:
+        print_line(reporter)
+        printed.set()
+
+    def verify_slowly(store: object) -> list[object]:
+        assert printed.wait(20)
+        return []
+
+    monkeypatch.setattr(progress.Reporter, "print_line", print_and_set)
+    monkeypatch.setattr(health, "verify", verify_slowly)
+    assert "checking rows, vectors, encoder and files\n" in soundsearch("verify").stderr
