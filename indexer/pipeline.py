@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from indexer.plan import Plan, make_plan
 from indexer.reading import FEWER_JOBS, Decoded, PendingFile, Piece, Readers, describe, n_readers
-from indexer.report import Progress, Report, Silent
+from indexer.report import FileProgress, Report
 from indexer.targets import Target, apply_targets, choose_targets, still_hold
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import BundleError, SoundsearchError
+from soundsearch.progress import Progress, Silent
 from soundsearch.store import Failed, Indexed, Store, Writer
 from soundsearch.vectors.cache import refresh
 
@@ -91,7 +92,7 @@ def run(
         except KeyboardInterrupt:
             report.interrupted = True
         try:
-            progress.saving()
+            progress.begin("writing the FAISS file")
             refresh(writer)
         except KeyboardInterrupt:  # the next run or search sees to it
             report.interrupted = True
@@ -136,7 +137,8 @@ class _Run:
     def __init__(
         self, writer: Writer, encoder: Encoder, report: Report, progress: Progress
     ) -> None:
-        self.writer, self.encoder, self.report, self.progress = writer, encoder, report, progress
+        self.writer, self.encoder, self.report = writer, encoder, report
+        self.progress = FileProgress(progress)
         self._waiting: list[Piece] = []
         self._finished: list[PendingFile] = []
         self._last_commit = time.monotonic()
@@ -144,9 +146,9 @@ class _Run:
     def read(self, plan: Plan, jobs: int) -> None:
         """Read, embed and store the files of a plan."""
         files = plan.to_read
-        self.progress.begin(len(files), sum(todo.file.size_bytes for todo in files))
         if not files:
             return
+        self.progress.begin(len(files), sum(todo.file.size_bytes for todo in files))
         jobs = min(jobs, len(files), n_readers(jobs))
         pending = (
             PendingFile(todo.file, plan.path_of(todo.file), todo.before, todo.again)
@@ -279,7 +281,7 @@ class _Run:
                     changes.put(_indexed(todo, end))
 
     def _count(self, todo: PendingFile) -> None:
-        problem = None
+        problem = note = None
         end = todo.outcome
         if isinstance(end, Failed):
             problem = end.error
@@ -287,8 +289,7 @@ class _Run:
             self.report.failures.append((todo.path, problem))
         elif isinstance(end, Decoded):
             problem = end.damage
-            if end.note is not None:
-                self.progress.note(todo.path, end.note)
+            note = end.note
             self.report.n_windows += len(todo.spans)
             self.report.audio_s += end.duration_s
             if end.unchanged:
@@ -299,7 +300,7 @@ class _Run:
                 self.report.n_read_again += 1
             else:
                 self.report.n_changed += 1
-        self.progress.file_done(todo.path, problem, partly=isinstance(end, Decoded))
+        self.progress.file_done(todo.path, problem, partly=isinstance(end, Decoded), note=note)
 
 
 def _indexed(todo: PendingFile, end: Decoded) -> Indexed:

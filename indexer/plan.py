@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from indexer.report import Progress, Silent
 from indexer.scan import Scan, hash_of, scan
 from indexer.targets import Target
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.files import EMPTY, NOT_THERE, absence, is_absent
+from soundsearch.progress import Progress, Silent
 from soundsearch.roots import UNREADABLE, way_out
 from soundsearch.store import FileFacts, Recording, Root, State, Store
 
@@ -132,6 +132,7 @@ def make_plan(
         force=force,
     )
     progress = progress or Silent()
+    progress.begin("sound files found")
     lost: list[tuple[Path, list[Recording], str, str]] = []
     doubted: dict[Path, list[Recording]] = defaultdict(list)
     for target in targets:
@@ -360,10 +361,12 @@ def _contents(
     """Size and content hash of the new files that have one of these sizes and can be read."""
     found = {}
     alike = [file for file in plan.new if file.size_bytes in sizes]
-    for n_done, file in enumerate(alike):
-        progress.compared(n_done, len(alike))
+    if alike:
+        progress.begin("new files compared with those that are gone", len(alike))
+    for file in alike:
         try:
             found[file] = (file.size_bytes, hash_of(plan.path_of(file)))
         except OSError as error:
             stop_if_ran_out(error)  # of any other, reading it will say why
+        progress.advance()
     return found

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.report import Progress, Report
+from indexer.report import FileProgress, Report
 from indexer.scan import hash_of
 from soundsearch.audio.recording import AudioFile, read_windows, unreadable
 from soundsearch.audio.windows import WHOLLY_SILENT, Window
@@ -104,7 +104,7 @@ class Readers:
         files: Iterator[PendingFile],
         n_threads: int,
         report: Report,
-        progress: Progress,
+        progress: FileProgress,
     ) -> None:
         """files: made one by one as readers ask, so that nothing holds what is stored."""
         self._encoder, self._files = encoder, files

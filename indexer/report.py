@@ -1,10 +1,13 @@
-"""What an index run did: counts, failures and where the time went; and what it says meanwhile."""
+"""What an index run did: counts, failures and where the time went; and its progress."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+
+from soundsearch.progress import Progress
+from soundsearch.render import duration
 
 
 @dataclass
@@ -45,57 +48,54 @@ class Report:
     )
 
 
-class Progress(Protocol):
-    """What a run reports while it goes on. Methods may be called from any thread."""
+class FileProgress:
+    """Reports the files of a run to a `Progress` as they are read, embedded and finished.
 
-    def found(self, n_files: int) -> None:
-        """So many more sound files were found while folders are scanned."""
+    `read` may be called from any thread, the others from one alone.
+    """
 
-    def compared(self, n_done: int, n_files: int) -> None:
-        """So many of the new files were compared with recordings that have vanished."""
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._began = 0.0
+        self._embedded_s = 0.0
+        self._n_failed = 0
 
     def begin(self, n_files: int, n_bytes: int) -> None:
         """So many files have to be read, of so many bytes together."""
+        self._began = time.monotonic()
+        self._progress.begin("files", n_files, n_bytes)
 
     def read(self, n_bytes: int) -> None:
         """So many more of these bytes were read and decoded."""
+        self._progress.advance(0, n_bytes)
 
     def embedded(self, seconds: float) -> None:
         """So much more sound has been embedded."""
+        self._embedded_s += seconds
+        self._report()
 
-    def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
-        """A file is finished. problem: why it was not used, or only in part."""
+    def file_done(
+        self, path: Path, problem: str | None = None, partly: bool = False, note: str | None = None
+    ) -> None:
+        """A file is finished.
 
-    def saving(self) -> None:
-        """All files are done, the FAISS file is brought up to date."""
+        Args:
+            path: The file.
+            problem: Why it was not used, or only in part.
+            partly: Whether a part of it was used.
+            note: What else there is to say, such as which track was read.
+        """
+        if note is not None:
+            self._progress.note(f"note {path}: {note}")
+        if problem is not None:
+            self._n_failed += not partly
+            self._progress.note(f"{'partly read' if partly else 'skipped'} {path}: {problem}")
+        self._progress.advance()
+        self._report()
 
-    def note(self, path: Path, text: str) -> None:
-        """What else there is to say of a file that was read, such as which track."""
-
-
-class Silent:
-    """Progress that nobody sees."""
-
-    def found(self, n_files: int) -> None:
-        """See `Progress`."""
-
-    def compared(self, n_done: int, n_files: int) -> None:
-        """See `Progress`."""
-
-    def begin(self, n_files: int, n_bytes: int) -> None:
-        """See `Progress`."""
-
-    def read(self, n_bytes: int) -> None:
-        """See `Progress`."""
-
-    def embedded(self, seconds: float) -> None:
-        """See `Progress`."""
-
-    def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
-        """See `Progress`."""
-
-    def saving(self) -> None:
-        """See `Progress`."""
-
-    def note(self, path: Path, text: str) -> None:
-        """See `Progress`."""
+    def _report(self) -> None:
+        speed = self._embedded_s / max(time.monotonic() - self._began, 1.0)
+        failed = f", {self._n_failed} failed" if self._n_failed else ""
+        self._progress.status(
+            f"{duration(self._embedded_s)} of sound, {speed:.0f} x real time{failed}"
+        )

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from indexer.pipeline import run
 from indexer.plan import Plan, make_plan
-from indexer.report import Progress, Report
+from indexer.report import Report
 from indexer.targets import choose_targets
+from soundsearch.choices import Device
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
-from soundsearch.encoder.towers import Device, Encoder
+from soundsearch.encoder.towers import Encoder
+from soundsearch.progress import Progress
 from soundsearch.store import Store
 from soundsearch.store.pinned import check_same_encoder, create_index, pinned_bundle
 

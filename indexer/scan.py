@@ -18,10 +18,10 @@ from pathlib import Path
 
 import xxhash
 
-from indexer.report import Progress, Silent
 from soundsearch.audio.suffixes import AUDIO_SUFFIXES, may_hold_sound
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.files import facts_of, kind_of, open_regular
+from soundsearch.progress import Progress, Silent
 
 #: Folders that systems keep for themselves beside a person's files.
 SYSTEM_FOLDERS = frozenset(
@@ -121,7 +121,7 @@ def scan(
                 if not is_sound:
                     continue
                 found.files[relative] = (0, 0)  # decoding it will tell why
-            progress.found(1)
+            progress.advance()
     return found
 
 

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from indexer.report import Progress, Report
-    from soundsearch.encoder.towers import Device
+    from indexer.report import Report
+    from soundsearch.choices import Device
     from soundsearch.errors import SoundsearchError as SoundsearchError
+    from soundsearch.progress import Progress
     from soundsearch.search.hits import Hit as Hit
     from soundsearch.search.hits import Label as Label
     from soundsearch.search.index import Index as Index
@@ -116,6 +117,9 @@ def index_folders(
     from pathlib import Path
     from typing import get_args
 
+    from soundsearch.ours import require_ours
+
+    require_ours("indexer")
     from indexer.run import IndexRun
     from soundsearch.arguments import (
         check_choice,
@@ -125,7 +129,7 @@ def index_folders(
         check_text,
         check_texts,
     )
-    from soundsearch.encoder.towers import Device
+    from soundsearch.choices import Device
     from soundsearch.errors import QueryError
     from soundsearch.paths import index_folder
 

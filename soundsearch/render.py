@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 
-def shown(path: str | os.PathLike[str]) -> str:
+def printable(path: str | os.PathLike[str]) -> str:
     """A path fit for a terminal: control characters and odd bytes are escaped."""
     text = os.fspath(path).encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def near(path: Path) -> str:
+def short_path(path: Path) -> str:
     """A path as it is named from here: relative if it lies below the current folder.
 
     Everything lies below /: there a path is shown whole.
     """
     try:
         here = Path.cwd()
-        return shown(path if here == here.parent else path.relative_to(here))
+        return printable(path if here == here.parent else path.relative_to(here))
     except (ValueError, OSError):
-        return shown(path)
+        return printable(path)
 
 
-def clock(seconds: float) -> str:
+def timestamp(seconds: float) -> str:
     """Seconds as a player shows them: 0:03.5, 1:02:03.0."""
     tenths = round(seconds * 10)
     minutes, rest = divmod(tenths, 600)
@@ -48,7 +48,7 @@ def clock(seconds: float) -> str:
     return f"{head}:{rest // 10:02d}.{rest % 10}"
 
 
-def length(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A length of sound in words: 45 s, 12 min, 3.4 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
@@ -60,7 +60,7 @@ def length(seconds: float) -> str:
 def endings(counts: Counter[str], n_shown: int) -> str:
     """How many files there are of the most frequent endings: .jpg 120, .txt 30, none 2, +41 more."""
     most = counts.most_common(n_shown)
-    parts = [f"{shown(ending) or 'none'} {n}" for ending, n in most]
+    parts = [f"{printable(ending) or 'none'} {n}" for ending, n in most]
     n_more = counts.total() - sum(n for _, n in most)
     return ", ".join([*parts, f"+{n_more} more"] if n_more else parts)
 
@@ -72,8 +72,8 @@ def hit_lines(hits: Sequence[Hit]) -> list[str]:
             (
                 h.rank,
                 h.score,
-                f"{clock(h.start_s)}-{clock(h.end_s)}",
-                near(h.path) + ("" if h.is_present else " (not there now)"),
+                f"{timestamp(h.start_s)}-{timestamp(h.end_s)}",
+                short_path(h.path) + ("" if h.is_present else " (not there now)"),
             )
             for h in hits
         ]
@@ -83,7 +83,7 @@ def hit_lines(hits: Sequence[Hit]) -> list[str]:
 def label_lines(labels: Sequence[Label]) -> list[str]:
     """One line per label: rank, score, where it fits best, the text."""
     return _columns(
-        [(x.rank, x.score, f"{clock(x.start_s)}-{clock(x.end_s)}", x.text) for x in labels]
+        [(x.rank, x.score, f"{timestamp(x.start_s)}-{timestamp(x.end_s)}", x.text) for x in labels]
     )
 
 
@@ -109,7 +109,7 @@ def hits_json(query: Mapping[str, Any], encoder: PinnedEncoder, hits: Sequence[H
 
 
 def labels_json(audio: str, encoder: PinnedEncoder, labels: Sequence[Label]) -> str:
-    """What was heard in a recording."""
+    """What a recording holds, in words."""
     return to_json(
         {
             "query": {"audio": audio},

@@ -28,7 +28,7 @@ from soundsearch.cli import app
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError
-from soundsearch.render import shown
+from soundsearch.render import printable
 from soundsearch.store import State, Store
 from soundsearch.store.migrations import latest
 from tests import program
@@ -83,7 +83,7 @@ def test_a_bad_recording_costs_one_line_and_nothing_else(
     else:
         (line,) = lines
         what = "partly read" if broken.partly else "skipped"
-        assert line == f"{what} {shown(path)}: {row.error}"
+        assert line == f"{what} {printable(path)}: {row.error}"
         assert re.fullmatch(broken.reason, str(row.error))
     assert row.state == (State.INDEXED if is_used else State.FAILED)
     assert bool(row.window_ids) == is_used

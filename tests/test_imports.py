@@ -76,3 +76,17 @@ def test_a_query_in_words_loads_no_decoder(tmp_path: Path, tiny: EncoderBundle) 
     assert of_audio == FOR_WORDS < indexing
     assert searching & {"av", "soundfile", "soxr", "scipy"} == set()
     assert {"soundfile", "scipy", "soundsearch.audio.recording"} <= indexing
+
+
+def test_a_query_loads_no_other_command() -> None:
+    script = (
+        "import sys; from soundsearch.cli import app\n"
+        "try: app(['query', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted(name for name in sys.modules if name.startswith('soundsearch.cli.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = {name.removeprefix("soundsearch.cli.") for name in eval(done.stdout.splitlines()[-1])}
+    assert loaded == {"options", "search", "streams"}

@@ -16,3 +16,6 @@ onnx_export.py   torch modules to ONNX files           bundle_export.py  a finis
 convert/         published weights to a bundle         model_card.py the card of a bundle
 starter/         the recipe of the shipped bundle
 """
+
+#: Read by `soundsearch.ours`: other projects have packages of this name.
+__part_of__ = "soundsearch"

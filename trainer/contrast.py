@@ -12,11 +12,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from soundsearch.choices import Duplicates, Reduction
 from trainer.contrastive_loss import pair_loss
 from trainer.distributed import World
 from trainer.loop import Amp, Step
@@ -41,10 +41,10 @@ class ContrastConfig:
         chunk: Examples that pass through the tower at once; None for the whole batch.
     """
 
-    reduction: Literal["sum", "mean"] = "sum"
+    reduction: Reduction = "sum"
     logit_scale: float = 1 / 0.07
     largest_logit_scale: float | None = None
-    duplicates: Literal["negative", "ignored"] = "negative"
+    duplicates: Duplicates = "negative"
     chunk: int | None = None
 
     def __post_init__(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
+
+from soundsearch.choices import Reduction
 
 
 def contrastive_loss(scores: Tensor, positive: Tensor, counted: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def contrastive_loss(scores: Tensor, positive: Tensor, counted: Tensor) -> Tenso
 
 
 def pair_loss(
-    scores: Tensor, reduction: Literal["sum", "mean"] = "sum", ignored: Tensor | None = None
+    scores: Tensor, reduction: Reduction = "sum", ignored: Tensor | None = None
 ) -> Tensor:
     """Cross-entropies of both directions, with column i as the only positive of row i.
 

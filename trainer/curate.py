@@ -32,6 +32,7 @@ from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import write_atomically
+from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Table, text_lines
 from trainer.data.example import ShardError
 from trainer.data.shards import Shard, ShardFolder
@@ -42,7 +43,7 @@ from trainer.data.vectors import (
     vectors_path,
     write_vectors,
 )
-from trainer.embed_shards import Progress, Report, Silent, is_ready, over_shards
+from trainer.embed_shards import Report, is_ready, over_shards
 from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.unit import embed_unit
 

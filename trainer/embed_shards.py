@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.progress import Progress, Silent
 from trainer.data.example import ExampleFacts, ShardError
 from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import Kind, ShardVectors, VectorsFacts, vectors_path, write_vectors
@@ -41,32 +42,6 @@ CACHED_TEXTS = 65536
 
 class EmbedError(SoundsearchError):
     """The shards hold nothing to embed, or the prompt cannot be used."""
-
-
-class Progress(Protocol):
-    """What a run over shards tells while it goes on."""
-
-    def begin(self, what: str, n: int) -> None:
-        """So many of what the words say lie ahead."""
-
-    def advance(self, n: float) -> None:
-        """So many more are done; also a part of one."""
-
-    def note(self, line: str) -> None:
-        """One line about something that was left out."""
-
-
-class Silent:
-    """Tells nobody."""
-
-    def begin(self, what: str, n: int) -> None:
-        """See `Progress`."""
-
-    def advance(self, n: float) -> None:
-        """See `Progress`."""
-
-    def note(self, line: str) -> None:
-        """See `Progress`."""
 
 
 @dataclass

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
+from soundsearch.choices import Optimiser, Precision
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import remove_unfinished, write_atomically, write_text
 from trainer.distributed import World
@@ -58,7 +58,7 @@ class LoopConfig:
     steps: int
     schedule_steps: int | None = None
     warmup_steps: int = 50
-    optimiser: Literal["adamw", "lars"] = "adamw"
+    optimiser: Optimiser = "adamw"
     learning_rate: float = 1e-3
     flat_learning_rate: float | None = None
     last_rate: float = 0.0
@@ -68,7 +68,7 @@ class LoopConfig:
     eta: float = 0.001
     clip_norm: float | None = 1.0
     average: float = 0.0
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    precision: Precision = "bf16"
     log_every: int = 20
     save_every: int = 200
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from soundsearch.choices import Optimiser, Precision, Tower
 from soundsearch.config import changed, read_json
 from soundsearch.errors import ConfigError
 from soundsearch.files import write_text
@@ -63,7 +64,7 @@ class StageConfig:
     texts: str | None = None
     encoder: str | None = None
     front_end: FrontEnd = VIP_ANT
-    tower: Literal["vit", "compact"] = "vit"
+    tower: Tower = "vit"
     vit: VitConfig = field(default_factory=VitConfig)
     compact: AudioTowerConfig = field(default_factory=AudioTowerConfig)
     init: str = "clip"
@@ -73,13 +74,13 @@ class StageConfig:
     epochs: float = 20.0
     warmup_epochs: float = 10.0
     schedule_epochs: float | None = None
-    optimiser: Literal["lars", "adamw"] = "lars"
+    optimiser: Optimiser = "lars"
     learning_rate: float | None = None
     flat_learning_rate: float | None = None
     weight_decay: float = 1e-6
     clip_norm: float | None = None
     average: float = 0.0
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    precision: Precision = "bf16"
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     block: int = 8
     seed: int = 1213

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
 from soundsearch.config import fill
 from soundsearch.errors import ConfigError, SoundsearchError
 from soundsearch.files import write_atomically
+from soundsearch.progress import Progress, Silent
 from trainer.captions import train_captions
 from trainer.checks import ShardCheck
 from trainer.contrast import Contrast
@@ -40,7 +41,7 @@ def scaling_curve(
     steps: int,
     valid: Path,
     machine: Machine | None = None,
-    told: Callable[[Row], None] = lambda row: None,
+    progress: Progress | None = None,
 ) -> list[Row]:
     """Train once for every count and seed and write `out`/scaling.csv; returns its rows.
 
@@ -55,24 +56,29 @@ def scaling_curve(
     if steps < 1:
         raise ConfigError(f"steps must be 1 or more, not {steps}")
     machine = replace(machine or Machine(), valid=valid, check_every=steps)
+    points = [(n, seed) for n in sorted(set(counts)) for seed in (seeds if n else seeds[:1])]
+    progress = progress or Silent()
+    progress.begin("points of the curve", len(points))
     rows: list[Row] = []
-    for n in sorted(set(counts)):
-        for seed in seeds if n else seeds[:1]:
-            folder = Path(config.init) if n == 0 else out / f"{n}-captions-seed-{seed}"
-            if n:
-                batch = min(config.batch_size, n)
-                point = replace(
-                    config,
-                    n_clips=n,
-                    fraction=1.0,
-                    seed=seed,
-                    batch_size=batch,
-                    epochs=steps * batch / n,
-                    warmup_epochs=min(config.warmup_epochs, 0.1 * steps * batch / n),
-                )
-                train_captions(shards, folder, point, replace(machine, valid=None))
-            rows.append({"n_clips": n, "seed": seed, **measure(folder, config, valid, machine)})
-            told(rows[-1])
+    for n, seed in points:
+        folder = Path(config.init) if n == 0 else out / f"{n}-captions-seed-{seed}"
+        if n:
+            batch = min(config.batch_size, n)
+            point = replace(
+                config,
+                n_clips=n,
+                fraction=1.0,
+                seed=seed,
+                batch_size=batch,
+                epochs=steps * batch / n,
+                warmup_epochs=min(config.warmup_epochs, 0.1 * steps * batch / n),
+            )
+            train_captions(shards, folder, point, replace(machine, valid=None))
+        row = {"n_clips": n, "seed": seed, **measure(folder, config, valid, machine)}
+        rows.append(row)
+        progress.advance()
+        recalls = "  ".join(f"{name} {row[name]:.3f}" for name in row if "recall" in name)
+        progress.note(f"{n:>7} captions, seed {seed}: {recalls}")
     write_table(rows, out / TABLE)
     return rows
 

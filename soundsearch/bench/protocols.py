@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from soundsearch.bench import metrics
 from soundsearch.bench.metrics import Ranks, TiedRanks
+from soundsearch.choices import ProtocolName
 from soundsearch.errors import BenchmarkError
 
 Floats = NDArray[np.floating]
@@ -77,7 +78,7 @@ ACCURACY = Measure("accuracy", lambda ranks: metrics.hits_at_k(ranks, 1), shared
 class Protocol:
     """How scores become numbers, and what belongs to it when texts and clips are embedded."""
 
-    name: str
+    name: ProtocolName
     text_rule: str
     """Which text counts for a clip, in a few words, printed beside the numbers."""
     description: str

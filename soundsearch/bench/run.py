@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +29,9 @@ from soundsearch.bench.results import (
     result_of_classification,
     result_of_retrieval,
 )
+from soundsearch.choices import ClipScore
 from soundsearch.encoder.embed_clips import (
     ClipEmbeddings,
-    Progress,
     embed_clips,
     embed_texts,
     refuse_collapsed,
@@ -41,6 +40,7 @@ from soundsearch.encoder.embed_clips import (
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import BenchmarkError
+from soundsearch.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +54,14 @@ BLANK = "{}"
 class Settings:
     """How a benchmark is run.
 
-    clip_score: how a clip with several windows scores, see `embed.ClipScore`; None for the
+    clip_score: how a clip with several windows scores, see `soundsearch.choices`; None for the
     protocol's way. merge_identical: equal captions count as one. prompt: sentence with {} that
     class names, or captions, are put into; None for the protocol's, or the bundle's. allow_missing:
     measure what there is. jobs: clips read at a time. command: as typed, for the result.
     """
 
     protocol: Protocol
-    clip_score: Literal["best", "mean"] | None = None
+    clip_score: ClipScore | None = None
     merge_identical: bool = False
     prompt: str | None = None
     allow_missing: bool = False

@@ -1,35 +1,83 @@
 """The `soundsearch` command: one module per group of commands; each parses, calls and renders.
 
-Nothing heavy is imported before a command runs. Errors of ours become one line on stderr and exit
+Nothing heavy is imported before a command runs, and of the commands only the one that runs. Errors of ours become one line on stderr and exit
 code 1 here and nowhere else; any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import re
 import sys
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
 import soundsearch
-from soundsearch.cli import bench, demo, index, models, roots, search, streams, train, upkeep
+from soundsearch.cli import streams
 from soundsearch.descriptors import TOO_MANY, ran_out, too_many
 from soundsearch.errors import SoundsearchError
 from soundsearch.paths import NO_CURRENT_FOLDER
-from soundsearch.render import shown
+from soundsearch.render import printable
 
+#: Command -> the module of this package that has it: a function of its name, or a group called app.
+MODULES = {
+    "index": "index",
+    "query": "search",
+    "similar": "search",
+    "describe": "search",
+    "roots": "roots",
+    "status": "upkeep",
+    "verify": "upkeep",
+    "repair": "upkeep",
+    "demo": "demo",
+    "bench": "bench",
+    "models": "models",
+    "train": "train",
+}
 #: Of whichever click this Typer brings.
 UsageError: Any = typer.BadParameter.__base__
 #: An option with an empty value.
 _IS_EMPTY = re.compile("--[a-z-]+=")
 
 
+class _Commands(Mapping[str, Any]):
+    """The commands by name; each is imported when it is looked up."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            module = importlib.import_module(f"soundsearch.cli.{MODULES[name]}")
+            if hasattr(module, "app"):
+                made: Any = get_group(module.app)
+            else:
+                alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+                alone.command()(getattr(module, name))
+                made = get_command(alone)
+            made.name = name
+            self._made[name] = made
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(MODULES)
+
+    def __len__(self) -> int:
+        return len(MODULES)
+
+
 class _Group(TyperGroup):
     """Shows our errors as one line, and a current folder that is gone."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands: Any = _Commands()
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         streams.prepare()
@@ -78,7 +126,7 @@ def _show(error: SoundsearchError) -> None:
     text = str(error)
     if ran_out(error) and TOO_MANY not in text:
         text = too_many()
-    typer.echo(f"error: {shown(text)}", err=True)
+    typer.echo(f"error: {printable(text)}", err=True)
 
 
 def _has_folder() -> bool:
@@ -93,7 +141,7 @@ class _Note(logging.Formatter):
     """A note is one line, whatever a file is called."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record))
+        return printable(super().format(record))
 
 
 app = typer.Typer(
@@ -124,17 +172,3 @@ def _start(
     handler = logging.StreamHandler()
     handler.setFormatter(_Note("note: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
-
-
-app.command()(index.index)
-app.command()(search.query)
-app.command()(search.similar)
-app.command()(search.describe)
-app.add_typer(roots.app, name="roots")
-app.command()(upkeep.status)
-app.command()(upkeep.verify)
-app.command()(upkeep.repair)
-app.command()(demo.demo)
-app.add_typer(bench.app, name="bench")
-app.add_typer(models.app, name="models")
-app.add_typer(train.app, name="train")

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from soundsearch.cli.options import Device, DeviceChoice, Json
-from soundsearch.cli.spread import spread
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from soundsearch.bench.datasets import DataSet
-    from soundsearch.bench.results import BenchmarkResult
-    from soundsearch.bench.run import Settings
-    from soundsearch.encoder.bundle import EncoderBundle
-    from soundsearch.encoder.embed_clips import Progress
-
-#: What --json is told to print in place of the table.
-STDOUT = Path("-")
-#: Columns of a table that goes to a file or a pipe.
-FILE_WIDTH = 240
+from soundsearch.choices import AudioCapsSplit, ClothoSplit, Measured
+from soundsearch.cli.bench_run import BenchOptions, run_data_set, wide_console
+from soundsearch.cli.options import Json, shared_options
+from soundsearch.cli.streams import note
+from soundsearch.render import to_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,129 +20,9 @@ app = typer.Typer(
 )
 
 
-class Protocol(StrEnum):
-    """The names of `soundsearch.bench.protocols`, which is not loaded for --help."""
-
-    literature = "literature"
-    vip_ant = "vip-ant"
-    dcase = "dcase"
-    mteb_v2 = "mteb-v2"
-
-
-class Ask(StrEnum):
-    """What a manifest is measured by."""
-
-    caption = "caption"
-    label = "label"
-
-
-class ClipScore(StrEnum):
-    """How a clip of several windows scores against a text."""
-
-    best = "best"
-    mean = "mean"
-
-
-#: As the library has them.
-CLIP_SCORES: dict[ClipScore, Literal["best", "mean"]] = {
-    ClipScore.best: "best",
-    ClipScore.mean: "mean",
-}
-
-
-class ClothoSplit(StrEnum):
-    """Parts of Clotho."""
-
-    development = "development"
-    validation = "validation"
-    evaluation = "evaluation"
-
-
-class AudioCapsSplit(StrEnum):
-    """Parts of AudioCaps."""
-
-    train = "train"
-    val = "val"
-    test = "test"
-
-
 Root = Annotated[
     Path, typer.Argument(metavar="ROOT", readable=False, help="Folder of the data set.")
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What every benchmark can be told: each field is an option, see `_with_options`."""
-
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="Encoder: a name from `models list`, or a folder (repeatable)."),
-    ] = None
-    protocol: Annotated[
-        Protocol, typer.Option(help="What is counted and how; docs/benchmarks.md explains them.")
-    ] = Protocol.literature
-    clip_score: Annotated[
-        ClipScore | None,
-        typer.Option(
-            help="A clip scores by its best window, as in a search, or by the mean of its windows' "
-            "embeddings. [default: best; vip-ant and mteb-v2 have one embedding for each clip]",
-            show_default=False,
-        ),
-    ] = None
-    merge_identical_captions: Annotated[
-        bool,
-        typer.Option(
-            "--merge-identical-captions", help="Equal captions are one, right for all their clips."
-        ),
-    ] = False
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            help="Sentence that each class name, or caption, is put into, at {}. [default: the "
-            "protocol's; for class names else the encoder's]",
-            show_default=False,
-        ),
-    ] = None
-    allow_missing: Annotated[
-        bool,
-        typer.Option(
-            "--allow-missing",
-            help="Measure what there is when clips are missing or unusable; the result says how many.",
-        ),
-    ] = False
-    json: Annotated[
-        Path | None,
-        typer.Option(
-            allow_dash=True,
-            readable=False,
-            help="Write the result here, beside it the ranks; - prints JSON, a line for each "
-            "encoder, in place of the table. With several encoders each gets a file FILE.ENCODER.json.",
-        ),
-    ] = None
-    markdown: Annotated[
-        Path | None, typer.Option(readable=False, help="Write the tables here, as Markdown.")
-    ] = None
-    ranks: Annotated[
-        Path | None,
-        typer.Option(readable=False, help="Write where the right answers of every query stood."),
-    ] = None
-    plots: Annotated[
-        Path | None, typer.Option(readable=False, help="Write figures into this folder.")
-    ] = None
-    bootstrap: Annotated[
-        int, typer.Option(min=0, help="Resamplings of the clips for the 95 % intervals; 0: none.")
-    ] = 1000
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamplings.")] = 0
-    no_cache: Annotated[
-        bool,
-        typer.Option("--no-cache", help="Embed everything anew, and keep no embeddings."),
-    ] = False
-    jobs: Annotated[
-        int | None,
-        typer.Option("-j", "--jobs", min=1, help="Clips read at a time. [default: one per core]"),
-    ] = None
-    device: DeviceChoice = Device.auto
 
 
 @app.callback()
@@ -166,12 +31,12 @@ def bench() -> None:
 
 
 @app.command()
-@spread(Options)
+@shared_options(BenchOptions)
 def clotho(
     root: Root,
-    split: Annotated[ClothoSplit, typer.Option(help="Part of it.")] = ClothoSplit.evaluation,
+    split: Annotated[ClothoSplit, typer.Option(help="Part of it.")] = "evaluation",
     *,
-    options: Options,
+    options: BenchOptions,
 ) -> None:
     """Find the clips of Clotho by their captions, and captions by clips.
 
@@ -183,14 +48,14 @@ def clotho(
     """
     from soundsearch.bench.datasets import read_clotho
 
-    _run(lambda: read_clotho(root, split.value), options)
+    run_data_set(lambda: read_clotho(root, split), options)
 
 
 @app.command()
-@spread(Options)
+@shared_options(BenchOptions)
 def audiocaps(
     root: Root,
-    split: Annotated[AudioCapsSplit, typer.Option(help="Part of it.")] = AudioCapsSplit.test,
+    split: Annotated[AudioCapsSplit, typer.Option(help="Part of it.")] = "test",
     captions: Annotated[
         Path | None,
         typer.Option(
@@ -206,7 +71,7 @@ def audiocaps(
         ),
     ] = None,
     *,
-    options: Options,
+    options: BenchOptions,
 ) -> None:
     """Find the clips of AudioCaps by their captions, and captions by clips.
 
@@ -218,12 +83,12 @@ def audiocaps(
     """
     from soundsearch.bench.datasets import read_audiocaps
 
-    _run(lambda: read_audiocaps(root, split.value, table=captions, audio=audio), options)
+    run_data_set(lambda: read_audiocaps(root, split, table=captions, audio=audio), options)
 
 
 @app.command()
-@spread(Options)
-def esc50(root: Root, *, options: Options) -> None:
+@shared_options(BenchOptions)
+def esc50(root: Root, *, options: BenchOptions) -> None:
     """Classify the clips of ESC-50 by the names of its classes, without training on it.
 
     ROOT holds meta/esc50.csv and audio/.
@@ -232,12 +97,12 @@ def esc50(root: Root, *, options: Options) -> None:
     """
     from soundsearch.bench.datasets import read_esc50
 
-    _run(lambda: read_esc50(root), options)
+    run_data_set(lambda: read_esc50(root), options)
 
 
 @app.command()
-@spread(Options)
-def urbansound8k(root: Root, *, options: Options) -> None:
+@shared_options(BenchOptions)
+def urbansound8k(root: Root, *, options: BenchOptions) -> None:
     """Classify the clips of UrbanSound8K by the names of its classes, without training on it.
 
     ROOT holds metadata/UrbanSound8K.csv and audio/fold1/ to audio/fold10/.
@@ -246,21 +111,21 @@ def urbansound8k(root: Root, *, options: Options) -> None:
     """
     from soundsearch.bench.datasets import read_urbansound8k
 
-    _run(lambda: read_urbansound8k(root), options)
+    run_data_set(lambda: read_urbansound8k(root), options)
 
 
 @app.command()
-@spread(Options)
+@shared_options(BenchOptions)
 def manifest(
     file: Annotated[Path, typer.Argument(readable=False, help="A CSV file.")],
     split: Annotated[
         str | None, typer.Option(help="Only the rows with this in the column split.")
     ] = None,
     ask: Annotated[
-        Ask | None, typer.Option(help="Which of the two, where the CSV has both.")
+        Measured | None, typer.Option(help="Which of the two, where the CSV has both.")
     ] = None,
     *,
-    options: Options,
+    options: BenchOptions,
 ) -> None:
     """Measure on recordings of your own, listed in a CSV.
 
@@ -271,7 +136,7 @@ def manifest(
     """
     from soundsearch.bench.datasets import read_manifest
 
-    _run(lambda: read_manifest(file, split=split, ask=ask.value if ask else None), options)
+    run_data_set(lambda: read_manifest(file, split=split, ask=ask), options)
 
 
 @app.command()
@@ -296,7 +161,6 @@ def compare(
     from soundsearch.bench.compare import compare as compare_results
     from soundsearch.bench.report import comparison_sheet, print_sheets
     from soundsearch.bench.result_files import read_result
-    from soundsearch.render import to_json
 
     found = compare_results(read_result(first), read_result(second), seed=seed, bootstrap=bootstrap)
     if json:
@@ -309,7 +173,7 @@ def compare(
         }
         typer.echo(to_json(facts))
     else:
-        print_sheets([comparison_sheet(found)], _stdout())
+        print_sheets([comparison_sheet(found)], wide_console())
 
 
 @app.command()
@@ -333,159 +197,8 @@ def table(
 
     found = None if result is None else read_result(result)
     sheets = published_table(found)
-    print_sheets(sheets, _stdout())
+    print_sheets(sheets, wide_console())
     if not sheets and found is not None:
-        typer.echo(f"no numbers are published on {found.run.benchmark}", err=True)
+        note(f"no numbers are published on {found.run.benchmark}")
     if markdown is not None:
         write_file(markdown, "\n".join(map(sheet_markdown, sheets)).encode())
-
-
-def _run(read: Callable[[], DataSet], options: Options) -> None:
-    """Run one data set with each encoder; show and write the results."""
-    from soundsearch.bench.run import run_benchmark
-    from soundsearch.encoder.embedding_cache import EmbeddingCache, cache_file
-    from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
-    from soundsearch.encoder.towers import Encoder
-
-    settings = _settings(options)
-    bundles = [find_bundle(name) for name in options.model or [DEFAULT_MODEL]]
-    _refuse_equal_names(bundles)
-    data = read()
-    cache_path = None if options.no_cache else cache_file()
-    results = []
-    for bundle in bundles:
-        encoder = Encoder(bundle, options.device.value)
-        with EmbeddingCache(cache_path, encoder) as cache, _progress(bundle.name) as progress:
-            result = run_benchmark(encoder, data, settings, cache, progress)
-        _write(result, options, several=len(bundles) > 1)
-        results.append(result)
-    _show(results, options)
-
-
-def _settings(options: Options) -> Settings:
-    import os
-    import shlex
-    import sys
-
-    from soundsearch.bench.protocols import protocol_named
-    from soundsearch.bench.run import Settings
-    from soundsearch.errors import BenchmarkError
-
-    try:
-        return Settings(
-            protocol=protocol_named(options.protocol.value),
-            clip_score=None if options.clip_score is None else CLIP_SCORES[options.clip_score],
-            merge_identical=options.merge_identical_captions,
-            prompt=options.prompt,
-            allow_missing=options.allow_missing,
-            jobs=options.jobs or os.cpu_count() or 1,
-            seed=options.seed,
-            bootstrap=options.bootstrap,
-            command=shlex.join(["soundsearch", *sys.argv[1:]]),
-        )
-    except BenchmarkError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-def _refuse_equal_names(bundles: list[EncoderBundle]) -> None:
-    names = [bundle.name for bundle in bundles]
-    for bundle in bundles:
-        if names.count(bundle.name) > 1:
-            raise typer.BadParameter(
-                f"two encoders are called {bundle.name}; measure them one after the other"
-            )
-
-
-@contextlib.contextmanager
-def _progress(encoder: str) -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    from soundsearch.encoder.embed_clips import Silent
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield Silent()
-        return
-
-    class Told:
-        def begin(self, what: str, n: int) -> None:
-            self._task = bar.add_task(f"{encoder}: {what}", total=n)
-
-        def advance(self) -> None:
-            bar.advance(self._task)
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
-        yield Told()
-
-
-def _write(result: BenchmarkResult, options: Options, *, several: bool) -> None:
-    """The files of one result. several: there are others, whose files need other names."""
-    from soundsearch.bench.result_files import write_ranks_csv, write_result
-
-    def of_this(path: Path) -> Path:
-        return (
-            path.with_suffix(f".{_in_a_name(result.run.model)}{path.suffix}") if several else path
-        )
-
-    if options.json is not None and options.json != STDOUT:
-        write_result(result, of_this(options.json))
-    if options.ranks is not None:
-        write_ranks_csv(result, of_this(options.ranks))
-
-
-def _show(results: list[BenchmarkResult], options: Options) -> None:
-    """The table or JSON on stdout, and the files that hold all results together."""
-    import json
-
-    from soundsearch.bench.report import markdown, print_results
-    from soundsearch.bench.result_files import write_file
-
-    if options.json == STDOUT:
-        for result in results:
-            typer.echo(json.dumps(result.to_json()))
-    else:
-        print_results(results, _stdout())
-    if options.markdown is not None:
-        write_file(options.markdown, markdown(results).encode())
-    if options.plots is not None:
-        _plot(results, options.plots)
-
-
-def _plot(results: list[BenchmarkResult], folder: Path) -> None:
-    from soundsearch.bench.plots import plot_confusion, plot_recall
-
-    run = results[0].run
-    what = _in_a_name(f"{run.benchmark}-{run.split}")
-    if results[0].task == "retrieval":
-        plot_recall(results, folder / f"{what}-recall.png")
-    else:
-        for result in results:
-            name = _in_a_name(result.run.model)
-            plot_confusion(result, folder / f"{what}-{name}-confusion.png")
-
-
-def _in_a_name(text: str) -> str:
-    """Fit to be a part of a file's name."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)
-
-
-def _stdout() -> Console:
-    """For tables: as wide as the terminal, or wide enough for a file."""
-    from rich.console import Console
-
-    console = Console(emoji=False)
-    return console if console.is_terminal else Console(emoji=False, width=FILE_WIDTH)

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from soundsearch.cli.streams import note
+from soundsearch.render import short_path
+
 
 def demo(
     folder: Annotated[
@@ -22,10 +25,9 @@ def demo(
     Example: soundsearch demo ./demo-library && soundsearch index ./demo-library
     """
     from soundsearch.demo import CREDITS, write_library
-    from soundsearch.render import near
 
     written = write_library(folder)
-    report = f"Recordings written to {near(folder.absolute())}: {len(written.new)}"
+    report = f"Recordings written to {short_path(folder.absolute())}: {len(written.new)}"
     if written.unchanged:
         report += f" (there already: {len(written.unchanged)})"
-    typer.echo(f"{report}. CC0 or public domain, credits in {CREDITS}.", err=True)
+    note(f"{report}. CC0 or public domain, credits in {CREDITS}.")

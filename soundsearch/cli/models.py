@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from soundsearch.choices import VipAntVariant
 from soundsearch.cli.options import Json
+from soundsearch.cli.streams import note
 from soundsearch.cli.train.extra import training_extra
+from soundsearch.render import printable, to_json
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List, show and build encoders."
@@ -21,20 +23,6 @@ build = typer.Typer(
     help="Convert published weights into an encoder bundle.",
 )
 app.add_typer(build, name="build")
-
-
-class VipAnt(StrEnum):
-    """The published checkpoints of VIP-ANT; what each is best for stands in its model card."""
-
-    at_clotho = "at-clotho"
-    at_clotho_18s = "at-clotho-18s"
-    at_audiocaps = "at-audiocaps"
-    clotho = "clotho"
-    clotho_18s = "clotho-18s"
-    audiocaps = "audiocaps"
-    esc50 = "esc50"
-    us8k = "us8k"
-    start = "start"
 
 
 Out = Annotated[
@@ -56,14 +44,13 @@ def list_models(json: Json = False) -> None:
     from soundsearch.encoder.bundle import EncoderBundle
     from soundsearch.encoder.registry import bundle_folders
     from soundsearch.errors import BundleError
-    from soundsearch.render import shown, to_json
 
     rows = []
     for folder in bundle_folders():
         try:
             bundle = EncoderBundle.read(folder)
         except BundleError as error:
-            typer.echo(f"skipped {shown(folder)}: {shown(str(error))}", err=True)
+            note(f"skipped {folder}: {error!s}")
             continue
         rows.append(
             {
@@ -93,7 +80,6 @@ def show(
     from dataclasses import asdict
 
     from soundsearch.encoder.registry import find_bundle
-    from soundsearch.render import shown, to_json
 
     bundle = find_bundle(name)
     for file in bundle.files:
@@ -107,17 +93,17 @@ def show(
             for inner, inner_value in value.items():
                 typer.echo(f"{key + '.' + inner:28} {inner_value}")
         else:
-            typer.echo(f"{key:28} {shown(str(value))}")
+            typer.echo(f"{key:28} {printable(str(value))}")
 
 
 @build.command("vip-ant")
 def vip_ant(
     variant: Annotated[
-        VipAnt,
+        VipAntVariant,
         typer.Option(
-            help="Checkpoint, by what it is best for; those with at- have heard captions too."
+            help="Checkpoint, by what it is best for; those with at- were trained on captions too."
         ),
-    ] = VipAnt.at_clotho,
+    ] = "at-clotho",
     checkpoint: Annotated[
         Path | None,
         typer.Option(

@@ -1,21 +1,17 @@
-"""Options that several commands share."""
+"""Options that several commands share, one by one or many together."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-
-class Device(StrEnum):
-    """Where the encoder runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
+from soundsearch.choices import Device
 
 IndexFolder = Annotated[
     Path | None,
@@ -33,3 +29,41 @@ DeviceChoice = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (described in docs/json.md).")]
 TopK = Annotated[int, typer.Option("-k", "--top-k", min=1, help="At most so many results.")]
+
+Command = Callable[..., None]
+
+
+def shared_options(options: type) -> Callable[[Command], Command]:
+    """Make a command take the fields of a dataclass in place of its parameter `options`.
+
+    Each field is annotated as Typer wants a parameter, and comes after the command's own.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    fields = dataclasses.fields(options)
+
+    def decorate(command: Command) -> Command:
+        own = get_type_hints(command, include_extras=True)
+        parameters = [
+            parameter.replace(annotation=own[name])
+            for name, parameter in inspect.signature(command).parameters.items()
+            if name != "options"
+        ] + [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=hints[field.name],
+            )
+            for field in fields
+        ]
+
+        @functools.wraps(command)
+        def wrapper(**given: Any) -> None:
+            chosen = options(**{field.name: given.pop(field.name) for field in fields})
+            command(**given, options=chosen)
+
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return wrapper
+
+    return decorate

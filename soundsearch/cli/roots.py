@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soundsearch.cli.options import IndexFolder, Json
+from soundsearch.cli.streams import note
+from soundsearch.render import printable, to_json
 
 if TYPE_CHECKING:
     from soundsearch.store import Root, Store
@@ -32,7 +34,6 @@ def roots(context: typer.Context, index: IndexFolder = None, json: Json = False)
     if context.invoked_subcommand is not None:
         _refuse_options_before_a_command(context)
         return
-    from soundsearch.render import to_json
     from soundsearch.roots import facts_of_roots
     from soundsearch.store import Store
 
@@ -47,9 +48,9 @@ def roots(context: typer.Context, index: IndexFolder = None, json: Json = False)
         typer.echo(f"{root.n_indexed:>{width}}  {_line(root.path, root.absence)}")
     for root in found:
         if root.is_lost:
-            typer.echo(_shown(f"{root.path}: {root.absence} now; {root.way_out}"), err=True)
+            note(f"{root.path}: {root.absence} now; {root.way_out}")
     if not found:
-        typer.echo("no roots; add a folder with: soundsearch index FOLDER", err=True)
+        note("no roots; add a folder with: soundsearch index FOLDER")
 
 
 @app.command()
@@ -74,9 +75,9 @@ def move(
     line = f"moved {root.path} to {new}: recordings: {done.n_recordings}"
     if done.n_sampled:
         line += f"; looked for {done.n_sampled}, found {done.n_found}"
-    typer.echo(_shown(line), err=True)
+    note(line)
     if done.n_found < done.n_sampled:
-        typer.echo("some files differ or are not there; run: soundsearch index", err=True)
+        note("some files differ or are not there; run: soundsearch index")
 
 
 @app.command()
@@ -95,7 +96,7 @@ def remove(
 
     store, found = _opened(index, root)
     n_recordings = _n_recordings(store, found)
-    name = _shown(str(found.path))
+    name = printable(found.path)
     if not yes:
         if sys.stdin is None or not sys.stdin.isatty():
             raise typer.BadParameter(
@@ -105,11 +106,11 @@ def remove(
         question = f"{name}: delete {n_recordings} recordings from the index? [y/N] "
         typer.echo(question, nl=False, err=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            typer.echo("nothing was deleted", err=True)
+            note("nothing was deleted")
             raise typer.Exit(1)
     with store.writer() as writer:
         n_deleted = remove_root(writer, found)
-    typer.echo(f"{name}: recordings deleted from the index: {n_deleted}", err=True)
+    note(f"{name}: recordings deleted from the index: {n_deleted}")
 
 
 def _opened(index: Path | None, path: Path) -> tuple[Store, Root]:
@@ -141,10 +142,4 @@ def _refuse_options_before_a_command(context: typer.Context) -> None:
 
 
 def _line(path: Path, absence: str | None) -> str:
-    return _shown(f"{path}{f' ({absence} now)' if absence else ''}")
-
-
-def _shown(text: str) -> str:
-    from soundsearch.render import shown
-
-    return shown(text)
+    return printable(f"{path}{f' ({absence} now)' if absence else ''}")

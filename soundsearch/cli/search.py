@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from soundsearch.cli.options import Device, DeviceChoice, IndexFolder, Json, TopK
+from soundsearch.choices import Device
+from soundsearch.cli.options import DeviceChoice, IndexFolder, Json, TopK
+from soundsearch.cli.streams import note
 from soundsearch.errors import QueryError
+from soundsearch.render import hit_lines, hits_json, label_lines, labels_json, path_bytes
 
 if TYPE_CHECKING:
     from soundsearch.search.hits import Hit
@@ -71,7 +74,7 @@ def query(
     min_score: MinScore = None,
     within: Within = None,
     model: Model = None,
-    device: DeviceChoice = Device.auto,
+    device: DeviceChoice = "auto",
     paths: Paths = False,
     null: Null = False,
     json: Json = False,
@@ -94,10 +97,10 @@ def query(
     words = typed.decode("utf-8", "replace")
     with _opened(index, device, model) as opened:
         hits = opened.search(text=words, top_k=top_k, min_score=min_score, within=within)
-        asked: dict[str, Any] = {"text": words}
+        question: dict[str, Any] = {"text": words}
         if json:
-            asked["truncated"] = bool(opened.encoder.truncated([words])[0])
-        _print_hits(opened, asked, hits, paths, null, json)
+            question["truncated"] = bool(opened.encoder.truncated([words])[0])
+        _print_hits(opened, question, hits, paths, null, json)
 
 
 def similar(
@@ -107,7 +110,7 @@ def similar(
     min_score: MinScore = None,
     within: Within = None,
     model: Model = None,
-    device: DeviceChoice = Device.auto,
+    device: DeviceChoice = "auto",
     paths: Paths = False,
     null: Null = False,
     json: Json = False,
@@ -121,7 +124,7 @@ def similar(
     audio = _named(file)
     with _opened(index, device, model) as opened:
         hits = opened.search(audio=audio, top_k=top_k, min_score=min_score, within=within)
-        _print_hits(opened, {"audio": _shown_as(audio)}, hits, paths, null, json)
+        _print_hits(opened, {"audio": _source_of(audio)}, hits, paths, null, json)
 
 
 def describe(
@@ -137,10 +140,10 @@ def describe(
         str | None, typer.Option(help="Encoder: a name from `models list`, or a folder.")
     ] = None,
     top_k: TopK = 10,
-    device: DeviceChoice = Device.auto,
+    device: DeviceChoice = "auto",
     json: Json = False,
 ) -> None:
-    """Say in words what is heard in a recording.
+    """Describe in words what a recording holds.
 
     Needs no index. Prints rank, score, the seconds where it fits best, and the words.
 
@@ -148,18 +151,17 @@ def describe(
     """
     from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
     from soundsearch.encoder.towers import Encoder
-    from soundsearch.render import label_lines, labels_json
     from soundsearch.search.describe import describe as describe_file
     from soundsearch.store import PinnedEncoder
     from soundsearch.vocabulary import load_vocabulary
 
     audio = _named(file)
     texts = load_vocabulary(captions)
-    encoder = Encoder(find_bundle(model or DEFAULT_MODEL), device.value)
+    encoder = Encoder(find_bundle(model or DEFAULT_MODEL), device)
     labels = describe_file(encoder, audio, texts, top_k=top_k, as_labels=captions is None)
     if json:
         pinned = PinnedEncoder.of(encoder.bundle)
-        typer.echo(labels_json(_shown_as(audio), pinned, labels))
+        typer.echo(labels_json(_source_of(audio), pinned, labels))
     else:
         for line in label_lines(labels):
             typer.echo(line)
@@ -174,21 +176,20 @@ def _named(file: Path) -> Path | BinaryIO:
     return sys.stdin.buffer
 
 
-def _shown_as(audio: Path | BinaryIO) -> str:
+def _source_of(audio: Path | BinaryIO) -> str:
     return str(audio.absolute()) if isinstance(audio, Path) else "-"
 
 
 def _opened(index: Path | None, device: Device, model: str | None) -> Index:
     import soundsearch
 
-    return soundsearch.open_index(index, device=device.value, model=model)
+    return soundsearch.open_index(index, device=device, model=model)
 
 
 def _print_hits(
-    opened: Index, asked: dict[str, Any], hits: list[Hit], paths: bool, null: bool, json: bool
+    opened: Index, question: dict[str, Any], hits: list[Hit], paths: bool, null: bool, json: bool
 ) -> None:
     from soundsearch.encoder.calibration import FITS
-    from soundsearch.render import hit_lines, hits_json, path_bytes
 
     if not hits:
         empty = len(opened.vectors) == 0
@@ -204,11 +205,11 @@ def _print_hits(
             err=True,
         )
     if json:
-        typer.echo(hits_json(asked, opened.pinned, hits))
+        typer.echo(hits_json(question, opened.pinned, hits))
     elif paths or null:
         there = [hit for hit in hits if hit.is_present]
         if len(there) < len(hits):
-            typer.echo(f"left out, not there now: {len(hits) - len(there)}", err=True)
+            note(f"left out, not there now: {len(hits) - len(there)}")
         sys.stdout.buffer.write(path_bytes(there, b"\0" if null else b"\n"))
         sys.stdout.buffer.flush()
     else:

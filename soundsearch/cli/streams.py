@@ -18,7 +18,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import typer
+
 from soundsearch.errors import SoundsearchError
+from soundsearch.render import printable
 
 #: A name for ASCII under which Typer takes it for meant: by its own it would get UTF-8.
 ESCAPED_ASCII = "escaped_ascii"
@@ -26,6 +29,11 @@ ESCAPED_ASCII = "escaped_ascii"
 
 class OutputError(SoundsearchError):
     """Standard output takes no more, so results are lost."""
+
+
+def note(text: str) -> None:
+    """Print one line on stderr; control characters, as in a path, are escaped."""
+    typer.echo(printable(text), err=True)
 
 
 def prepare() -> None:

@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from soundsearch.cli.options import IndexFolder, Json
+from soundsearch.cli.progress import progress_on_stderr
+from soundsearch.cli.streams import note
+from soundsearch.render import duration, endings, printable, to_json
 
 #: So many endings of skipped files are named.
 N_ENDINGS = 10
@@ -23,7 +26,6 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
     from soundsearch.errors import Cause
     from soundsearch.health import status as status_of
     from soundsearch.paths import index_folder
-    from soundsearch.render import endings, length, shown, to_json
     from soundsearch.store import Store
 
     found = status_of(Store.open(index_folder(index)))
@@ -32,15 +34,15 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
         skipped = dict(found.skipped.most_common())
         typer.echo(to_json({**asdict(found), "roots": roots, "skipped": skipped}))
         return
-    typer.echo(f"index       {shown(found.folder)} ({found.size_bytes / 1e6:.1f} MB)")
+    typer.echo(f"index       {printable(found.folder)} ({found.size_bytes / 1e6:.1f} MB)")
     typer.echo(f"encoder     {found.encoder}")
     typer.echo(
-        f"recordings  {found.n_indexed} ({length(found.duration_s)} of sound, "
+        f"recordings  {found.n_indexed} ({duration(found.duration_s)} of sound, "
         f"{found.n_windows} windows), {found.n_missing} missing, {found.n_failed} failed"
     )
     for root in found.roots:
         why = f" ({root.absence} now)" if root.absence else ""
-        typer.echo(f"root        {shown(root.path)}: {root.n_indexed}{why}")
+        typer.echo(f"root        {printable(root.path)}: {root.n_indexed}{why}")
     for cause, n in found.failures.items():
         label = "note" if cause == Cause.TRACKS else "trouble"
         typer.echo(f"{label:<12}{cause}: {n}")
@@ -48,38 +50,40 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
         typer.echo(f"skipped     {endings(found.skipped, N_ENDINGS)} (files of other endings)")
     for root in found.roots:
         if root.is_lost:
-            typer.echo(shown(f"{root.path}: {root.absence} now; {root.way_out}"), err=True)
+            note(f"{root.path}: {root.absence} now; {root.way_out}")
 
 
 def verify(index: IndexFolder = None, json: Json = False) -> None:
     """Check whether the index is sound.
 
-    Rows are held against vectors, files and encoder; the exit code is 1 if they disagree. Files that changed since they were indexed are told, but are no fault of the index.
+    Rows are held against vectors, files and encoder; the exit code is 1 if they disagree. Files that changed since they were indexed are listed, but are no fault of the index.
 
     Example: soundsearch verify
     """
     from soundsearch.health import verify as verify_index
     from soundsearch.paths import index_folder
-    from soundsearch.render import shown, to_json
     from soundsearch.store import RESTORE, Store
 
-    problems = verify_index(Store.open(index_folder(index)))
+    store = Store.open(index_folder(index))
+    with progress_on_stderr(quiet=json) as progress:
+        progress.begin("checking rows, vectors, encoder and files")
+        problems = verify_index(store)
     faults = [problem for problem in problems if not problem.is_drift]
     if json:
         typer.echo(to_json({"sound": not faults, "problems": [asdict(p) for p in problems]}))
     else:
         for problem in problems:
-            typer.echo(f"{problem.kind:9} {shown(problem.text)}")
+            typer.echo(f"{problem.kind:9} {printable(problem.text)}")
     if faults:
         is_lost = any(problem.kind == "database" for problem in faults)
         way_out = RESTORE if is_lost else "run: soundsearch repair"
-        typer.echo(f"the index is not sound (problems: {len(faults)}); {way_out}", err=True)
+        note(f"the index is not sound (problems: {len(faults)}); {way_out}")
         raise typer.Exit(1)
     n_files = sum(problem.recording_id is not None for problem in problems)
     drift = f"; {n_files} files differ from it, run: soundsearch index" if n_files else ""
     if n_files < len(problems):
         drift += f"; roots that are not there: {len(problems) - n_files}"
-    typer.echo(f"the index is sound{drift}", err=True)
+    note(f"the index is sound{drift}")
 
 
 def repair(
@@ -99,10 +103,12 @@ def repair(
     from soundsearch.encoder.registry import find_bundle
     from soundsearch.health import repair as repair_index
     from soundsearch.paths import index_folder
-    from soundsearch.render import shown
     from soundsearch.store import Store
 
     bundle = find_bundle(model) if model else None
-    done = repair_index(Store.open(index_folder(index)), bundle)
+    store = Store.open(index_folder(index))
+    with progress_on_stderr() as progress:
+        progress.begin("checking and mending")
+        done = repair_index(store, bundle)
     for line in done or ["nothing to mend"]:
-        typer.echo(shown(line), err=True)
+        note(line)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,37 +19,14 @@ from numpy.typing import NDArray
 from soundsearch.encoder.embedding_cache import EmbeddingCache, text_digest
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, BenchmarkError
+from soundsearch.progress import Progress, Silent
 
 Array = NDArray[np.float32]
-
-#: Score of a clip for a text: that of its best window, as in a search; of the mean of its windows'
-#: embeddings, scaled to unit length; or of the encoder's one embedding of a whole clip.
-ClipScore = Literal["best", "mean", "one"]
 
 #: Scores of texts and windows that are held in memory at once: 256 MB.
 SCORES_AT_A_TIME = 1 << 26
 #: Unit embeddings are equal if no number differs by this much.
 SAME = 1e-4
-
-
-class Progress(Protocol):
-    """What embedding tells while it goes on."""
-
-    def begin(self, what: str, n: int) -> None:
-        """So many clips or texts have to be embedded."""
-
-    def advance(self) -> None:
-        """One more is finished."""
-
-
-class Silent:
-    """Tells nobody."""
-
-    def begin(self, what: str, n: int) -> None:
-        """See `Progress`."""
-
-    def advance(self) -> None:
-        """See `Progress`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,14 @@ import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.audio.features import compute_features, compute_features_of, lifted
 from soundsearch.audio.windows import WHOLLY_SILENT, is_silent
+from soundsearch.choices import Device
 from soundsearch.encoder.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle
 from soundsearch.encoder.runtime import load_onnxruntime
 from soundsearch.errors import AudioError, BundleError, Cause, SoundsearchError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
-Device = Literal["auto", "cpu", "cuda"]
 
 #: Windows in one batch of the audio tower, texts in one of the text tower.
 BATCH_SIZE = 32

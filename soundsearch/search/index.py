@@ -25,9 +25,10 @@ from soundsearch.arguments import (
     check_paths,
     check_text,
 )
+from soundsearch.choices import Device
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.calibration import Calibration, Kind
-from soundsearch.encoder.towers import Device, Encoder
+from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import QueryError, StoreError
 from soundsearch.files import facts_of
 from soundsearch.roots import named_roots, place_of

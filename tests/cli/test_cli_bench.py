@@ -5,12 +5,13 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from soundsearch.bench.protocols import PROTOCOLS
+from soundsearch.choices import ProtocolName
 from soundsearch.cli import bench
 from soundsearch.encoder.towers import Encoder
 from tests import made_benchmarks as made
@@ -198,7 +199,7 @@ def test_figures(soundsearch: Run, clotho: Path, tmp_path: Path) -> None:
 
 
 def test_protocols_and_options_reach_the_result(soundsearch: Run, clotho: Path) -> None:
-    assert [each.value for each in bench.Protocol] == list(PROTOCOLS)
+    assert list(get_args(ProtocolName)) == list(PROTOCOLS)
     for name in PROTOCOLS:
         options = ("--protocol", name, "--json", "-", "--merge-identical-captions")
         facts = json.loads(soundsearch("bench", "clotho", clotho, *QUICK, *options).stdout)

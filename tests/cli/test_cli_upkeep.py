@@ -3,16 +3,18 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import typer
+import typer.main
 from typer.testing import CliRunner
 
 import soundsearch as package
 from soundsearch import health
-from soundsearch.cli import app
+from soundsearch.cli import app, progress
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.store import Store
 from soundsearch.vectors.exact import VectorIndex
@@ -296,16 +298,12 @@ def test_models_show_checks_the_files(soundsearch: Run, tiny: EncoderBundle) -> 
 # ---- the command as a whole
 
 
-def commands(of: typer.Typer = app, group: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+def commands(of: Any = None, group: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """Every command, with the groups it is in."""
-    found = []
-    for command in of.registered_commands:
-        assert command.callback is not None
-        found.append((*group, command.name or command.callback.__name__))
-    for inner in of.registered_groups:
-        assert isinstance(inner.typer_instance, typer.Typer)
-        name = inner.name or inner.typer_instance.info.name
-        found += commands(inner.typer_instance, (*group, str(name)))
+    found: list[tuple[str, ...]] = []
+    for name, command in (of or typer.main.get_command(app)).commands.items():
+        is_group = hasattr(command, "commands")
+        found += commands(command, (*group, name)) if is_group else [(*group, name)]
     return found
 
 
@@ -383,3 +381,24 @@ def test_a_bug_keeps_its_traceback(soundsearch: Run, monkeypatch: pytest.MonkeyP
 def test_python_m_soundsearch_is_the_command() -> None:
     result = program.soundsearch("--version")
     assert result.stdout.decode() == f"soundsearch {package.__version__}\n"
+
+
+@pytest.mark.usefixtures("library")
+def test_a_long_check_has_a_line_where_there_is_no_terminal(
+    soundsearch: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = threading.Event()
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.01)
+    print_line = progress.Reporter.print_line
+
+    def print_and_set(reporter: progress.Reporter) -> None:
+        print_line(reporter)
+        printed.set()
+
+    def verify_slowly(store: object) -> list[object]:
+        assert printed.wait(20)
+        return []
+
+    monkeypatch.setattr(progress.Reporter, "print_line", print_and_set)
+    monkeypatch.setattr(health, "verify", verify_slowly)
+    assert "checking rows, vectors, encoder and files\n" in soundsearch("verify").stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import signal
@@ -13,10 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from indexer import plan, reading
-from soundsearch.cli import index as command
+from soundsearch.cli import progress
 from soundsearch.store import State
 from tests import program
 from tests.conftest import Run
@@ -46,21 +44,20 @@ def until(is_true: Callable[[], bool]) -> None:
 def test_a_line_says_where_the_run_stands_while_a_file_takes_long(
     soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "LINE_EVERY_S", 0.05)
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.05)
     hash_of = reading.hash_of
 
     def wait_for_a_line(path: Path) -> bytes:
         if path.name == "2.wav":
-            until(lambda: b" of 3 files" in sys.stderr.buffer.getvalue())  # type: ignore[attr-defined]
+            until(lambda: b"files: " in sys.stderr.buffer.getvalue())  # type: ignore[attr-defined]
         return hash_of(path)
 
     monkeypatch.setattr(reading, "hash_of", wait_for_a_line)
     threads_before = set(threading.enumerate())
     result = soundsearch("index", library, "-j", 1)
-    first = next(line for line in result.stderr.splitlines() if " of 3 files" in line)
+    first = next(line for line in result.stderr.splitlines() if "files: " in line)
     assert re.fullmatch(
-        r"\d of 3 files, \d+% of their bytes; \S+ s of sound \(\d+ times real time\), 0 failed",
-        first,
+        r"files: \d/3 \(\d+% of the bytes\)(, \S+ s of sound, \d+ x real time)?", first
     )
     assert result.stdout == ""
     assert set(threading.enumerate()) <= threads_before
@@ -72,7 +69,7 @@ def test_lines_of_a_scan_and_of_looking_for_moved_files(
     soundsearch("index", library)
     for path in library.glob("*.wav"):
         path.rename(path.with_name(f"new {path.name}"))
-    monkeypatch.setattr(command, "LINE_EVERY_S", 0.05)
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.05)
     scan, hash_of = plan.scan, plan.hash_of
 
     def seen(text: bytes) -> bool:
@@ -80,12 +77,12 @@ def test_lines_of_a_scan_and_of_looking_for_moved_files(
 
     def scan_slowly(*arguments: object) -> object:
         found = scan(*arguments)  # type: ignore[arg-type]
-        until(lambda: seen(b"scanning: 3 sound files found"))
+        until(lambda: seen(b"sound files found: 3"))
         return found
 
     def hash_slowly(path: Path) -> bytes:
         if path.name == "new 1.wav":
-            until(lambda: seen(b"looking for moved files: 1 of 3 new files compared"))
+            until(lambda: seen(b"gone: 1/3 (33%)"))
         return hash_of(path)
 
     monkeypatch.setattr(plan, "scan", scan_slowly)
@@ -96,52 +93,8 @@ def test_lines_of_a_scan_and_of_looking_for_moved_files(
 def test_json_has_no_lines_beside_it(
     soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "LINE_EVERY_S", 0.001)
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.001)
     assert soundsearch("index", library, "--json").stderr == ""
-
-
-# ---- the bar
-
-
-def test_the_bar_grows_while_one_long_file_is_read() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    bar = command._bar(console)
-    reporter = command._BarReporter(console, bar)
-    reporter.found(2)
-    assert "2 sound files" in bar.tasks[0].description
-    reporter.begin(2, 1000)
-    reporter.read(250)
-    assert bar.tasks[0].percentage == 25
-    assert bar.tasks[0].description.startswith("0/2 files, ")
-    reporter.read(500)
-    reporter.file_done(Path("/lib/a\n.wav"), "\x1b[31mno sound")
-    assert bar.tasks[0].percentage == 75
-    assert bar.tasks[0].description.startswith("1/2 files, ")
-    console.print(bar.get_renderable())
-    assert re.search(r"1/2 files, 0 s of sound, 0 x .*━.* 75%", console.file.getvalue())  # type: ignore[attr-defined]
-    assert "skipped /lib/a\\n.wav: \\x1b[31mno sound" in console.file.getvalue()  # type: ignore[attr-defined]
-    reporter.saving()
-    assert "FAISS" in bar.tasks[0].description
-
-
-def test_a_narrow_terminal_shows_how_much_is_done() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=40)
-    bar = command._bar(console)
-    reporter = command._BarReporter(console, bar)
-    reporter.begin(321, 1000)
-    reporter.embedded(900)
-    reporter.read(334)
-    console.print(bar.get_renderable())
-    assert " 33%" in re.sub(r"\x1b\[.*?m", "", console.file.getvalue())  # type: ignore[attr-defined]
-
-
-def test_files_without_a_byte_are_a_bar_too() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True)
-    bar = command._bar(console)
-    reporter = command._BarReporter(console, bar)
-    reporter.begin(1, 0)
-    reporter.file_done(Path("/lib/lost.wav"), "not there")
-    assert "1/1 files" in bar.tasks[0].description
 
 
 # ---- Ctrl-C before the first file

@@ -27,6 +27,7 @@ from soundsearch.errors import BenchmarkError
 from tests import made_benchmarks as made
 from tests import program
 from tests.far_dates import FUTURE_S, PAST_S, date, folder_that_takes
+from tests.recorded import Recorded
 from tests.sounds import tone, write
 from tests.tiny_encoder import WORDS, write_tiny_bundle
 
@@ -152,20 +153,11 @@ def test_nothing_that_can_be_embedded(encoder: Encoder, tmp_path: Path) -> None:
 
 
 def test_progress(encoder: Encoder, clips: list[Path], path: Path) -> None:
-    class Told:
-        def __init__(self) -> None:
-            self.told: list[Any] = []
-
-        def begin(self, what: str, n: int) -> None:
-            self.told.append((what, n))
-
-        def advance(self) -> None:
-            self.told.append(1)
-
     for _ in "cold", "warm":
-        told = Told()
-        kept(encoder, clips, path, progress=told)
-        assert told.told == [("clips", 8)] + [1] * 8
+        progress = Recorded()
+        kept(encoder, clips, path, progress=progress)
+        assert progress.stage("clips").total == 8
+        assert progress.stage("clips").advances == [1] * 8
 
 
 def test_an_interrupt_comes_through(
@@ -316,13 +308,14 @@ from soundsearch.encoder import embed_clips as embed
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder
+from soundsearch.progress import Silent
 
 encoder = Encoder(EncoderBundle.read(Path(sys.argv[1])), "cpu")
 cache = EmbeddingCache(Path(sys.argv[2]), encoder)
 
-class Killing(embed.Silent):
+class Killing(Silent):
     n = 0
-    def advance(self):
+    def advance(self, n=1, n_bytes=0):
         self.n += 1
         if self.n == 3:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -11,7 +11,6 @@ import pytest
 
 import soundsearch
 from indexer import pipeline, reading
-from indexer.report import Silent
 from indexer.scan import scan
 from soundsearch.audio.recording import AudioFile
 from soundsearch.encoder.bundle import EncoderBundle
@@ -21,6 +20,7 @@ from soundsearch.store import State
 from tests.far_dates import FUTURE_S, PAST_S, date, folder_that_takes
 from tests.index_contents import sounds_of, vectors_of
 from tests.indexer.conftest import Indexer
+from tests.recorded import Recorded, Stage
 from tests.sounds import noise, tone, write
 
 # ---- facts that a 64-bit integer cannot hold
@@ -263,11 +263,11 @@ def test_force_that_is_stopped_keeps_everything(
     for module in (pipeline, reading):
         monkeypatch.setattr(module, "BATCH_SIZE", 1)
 
-    class Stopping(Silent):
-        def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
+    def stop(stage: Stage) -> None:
+        if stage.what == "files":
             raise KeyboardInterrupt
 
-    assert indexer.run(force=True, progress=Stopping()).interrupted
+    assert indexer.run(force=True, progress=Recorded(stop)).interrupted
     assert sounds_of(indexer.folder) == before
     assert verify(indexer.store) == []
 

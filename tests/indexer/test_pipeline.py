@@ -16,45 +16,20 @@ import numpy as np
 import pytest
 
 from indexer import pipeline, reading
-from indexer.report import Silent
 from soundsearch.audio.recording import AudioFile
 from soundsearch.audio.windows import Window
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import BundleError, IndexBusyError, SoundsearchError
 from soundsearch.health import verify
+from soundsearch.progress import Silent
 from soundsearch.store import Indexed, State, Transaction
 from soundsearch.vectors.cache import load_vectors
 from tests import program
 from tests.index_contents import sounds_of, vectors_of
 from tests.indexer.conftest import Indexer
+from tests.recorded import Recorded, Stage
 from tests.sounds import encode, noise, tone, write
-
-
-class Told(Silent):
-    """Progress that remembers what it was told, and may do something at each file."""
-
-    def __init__(self, at_file: Callable[[Path], None] = lambda path: None) -> None:
-        self.n_files = 0
-        self.seconds = 0.0
-        self.n_bytes = 0
-        self.n_bytes_read: list[int] = []
-        self.done: list[tuple[str, str | None, bool]] = []
-        self._at_file = at_file
-
-    def begin(self, n_files: int, n_bytes: int) -> None:
-        self.n_files += n_files
-        self.n_bytes = n_bytes
-
-    def read(self, n_bytes: int) -> None:
-        self.n_bytes_read.append(n_bytes)
-
-    def embedded(self, seconds: float) -> None:
-        self.seconds += seconds
-
-    def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
-        self.done.append((path.name, problem, partly))
-        self._at_file(path)
 
 
 @pytest.fixture
@@ -115,8 +90,8 @@ def test_the_summary_counts_what_was_done(indexer: Indexer, library: Path) -> No
     write(library / "two.wav", tone(100, 1.5))  # two
     write(library / "three.wav", np.concatenate([tone(100, 1), np.zeros(16000, np.float32)]))
     (library / "bad.wav").write_text("no sound")
-    told = Told()
-    plan, report = indexer.run_with_plan(progress=told)
+    progress = Recorded()
+    plan, report = indexer.run_with_plan(progress=progress)
     assert (report.n_new, report.n_failed) == (3, 1)
     assert (report.n_changed, report.n_moved, report.n_unchanged, report.n_removed) == (0, 0, 0, 0)
     assert report.n_windows == 1 + 2 + 2  # the last two of three.wav are silent
@@ -126,15 +101,12 @@ def test_the_summary_counts_what_was_done(indexer: Indexer, library: Path) -> No
     assert sum(report.stage_s.values()) > 0
     assert set(report.stage_s) == {"decode", "features", "embed", "store"}
     assert report.elapsed_s > 0
-    assert told.n_files == len(plan.to_read) == 4
-    assert sorted(name for name, _, _ in told.done) == [
-        "bad.wav",
-        "one.wav",
-        "three.wav",
-        "two.wav",
-    ]
-    assert [name for name, problem, _ in told.done if problem] == ["bad.wav"]
-    assert told.seconds == 1 + 1.5 + 1.5
+    files = progress.stage("files")
+    assert files.total == files.done == len(plan.to_read) == 4
+    (note,) = progress.notes
+    assert note.startswith(f"skipped {library / 'bad.wav'}: ")
+    assert files.statuses[-1].startswith("4 s of sound, ")  # 1 + 1.5 + 1.5
+    assert files.statuses[-1].endswith(", 1 failed")
 
 
 def test_a_second_run_does_nothing_at_all(indexer: Indexer, library: Path) -> None:
@@ -142,10 +114,13 @@ def test_a_second_run_does_nothing_at_all(indexer: Indexer, library: Path) -> No
     indexer.run()
     before = {path: path.read_bytes() for path in indexer.folder.glob("*.faiss")}
     database = (indexer.folder / "soundsearch.db").stat().st_mtime_ns
-    told = Told()
-    report = indexer.run(progress=told)
+    progress = Recorded()
+    report = indexer.run(progress=progress)
     assert (report.n_unchanged, report.n_windows, report.audio_s) == (6, 0, 0.0)
-    assert told.done == []
+    assert [stage.what for stage in progress.stages] == [
+        "sound files found",
+        "writing the FAISS file",
+    ]
     assert {path: path.read_bytes() for path in indexer.folder.glob("*.faiss")} == before
     assert (indexer.folder / "soundsearch.db").stat().st_mtime_ns == database
 
@@ -296,14 +271,14 @@ def test_what_is_stored_is_held_no_longer(
 
     most = 0
 
-    def look(path: Path) -> None:
+    def look(stage: Stage) -> None:
         nonlocal most
         most = max(most, sum(bool(todo.embeddings) for todo in held))
 
     monkeypatch.setattr(pipeline, "PendingFile", Watched)
     for module in (pipeline, reading):
         monkeypatch.setattr(module, "BATCH_SIZE", 4)
-    assert indexer.run(jobs=1, progress=Told(look)).n_new == 60
+    assert indexer.run(jobs=1, progress=Recorded(look)).n_new == 60
     assert 0 < most <= 10
 
 
@@ -370,12 +345,12 @@ def test_a_file_that_turns_into_garbage_loses_its_place(indexer: Indexer, librar
     fill(library)
     indexer.run()
     (library / "a" / "02.wav").write_bytes(os.urandom(5000))
-    told = Told()
-    report = indexer.run(progress=told)
+    progress = Recorded()
+    report = indexer.run(progress=progress)
     assert (report.n_failed, report.n_unchanged) == (1, 5)
     row = indexer.rows()["a/02.wav"]
     assert (row.state, row.window_ids) == (State.FAILED, ())
-    assert row.error == told.done[0][1]
+    assert row.error is not None and progress.notes[0].endswith(f": {row.error}")
     assert "a/02.wav" not in indexer.searchable()
     assert verify(indexer.store) == []
 
@@ -414,46 +389,69 @@ def test_progress_counts_every_byte_once_and_grows_within_a_file(
     write(library / "silent.wav", np.zeros(8000 * 200, np.float32))
     (library / "bad.wav").write_text("no sound")
     sizes = {path.name: path.stat().st_size for path in library.iterdir()}
-    told = Told()
-    indexer.run(progress=told)
-    assert told.n_bytes == sum(told.n_bytes_read) == sum(sizes.values())
-    assert all(n_bytes > 0 for n_bytes in told.n_bytes_read)
-    parts = np.cumsum(told.n_bytes_read)  # bad.wav, long.wav, silent.wav
+    progress = Recorded()
+    indexer.run(progress=progress)
+    files = progress.stage("files")
+    assert files.n_bytes == sum(files.bytes_read) == sum(sizes.values())
+    assert all(n_bytes > 0 for n_bytes in files.bytes_read)
+    parts = np.cumsum(files.bytes_read)  # bad.wav, long.wav, silent.wav
     assert sum(parts < sizes["long.wav"]) >= 5
     assert sum(parts > sizes["long.wav"] + sizes["bad.wav"]) >= 5
-    told = Told()
-    indexer.run(progress=told)
-    assert told.n_bytes == 0 and told.n_bytes_read == []
+    progress = Recorded()
+    indexer.run(progress=progress)
+    assert "files" not in [stage.what for stage in progress.stages]
 
 
 def test_progress_of_a_file_that_ffmpeg_reads(indexer: Indexer, library: Path) -> None:
     path = encode(library / "long.m4a", noise(120), 8000, "aac", "mp4")
-    told = Told()
-    indexer.run(progress=told)
-    assert sum(told.n_bytes_read) == path.stat().st_size
-    assert len(told.n_bytes_read) >= 4
+    progress = Recorded()
+    indexer.run(progress=progress)
+    assert sum(progress.stage("files").bytes_read) == path.stat().st_size
+    assert len(progress.stage("files").bytes_read) >= 4
 
 
 def test_progress_of_a_scan_and_of_looking_for_moves(indexer: Indexer, library: Path) -> None:
     fill(library)
-    found: list[int] = []
-    compared: list[tuple[int, int]] = []
-    told = Told()
-    told.found = found.append
-    told.compared = lambda *numbers: compared.append(numbers)
-    indexer.run(progress=told)
-    assert sum(found) == 6 and compared == []
+    progress = Recorded()
+    indexer.run(progress=progress)
+    assert progress.stage("sound files found").done == 6
+    assert [stage.what for stage in progress.stages if "compared" in stage.what] == []
     for path in library.rglob("*.wav"):
         path.rename(path.with_name(f"new {path.name}"))
-    assert indexer.run(progress=told).n_moved == 6
-    assert compared == [(i, 6) for i in range(6)]
+    progress = Recorded()
+    assert indexer.run(progress=progress).n_moved == 6
+    compared = next(stage for stage in progress.stages if "compared" in stage.what)
+    assert compared.total == compared.done == 6
 
 
 # ---- stopping in the middle
 
 
-def stop(*_: object) -> None:
-    raise KeyboardInterrupt
+def stop(stage: Stage) -> None:
+    if stage.what == "files":
+        raise KeyboardInterrupt
+
+
+class Stopping(Silent):
+    """Stops the run at one kind of report of one stage."""
+
+    def __init__(self, method: str, what: str) -> None:
+        self._at = (method, what)
+        self._what = ""
+
+    def _check(self, method: str) -> None:
+        if (method, self._what) == self._at:
+            raise KeyboardInterrupt
+
+    def begin(self, what: str, total: int | None = None, n_bytes: int | None = None) -> None:
+        self._what = what
+        self._check("begin")
+
+    def advance(self, n: float = 1, n_bytes: int = 0) -> None:
+        self._check("read" if n_bytes else "advance")
+
+    def status(self, text: str) -> None:
+        self._check("status")
 
 
 @pytest.mark.usefixtures("commit_at_once")
@@ -478,7 +476,7 @@ def test_ctrl_c_does_not_wait_for_a_disk_that_does_not_answer(
     for module in (pipeline, reading):
         monkeypatch.setattr(module, "BATCH_SIZE", 1)
     try:
-        report = indexer.run(jobs=2, progress=Told(stop))
+        report = indexer.run(jobs=2, progress=Recorded(stop))
         assert report.interrupted and not answered
         assert indexer.searchable() and "a/00.wav" not in indexer.searchable()
     finally:
@@ -492,7 +490,7 @@ def test_ctrl_c_keeps_what_was_finished_and_the_next_run_completes(
 ) -> None:
     for i in range(3 * BATCH_SIZE):
         write(library / f"{i:03d}.wav", noise(0.3, seed=i))
-    report = indexer.run(jobs=jobs, progress=Told(stop))
+    report = indexer.run(jobs=jobs, progress=Recorded(stop))
     assert report.interrupted
     kept = indexer.rows()
     assert 1 <= len(kept) <= 2 * BATCH_SIZE
@@ -508,12 +506,20 @@ def test_ctrl_c_keeps_what_was_finished_and_the_next_run_completes(
     assert all(rows[name] == row for name, row in kept.items())
 
 
-@pytest.mark.parametrize("at", ["found", "begin", "read", "embedded", "saving"])
-def test_ctrl_c_at_other_moments(indexer: Indexer, library: Path, at: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "what"),
+    [
+        ("begin", "sound files found"),
+        ("advance", "sound files found"),
+        ("begin", "files"),
+        ("read", "files"),
+        ("status", "files"),
+        ("begin", "writing the FAISS file"),
+    ],
+)
+def test_ctrl_c_at_other_moments(indexer: Indexer, library: Path, method: str, what: str) -> None:
     fill(library)
-    told = Told()
-    setattr(told, at, stop)
-    assert indexer.run(progress=told).interrupted
+    assert indexer.run(progress=Stopping(method, what)).interrupted
     assert verify(indexer.store) == []
     assert indexer.run().n_new + len(indexer.rows()) >= 6
     assert len(indexer.rows()) == 6

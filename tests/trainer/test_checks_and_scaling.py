@@ -14,6 +14,7 @@ from torch import nn
 
 from soundsearch.bench.datasets import DataSetError
 from soundsearch.errors import ConfigError
+from tests.recorded import Recorded
 from tests.sounds import tone, write
 from tests.tiny_clip import DIM, write_tiny_clip
 from tests.trainer.made_shards import ENCODER, FRONT_END, RATE, TINY, made_shards, store
@@ -156,12 +157,12 @@ def test_the_curve_trains_every_point_once(tmp_path: Path) -> None:
     pivot = train_pivot(data.folder, tmp_path / "pivot", dataclasses.replace(TINY, epochs=1.0))
     config = dataclasses.replace(TINY, stage="captions", texts="gold", init=str(pivot))
     settings = {"counts": [12, 0, 4], "seeds": [0, 1], "steps": 25, "valid": data.folder}
-    told: list[dict[str, float]] = []
-    rows = scaling_curve(data.folder, tmp_path / "out", config, **settings, told=told.append)
+    progress = Recorded()
+    rows = scaling_curve(data.folder, tmp_path / "out", config, **settings, progress=progress)
     assert [(row["n_clips"], row["seed"]) for row in rows] == [
         (0, 0), (4, 0), (4, 1), (12, 0), (12, 1),
     ]  # fmt: skip
-    assert told == rows
+    assert progress.stage("points of the curve").total == len(progress.notes) == len(rows)
     recall = "valid_captions_to_audio_recall_at_1"
     assert np.mean([r[recall] for r in rows[3:]]) > rows[0][recall]
     with open(tmp_path / "out" / "scaling.csv", newline="") as file:

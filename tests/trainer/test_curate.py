@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.recorded import Recorded
 from tests.sounds import tone
 from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import flac
@@ -33,21 +34,13 @@ from trainer.data.example import Example, ExampleFacts, ShardError
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import ShardVectors, vectors_path
-from trainer.embed_shards import Report, Silent, embed_images
+from trainer.embed_shards import Report, embed_images
 from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 from trainer.towers.clip_weights import ClipError
 
 CAPTIONS = [f"{what} {where}" for what in ("rain", "a dog", "an engine") for where in "abcd"]
 FACTS = ExampleFacts("made.wav", 0.0, 0.1, 8000)
 FRAMES = [[1, 2, 3, 4], [], [5], [6, 6], [7, 8, 9], [10, 11]]
-
-
-class Noted(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.notes.append(line)
 
 
 @pytest.fixture(scope="module")
@@ -343,7 +336,7 @@ def test_pictures_must_be_embedded_first(pool: Path) -> None:
 
 def test_a_shard_without_vectors_costs_one_line(folder: Path, pool: Path, clip: FrozenClip) -> None:
     vectors_path(folder / "shard-000000.tar", "images", clip.encoder).unlink()
-    noted = Noted()
+    noted = Recorded()
     name, report = curate(folder, pool, top_k=2, progress=noted)
     assert (report.n_done, report.n_failed) == (1, 1)
     assert len(noted.notes) == 1 and "train embed-images" in noted.notes[0]

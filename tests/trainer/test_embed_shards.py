@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.recorded import Recorded, Stage
 from tests.sounds import tone
 from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import flac
@@ -26,28 +27,6 @@ from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 
 SOUND = flac(tone(440, 0.1))
 CUT = jpeg(9)[:-400]  # begins as a JPEG does, and ends too soon
-
-
-class Told:
-    """Progress that is remembered; `stop_at` ends the run as Ctrl-C would."""
-
-    def __init__(self, stop_at: float | None = None) -> None:
-        self.n = 0
-        self.done = 0.0
-        self.notes: list[str] = []
-        self._stop_at = stop_at
-
-    def begin(self, what: str, n: int) -> None:
-        assert what == "shards"
-        self.n = n
-
-    def advance(self, n: float) -> None:
-        self.done += n
-        if self._stop_at is not None and self.done >= self._stop_at:
-            raise KeyboardInterrupt
-
-    def note(self, line: str) -> None:
-        self.notes.append(line)
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +75,15 @@ def close(found: np.ndarray, expected: np.ndarray) -> None:
 def test_every_frame_gets_its_row(clip: FrozenClip, batch_size: int) -> None:
     clips = [packed([jpeg(10 * i + j) for j in range(i % 3)]) for i in range(7)]
     folder = shards_of(clips)
-    told = Told()
-    report = embed_images(folder, clip, batch_size=batch_size, progress=told)
+    progress = Recorded()
+    report = embed_images(folder, clip, batch_size=batch_size, progress=progress)
     rows = stored(folder, "images", clip)
     assert [len(row) for row in rows] == [0, 1, 2, 0, 1, 2, 0]
     for i, row in enumerate(rows):
         close(row, seen(clip, *(10 * i + j for j in range(i % 3))))
     assert report == Report(n_done=3, n_clips=7, n_rows=6, n_empty=3)
-    assert (told.n, told.notes) == (3, [])
-    assert told.done == pytest.approx(3)
+    assert (progress.stage("shards").total, progress.notes) == (3, [])
+    assert progress.stage("shards").done == pytest.approx(3)
 
 
 def test_a_side_file_says_whose_it_is(clip: FrozenClip, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,16 +113,20 @@ def test_a_second_run_does_nothing(clip: FrozenClip, monkeypatch: pytest.MonkeyP
     embed_images(folder, clip)
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     monkeypatch.setattr(clip, "embed_pixels", None)
-    told = Told()
-    assert embed_images(folder, clip, progress=told) == Report(n_ready=2)
-    assert told.done == told.n == 2
+    progress = Recorded()
+    assert embed_images(folder, clip, progress=progress) == Report(n_ready=2)
+    assert progress.stage("shards").done == progress.stage("shards").total == 2
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
 def test_a_stopped_run_goes_on(clip: FrozenClip) -> None:
+    def stop(shards: Stage) -> None:
+        if shards.done >= 1.5:
+            raise KeyboardInterrupt
+
     folder = shards_of([packed([jpeg(i)]) for i in range(8)])
     with pytest.raises(KeyboardInterrupt):
-        embed_images(folder, clip, batch_size=1, progress=Told(stop_at=1.5))
+        embed_images(folder, clip, batch_size=1, progress=Recorded(stop))
     assert len(list(folder.glob("*.safetensors"))) == 1
     assert not list(folder.glob("*.part"))
     report = embed_images(folder, clip)
@@ -170,28 +153,31 @@ def test_what_does_not_fit_is_made_again(clip: FrozenClip, tmp_path: Path) -> No
 
 def test_a_frame_that_cannot_be_decoded_is_left_out(clip: FrozenClip) -> None:
     folder = shards_of([packed([jpeg(1), CUT, jpeg(2)]), packed([CUT]), packed([jpeg(3)])])
-    told = Told()
-    report = embed_images(folder, clip, progress=told)
+    progress = Recorded()
+    report = embed_images(folder, clip, progress=progress)
     first, second, third = stored(folder, "images", clip)
     close(first, seen(clip, 1, 2))
     assert second.shape == (0, 16)
     close(third, seen(clip, 3))
     assert (report.n_bad_frames, report.n_empty, report.n_rows) == (2, 1, 3)
-    assert len(told.notes) == 2
-    assert "shard-000000.tar: image 1 of example 000000-00000: cannot be decoded (" in told.notes[0]
-    assert "image 0 of example 000000-00001" in told.notes[1]
-    assert not any("\n" in line for line in told.notes)
+    assert len(progress.notes) == 2
+    assert (
+        "shard-000000.tar: image 1 of example 000000-00000: cannot be decoded ("
+        in progress.notes[0]
+    )
+    assert "image 0 of example 000000-00001" in progress.notes[1]
+    assert not any("\n" in line for line in progress.notes)
 
 
 def test_a_damaged_shard_costs_one_line(clip: FrozenClip) -> None:
     folder = shards_of([packed([jpeg(i)]) for i in range(3)], clips_per_shard=1)
     middle = folder / "shard-000001.tar"
     middle.write_bytes(middle.read_bytes()[:1500])
-    told = Told()
-    report = embed_images(folder, clip, progress=told)
+    progress = Recorded()
+    report = embed_images(folder, clip, progress=progress)
     assert (report.n_done, report.n_failed) == (2, 1)
-    assert len(told.notes) == 1
-    assert told.notes[0].startswith(f"skipped {middle}: the tar file is cut off")
+    assert len(progress.notes) == 1
+    assert progress.notes[0].startswith(f"skipped {middle}: the tar file is cut off")
 
 
 def test_nothing_to_embed_is_one_clear_line(clip: FrozenClip) -> None:
@@ -268,8 +254,8 @@ def test_every_text_gets_its_row_and_is_embedded_once(
     read: list[str] = []
     tokenizer = clip.tokenizer
     monkeypatch.setattr(clip, "tokenizer", lambda some: read.extend(some) or tokenizer(some))
-    told = Told()
-    report = embed_captions(folder, clip, texts, progress=told)  # type: ignore[arg-type]
+    progress = Recorded()
+    report = embed_captions(folder, clip, texts, progress=progress)  # type: ignore[arg-type]
     expected = EXPECTED[texts]
     distinct = {text for row in expected for text in row}
     if n_kept == 100:
@@ -277,7 +263,7 @@ def test_every_text_gets_its_row_and_is_embedded_once(
     for row, wanted in zip(stored(folder, texts, clip), expected, strict=True):
         close(row, clip.embed_texts(wanted))
     assert (report.n_rows, report.n_empty) == (sum(map(len, expected)), 1)
-    assert told.done == told.n == 2
+    assert progress.stage("shards").done == progress.stage("shards").total == 2
 
 
 def test_another_prompt_embeds_labels_anew_and_captions_not(clip: FrozenClip) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from soundsearch.choices import VipAntVariant
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.files import sha256_of
 from trainer.bundle_export import EncoderParts, new_bundle, text_parts, write_bundle
@@ -65,7 +66,7 @@ class Variant:
         return f"{BASE_URL}/{self.file}"
 
 
-VARIANTS = {
+VARIANTS: dict[VipAntVariant, Variant] = {
     "clotho": Variant(f"{VA}/00043681.pth", "Clotho, no captions seen"),
     "clotho-18s": Variant(f"{VA}/00043681.pth", "Clotho in 18 s, no captions seen", 1800),
     "audiocaps": Variant(f"{VA}/00051623.pth", "AudioCaps, no captions seen"),
@@ -77,17 +78,17 @@ VARIANTS = {
     "at-clotho-18s": Variant(f"{AT}/00006900.pth", "Clotho in 18 s", 1800),
 }
 #: For text search: it was trained on captions, and is recommended for three of the tasks.
-DEFAULT = "at-clotho"
+DEFAULT: VipAntVariant = "at-clotho"
 
 
-def bundle_name(variant: str) -> str:
+def bundle_name(variant: VipAntVariant) -> str:
     """Return the name of a variant's bundle, and of its folder."""
     return "vip-ant" if variant == DEFAULT else f"vip-ant-{variant}"
 
 
 def build_vip_ant(
     out: Path,
-    variant: str = DEFAULT,
+    variant: VipAntVariant = DEFAULT,
     *,
     checkpoint: Path | None = None,
     clip: Path | None = None,
@@ -161,7 +162,7 @@ def build_vip_ant(
     return EncoderBundle.read(out)
 
 
-def _of_variant(checkpoint: Path, variant: str) -> Path:
+def _of_variant(checkpoint: Path, variant: VipAntVariant) -> Path:
     """Return the file. Raises ConversionError if its name is that of another variant."""
     others = [name for name, known in VARIANTS.items() if Path(known.file).name == checkpoint.name]
     if others and variant not in others:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from soundsearch.progress import Progress
 from trainer.data.cutting import ExtractConfig, read_examples
-from trainer.data.pack import Problem, Report, Sources, pack
+from trainer.data.pack import Report, Sources, pack
 from trainer.data.shard_writer import CLIPS_PER_SHARD
 from trainer.data.sources import file_digest
 from trainer.data.videos import SegmentedVideos, Video, WholeVideos
@@ -22,7 +22,7 @@ def extract(
     segments: Path | None = None,
     clips_per_shard: int = CLIPS_PER_SHARD,
     n_workers: int | None = None,
-    tell: Callable[[Problem], None] = lambda problem: None,
+    progress: Progress | None = None,
 ) -> Report:
     """Shards in `out` of the examples of all videos below a folder; an interrupted run goes on.
 
@@ -44,5 +44,5 @@ def extract(
         {"command": "train extract", **which, **asdict(config)},
         clips_per_shard=clips_per_shard,
         n_workers=n_workers or os.cpu_count() or 1,
-        tell=tell,
+        progress=progress,
     )

@@ -26,6 +26,7 @@ from typing import Any, Protocol, TypeVar
 from soundsearch.config import fill
 from soundsearch.errors import ConfigError
 from soundsearch.files import remove_unfinished, write_text
+from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Table
 from trainer.data.example import Example, ShardError
 from trainer.data.shard_writer import ShardWriter, shard_path
@@ -106,27 +107,34 @@ def pack(
     *,
     clips_per_shard: int,
     n_workers: int,
-    tell: Callable[[Problem], None] = lambda problem: None,
+    progress: Progress | None = None,
 ) -> Report:
     """Write the examples of all sources into shards in `out`, or go on where an earlier run stopped.
 
     work: gives the examples of one source in order, and what is wrong with it; called in threads.
     options: all else that decides what is in the shards (JSON); a run with others is refused.
-    tell: called for each problem, which also gets its row in failures.csv.
+    progress: counts the sources, and gets a note for each problem beside its row in failures.csv.
     Raises ShardError, also if no source gave an example.
     """
     options = {**options, "clips_per_shard": clips_per_shard}
+    progress = progress or Silent()
     with _locked(out):
         begun = _begin(out, options)
         if begun.finished:
             return _report(begun, len(sources), 0)
-        packing = _Packing(out, options, begun, clips_per_shard, tell)
+        packing = _Packing(out, options, begun, clips_per_shard, progress)
+        progress.begin("sources", len(sources))
+        progress.advance(begun.source)
+        at = begun.source
         with (
             contextlib.closing(packing),
             contextlib.closing(_in_order(sources, begun.source, work, n_workers)) as items,
         ):
             for source, item in items:
+                progress.advance(source - at)
+                at = source
                 packing.take(source, item)
+            progress.advance(len(sources) - at)
             done = packing.end(len(sources))
         return _report(done, len(sources), done.n_clips - begun.n_clips)
 
@@ -151,10 +159,10 @@ class _Packing:
         options: Mapping[str, Any],
         begun: _Progress,
         clips_per_shard: int,
-        tell: Callable[[Problem], None],
+        progress: Progress,
     ) -> None:
         self._out, self._options, self._done = out, options, begun
-        self._clips_per_shard, self._tell = clips_per_shard, tell
+        self._clips_per_shard, self._progress = clips_per_shard, progress
         self._writer: ShardWriter | None = None
         self._source, self._example = begun.source, 0
         self._skipped = begun.clip  # examples of the first source that lie in finished shards
@@ -187,7 +195,8 @@ class _Packing:
         except OSError as error:
             raise _cannot_write(self._out / FAILURES, error) from error
         self._n_problems += 1
-        self._tell(problem)
+        what = "partly used" if problem.n_clips else "skipped"
+        self._progress.note(f"{what} {problem.file}: {problem.reason}")
 
     def _finish_shard(self, *, finished: bool = False) -> None:
         n_new = 0

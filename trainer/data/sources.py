@@ -31,6 +31,7 @@ from soundsearch.audio.recording import unreadable
 from soundsearch.audio.windows import SHORTEST_S
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
+from soundsearch.progress import Progress
 from soundsearch.tables import Row, Table, listed
 from trainer.data.example import Example, ExampleFacts, image_suffix
 from trainer.data.manifests import ManifestError
@@ -330,7 +331,7 @@ def pack_manifest(
     root: Path | None = None,
     clips_per_shard: int = CLIPS_PER_SHARD,
     n_workers: int | None = None,
-    tell: Callable[[Problem], None] = lambda problem: None,
+    progress: Progress | None = None,
 ) -> Report:
     """Shards in `out` of all examples of a manifest; an interrupted run goes on.
 
@@ -345,5 +346,5 @@ def pack_manifest(
         {"command": "train shards", "manifest": manifest.digest},
         clips_per_shard=clips_per_shard,
         n_workers=n_workers or os.cpu_count() or 1,
-        tell=tell,
+        progress=progress,
     )

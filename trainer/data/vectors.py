@@ -21,12 +21,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.choices import Texts
 from soundsearch.files import write_bytes
 from trainer.data.example import ShardError
 from trainer.data.shards import ShardFolder
 
 Array = NDArray[np.float32]
-Kind = Literal["images", "captions", "labels", "labels-joined"]
+Kind = Literal["images", Texts]
 
 KINDS: tuple[str, ...] = get_args(Kind)
 #: The longest header a safetensors file may have.

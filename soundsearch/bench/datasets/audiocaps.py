@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from soundsearch.bench.datasets.assemble import (
     first_file,
@@ -14,9 +15,9 @@ from soundsearch.bench.datasets.assemble import (
 )
 from soundsearch.bench.datasets.audio_folder import AudioFolder
 from soundsearch.bench.datasets.kinds import DataSetError, RetrievalSet
+from soundsearch.choices import AudioCapsSplit
 from soundsearch.tables import Row, Table
 
-AUDIOCAPS_SPLITS = ("train", "val", "test")
 #: Captions of one clip; there is one where it is for training.
 N_CAPTIONS = 5
 #: Seconds of a clip, as some programs write them into names.
@@ -43,7 +44,7 @@ def read_audiocaps(
         DataSetError: there is no such split, its table is not right, or none of its recordings
             is there.
     """
-    require_choice("audiocaps", split, AUDIOCAPS_SPLITS)
+    require_choice("audiocaps", split, get_args(AudioCapsSplit))
     if table is None:
         places = [
             f"{folder}{stem}{split}.csv"

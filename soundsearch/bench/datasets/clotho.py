@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from soundsearch.bench.datasets.assemble import (
     first_file,
@@ -12,9 +13,9 @@ from soundsearch.bench.datasets.assemble import (
 )
 from soundsearch.bench.datasets.audio_folder import AudioFolder
 from soundsearch.bench.datasets.kinds import DataSetError, RetrievalSet
+from soundsearch.choices import ClothoSplit
 from soundsearch.tables import Table
 
-CLOTHO_SPLITS = ("development", "validation", "evaluation")
 CAPTIONS = tuple(f"caption_{i}" for i in range(1, 6))
 
 
@@ -32,7 +33,7 @@ def read_clotho(root: Path, split: str = "evaluation") -> RetrievalSet:
         DataSetError: there is no such split, its table is not right, or none of its recordings
             is there.
     """
-    require_choice("clotho", split, CLOTHO_SPLITS)
+    require_choice("clotho", split, get_args(ClothoSplit))
     table = f"clotho_captions_{split}.csv"
     path = first_file(root, (table, f"clotho_csv_files/{table}"), "clotho")
     captions_of = {}

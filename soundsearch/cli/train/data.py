@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from soundsearch.cli.progress import progress_on_stderr
+from soundsearch.cli.streams import note
 from soundsearch.cli.train.extra import training_extra
+from soundsearch.render import printable
 
 if TYPE_CHECKING:
-    from trainer.data.pack import Problem, Report
+    from trainer.data.pack import Report
 
 #: Rows of the closing table; all of them are in failures.csv.
 MOST_ROWS = 30
@@ -69,15 +72,16 @@ def extract(
         size=size,
         quality=quality,
     )
-    report = extract_videos(
-        video_dir,
-        out,
-        config,
-        segments=segments,
-        clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
-        n_workers=workers,
-        tell=_tell,
-    )
+    with progress_on_stderr() as progress:
+        report = extract_videos(
+            video_dir,
+            out,
+            config,
+            segments=segments,
+            clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
+            n_workers=workers,
+            progress=progress,
+        )
     _close(out, report)
 
 
@@ -106,28 +110,22 @@ def shards(
     with training_extra():
         from trainer.data.shard_writer import CLIPS_PER_SHARD
         from trainer.data.sources import pack_manifest
-    report = pack_manifest(
-        manifest,
-        out,
-        root=root,
-        clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
-        n_workers=workers,
-        tell=_tell,
-    )
+    with progress_on_stderr() as progress:
+        report = pack_manifest(
+            manifest,
+            out,
+            root=root,
+            clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
+            n_workers=workers,
+            progress=progress,
+        )
     _close(out, report)
-
-
-def _tell(problem: Problem) -> None:
-    from soundsearch.render import shown
-
-    what = "partly used" if problem.n_clips else "skipped"
-    typer.echo(f"{what} {shown(problem.file)}: {shown(problem.reason)}", err=True)
 
 
 def _close(out: Path, report: Report) -> None:
     """The table of failures and a line that sums up; the folder on stdout."""
     if report.n_problems:
-        _tell_table(out, report.n_problems)
+        _print_table(out, report.n_problems)
     done = f"new clips: {report.n_new}" if report.n_new else "nothing left to do"
     typer.echo(
         f"{done}; in all {report.n_clips} (sources: {report.n_sources}, shards: "
@@ -137,7 +135,7 @@ def _close(out: Path, report: Report) -> None:
     typer.echo(str(out))
 
 
-def _tell_table(out: Path, n_problems: int) -> None:
+def _print_table(out: Path, n_problems: int) -> None:
     import itertools
 
     from rich.box import SIMPLE_HEAD
@@ -145,12 +143,13 @@ def _tell_table(out: Path, n_problems: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from soundsearch.render import shown
     from trainer.data.pack import FAILURES, read_problems
 
     table = Table("file", "clips", "reason", box=SIMPLE_HEAD)
     for problem in itertools.islice(read_problems(out), MOST_ROWS):
-        table.add_row(Text(shown(problem.file)), str(problem.n_clips), Text(shown(problem.reason)))
+        table.add_row(
+            Text(printable(problem.file)), str(problem.n_clips), Text(printable(problem.reason))
+        )
     Console(stderr=True).print(table)
     if n_problems > MOST_ROWS:
-        typer.echo(f"and {n_problems - MOST_ROWS} more in {shown(out / FAILURES)}", err=True)
+        note(f"and {n_problems - MOST_ROWS} more in {out / FAILURES}")

@@ -1,20 +1,19 @@
-"""`soundsearch train embed-images, embed-captions, curate`: what the frozen CLIP has to say."""
+"""`soundsearch train embed-images, embed-captions, curate`: stored embeddings of the frozen CLIP."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from soundsearch.choices import Texts
+from soundsearch.cli.options import DeviceChoice
+from soundsearch.cli.progress import progress_on_stderr
+from soundsearch.cli.streams import note
 from soundsearch.cli.train.extra import training_extra
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
     from trainer.embed_shards import Report
 
 Shards = Annotated[Path, typer.Argument(help="Folder of shards (*.tar).")]
@@ -28,10 +27,6 @@ Pretrained = Annotated[
         "(.safetensors, or .pt; OpenAI's own too)."
     ),
 ]
-Device = Annotated[
-    Literal["auto", "cpu", "cuda"],
-    typer.Option(help="Where the model runs: auto takes a GPU if there is one."),
-]
 
 
 def embed_images(
@@ -39,11 +34,11 @@ def embed_images(
     model: Model = "ViT-B-32-quickgelu",
     pretrained: Pretrained = "openai",
     batch_size: Annotated[int, typer.Option(help="Frames embedded at once.", min=1)] = 64,
-    device: Device = "auto",
+    device: DeviceChoice = "auto",
 ) -> None:
     """Embed every frame of every clip with the frozen CLIP; prints the encoder's name.
 
-    The vectors lie beside the shards. Shards that have them are passed over, so that a stopped run
+    The vectors lie beside the shards. Shards that have them are skipped, so that a stopped run
     goes on. Frames that cannot be decoded are left out, each with a line.
 
     Example: soundsearch train embed-images shards/ --device cuda --batch-size 256
@@ -53,16 +48,16 @@ def embed_images(
         from trainer.runs import torch_device
         from trainer.towers.clip_model import ClipChoice, load_clip
     clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
-    with _progress() as told:
-        report = embed(shards, clip, batch_size=batch_size, progress=told)
+    with progress_on_stderr() as progress:
+        report = embed(shards, clip, batch_size=batch_size, progress=progress)
     typer.echo(clip.encoder)
-    _tell(report, "frames")
+    _print_summary(report, "frames")
 
 
 def embed_captions(
     shards: Shards,
     texts: Annotated[
-        Literal["captions", "labels", "labels-joined"],
+        Texts,
         typer.Option(
             help="captions: each; labels: each in the prompt; labels-joined: all of a clip in one."
         ),
@@ -72,11 +67,11 @@ def embed_captions(
     ] = "the sound of {}",
     model: Model = "ViT-B-32-quickgelu",
     pretrained: Pretrained = "openai",
-    device: Device = "auto",
+    device: DeviceChoice = "auto",
 ) -> None:
     """Embed the captions or labels of every clip with the frozen CLIP; prints the encoder's name.
 
-    The vectors lie beside the shards. Shards that have them are passed over, so that a stopped run
+    The vectors lie beside the shards. Shards that have them are skipped, so that a stopped run
     goes on; another prompt embeds labels anew.
 
     Example: soundsearch train embed-captions shards/ --texts labels --prompt "the sound of {}"
@@ -90,10 +85,10 @@ def embed_captions(
             f"must hold {{}} once, where the label goes, not {prompt!r}", param_hint="--prompt"
         )
     clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
-    with _progress() as told:
-        report = embed(shards, clip, texts, prompt=prompt, progress=told)
+    with progress_on_stderr() as progress:
+        report = embed(shards, clip, texts, prompt=prompt, progress=progress)
     typer.echo(clip.encoder)
-    _tell(report, "texts")
+    _print_summary(report, "texts")
 
 
 def curate(
@@ -123,12 +118,12 @@ def curate(
         str | None,
         typer.Option(help="Its weights as in embed-images; default: the ones used there."),
     ] = None,
-    device: Device = "auto",
+    device: DeviceChoice = "auto",
 ) -> None:
     """Choose captions for clips by their pictures alone; prints the name to train with.
 
     Every frame brings the captions of the pool that are nearest to it by the frozen CLIP; sound is
-    never asked. Needs embed-images. Shards that are done are passed over.
+    not used. Needs embed-images. Shards that are done are skipped.
 
     Example: soundsearch train curate shards/ --pool captions.txt --top-k 10 --manifest chosen.csv
     """
@@ -136,7 +131,7 @@ def curate(
         from trainer.curate import curate as choose
         from trainer.curate import write_manifest
         from trainer.runs import torch_device
-    with _progress() as told:
+    with progress_on_stderr() as progress:
         chosen, report = choose(
             shards,
             pool,
@@ -146,15 +141,15 @@ def curate(
             name=name,
             top_k=top_k,
             device=str(torch_device(device)),
-            progress=told,
+            progress=progress,
         )
     if manifest is not None:
         write_manifest(shards, chosen, manifest)
     typer.echo(f"curated:{chosen}")
-    _tell(report, "captions")
+    _print_summary(report, "captions")
 
 
-def _tell(report: Report, what: str) -> None:
+def _print_summary(report: Report, what: str) -> None:
     parts = [
         f"{report.n_done} shards done",
         f"{report.n_ready} ready before",
@@ -167,53 +162,6 @@ def _tell(report: Report, what: str) -> None:
         parts.append(f"{report.n_empty} clips without any")
     if report.n_failed:
         parts.append(f"{report.n_failed} shards failed")
-    typer.echo(", ".join(parts), err=True)
+    note(", ".join(parts))
     if report.n_failed:
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[_Told]:
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Told(console, None)
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield _Told(console, bar)
-
-
-class _Told:
-    """Progress on stderr: a bar on a terminal, and a line for everything that was left out."""
-
-    def __init__(self, console: Console, bar: Bar | None) -> None:
-        self._console, self._bar = console, bar
-        self._task: Any = None
-
-    def begin(self, what: str, n: int) -> None:
-        if self._bar is not None:
-            self._task = self._bar.add_task(what, total=n)
-
-    def advance(self, n: float) -> None:
-        if self._bar is not None:
-            self._bar.advance(self._task, n)
-
-    def note(self, line: str) -> None:
-        from soundsearch.render import shown
-
-        self._console.print(shown(line), markup=False, highlight=False, soft_wrap=True, emoji=False)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from soundsearch.cli.progress import progress_on_stderr
+from soundsearch.cli.streams import note
 from soundsearch.cli.train.extra import training_extra
 
 
@@ -39,8 +41,10 @@ def export(
     """
     with training_extra():
         from trainer.bundle_export import export_run
-    made = export_run(run, bundle, name=name, licence=licence, int8=int8, force=force)
+    with progress_on_stderr() as progress:
+        progress.begin("exporting and checking")
+        made = export_run(run, bundle, name=name, licence=licence, int8=int8, force=force)
     for figure, value in made.results["export"].items():
         if isinstance(value, float):
-            typer.echo(f"{figure.replace('_', ' ')}: {value:.6f}", err=True)
+            note(f"{figure.replace('_', ' ')}: {value:.6f}")
     typer.echo(str(made.folder))

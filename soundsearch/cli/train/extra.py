@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Iterator
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.ours import require_ours
 
 
 @contextlib.contextmanager
 def training_extra() -> Iterator[None]:
-    """Around the imports of a command: a missing package becomes one line that helps."""
+    """Around the imports of a command: a missing or foreign package becomes one line that helps."""
+    require_ours("trainer")
     try:
         yield
     except ImportError as error:

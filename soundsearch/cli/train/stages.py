@@ -5,56 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundsearch.cli.options import Device, DeviceChoice
-from soundsearch.cli.spread import spread
+from soundsearch.choices import Duplicates, Optimiser, Precision, Reduction, Tower
+from soundsearch.cli.options import DeviceChoice, shared_options
+from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.train.extra import training_extra
 
 if TYPE_CHECKING:
     from trainer.checks import MakeCheck
     from trainer.runs import StageConfig
     from trainer.stage import Machine
-
-
-class Tower(StrEnum):
-    """Which audio tower."""
-
-    vit = "vit"
-    compact = "compact"
-
-
-class Optimiser(StrEnum):
-    """Which optimiser."""
-
-    lars = "lars"
-    adamw = "adamw"
-
-
-class Precision(StrEnum):
-    """Of the matrix products."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class Reduction(StrEnum):
-    """Of the two directions of the loss."""
-
-    sum = "sum"
-    mean = "mean"
-
-
-class Duplicates(StrEnum):
-    """What the same vector twice in a batch is."""
-
-    negative = "negative"
-    ignored = "ignored"
 
 
 Shards = Annotated[Path, typer.Argument(help="Folder of shards with stored vectors.")]
@@ -140,7 +104,7 @@ class StageOptions:
     check_every: Annotated[
         int, typer.Option(min=1, help="Steps from one measuring to the next.")
     ] = 500
-    device: DeviceChoice = Device.auto
+    device: DeviceChoice = "auto"
     workers: Workers = 0
 
     def settings(self, base: StageConfig, **more: Any) -> StageConfig:
@@ -172,7 +136,7 @@ class StageOptions:
         from trainer.stage import Machine
 
         return Machine(
-            device=str(self.device),
+            device=self.device,
             n_workers=self.workers,
             valid=self.valid,
             check_every=self.check_every,
@@ -193,7 +157,7 @@ class StageOptions:
         return made
 
 
-@spread(StageOptions)
+@shared_options(StageOptions)
 def pivot(
     shards: Shards,
     run: Run,
@@ -218,13 +182,13 @@ def pivot(
         from trainer.pivot import PAPER, train_pivot
     settings = options.settings(PAPER, init=init)
     machine, checks = options.machine(), options.checks()
-    with _watched() as watch:
+    with _progress() as watch:
         done = train_pivot(shards, run, settings, machine, checks=checks, watch=watch)
     if _leads():
         typer.echo(str(done))
 
 
-@spread(StageOptions)
+@shared_options(StageOptions)
 def captions(
     shards: Shards,
     run: Run,
@@ -261,7 +225,7 @@ def captions(
         _like(PAPER, init), init=init, texts=texts, n_clips=count, fraction=fraction
     )
     machine, checks = options.machine(), options.checks()
-    with _watched() as watch:
+    with _progress() as watch:
         done = train_captions(shards, run, settings, machine, checks=checks, watch=watch)
     if _leads():
         typer.echo(str(done))
@@ -282,7 +246,7 @@ def scaling(
     batch_size: BatchSize = None,
     optimiser: OptimiserChoice = None,
     learning_rate: Rate = None,
-    device: DeviceChoice = Device.auto,
+    device: DeviceChoice = "auto",
     workers: Workers = 0,
 ) -> None:
     """Draw the scaling curve: stage 2 with ever more captions, as CSV and as a plot.
@@ -306,24 +270,18 @@ def scaling(
         },
         {},
     )
-
-    def told(row: Mapping[str, float]) -> None:
-        numbers = "  ".join(f"{k} {v:.3f}" for k, v in row.items() if "recall" in k)
-        typer.echo(
-            f"{int(row['n_clips']):>7} captions, seed {int(row['seed'])}: {numbers}", err=True
+    with progress_on_stderr() as progress:
+        rows = scaling_curve(
+            shards,
+            out,
+            settings,
+            counts=chosen_counts,
+            seeds=chosen_seeds,
+            steps=steps,
+            valid=valid,
+            machine=Machine(device=device, n_workers=workers),
+            progress=progress,
         )
-
-    rows = scaling_curve(
-        shards,
-        out,
-        settings,
-        counts=chosen_counts,
-        seeds=chosen_seeds,
-        steps=steps,
-        valid=valid,
-        machine=Machine(device=str(device), n_workers=workers),
-        told=told,
-    )
     plot(rows, out / PLOT)
     typer.echo(str(out / TABLE))
     typer.echo(str(out / PLOT))
@@ -342,8 +300,8 @@ def _settings(
     if file:
         plain = {key: value for key, value in read_json(file).items() if key != "data"}
         base = stage_config({**plain, "stage": base.stage}, base, f"{file}: ")
-    said = {key: _plain(value) for key, value in given.items() if value is not None}
-    inner = {key: _plain(value) for key, value in contrast.items() if value is not None}
+    said = {key: value for key, value in given.items() if value is not None}
+    inner = {key: value for key, value in contrast.items() if value is not None}
     return stage_config({**said, **({"contrast": inner} if inner else {})}, base)
 
 
@@ -367,10 +325,6 @@ def _like(paper: StageConfig, init: str | None) -> StageConfig:
     )
 
 
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, StrEnum) else value
-
-
 def _numbers(text: str, option: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
@@ -388,45 +342,23 @@ def _leads() -> bool:
 
 
 @contextmanager
-def _watched() -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Progress on stderr: a bar in a terminal, elsewhere a line for each log record."""
+def _progress() -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Progress on stderr: the steps, and a line for each log record."""
     import logging
-    import sys
-
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
     if _leads():
         logging.getLogger("trainer").setLevel(logging.INFO)
-    if not (_leads() and sys.stderr.isatty()):
-        yield lambda step, record: typer.echo(_line(step, record), err=True)
-        return
-    columns = (
-        TextColumn("step"),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("")
+    with progress_on_stderr(quiet=not _leads()) as progress:
+        last = 0
 
         def watch(step: int, record: Mapping[str, float]) -> None:
-            total = record["n_steps"]
-            progress.update(task, completed=step, total=total, description=_numbers_of(record))
+            nonlocal last
+            n_steps = int(record["n_steps"])
+            if not last:
+                progress.begin("steps", n_steps)
+            progress.advance(step - last)
+            last = step
+            numbers = "  ".join(f"{k} {v:.4g}" for k, v in record.items() if k != "n_steps")
+            progress.note(f"step {step}/{n_steps}  {numbers}")
 
         yield watch
-
-
-def _line(step: int, record: Mapping[str, float]) -> str:
-    return f"step {step}/{int(record['n_steps'])}  {_numbers_of(record)}"
-
-
-def _numbers_of(record: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in record.items() if name != "n_steps")

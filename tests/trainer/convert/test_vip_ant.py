@@ -6,14 +6,14 @@ import copy
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from soundsearch.cli.models import VipAnt
+from soundsearch.choices import VipAntVariant
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import SoundsearchError
@@ -244,7 +244,7 @@ def test_a_checkpoint_of_another_sha256_is_refused(checkpoint: Path, tmp_path: P
 
 
 def test_the_command_line_offers_every_variant() -> None:
-    assert {variant.value for variant in VipAnt} == set(VARIANTS)
+    assert set(get_args(VipAntVariant)) == set(VARIANTS)
     assert bundle_name(DEFAULT) == "vip-ant" and bundle_name("esc50") == "vip-ant-esc50"
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from soundsearch.errors import SoundsearchError
+from tests.recorded import Recorded
 from tests.videos import cut_off, number_of, two_noises, write_video
 from trainer.data.cutting import ExtractConfig, frame_times, read_examples
 from trainer.data.example import Example
@@ -422,8 +423,8 @@ def _make_folder(folder: Path) -> None:
 def test_a_folder_of_videos_becomes_shards(tmp_path: Path) -> None:
     videos, out = tmp_path / "videos", tmp_path / "out"
     _make_folder(videos)
-    told: list[Problem] = []
-    report = extract(videos, out, THREE_S, clips_per_shard=2, n_workers=2, tell=told.append)
+    progress = Recorded()
+    report = extract(videos, out, THREE_S, clips_per_shard=2, n_workers=2, progress=progress)
     assert (report.n_clips, report.n_shards, report.n_sources, report.n_problems) == (3, 2, 5, 3)
     folder = ShardFolder(out)
     facts = [folder.open(n).facts(i) for n in range(2) for i in range(folder.counts[n])]
@@ -432,7 +433,10 @@ def test_a_folder_of_videos_becomes_shards(tmp_path: Path) -> None:
         (os.path.join("b", "two.mov"), 0.0, 3.0),
         (os.path.join("b", "two.mov"), 3.0, 4.0),
     ]
-    assert told == list(read_problems(out))
+    told = list(read_problems(out))
+    assert progress.notes == [
+        f"{'partly used' if p.n_clips else 'skipped'} {p.file}: {p.reason}" for p in told
+    ]
     assert [problem.file for problem in told] == ["empty.mp4", "mute.mp4", "text.mp4"]
 
 

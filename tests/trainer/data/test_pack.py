@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.recorded import Recorded
 from tests.trainer.data.made_examples import clip
 from trainer.data import pack as pack_module
 from trainer.data.example import ShardError
@@ -104,8 +105,8 @@ def test_a_worker_does_not_run_far_ahead(tmp_path: Path) -> None:
     running.close()
 
 
-def test_problems_get_a_row_and_are_told(tmp_path: Path) -> None:
-    told: list[Problem] = []
+def test_problems_get_a_row_and_a_note(tmp_path: Path) -> None:
+    progress = Recorded()
     odd = Problem('a "b",\nc.mp4', "it is,\nodd", 3)
     report = pack(
         [odd, Problem("\udce9.mp4", "old name"), 1],
@@ -114,9 +115,12 @@ def test_problems_get_a_row_and_are_told(tmp_path: Path) -> None:
         {},
         clips_per_shard=5,
         n_workers=1,
-        tell=told.append,
+        progress=progress,
     )
-    assert told == list(read_problems(tmp_path)) == [odd, Problem("\udce9.mp4", "old name")]
+    assert list(read_problems(tmp_path)) == [odd, Problem("\udce9.mp4", "old name")]
+    assert [odd.file in progress.notes[0], odd.reason in progress.notes[0]] == [True, True]
+    assert progress.notes[1:] == ["skipped \udce9.mp4: old name"]
+    assert (progress.stage("sources").total, progress.stage("sources").done) == (3, 3)
     assert report.n_problems == 2
     with open(tmp_path / FAILURES, errors="surrogateescape", newline="") as file:
         assert next(csv.reader(file)) == ["file", "clips", "reason"]

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from soundsearch.errors import SoundsearchError
 from soundsearch.tables import Table
+from tests.recorded import Recorded
 from tests.sounds import noise, tone, write
 from tests.trainer.data.made_examples import picture
 from trainer.data.example import ExampleFacts
-from trainer.data.pack import Problem, read_problems
+from trainer.data.pack import read_problems
 from trainer.data.shards import ShardFolder
 from trainer.data.sources import Entry, GroupedRows, Manifest, pack_manifest
 
@@ -160,14 +161,14 @@ def test_each_missing_or_bad_file_is_one_row(files: Path, tmp_path: Path) -> Non
         ["sub/bell.flac", "empty.jpg"],
         ["blip.wav", "a.jpg"],
     ]
-    told: list[Problem] = []
+    progress = Recorded()
     report = pack_manifest(
-        write_rows(files / "x.csv", rows), tmp_path / "out", tell=told.append, n_workers=2
+        write_rows(files / "x.csv", rows), tmp_path / "out", progress=progress, n_workers=2
     )
+    told = list(read_problems(tmp_path / "out"))
     assert [facts.source for facts in facts_of(tmp_path / "out")] == ["rain.wav"]
     assert ShardFolder(tmp_path / "out").open(0).frames(0) == [(files / "a.jpg").read_bytes()]
-    assert report.n_problems == len(told) == 8
-    assert told == list(read_problems(tmp_path / "out"))
+    assert report.n_problems == len(told) == len(progress.notes) == 8
     assert {problem.file: problem.reason.split(" (")[0] for problem in told} == {
         "gone.jpg": "the file is not there any more",
         "text.jpg": "no JPEG, PNG or WebP picture",

@@ -1,0 +1,45 @@
+"""Names to choose from, each list written once: for the library, the training and the options.
+
+This module imports nothing heavy, so that the command line can show its help without the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+#: Where an encoder runs; auto takes a GPU if there is one.
+Device = Literal["auto", "cpu", "cuda"]
+
+#: Of `soundsearch.bench.protocols`.
+ProtocolName = Literal["literature", "vip-ant", "dcase", "mteb-v2"]
+#: How a clip of several windows scores: by its best window, as in a search, or by the mean of them.
+ClipScore = Literal["best", "mean"]
+#: What a manifest of a benchmark is measured by.
+Measured = Literal["caption", "label"]
+ClothoSplit = Literal["development", "validation", "evaluation"]
+AudioCapsSplit = Literal["train", "val", "test"]
+
+#: Published checkpoints of VIP-ANT; those with at- were trained on captions, too.
+VipAntVariant = Literal[
+    "at-clotho",
+    "at-clotho-18s",
+    "at-audiocaps",
+    "clotho",
+    "clotho-18s",
+    "audiocaps",
+    "esc50",
+    "us8k",
+    "start",
+]
+
+#: Texts of a shard's examples that are embedded.
+Texts = Literal["captions", "labels", "labels-joined"]
+#: Audio towers: the paper's, and a small one for computers without a GPU.
+Tower = Literal["vit", "compact"]
+Optimiser = Literal["lars", "adamw"]
+#: Of the matrix products.
+Precision = Literal["fp32", "bf16", "fp16"]
+#: Of the two directions of the loss.
+Reduction = Literal["sum", "mean"]
+#: What the same vector twice in a batch is.
+Duplicates = Literal["negative", "ignored"]

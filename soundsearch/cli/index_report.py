@@ -1,0 +1,119 @@
+"""What `soundsearch index` prints: a plan, or what a run did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from soundsearch.cli.streams import note
+from soundsearch.render import duration, endings, short_path, to_json
+
+if TYPE_CHECKING:
+    from indexer.plan import Plan
+    from indexer.report import Report
+
+#: So many endings of skipped files are named.
+N_ENDINGS = 5
+
+
+def print_plan(plan: Plan, json: bool) -> None:
+    """What a run would do, in lines or as JSON; troubles and counts go to stderr."""
+    todo = {
+        "new": [plan.path_of(file) for file in plan.new],
+        "changed": [plan.path_of(file) for _, file in plan.changed],
+        "moved": [plan.path_of(file) for _, file in (*plan.moved, *plan.returned)],
+        "again": [plan.path_of(file) for _, file in plan.again],
+        "removed": [plan.known_path(recording) for recording in plan.missing],
+    }
+    if json:
+        facts = {"unchanged": plan.n_unchanged, "failed_before": len(plan.failed_before)}
+        typer.echo(to_json({"dry_run": True, **facts, **todo, "skipped": _by_number(plan)}))
+    else:
+        for what, files in todo.items():
+            for path in sorted(files):
+                typer.echo(f"{what:8}{short_path(path)}")
+    _print_trouble(plan)
+    counts = ", ".join(
+        f"{len(files)} {what}" for what, files in todo.items() if files or what != "again"
+    )
+    note(f"would be: {counts}, {plan.n_unchanged} unchanged; nothing was changed")
+    _print_left_out(plan)
+
+
+def report_facts(plan: Plan, report: Report) -> dict[str, Any]:
+    """What a run did, as docs/json.md describes it."""
+    return {
+        "dry_run": False,
+        "new": report.n_new,
+        "changed": report.n_changed,
+        "moved": report.n_moved,
+        "unchanged": report.n_unchanged,
+        "again": report.n_read_again,
+        "removed": report.n_removed,
+        "failed": report.n_failed,
+        "failed_before": report.n_failed_before,
+        "pruned": report.n_pruned,
+        "windows": report.n_windows,
+        "audio_s": round(report.audio_s, 3),
+        "elapsed_s": round(report.elapsed_s, 3),
+        "stage_s": {stage: round(seconds, 3) for stage, seconds in report.stage_s.items()},
+        "interrupted": report.interrupted,
+        "skipped": _by_number(plan),
+        "failures": [{"path": path, "reason": reason} for path, reason in report.failures],
+        "absent": [{"path": path, "reason": reason} for path, reason in plan.absent],
+        "left_behind": [{"path": path, "reason": reason} for path, reason in plan.left_behind],
+        "dropped_roots": report.dropped_roots,
+    }
+
+
+def _print_trouble(plan: Plan) -> None:
+    for path, reason in plan.unreadable:
+        note(f"skipped folder {path}: {reason}; what is known of it is kept")
+    for path, reason in plan.left_behind:
+        note(f"note: {path}: {reason}")
+    for path, reason in plan.absent:
+        note(f"error: {path}: {reason}")
+
+
+def _by_number(plan: Plan) -> dict[str, int]:
+    """Files skipped by ending, the most frequent first."""
+    return dict(plan.all_skipped.most_common())
+
+
+def _print_left_out(plan: Plan) -> None:
+    """What was not read, and how it would be."""
+    if plan.failed_before:
+        n = len(plan.failed_before)
+        note(f"{n} failed before and unchanged; try them again with --retry")
+    if plan.all_skipped:
+        note(f"skipped by ending: {endings(plan.all_skipped, N_ENDINGS)}")
+
+
+def print_report(plan: Plan, report: Report, with_summary: bool) -> None:
+    """Troubles of a run on stderr, and a summary unless JSON says it already."""
+    _print_trouble(plan)
+    for path in report.dropped_roots:
+        note(f"dropped root {path}: all its recordings were found elsewhere or deleted")
+    parts = [
+        f"{report.n_new} new",
+        f"{report.n_changed} changed",
+        f"{report.n_moved} moved",
+        f"{report.n_unchanged} unchanged",
+        f"{report.n_removed} removed",
+        f"{report.n_failed} failed",
+    ]
+    if report.n_read_again:
+        parts.append(f"{report.n_read_again} read again")
+    if report.n_pruned:
+        parts.append(f"{report.n_pruned} pruned")
+    line = ", ".join(parts)
+    if report.audio_s:
+        speed = report.audio_s / max(report.elapsed_s, 1e-3)
+        line += f"; {duration(report.audio_s)} of sound in {report.elapsed_s:.1f} s ({speed:.0f} times real time)"
+    if report.interrupted:
+        line = f"stopped; what was finished is kept, run it again to go on: {line}"
+    if with_summary or report.interrupted:
+        note(line)
+    if with_summary:
+        _print_left_out(plan)
