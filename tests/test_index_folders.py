@@ -17,6 +17,7 @@ from soundsearch.store.pinned import create_index
 from tests.conftest import Run
 from tests.index_contents import searchable
 from tests.program import another_writer
+from tests.recorded import Recorded
 from tests.sounds import tone, write
 from tests.tiny_encoder import write_tiny_bundle
 
@@ -72,16 +73,10 @@ def test_the_index_of_the_command_line(library: Path, soundsearch: Run) -> None:
 
 
 def test_a_run_can_be_watched(library: Path, index: Path) -> None:
-    from indexer.report import Silent
-
-    class Watched(Silent):
-        done: list[tuple[str, bool]] = []  # noqa: RUF012
-
-        def file_done(self, path: Path, problem: str | None = None, partly: bool = False) -> None:
-            self.done.append((path.name, problem is None))
-
-    soundsearch.index_folders(library, index, model="tiny", progress=Watched())
-    assert sorted(Watched.done) == [("a.wav", True), ("b.wav", True), ("bad.wav", False)]
+    progress = Recorded()
+    soundsearch.index_folders(library, index, model="tiny", progress=progress)
+    assert progress.stage("files").total == progress.stage("files").done == 3
+    assert [library.name in note and "bad.wav" in note for note in progress.notes] == [True]
 
 
 @pytest.mark.parametrize(

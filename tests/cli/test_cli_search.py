@@ -269,9 +269,9 @@ def test_a_calibrated_encoder_says_when_nothing_fits_well(
 
 
 def test_a_note_stands_above_the_hits_that_it_warns_of(
-    soundsearch: Run, tiny: EncoderBundle, library: Path
+    soundsearch: Run, library: Path, tmp_path: Path
 ) -> None:
-    calibrate(tiny)
+    calibrate(EncoderBundle.read(tmp_path / "index" / "encoder"))
     command = ["query", "hum", "--in", library / "high"]
     result = program.soundsearch(*command, stderr=subprocess.STDOUT)
     first, *hits = result.stdout.decode().splitlines(keepends=True)
