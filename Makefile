@@ -72,7 +72,7 @@ $(VENV)/bin/python:
 
 # Each set holds the one before it.
 $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing soundsearch into $(VENV): 500 MB, about a minute with a fast connection."
+	@echo "Installing soundsearch into $(VENV): 520 MB, about a minute with a fast connection."
 	$(INSTALL) --editable .
 	@touch $@
 
@@ -88,7 +88,7 @@ $(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 # Beside the others: only the pages need it.
 $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing what builds the pages into $(VENV): 570 MB, about a minute with a fast connection."
+	@echo "Installing what builds the pages into $(VENV): 630 MB, about a minute with a fast connection."
 	$(INSTALL) --editable ".[docs]"
 	@touch $@ $(VENV)/.base
 
