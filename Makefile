@@ -21,7 +21,7 @@ SOUNDSEARCH := $(BIN)/soundsearch
 QUERY := $(SOUNDSEARCH) query --index "$(INDEX)" --in "$(ASKED)" -k 3
 SIMILAR := $(SOUNDSEARCH) similar --index "$(INDEX)" --in "$(ASKED)" -k 3
 
-.PHONY: demo test test-search lint docs lock starter clean
+.PHONY: demo test test-search lint docs cli-docs lock starter clean
 
 demo: $(VENV)/.base ## index a small library of real recordings (or LIBRARY=DIR) and search it
 ifeq ($(LIBRARY),)
@@ -51,7 +51,10 @@ lint: $(VENV)/.all ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.all ## write docs/cli.md anew
+docs: $(VENV)/.docs ## build the pages of docs/ as a site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+cli-docs: $(VENV)/.search ## write docs/cli.md anew
 	$(BIN)/python -m tests.cli_docs docs/cli.md
 
 starter: $(VENV)/.all ## train the encoder that ships anew, into build/starter (hours)
@@ -69,7 +72,7 @@ $(VENV)/bin/python:
 
 # Each set holds the one before it.
 $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing soundsearch into $(VENV): 500 MB, about a minute with a fast connection."
+	@echo "Installing soundsearch into $(VENV): 520 MB, about a minute with a fast connection."
 	$(INSTALL) --editable .
 	@touch $@
 
@@ -82,6 +85,12 @@ $(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing what all tests need into $(VENV): 6.5 GB with torch, three minutes and more."
 	$(INSTALL) --editable ".[train,test,test-train,dev]"
 	@touch $@ $(VENV)/.base $(VENV)/.search
+
+# Beside the others: only the pages need it.
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing what builds the pages into $(VENV): 630 MB, about a minute with a fast connection."
+	$(INSTALL) --editable ".[docs]"
+	@touch $@ $(VENV)/.base
 
 $(UV):
 	$(PYTHON) -m venv $(VENV)-lock

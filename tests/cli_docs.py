@@ -13,7 +13,7 @@ from soundsearch.cli import app
 
 HEAD = """# The command line
 
-Made from the program by `make docs`; a test holds the two together.
+Made from the program by `make cli-docs`; a test holds the two together.
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 an error (one line says
 what, and the way out), 2 wrong usage, 130 stopped by Ctrl-C. A file that cannot be used costs one
