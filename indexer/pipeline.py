@@ -315,4 +315,5 @@ def _indexed(todo: PendingFile, end: Decoded) -> Indexed:
         embeddings=np.concatenate(todo.embeddings),
         damage=end.damage,
         note=end.note,
+        metadata=end.metadata,
     )

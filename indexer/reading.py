@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 
 from indexer.report import FileProgress, Report
 from indexer.scan import hash_of
+from soundsearch.audio.metadata import read_metadata
 from soundsearch.audio.recording import AudioFile, read_windows, unreadable
 from soundsearch.audio.windows import WHOLLY_SILENT, Window
 from soundsearch.descriptors import n_free, stop_if_ran_out
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import AudioError, Cause, SoundsearchError
+from soundsearch.files import open_regular
 from soundsearch.store import Failed, FileFacts, Recording
 
 Array = NDArray[np.float32]
@@ -83,6 +85,7 @@ class Decoded:
     format: str = ""
     damage: str | None = None
     note: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
     unchanged: bool = False
 
 
@@ -189,6 +192,7 @@ class Readers:
                     audio.format,
                     audio.damage,
                     audio.note,
+                    _metadata_of(pending.path),
                 )
         except (AudioError, OSError) as error:
             stop_if_ran_out(error, or_else=FEWER_JOBS)
@@ -243,6 +247,11 @@ class Readers:
         if n_bytes > 0:
             pending.n_bytes_read += n_bytes
             self._progress.read(n_bytes)
+
+
+def _metadata_of(path: Path) -> dict[str, str]:
+    with open_regular(path) as file:
+        return read_metadata(file)
 
 
 def n_readers(jobs: int) -> int:

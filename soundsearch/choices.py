@@ -10,6 +10,9 @@ from typing import Literal
 #: Where an encoder runs; auto takes a GPU if there is one.
 Device = Literal["auto", "cpu", "cuda"]
 
+#: What a search in words goes by: how recordings sound, the words they are named by, or both.
+By = Literal["both", "sound", "words"]
+
 #: Of `soundsearch.bench.protocols`.
 ProtocolName = Literal["literature", "vip-ant", "dcase", "mteb-v2"]
 #: How a clip of several windows scores: by its best window, as in a search, or by the mean of them.

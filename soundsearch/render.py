@@ -66,14 +66,19 @@ def endings(counts: Counter[str], n_shown: int) -> str:
 
 
 def hit_lines(hits: Sequence[Hit]) -> list[str]:
-    """One line per hit: rank, score, where to listen, path; and that the file is not there now."""
+    """One line per hit: rank, score, where to listen, path, and by which words it was found.
+
+    Also that the file is not there now.
+    """
     return _columns(
         [
             (
                 h.rank,
                 h.score,
                 f"{timestamp(h.start_s)}-{timestamp(h.end_s)}",
-                short_path(h.path) + ("" if h.is_present else " (not there now)"),
+                short_path(h.path)
+                + (f"  [{printable(', '.join(h.words))}]" if h.words else "")
+                + ("" if h.is_present else " (not there now)"),
             )
             for h in hits
         ]

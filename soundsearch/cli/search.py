@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from soundsearch.choices import Device
+from soundsearch.choices import By, Device
 from soundsearch.cli.options import DeviceChoice, IndexFolder, Json, TopK
 from soundsearch.cli.streams import note
 from soundsearch.errors import QueryError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from soundsearch.search.hits import Hit
     from soundsearch.search.index import Index
 
+#: What is said where a search by words finds nothing.
+NOTHING_NAMED_SO = "no name, folder or metadata holds these words; try others, or leave out --by"
 #: A text on standard input is no longer than this.
 MOST_BYTES = 1_000_000
 
@@ -65,6 +67,14 @@ Within = Annotated[
 ]
 
 
+ByOption = Annotated[
+    By,
+    typer.Option(
+        "--by", help="Search by sound, by the words of names, folders and metadata, or by both."
+    ),
+]
+
+
 def query(
     text: Annotated[
         list[str], typer.Argument(help="What to hear, in words; - reads it from stdin.")
@@ -73,6 +83,7 @@ def query(
     top_k: TopK = 10,
     min_score: MinScore = None,
     within: Within = None,
+    by: ByOption = "both",
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -81,8 +92,9 @@ def query(
 ) -> None:
     """Find recordings by words.
 
-    Prints rank, score, the seconds to listen at, and the path. The score goes from 0 to 1 and
-    means the same for every query; of an encoder that is not calibrated, it is the cosine.
+    Prints rank, score, the seconds to listen at, the path, and in brackets the words it was found
+    by. The score tells how well the sound fits: it goes from 0 to 1 and means the same for every
+    query; of an encoder that is not calibrated, it is the cosine.
 
     Example: soundsearch query "dog barking in rain" -k 5
     """
@@ -96,8 +108,8 @@ def query(
         typed = typed.strip()
     words = typed.decode("utf-8", "replace")
     with _opened(index, device, model) as opened:
-        hits = opened.search(text=words, top_k=top_k, min_score=min_score, within=within)
-        question: dict[str, Any] = {"text": words}
+        hits = opened.search(text=words, top_k=top_k, min_score=min_score, within=within, by=by)
+        question: dict[str, Any] = {"text": words, "by": by}
         if json:
             question["truncated"] = bool(opened.encoder.truncated([words])[0])
         _print_hits(opened, question, hits, paths, null, json)
@@ -196,10 +208,12 @@ def _print_hits(
         typer.echo(
             "nothing is indexed yet; add a folder with: soundsearch index FOLDER"
             if empty
+            else NOTHING_NAMED_SO
+            if question.get("by") == "words"
             else "no recording fits; try other words, a lower --min-score or a wider --in",
             err=True,
         )
-    elif hits[0].relevance is not None and hits[0].relevance < FITS:
+    elif hits[0].relevance is not None and hits[0].relevance < FITS and not hits[0].words:
         typer.echo(
             f"nothing fits well, no score reaches {FITS}; the nearest are shown",
             err=True,

@@ -43,11 +43,14 @@ class Hit(Fit):
         path: Absolute path of the recording.
         duration_s: Length of the recording in seconds.
         is_present: Whether the file exists now. It does not while its disk is not mounted.
+        words: Words of the query that its name, folders or metadata hold, as they stand there;
+            empty where it was found by its sound alone.
     """
 
     path: Path
     duration_s: float
     is_present: bool
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, get_args
 
@@ -25,7 +26,7 @@ from soundsearch.arguments import (
     check_paths,
     check_text,
 )
-from soundsearch.choices import Device
+from soundsearch.choices import By, Device
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.calibration import Calibration, Kind
 from soundsearch.encoder.towers import Encoder
@@ -33,12 +34,14 @@ from soundsearch.errors import QueryError, StoreError
 from soundsearch.files import facts_of
 from soundsearch.roots import named_roots, place_of
 from soundsearch.search.describe import describe, too_long
+from soundsearch.search.fusion import fuse, ranks
 from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label
 from soundsearch.search.query_audio import embed_query_audio
-from soundsearch.store import Reader, Recording, State, Store, StoredWindow
+from soundsearch.store import Reader, Recording, State, Store, StoredWindow, WordMatch
 from soundsearch.store.pinned import check_same_encoder, pinned_bundle
 from soundsearch.vectors.cache import load_vectors
 from soundsearch.vectors.exact import VectorIndex
+from soundsearch.words import terms
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,26 @@ Array = NDArray[np.float32]
 
 #: Windows fetched per wanted recording at first; more follow if recordings have many windows.
 OVER_FETCH = 8
+#: Recordings of each ranking that are fused.
+LISTED = 200
+#: How much each ranking counts (docs/adr/0015): by sound, by words, by parts of names.
+SOUND_WEIGHT, WORDS_WEIGHT, PARTS_WEIGHT = 1.0, 1.0, 0.5
+
+
+@dataclass(frozen=True)
+class Best:
+    """The window of a recording that fits a question best, and the cosine of the two."""
+
+    cosine: float
+    window: StoredWindow
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What was asked: a text or a recording, and its vector, (dim,) float32."""
+
+    kind: Kind
+    vector: Array
 
 
 class Index:
@@ -101,6 +124,7 @@ class Index:
         top_k: int = 10,
         min_score: float | None = None,
         within: str | Path | Sequence[str | Path] | None = None,
+        by: By = "both",
     ) -> list[Hit]:
         """Return the recordings that fit a text, or sound like a recording.
 
@@ -115,10 +139,12 @@ class Index:
             top_k: Largest number of hits returned, 1 or more.
             min_score: Leave out hits whose `score` is lower, in [-1, 1].
             within: Search only in this folder, or in these; a recording may be named too.
+            by: What a text is searched by: "sound", the "words" of names, folders and metadata, or
+                "both", which ranks recordings by their ranks in either.
 
         Returns:
-            At most `top_k` hits, one a recording, the best first; equal scores in the order in
-            which the recordings were indexed.
+            At most `top_k` hits, one a recording, the best first; equally good ones in the order in
+            which the recordings were indexed. Found by sound alone, scores fall from hit to hit.
 
         Raises:
             QueryError: An argument is missing, of another type or out of range, or `within` names
@@ -129,26 +155,44 @@ class Index:
         check_count("top_k", top_k)
         check_min_score(min_score)
         named = None if within is None else check_paths("within", within)
+        check_choice("by", by, get_args(By))
         if (text is None) == (audio is None):
             raise QueryError("a search needs either a text or a recording")
+        if audio is not None and by == "words":
+            raise QueryError("by is 'words', which a recording has none of; search by a text")
         if audio is not None:
             check_audio(audio)
         else:
             check_text("text", text)
         with self.store.snapshot() as reader:
-            itself = None
-            kind: Kind = "audio"
-            if audio is not None:
-                itself, query = self._embed_audio(reader, audio)
-            else:
-                assert text is not None
-                kind, query = "text", self._embed_text(text)
-            among = None
+            folders = among = itself = None
             if named is not None:
-                among = reader.window_ids(self._folders(reader, named))
+                folders = self._folders(reader, named)
+                among = reader.window_ids(folders)
                 if not len(among):
                     log.warning("nothing is indexed now in %s", ", ".join(map(str, named)))
-            return self._hits(reader, kind, query, top_k, min_score, among, itself)
+            if audio is not None:
+                itself, vector = self._embed_audio(reader, audio)
+                question = _Question("audio", vector)
+            else:
+                assert text is not None
+                question = _Question("text", self._embed_text(text))
+            matches = self._find_words(reader, text, folders) if text and by != "sound" else []
+            best: dict[int, Best] = {}
+            if by != "words":
+                n = max(top_k, LISTED) if any(matches) else top_k
+                best = self._best_by_sound(reader, question, n, min_score, among, itself)
+            rankings = [ranks((i, found.cosine) for i, found in best.items())] if best else []
+            weights = [SOUND_WEIGHT] * len(rankings)
+            for found, weight in zip(matches, (WORDS_WEIGHT, PARTS_WEIGHT), strict=False):
+                rankings.append(ranks((match.recording_id, match.score) for match in found))
+                weights.append(weight)
+            words = _words_of(matches)
+            others = reader.window_ids_of(set(words) - set(best))
+            best |= self._best(reader, question, len(others), others)[0]
+            fused = fuse(rankings, weights)
+            ranked = sorted(best, key=lambda i: (-fused[i], -best[i].cosine, i))
+            return self._hits(question, ranked, best, words, top_k, min_score)
 
     def describe(
         self,
@@ -231,66 +275,109 @@ class Index:
         query: Array = mean / norm if norm > 0 else embeddings[0]
         return (itself.id if itself else None), query
 
-    def _hits(
+    def _best_by_sound(
         self,
         reader: Reader,
-        kind: Kind,
-        query: Array,
-        top_k: int,
+        question: _Question,
+        n_recordings: int,
         min_score: float | None,
         among: NDArray[np.int64] | None,
         itself: int | None,
-    ) -> list[Hit]:
-        """Fetch windows until no further one can change the hits; return the best per recording."""
+    ) -> dict[int, Best]:
+        """Return the best window of each of the recordings that sound most like a question.
+
+        Fetches windows until no further one can be of the first n_recordings, or until all further
+        scores are below min_score.
+        """
         n_all = len(self.vectors) if among is None else len(among)
-        n_windows = OVER_FETCH * (top_k + 1)
+        n_windows = OVER_FETCH * (n_recordings + 1)
         while True:
-            ids, found = self.vectors.search(query, min(n_windows, n_all), among)
-            cosines = found.astype(np.float64).round(SCORE_DECIMALS)
-            rows = reader.describe_windows(ids)
-            best: dict[int, tuple[float, StoredWindow]] = {}
-            for window_id, cosine in sorted(
-                zip(ids, cosines, strict=True), key=lambda x: (-x[1], x[0])
-            ):
-                row = rows.get(int(window_id))  # None: gone since the vectors were loaded
-                if row is not None and row.recording_id != itself:
-                    best.setdefault(row.recording_id, (float(cosine), row))
-            ranked = sorted(best.values(), key=lambda hit: (-hit[0], hit[1].recording_id))[:top_k]
-            enough = len(ranked) == top_k and (ranked[-1][0] > cosines[-1])
-            too_low = (
-                min_score is not None
-                and len(cosines) > 0
-                and self._scores(kind, query, cosines[-1:])[0] < min_score
-            )
-            if enough or too_low or n_windows >= n_all:
-                break
+            best, lowest = self._best(reader, question, min(n_windows, n_all), among)
+            if itself is not None:
+                best.pop(itself, None)
+            ranked = sorted(best.items(), key=lambda found: (-found[1].cosine, found[0]))
+            ranked = ranked[:n_recordings]
+            enough = len(ranked) == n_recordings and ranked[-1][1].cosine > lowest
+            if enough or n_windows >= n_all:
+                return dict(ranked)
+            if min_score is not None and self._score(question, lowest) < min_score:
+                return dict(ranked)
             n_windows *= 4
-        scores = self._scores(kind, query, np.array([cosine for cosine, _ in ranked]))
-        present = _present([(row.root, row.relative_path) for _, row in ranked])
+
+    def _best(
+        self,
+        reader: Reader,
+        question: _Question,
+        n_windows: int,
+        among: NDArray[np.int64] | None,
+    ) -> tuple[dict[int, Best], float]:
+        """Return the best of the nearest windows by recording, and the lowest cosine among them."""
+        ids, found = self.vectors.search(question.vector, n_windows, among)
+        cosines = found.astype(np.float64).round(SCORE_DECIMALS)
+        windows = reader.describe_windows(ids)
+        best: dict[int, Best] = {}
+        for window_id, cosine in sorted(
+            zip(ids, cosines, strict=True), key=lambda pair: (-pair[1], pair[0])
+        ):
+            window = windows.get(int(window_id))  # None: gone since the vectors were loaded
+            if window is not None:
+                best.setdefault(window.recording_id, Best(float(cosine), window))
+        return best, float(cosines[-1]) if len(cosines) else -1.0
+
+    def _find_words(
+        self, reader: Reader, text: str, folders: Sequence[Path] | None
+    ) -> list[list[WordMatch]]:
+        """Return the recordings found by words of a text, and those found by parts of names."""
+        wanted = terms(text)
+        return [
+            find(wanted, within=folders, limit=LISTED)
+            for find in (reader.find_words, reader.find_name_parts)
+        ]
+
+    def _hits(
+        self,
+        question: _Question,
+        ranked: Sequence[int],
+        best: Mapping[int, Best],
+        words: Mapping[int, tuple[str, ...]],
+        top_k: int,
+        min_score: float | None,
+    ) -> list[Hit]:
+        """Return the first top_k of these recordings, in their order, whose score is high enough."""
+        scores = self._scores(question, np.array([best[i].cosine for i in ranked]))
+        chosen = [
+            (i, float(score))
+            for i, score in zip(ranked, scores, strict=True)
+            if min_score is None or score >= min_score
+        ][:top_k]
+        windows = [best[i].window for i, _ in chosen]
+        present = _present([(window.root, window.relative_path) for window in windows])
         return [
             Hit(
                 rank=rank,
-                path=Path(row.root, row.relative_path),
-                start_s=row.start_s,
-                end_s=row.end_s,
-                cosine=cosine,
-                relevance=None if self.calibration is None else float(score),
-                duration_s=row.duration_s,
+                path=Path(window.root, window.relative_path),
+                start_s=window.start_s,
+                end_s=window.end_s,
+                cosine=best[i].cosine,
+                relevance=None if self.calibration is None else score,
+                duration_s=window.duration_s,
                 is_present=is_present,
+                words=words.get(i, ()),
             )
-            for rank, ((cosine, row), score, is_present) in enumerate(
-                zip(ranked, scores, present, strict=True), start=1
+            for rank, ((i, score), window, is_present) in enumerate(
+                zip(chosen, windows, present, strict=True), start=1
             )
-            if min_score is None or score >= min_score
         ]
 
-    def _scores(
-        self, kind: Kind, query: Array, cosines: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _score(self, question: _Question, cosine: float) -> float:
+        return float(self._scores(question, np.array([cosine]))[0])
+
+    def _scores(self, question: _Question, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return scores (m,) float64 of cosines (m,): their relevance, or themselves."""
         if self.calibration is None:
             return cosines
-        return self.calibration.relevance(kind, query, cosines).round(SCORE_DECIMALS)
+        relevance = self.calibration.relevance(question.kind, question.vector, cosines)
+        return relevance.round(SCORE_DECIMALS)
 
     def close(self) -> None:
         """Close the database."""
@@ -301,6 +388,15 @@ class Index:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _words_of(matches: Sequence[Sequence[WordMatch]]) -> dict[int, tuple[str, ...]]:
+    """Return the words by which each recording was found, each once."""
+    words: dict[int, dict[str, None]] = {}
+    for found in matches:
+        for match in found:
+            words.setdefault(match.recording_id, {}).update(dict.fromkeys(match.words))
+    return {recording_id: tuple(found) for recording_id, found in words.items()}
 
 
 def _present(files: Sequence[tuple[str, str]]) -> list[bool]:

@@ -15,6 +15,7 @@ from soundsearch.store.records import (
     Root,
     State,
     StoredWindow,
+    WordMatch,
 )
 from soundsearch.store.sqlite import RESTORE
 from soundsearch.store.writer import Transaction, Writer
@@ -32,5 +33,6 @@ __all__ = [
     "Store",
     "StoredWindow",
     "Transaction",
+    "WordMatch",
     "Writer",
 ]

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from sqlalchemy.engine import Connection
 
 from soundsearch.errors import StoreError
-from soundsearch.store.schema import metadata
 from soundsearch.store.sqlite import Database
 
 #: Step i takes a database from schema i + 1 to i + 2. A step that was released is never changed.
@@ -21,7 +20,7 @@ def latest() -> int:
 
 def create(database: Database, connection: Connection) -> None:
     """Make all tables in an empty database."""
-    metadata.create_all(connection)
+    database.create_tables(connection)
     database.set_version(connection, latest())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from soundsearch.store.records import (
     Root,
     State,
     StoredWindow,
+    WordMatch,
 )
 from soundsearch.store.schema import (
     index_table,
@@ -31,10 +32,12 @@ from soundsearch.store.schema import (
     skipped_table,
     windows_table,
 )
-from soundsearch.store.sqlite import Database
+from soundsearch.store.sqlite import FOUND, Database
 
 #: Windows read from the database at a time where all are read.
 BATCH_ROWS = 20_000
+#: Scores of words are compared to so many decimals: equal names are equally good.
+WORD_SCORE_DECIMALS = 6
 
 _CAUSES = frozenset(Cause)  # an index may hold some of a later version
 
@@ -48,6 +51,7 @@ class Reader:
     def __init__(self, database: Database, connection: Connection) -> None:
         self.folder = database.folder
         self._connection = connection
+        self._database = database
 
     # ---- the index
 
@@ -146,6 +150,29 @@ class Reader:
         )
         return list(map(_recording, self._execute(query)))
 
+    # ---- words
+
+    def find_words(
+        self, terms: Sequence[str], *, within: Iterable[Path] | None, limit: int
+    ) -> list[WordMatch]:
+        """Recordings with any of these words in name, folders or metadata, the best first.
+
+        Args:
+            terms: words of letters and digits; forms of one stem are alike.
+            within: absolute paths of folders and files; only recordings in these.
+            limit: at most so many.
+        """
+        return self._word_matches(self._database.word_matches(terms), within, limit)
+
+    def find_name_parts(
+        self, terms: Sequence[str], *, within: Iterable[Path] | None, limit: int
+    ) -> list[WordMatch]:
+        """Recordings whose names contain any of these words, the best first; as `find_words`.
+
+        A word also counts within a longer one. Very short ones do not count.
+        """
+        return self._word_matches(self._database.part_matches(terms), within, limit)
+
     # ---- windows and embeddings
 
     def n_windows(self) -> int:
@@ -201,6 +228,14 @@ class Reader:
                 found[place] = np.frombuffer(blob, "<f4")
                 place += 1
         return found
+
+    def window_ids_of(self, recording_ids: Iterable[int]) -> Ids:
+        """Ids of all windows of these recordings, (n,) int64."""
+        ids: list[int] = []
+        for some in chunks(recording_ids):
+            chosen = windows_table.c.recording_id.in_(some)
+            ids += self._execute(sa.select(windows_table.c.id).where(chosen)).scalars()
+        return np.array(sorted(ids), np.int64)
 
     def embeddings_of(self, recording_id: int, dim: int) -> Array:
         """The embeddings of one recording's windows in order, (n, dim) float32; see `embeddings`."""
@@ -268,6 +303,29 @@ class Reader:
                 )
                 choices.append(sa.and_(recordings.root_id == root.id, place))
         return sa.or_(*choices)
+
+    def _word_matches(
+        self, matches: sa.Subquery, within: Iterable[Path] | None, limit: int
+    ) -> list[WordMatch]:
+        query = (
+            sa.select(matches)
+            .join(recordings_table, recordings_table.c.id == matches.c.recording_id)
+            .where(recordings_table.c.state == State.INDEXED)
+            .order_by(matches.c.score.desc(), matches.c.recording_id)
+            .limit(limit)
+        )
+        if within is not None:
+            query = query.join(roots_table).where(
+                sa.or_(sa.false(), *(self._lies_in(folder) for folder in within))
+            )
+        return [
+            WordMatch(
+                row.recording_id,
+                round(row.score, WORD_SCORE_DECIMALS),
+                tuple(dict.fromkeys(word.lower() for word in FOUND.findall(row.text))),
+            )
+            for row in self._execute(query)
+        ]
 
     def _window_ids(self, rows: sa.Join, condition: sa.ColumnElement[bool]) -> Ids:
         query = sa.select(windows_table.c.id).select_from(rows).order_by(windows_table.c.id)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -92,6 +92,28 @@ class StoredWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """The words by which a recording is found: those of its name, of its folders, of its metadata.
+
+    file_name: the name without its ending, not split, in which parts of words are found.
+    """
+
+    name: str
+    folders: str
+    metadata: str
+    file_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WordMatch:
+    """A recording found by words. score: higher is better. words: those that were found in it."""
+
+    recording_id: int
+    score: float
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FileFacts:
     """What the file system says of a file: enough to see that it has not changed."""
 
@@ -107,7 +129,7 @@ class Indexed:
 
     spans: (start_s, end_s) of n windows. embeddings: (n, dim) float32, unit norm.
     damage: one sentence if only part of the file could be read. note: one if it holds more than was
-    read, such as other sound tracks.
+    read, such as other sound tracks. metadata: texts by field, see `soundsearch.audio.metadata`.
     """
 
     file: FileFacts
@@ -120,6 +142,7 @@ class Indexed:
     embeddings: Array
     damage: str | None = None
     note: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

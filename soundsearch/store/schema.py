@@ -109,6 +109,7 @@ recordings_table = sa.Table(
     sa.Column("sample_rate", Integer64),
     sa.Column("n_channels", Integer64),
     sa.Column("format", PlainText),
+    sa.Column("metadata", PlainText),  # JSON: texts by field, as the file has them
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("cause", PlainText),
     sa.Column("error", PlainText),

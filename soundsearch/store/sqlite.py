@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from sqlalchemy.ext.compiler import compiles
 from soundsearch.descriptors import TO_OPEN_A_DATABASE, n_free, ran_out, too_many
 from soundsearch.errors import IndexBusyError, StoreError
 from soundsearch.files import write_atomically
+from soundsearch.store.records import Words
 from soundsearch.store.schema import NEVER_REUSED, Integer64, index_table, metadata
 
 DATABASE = "soundsearch.db"
@@ -36,6 +38,22 @@ BUSY_TIMEOUT_MS = 30_000
 FULL_BYTES = 1 << 20
 #: The way out where the database itself is damaged.
 RESTORE = f"restore {DATABASE} from a backup, or move it away and index again"
+
+#: What is searched by words: in `words` whole ones, alike in their stems; in `name_parts` any three
+#: letters and more. The id of a row is that of its recording.
+FULL_TEXT = (
+    "CREATE VIRTUAL TABLE words USING fts5(name, folders, metadata, "
+    "tokenize = 'porter unicode61 remove_diacritics 2')",
+    "CREATE VIRTUAL TABLE name_parts USING fts5(name, tokenize = 'trigram')",
+    "CREATE TRIGGER words_of_deleted AFTER DELETE ON recordings BEGIN "
+    "DELETE FROM words WHERE rowid = old.id; DELETE FROM name_parts WHERE rowid = old.id; END",
+)
+#: How much a word counts in a name, in folder names and in metadata.
+WORD_WEIGHTS = "4.0, 2.0, 2.0"
+#: Shorter words are sought whole only: as parts they are in too many names.
+SHORTEST_PART = 4
+#: Around the words that were found in a text.
+FOUND = re.compile("\x02(.*?)\x03")
 
 for _table in metadata.tables.values():
     if _table.info == NEVER_REUSED:  # SQLite gives a plain key out again
@@ -115,6 +133,52 @@ class Database:
             f"{self._path}: not an index of soundsearch (it lacks the mark of one); "
             "move the file away or choose another --index"
         )
+
+    def create_tables(self, connection: Connection) -> None:
+        """Make all tables in an empty database."""
+        metadata.create_all(connection)
+        for statement in FULL_TEXT:
+            connection.exec_driver_sql(statement)
+
+    def put_words(self, connection: Connection, recording_id: int, words: Words | None) -> None:
+        """Store by which words a recording is found, in place of those before; None: by none."""
+        for table in ("words", "name_parts"):
+            connection.exec_driver_sql(f"DELETE FROM {table} WHERE rowid = ?", (recording_id,))
+        if words is not None:
+            connection.exec_driver_sql(
+                "INSERT INTO words (rowid, name, folders, metadata) VALUES (?, ?, ?, ?)",
+                (recording_id, words.name, words.folders, words.metadata),
+            )
+            connection.exec_driver_sql(
+                "INSERT INTO name_parts (rowid, name) VALUES (?, ?)",
+                (recording_id, words.file_name),
+            )
+
+    def word_matches(self, terms: Sequence[str]) -> sa.Subquery:
+        """Recordings with any of these words, alike in their stems; see `_matches`."""
+        return self._matches("words", terms, 3, WORD_WEIGHTS)
+
+    def part_matches(self, terms: Sequence[str]) -> sa.Subquery:
+        """Recordings whose names contain any of these words, as a part of a word too."""
+        return self._matches("name_parts", [t for t in terms if len(t) >= SHORTEST_PART], 1, "1.0")
+
+    def _matches(
+        self, table: str, terms: Sequence[str], n_columns: int, weights: str
+    ) -> sa.Subquery:
+        """Columns recording_id, score (higher is better) and text, in which FOUND finds the words.
+
+        terms: letters and digits alone.
+        """
+        texts = " || ' ' || ".join(
+            f"highlight({table}, {i}, char(2), char(3))" for i in range(n_columns)
+        )
+        statement = sa.text(
+            f"SELECT rowid AS recording_id, -bm25({table}, {weights}) AS score, {texts} AS text "
+            f"FROM {table} WHERE {table} MATCH :{table}"
+        ).bindparams(**{table: " OR ".join(f'"{term}"' for term in terms) or '""'})
+        return statement.columns(
+            sa.column("recording_id", Integer64), sa.column("score", sa.Double), sa.column("text")
+        ).subquery()
 
     def set_version(self, connection: Connection, version: int) -> None:
         """Mark the database as an index of this schema version."""

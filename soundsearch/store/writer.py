@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from soundsearch.store.records import (
     PinnedEncoder,
     Root,
     State,
+    Words,
 )
 from soundsearch.store.schema import (
     index_table,
@@ -32,6 +34,7 @@ from soundsearch.store.schema import (
     windows_table,
 )
 from soundsearch.store.sqlite import Database
+from soundsearch.words import split_name
 
 #: Which of two recordings of one path says more.
 _WORTH = {State.INDEXED: 2, State.MISSING: 1, State.FAILED: 0}
@@ -139,6 +142,8 @@ class Transaction(Reader):
             roots_table.update().where(roots_table.c.id == root.id).values(path=str(path))
         )
         moved = Root(root.id, path)
+        if path.name != root.path.name:
+            self._put_words([recording.id for recording in self.recordings(root.id)])
         for inner in others:
             if inner.path.is_relative_to(path):
                 self.absorb(inner, moved, inner.path.relative_to(path))
@@ -160,6 +165,7 @@ class Transaction(Reader):
                 if not is_better:
                     continue
             self._update(recording.id, root_id=new.id, relative_path=relative_path)
+            self._put_words([recording.id])
             there[relative_path] = recording
         self._execute(roots_table.delete().where(roots_table.c.id == old.id))
 
@@ -206,10 +212,12 @@ class Transaction(Reader):
             sample_rate=recording.sample_rate,
             n_channels=recording.n_channels,
             format=recording.format,
+            metadata=json.dumps(dict(recording.metadata)) if recording.metadata else None,
             state=State.INDEXED,
             cause=cause,
             error="; ".join(said) or None,
         )
+        self._put_words([recording_id])
         self._delete_windows(recording_id)
         self._insert(
             windows_table,
@@ -231,6 +239,7 @@ class Transaction(Reader):
         recording_id = self._put_row(
             failed.file, state=State.FAILED, cause=failed.cause, error=failed.error
         )
+        self._database.put_words(self._connection, recording_id, None)
         self._delete_windows(recording_id)
 
     def move(self, recording_id: int, file: FileFacts) -> None:
@@ -256,6 +265,7 @@ class Transaction(Reader):
                 for name in ("cause", "error")
             },
         )
+        self._put_words([recording_id])
 
     def mark_missing(self, recording_ids: Iterable[int]) -> None:
         """These files have vanished: keep their embeddings, do not show them. Failed rows go."""
@@ -281,6 +291,7 @@ class Transaction(Reader):
             "sample_rate": None,
             "n_channels": None,
             "format": None,
+            "metadata": None,
             **values,
             "size_bytes": file.size_bytes,
             "mtime_ns": file.mtime_ns,
@@ -299,12 +310,41 @@ class Transaction(Reader):
         chosen = recordings_table.c.id == recording_id
         self._execute(recordings_table.update().where(chosen).values(**values))
 
+    def _put_words(self, recording_ids: Iterable[int]) -> None:
+        """Store by which words these recordings are found, as their rows are now."""
+        columns = recordings_table.c
+        for some in chunks(recording_ids):
+            query = sa.select(
+                columns.id, roots_table.c.path, columns.relative_path, columns["metadata"]
+            ).join(roots_table)
+            rows = self._execute(query.where(columns.id.in_(some), columns.state != State.FAILED))
+            for recording_id, root, relative_path, metadata in rows.all():
+                words = _words_of(Path(root), relative_path, metadata)
+                self._database.put_words(self._connection, recording_id, words)
+
     def _delete_windows(self, recording_id: int) -> None:
         chosen = windows_table.c.recording_id == recording_id
         self._execute(windows_table.delete().where(chosen))
 
     def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         self._connection.execute(table.insert(), rows)
+
+
+def _words_of(root: Path, relative_path: str, metadata: str | None) -> Words:
+    """By which words a recording is found; the name of its root counts as a folder."""
+    path = Path(root.name, relative_path)
+    texts = json.loads(metadata).values() if metadata else ()
+    return Words(
+        name=" ".join(split_name(path.stem)),
+        folders=" ".join(split_name(str(path.parent))),
+        metadata=_storable(" ".join(texts)),
+        file_name=_storable(path.stem),
+    )
+
+
+def _storable(text: str) -> str:
+    """A text of which bytes that are no UTF-8, and NUL, are no letters."""
+    return text.encode("utf-8", "replace").decode().replace("\0", " ")
 
 
 def _blobs(embeddings: Array) -> Iterator[bytes]:

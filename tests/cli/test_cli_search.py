@@ -41,7 +41,8 @@ def names(text: str) -> list[str]:
 @pytest.mark.parametrize("word", WORDS)
 def test_each_word_finds_its_band_first(soundsearch: Run, word: str) -> None:
     result = soundsearch("query", word, "-k", 1)
-    rank, score, span, path = result.stdout.split()
+    rank, score, span, path, found_by = result.stdout.split()
+    assert found_by == f"[{word}]"
     assert (rank, span, Path(path).stem) == ("1", "0:00.0-0:01.0", word)
     assert 0.9 < float(score) <= 1
     assert result.stderr == ""
@@ -67,7 +68,7 @@ def test_words_need_no_quotes(soundsearch: Run) -> None:
 def test_a_dash_reads_the_words_from_stdin(soundsearch: Run) -> None:
     result = soundsearch("query", "-", "-k", 1, "--json", stdin="squeak\n")
     facts = json.loads(result.stdout)
-    assert facts["query"] == {"text": "squeak", "truncated": False}
+    assert facts["query"] == {"text": "squeak", "by": "both", "truncated": False}
     assert facts["hits"][0]["path"].endswith("squeak.wav")
 
 
@@ -77,7 +78,7 @@ def test_the_json_of_a_query(soundsearch: Run, library: Path, tiny: EncoderBundl
     (hit,) = facts.pop("hits")
     assert facts == {
         "schema": 1,
-        "query": {"text": "beep", "truncated": False},
+        "query": {"text": "beep", "by": "both", "truncated": False},
         "encoder": {
             "name": "tiny",
             "version": "1",
@@ -94,8 +95,19 @@ def test_the_json_of_a_query(soundsearch: Run, library: Path, tiny: EncoderBundl
         "end_s": 1.0,
         "duration_s": 1.0,
         "is_present": True,
+        "words": ["beep"],
     }
     assert result.stderr == ""
+
+
+@pytest.mark.usefixtures("library")
+def test_a_search_by_words_or_by_sound_alone(soundsearch: Run) -> None:
+    assert names(soundsearch("query", "hum", "--by", "words", "--paths").stdout) == ["hum.wav"]
+    by_sound = soundsearch("query", "hum", "--by", "sound").stdout.splitlines()
+    assert len(by_sound) == 8 and not any("[" in line for line in by_sound)
+    result = soundsearch("query", "saxophone", "--by", "words")
+    assert result.stdout == "" and "--by" in result.stderr and result.stderr.count("\n") == 1
+    assert "colour" in soundsearch("query", "hum", "--by", "colour", code=2).stderr
 
 
 @pytest.mark.usefixtures("library")
@@ -139,7 +151,7 @@ def test_text_that_is_no_utf8_is_no_bug() -> None:
         program.soundsearch("query", os.fsdecode(b"hiss \xff")),
     ):
         assert result.returncode == 0, result.stderr
-        assert result.stdout.splitlines()[0].endswith(b"hiss.wav")
+        assert result.stdout.splitlines()[0].endswith(b"hiss.wav  [hiss]")
 
 
 @pytest.mark.usefixtures("library")
@@ -184,7 +196,7 @@ def test_the_hint_at_two_dashes_is_for_commands_that_take_something(soundsearch:
 def test_a_text_longer_than_the_encoder_reads_is_named() -> None:
     long = "hum " * 17
     result = program.soundsearch("query", long, "-k", 1, "--json")
-    assert json.loads(result.stdout)["query"] == {"text": long, "truncated": True}
+    assert json.loads(result.stdout)["query"] == {"text": long, "by": "both", "truncated": True}
     assert result.stderr.startswith(b"note: the query is longer than the 16 tokens that encoder ")
     assert result.stderr.count(b"\n") == 1
     assert program.soundsearch("query", "hum " * 16, "-k", 1).stderr == b""
@@ -282,7 +294,7 @@ def test_paths_are_shown_whole_from_the_top_of_the_tree(
     soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir("/")
-    assert soundsearch("query", "hum", "-k", 1).stdout.endswith(f" {library}/low/hum.wav\n")
+    assert soundsearch("query", "hum", "-k", 1).stdout.endswith(f" {library}/low/hum.wav  [hum]\n")
 
 
 def test_root(soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +355,7 @@ def test_hits_that_are_not_there_are_marked_and_left_out_of_paths(
     (library / "low" / "hum.wav").unlink()
     lines = soundsearch("query", "hum").stdout.splitlines()
     assert [line for line in lines if "not there" in line] == [lines[0]]
-    assert lines[0].endswith("library/low/hum.wav (not there now)")
+    assert lines[0].endswith("library/low/hum.wav  [hum] (not there now)")
     hits = json.loads(soundsearch("query", "hum", "--json").stdout)["hits"]
     assert [hit["is_present"] for hit in hits] == [False, *[True] * 7]
     for option, end in (("--paths", "\n"), ("--null", "\0")):

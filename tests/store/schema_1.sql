@@ -23,6 +23,7 @@ CREATE TABLE recordings (
 	sample_rate INTEGER, 
 	n_channels INTEGER, 
 	format TEXT, 
+	metadata TEXT, 
 	state TEXT NOT NULL, 
 	cause TEXT, 
 	error TEXT, 
@@ -31,7 +32,7 @@ CREATE TABLE recordings (
 	CHECK (state IN ('indexed', 'failed', 'missing')), 
 	FOREIGN KEY(root_id) REFERENCES roots (id)
 );
-INSERT INTO "recordings" VALUES(1,1,X'612E776176',1000,2000,X'612E776176',2.0,8000,1,'WAV','indexed',NULL,NULL,'2026-11-29T08:30:32+00:00');
+INSERT INTO "recordings" VALUES(1,1,X'612E776176',1000,2000,X'612E776176',2.0,8000,1,'WAV',NULL,'indexed',NULL,NULL,'2026-11-29T08:30:32+00:00');
 CREATE TABLE revisions (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	token TEXT NOT NULL, 
@@ -65,4 +66,9 @@ CREATE TABLE windows (
 INSERT INTO "windows" VALUES(1,1,0.0,1.0,X'0000803F00000000');
 INSERT INTO "windows" VALUES(2,1,1.0,2.0,X'000000000000803F');
 CREATE INDEX windows_by_recording ON windows (recording_id);
+CREATE VIRTUAL TABLE words USING fts5(name, folders, metadata, tokenize = 'porter unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE name_parts USING fts5(name, tokenize = 'trigram');
+INSERT INTO words (rowid, name, folders, metadata) VALUES(1,'a','library','');
+INSERT INTO name_parts (rowid, name) VALUES(1,'a');
+CREATE TRIGGER words_of_deleted AFTER DELETE ON recordings BEGIN DELETE FROM words WHERE rowid = old.id; DELETE FROM name_parts WHERE rowid = old.id; END;
 COMMIT;

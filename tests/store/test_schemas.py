@@ -78,7 +78,7 @@ def test_an_index_of_schema_1_is_opened_and_has_the_tables_of_a_new_one(
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
-        ("INSERT INTO recordings SELECT 9, root_id, relative_path, 1, 1, x'', 1.0, 1, 1, 'WAV', "
+        ("INSERT INTO recordings SELECT 9, root_id, relative_path, 1, 1, x'', 1.0, 1, 1, 'WAV', NULL, "
          "'indexed', NULL, NULL, '' FROM recordings", "UNIQUE"),
         ("UPDATE recordings SET state = 'lost'", "CHECK"),
         ("UPDATE recordings SET root_id = 9", "FOREIGN KEY"),
