@@ -192,8 +192,8 @@ class Database:
             return
         with (
             translated(self.folder),
-            write_atomically(backup) as aside,
-            contextlib.closing(sqlite3.connect(aside)) as copy,
+            write_atomically(backup) as temporary,
+            contextlib.closing(sqlite3.connect(temporary)) as copy,
             contextlib.closing(sqlite3.connect(self._path)) as original,
         ):
             original.backup(copy)
@@ -240,7 +240,7 @@ def _engine_of(database: Path) -> Engine:
         uri += "?mode=ro&immutable=1"
         connect = functools.partial(_connect, uri, wal=False)
     else:
-        connect = functools.partial(_connect_with_or_without_room, uri)
+        connect = functools.partial(_connect_even_on_a_full_disk, uri)
     engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
 
     @sa.event.listens_for(engine, "checkin")
@@ -260,8 +260,8 @@ class _Alone(sqlite3.Connection):
     """Keeps every other process out, so it is closed as soon as its transaction is over."""
 
 
-def _connect_with_or_without_room(uri: str) -> sqlite3.Connection:
-    """A connection beside those of other processes, or alone where that needs room on a full disk.
+def _connect_even_on_a_full_disk(uri: str) -> sqlite3.Connection:
+    """A connection beside those of other processes; one that is alone where the disk is full.
 
     Processes meet in a file beside the database (-shm), which may find no room, even for reading.
     A process that is alone keeps what would be in it in its own memory.
