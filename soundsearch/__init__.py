@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from soundsearch.search.hits import Label as Label
     from soundsearch.search.index import Index as Index
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Hit", "Index", "Label", "SoundsearchError", "index_folders", "open_index"]
 
 
