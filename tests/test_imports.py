@@ -70,7 +70,8 @@ def test_indexing_and_searching_never_load_torch(tmp_path: Path, tiny: EncoderBu
 def test_a_query_in_words_loads_no_decoder(tmp_path: Path, tiny: EncoderBundle) -> None:
     sounds.write(tmp_path / "sounds" / "hiss.wav", sounds.tone(BAND_HZ[0], 1.5))
     indexing, _ = _all_loaded("-m", "soundsearch", "index", "sounds", "--model", "tiny")
-    searching, printed = _all_loaded("-m", "soundsearch", "query", "hiss", "--json")
+    lists = ["--csv", "a.csv", "--m3u", "a.m3u8", "--labels", "a.txt", "--copy-to", "copies"]
+    searching, printed = _all_loaded("-m", "soundsearch", "query", "hiss", "--json", *lists)
 
     assert len(json.loads(printed)["hits"]) == 1
     of_audio = {name for name in searching if name.startswith("soundsearch.audio")}
@@ -90,7 +91,7 @@ def test_a_query_loads_no_other_command() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     loaded = {name.removeprefix("soundsearch.cli.") for name in eval(done.stdout.splitlines()[-1])}
-    assert loaded == {"options", "search", "streams"}
+    assert loaded == {"hit_options", "options", "search", "streams"}
 
 
 def test_tests_outside_of_the_trainer_load_without_torch() -> None:

@@ -171,6 +171,19 @@ class AudioFile:
         """
         return self._checked(one_channel(self._decoded(), self.sample_rate, channels))
 
+    def channel_blocks(self) -> Iterator[Array]:
+        """All channels in order, at the file's own sample rate.
+
+        The first sample is at start_s of a player's clock.
+
+        Returns:
+            Blocks (channel, time) float32.
+
+        Raises:
+            AudioError: As `blocks`.
+        """
+        return self._checked(self._decoded())
+
     def all_channels(self) -> Array:
         """The whole sound, at the file's own sample rate.
 
@@ -186,7 +199,7 @@ class AudioFile:
         longest = MOST_CLIP_SAMPLES // self.n_channels
         blocks: list[Array] = []
         n_samples = 0
-        for block in self._checked(self._decoded()):
+        for block in self.channel_blocks():
             blocks.append(block)
             n_samples += block.shape[1]
             if n_samples > longest:

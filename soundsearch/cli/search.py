@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from soundsearch.choices import By, Device
-from soundsearch.cli.options import DeviceChoice, IndexFolder, Json, TopK
+from soundsearch.cli.hit_options import HitOptions
+from soundsearch.cli.options import DeviceChoice, IndexFolder, Json, TopK, shared_options
 from soundsearch.cli.streams import note
 from soundsearch.errors import QueryError
 from soundsearch.render import hit_lines, hits_json, label_lines, labels_json, path_bytes
@@ -75,6 +77,7 @@ ByOption = Annotated[
 ]
 
 
+@shared_options(HitOptions)
 def query(
     text: Annotated[
         list[str], typer.Argument(help="What to hear, in words; - reads it from stdin.")
@@ -89,6 +92,8 @@ def query(
     paths: Paths = False,
     null: Null = False,
     json: Json = False,
+    *,
+    options: HitOptions,
 ) -> None:
     """Find recordings by words.
 
@@ -113,8 +118,10 @@ def query(
         if json:
             question["truncated"] = bool(opened.encoder.truncated([words])[0])
         _print_hits(opened, question, hits, paths, null, json)
+    _act(hits, options)
 
 
+@shared_options(HitOptions)
 def similar(
     file: QueryFile,
     index: IndexFolder = None,
@@ -126,6 +133,8 @@ def similar(
     paths: Paths = False,
     null: Null = False,
     json: Json = False,
+    *,
+    options: HitOptions,
 ) -> None:
     """Find recordings that sound like this one.
 
@@ -137,6 +146,7 @@ def similar(
     with _opened(index, device, model) as opened:
         hits = opened.search(audio=audio, top_k=top_k, min_score=min_score, within=within)
         _print_hits(opened, {"audio": _source_of(audio)}, hits, paths, null, json)
+    _act(hits, options)
 
 
 def describe(
@@ -229,3 +239,12 @@ def _print_hits(
     else:
         for line in hit_lines(hits):
             typer.echo(line)
+
+
+def _act(hits: Sequence[Hit], options: HitOptions) -> None:
+    """What the options ask for, once the hits are printed and the index is closed."""
+    if options.any:
+        from soundsearch.cli.hit_actions import act
+
+        sys.stdout.flush()  # the list is there before a player starts
+        act(hits, options)

@@ -1,0 +1,74 @@
+"""A passage of a recording as a WAV file, at the recording's own rate and with all its channels."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.audio.blocks import joined
+from soundsearch.audio.recording import AudioFile
+from soundsearch.errors import AudioError, Cause
+
+Array = NDArray[np.float32]
+
+
+def excerpt(path: Path, start_s: float, end_s: float, handle_s: float = 0.0) -> bytes:
+    """Cut a passage out of a recording. Only the passage is held in memory.
+
+    Samples of PCM files of up to 24 bits are the same in the excerpt, bit for bit. A passage with
+    samples beyond full scale becomes 32-bit float, so that nothing is clipped.
+
+    Args:
+        path: Of the recording.
+        start_s: Where the passage begins, in seconds of a player's clock.
+        end_s: Where it ends, in seconds.
+        handle_s: Seconds to add before and after, as far as the recording goes.
+
+    Returns:
+        The content of a WAV file.
+
+    Raises:
+        AudioError: The recording cannot be read, or ends before the passage.
+    """
+    with AudioFile(path) as file:
+        first = max(0, round((start_s - handle_s - file.start_s) * file.sample_rate))
+        stop = round((end_s + handle_s - file.start_s) * file.sample_rate)
+        return _wav(_part(file, first, stop), file.sample_rate, file.bits)
+
+
+def _part(file: AudioFile, first: int, stop: int) -> Array:
+    """Samples [first, stop) of all channels, (channel, time)."""
+    parts: list[Array] = []
+    n_done = 0
+    for block in file.channel_blocks():
+        part = block[:, max(0, first - n_done) : max(0, stop - n_done)]
+        if part.size:
+            parts.append(part.copy())  # the block may be long
+        n_done += block.shape[1]
+        if n_done >= stop:
+            break
+    if not parts:
+        raise AudioError(
+            Cause.TOO_SHORT, f"it ends at {n_done / file.sample_rate:.1f} s, before the passage"
+        )
+    return joined(parts)
+
+
+def _wav(samples: Array, sample_rate: int, bits: int) -> bytes:
+    """A WAV file of (channel, time) samples with so many bits."""
+    import soundfile
+
+    content = io.BytesIO()
+    if np.abs(samples).max() > 1:
+        data, subtype = samples, "FLOAT"
+    else:
+        # libsndfile would scale by one less than it divides by when it reads.
+        whole = np.rint(samples.astype(np.float64) * 2.0 ** (bits - 1))
+        whole = np.minimum(whole, 2.0 ** (bits - 1) - 1)
+        data = (whole * 2.0 ** (32 - bits)).astype(np.int32)
+        subtype = f"PCM_{bits}"
+    soundfile.write(content, data.T, sample_rate, format="WAV", subtype=subtype)
+    return content.getvalue()

@@ -1,0 +1,233 @@
+"""Do what the options of a search ask for: play, open or reveal a hit, write files of the hits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from soundsearch import hit_files
+from soundsearch.cli.hit_options import HitOptions
+from soundsearch.cli.streams import note
+from soundsearch.errors import AudioError, SoundsearchError
+from soundsearch.files import is_absent
+from soundsearch.render import short_path
+
+if TYPE_CHECKING:
+    from soundsearch.search.hits import Hit
+
+#: Player -> its arguments for a path, which is absolute, and a second; in the order of preference.
+PLAYERS: dict[str, Callable[[str, str], list[str]]] = {
+    "ffplay": lambda path, second: [
+        *("-nodisp", "-autoexit", "-hide_banner", "-loglevel", "error"),
+        *("-ss", second, "-i", path),
+    ],
+    "mpv": lambda path, second: ["--no-video", f"--start={second}", "--", path],
+    "cvlc": lambda path, second: ["--quiet", "--play-and-exit", f"--start-time={second}", path],
+    "vlc": lambda path, second: ["--quiet", "--play-and-exit", f"--start-time={second}", path],
+}
+#: Players that know few formats or no second to start at: they get the passage alone, as WAV.
+WAV_PLAYERS = ("play", "afplay", "pw-play", "paplay", "aplay")
+#: Seconds to wait for a program that shows something; it may run for longer.
+PATIENCE_S = 5.0
+#: How a file manager of a Linux desktop is asked to select files.
+SHOW_ITEMS = [
+    "--session",
+    "--print-reply",
+    "--reply-timeout=4000",
+    "--dest=org.freedesktop.FileManager1",
+    "--type=method_call",
+    "/org/freedesktop/FileManager1",
+    "org.freedesktop.FileManager1.ShowItems",
+]
+
+
+def act(hits: Sequence[Hit], options: HitOptions) -> None:
+    """Write the files asked for, then reveal, open and play.
+
+    Args:
+        hits: As they were printed.
+        options: What is asked for.
+
+    Raises:
+        SoundsearchError: A hit has no such number or is not there now, a file cannot be written,
+            or there is no program for it.
+    """
+    chosen = [
+        (action, _numbered(hits, option, number))
+        for option, number, action in (
+            ("--reveal", options.reveal, reveal),
+            ("--open", options.open, open_file),
+            ("--play", options.play, play),
+        )
+        if number is not None
+    ]
+    _write_lists(hits, options)
+    _write_folders(hits, options)
+    for action, hit in chosen:
+        action(hit)
+
+
+def _numbered(hits: Sequence[Hit], option: str, number: int) -> Hit:
+    """The hit with this number, whose file is there."""
+    hit = next((hit for hit in hits if hit.rank == number), None)
+    if hit is None:
+        found = f"there are {len(hits)} hits" if len(hits) != 1 else "there is 1 hit"
+        raise SoundsearchError(
+            f"{option} {number}: {found}; give a number of the list, or more hits with --top-k"
+            if hits
+            else f"{option} {number}: nothing was found; try other words"
+        )
+    if is_absent(hit.path):
+        raise SoundsearchError(
+            f"{option} {number}: {hit.path} is not there now; mount its disk, or bring the index "
+            "up to date with: soundsearch index"
+        )
+    return hit
+
+
+def _write_lists(hits: Sequence[Hit], options: HitOptions) -> None:
+    for path, write in (
+        (options.csv, hit_files.write_table),
+        (options.m3u, hit_files.write_playlist),
+        (options.labels, hit_files.write_labels),
+    ):
+        if path is not None:
+            note(f"written: {short_path(write(hits, path))}")
+    n_absent = sum(not hit.is_present for hit in hits)
+    if options.m3u is not None and n_absent:
+        note(f"left out of the playlist, not there now: {n_absent}")
+
+
+def _write_folders(hits: Sequence[Hit], options: HitOptions) -> None:
+    for folder, write, what in (
+        (options.copy_to, hit_files.copy_recordings, "copies"),
+        (options.link_to, hit_files.link_recordings, "links"),
+        (options.excerpts, hit_files.write_excerpts, "excerpts"),
+    ):
+        if folder is not None:
+            written = write(hits, folder.absolute())
+            for line in written.left_out:
+                note(f"left out: {line}")
+            note(f"{what} written to {short_path(folder.absolute())}: {len(written.paths)}")
+
+
+def play(hit: Hit) -> None:
+    """Play a recording from the second of the hit, until the player ends.
+
+    Raises:
+        SoundsearchError: There is no player, or it fails.
+    """
+    for name, arguments in PLAYERS.items():
+        if program := shutil.which(name):
+            _play_with(program, arguments(str(hit.path), f"{hit.start_s:.3f}"))
+            return
+    for name in WAV_PLAYERS:
+        if program := shutil.which(name):
+            _play_excerpt(program, hit)
+            return
+    looked_for = ", ".join([*PLAYERS, *WAV_PLAYERS])
+    raise SoundsearchError(
+        f"no player was found (looked for {looked_for}); install one, such as FFmpeg with ffplay, "
+        "or write the passages with --excerpts"
+    )
+
+
+def _play_excerpt(program: str, hit: Hit) -> None:
+    from soundsearch.audio.excerpts import excerpt
+
+    try:
+        content = excerpt(hit.path, hit.start_s, hit.end_s)
+    except AudioError as error:
+        raise SoundsearchError(f"{hit.path}: {error.reason}") from error
+    with tempfile.TemporaryDirectory(prefix="soundsearch-") as folder:
+        passage = Path(folder, "passage.wav")
+        passage.write_bytes(content)
+        _play_with(program, [str(passage)])
+
+
+def _play_with(program: str, arguments: list[str]) -> None:
+    code = _started(program, arguments).wait()
+    if code != 0:
+        raise SoundsearchError(f"the player failed: {program} ended with exit code {code}")
+
+
+def open_file(hit: Hit) -> None:
+    """Open a recording with the program that the system has for it.
+
+    Raises:
+        SoundsearchError: The system has none, or it fails.
+    """
+    system = _system()
+    if system == "win32":
+        os.startfile(hit.path)  # type: ignore[attr-defined]
+    else:
+        _show("open" if system == "darwin" else "xdg-open", [str(hit.path)], "--open")
+
+
+def reveal(hit: Hit) -> None:
+    """Show the folder of a recording, with the file selected where the system can.
+
+    Raises:
+        SoundsearchError: The system has no file manager, or it fails.
+    """
+    system = _system()
+    if system == "win32":
+        _shown("explorer", ["/select,", str(hit.path)])  # its exit code is 1 when all went well
+    elif system == "darwin":
+        _show("open", ["-R", str(hit.path)], "--reveal")
+    elif not _selected(hit.path):
+        _show("xdg-open", [str(hit.path.parent)], "--reveal")
+
+
+def _selected(path: Path) -> bool:
+    """Whether the file manager of a Linux desktop selects the file."""
+    program = shutil.which("dbus-send")
+    if program is None:
+        return False
+    address = path.as_uri().replace(",", "%2C")  # a comma ends an element of an array
+    return _shown(program, [*SHOW_ITEMS, f"array:string:{address}", "string:"]) == 0
+
+
+def _show(name: str, arguments: list[str], option: str) -> None:
+    """Run a program that shows something. Raises SoundsearchError if there is none or it fails."""
+    program = shutil.which(name)
+    if program is None:
+        raise SoundsearchError(
+            f"{option}: no program was found (looked for {name}); install it, or print the paths "
+            "with --paths"
+        )
+    code = _shown(program, arguments)
+    if code:
+        raise SoundsearchError(
+            f"{option}: {program} ended with exit code {code}; it needs a desktop and a program for "
+            f"{arguments[-1]}; print the paths with --paths"
+        )
+
+
+def _shown(program: str, arguments: list[str]) -> int | None:
+    """The exit code of a program without its messages; None if it runs on after PATIENCE_S."""
+    process = _started(program, arguments, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        threading.Thread(target=process.wait, daemon=True).start()
+        return None
+
+
+def _started(program: str, arguments: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a program. Standard output is for results alone, so what it writes there is lost."""
+    try:
+        return subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, **options)
+    except OSError as error:
+        raise SoundsearchError(f"{program} cannot be started ({error.strerror})") from error
+
+
+def _system() -> str:
+    return sys.platform
