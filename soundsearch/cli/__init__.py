@@ -31,6 +31,7 @@ MODULES = {
     "query": "search",
     "similar": "search",
     "describe": "search",
+    "show": "show",
     "roots": "roots",
     "status": "upkeep",
     "verify": "upkeep",
