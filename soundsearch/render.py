@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from soundsearch.duplicates import Duplicates
     from soundsearch.search.hits import Fit, Hit, Label
     from soundsearch.search.show import Details
     from soundsearch.store import PinnedEncoder, Words
@@ -151,6 +152,15 @@ def by_field(words: Words | None) -> dict[str, list[str]]:
         field: [] if words is None else getattr(words, field).split()
         for field in ("name", "folders", "metadata")
     }
+
+
+def duplicates_json(groups: Iterable[Duplicates]) -> Iterator[str]:
+    """Groups of copies, a part of the JSON at a time: there may be more than memory holds."""
+    yield f'{{"schema": {SCHEMA}, "groups": ['
+    for i, group in enumerate(groups):
+        facts = {**asdict(group), "content_hash": group.content_hash.hex()}
+        yield f"{',' if i else ''}\n  {json.dumps(facts, default=_plain)}"
+    yield "\n]}\n"
 
 
 def _facts(fit: Fit) -> dict[str, Any]:

@@ -32,6 +32,7 @@ MODULES = {
     "similar": "search",
     "describe": "search",
     "show": "show",
+    "duplicates": "duplicates",
     "roots": "roots",
     "status": "upkeep",
     "verify": "upkeep",
