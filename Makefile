@@ -9,31 +9,31 @@ DATA   ?= ../shared/data
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 UV      := $(VENV)-lock/bin/uv
 
-# The library that is asked, and the index it is put into.
+# The library that is searched, and its index.
 ifeq ($(LIBRARY),)
-  ASKED := $(DEMO)/library
-  INDEX := $(DEMO)/index
+  SEARCHED := $(DEMO)/library
+  INDEX    := $(DEMO)/index
 else
-  ASKED := $(LIBRARY)
-  INDEX := $(DEMO)/own-index
+  SEARCHED := $(LIBRARY)
+  INDEX    := $(DEMO)/own-index
 endif
 SOUNDSEARCH := $(BIN)/soundsearch
-QUERY := $(SOUNDSEARCH) query --index "$(INDEX)" --in "$(ASKED)" -k 3
-SIMILAR := $(SOUNDSEARCH) similar --index "$(INDEX)" --in "$(ASKED)" -k 3
+QUERY := $(SOUNDSEARCH) query --index "$(INDEX)" --in "$(SEARCHED)" -k 3
+SIMILAR := $(SOUNDSEARCH) similar --index "$(INDEX)" --in "$(SEARCHED)" -k 3
 
 .PHONY: demo test test-search lint docs cli-docs lock starter clean
 
 demo: $(VENV)/.base ## index a small library of real recordings (or LIBRARY=DIR) and search it
 ifeq ($(LIBRARY),)
-	@$(SOUNDSEARCH) demo "$(ASKED)"
+	@$(SOUNDSEARCH) demo "$(SEARCHED)"
 endif
-	@$(SOUNDSEARCH) index "$(ASKED)" --index "$(INDEX)"
+	@$(SOUNDSEARCH) index "$(SEARCHED)" --index "$(INDEX)"
 	@for text in "dog barking in rain" "thunder" "people talking"; do \
 	  echo; echo "\$$ soundsearch query \"$$text\""; $(QUERY) "$$text" || exit 1; \
 	done
 ifeq ($(LIBRARY),)
 	@echo; echo "\$$ soundsearch similar Animals/crow_4.opus"
-	@$(SIMILAR) "$(ASKED)/Animals/crow_4.opus"
+	@$(SIMILAR) "$(SEARCHED)/Animals/crow_4.opus"
 else
 	@echo; echo "\$$ soundsearch similar (the first hit for \"thunder\")"
 	@$(QUERY) -k 1 --null "thunder" | xargs -0 -I FILE $(SIMILAR) FILE

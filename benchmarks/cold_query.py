@@ -1,7 +1,7 @@
 """A whole `soundsearch query` process against `python -c "import torch"`, in one run.
 
-Prints, for each index size, the median time of several processes, its ratio to the median of
-importing torch, and the peak memory.
+Prints, for each index size, and by sound alone and by sound and words, the median time of several
+processes, its ratio to the median of importing torch, and the peak memory.
 """
 
 from __future__ import annotations
@@ -31,17 +31,19 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     options = parser.parse_args()
     torch_s, torch_mb = measure([sys.executable, "-c", "import torch"], options.runs)
-    print(f"import torch             {torch_s:6.3f} s                {torch_mb:5.0f} MB")
+    print(f"import torch {torch_s:29.3f} s {torch_mb:20.0f} MB")
     with tempfile.TemporaryDirectory() as scratch:
         for n_windows in options.windows:
             index = Path(scratch, str(n_windows))
             apart(make_index, index, options.model, n_windows)
             query = [sys.executable, "-m", "soundsearch", "query", "--index", str(index)]
-            seconds, peak = measure([*query, "dog barking in rain"], options.runs)
-            print(
-                f"query {n_windows:9,} windows  {seconds:6.3f} s  ratio {seconds / torch_s:5.2f}"
-                f"  {peak:5.0f} MB"
-            )
+            for by in ("sound", "both"):
+                command = [*query, "dog barking in rain", "--by", by]
+                seconds, peak = measure(command, options.runs)
+                print(
+                    f"query {n_windows:9,} windows by {by:5}  {seconds:6.3f} s"
+                    f"  ratio {seconds / torch_s:5.2f}  {peak:5.0f} MB"
+                )
 
 
 if __name__ == "__main__":

@@ -144,7 +144,10 @@ def make_plan(
         found = scan(target.root.path, target.inside, exclude, progress) if is_there else Scan()
         if not found.can_tell(""):
             plan.absent.append(
-                (target.path, f"{found.unreadable[0][1]}; {_kept(known.values())}; {UNREADABLE}")
+                (
+                    target.path,
+                    f"{found.unreadable[0][1]}; {_count_in_words(known.values())}; {UNREADABLE}",
+                )
             )
             continue
         is_indexed = any(r.state is State.INDEXED for r in known.values())
@@ -225,10 +228,10 @@ def _report_what_is_left(
     places, reported = set(), set()
     for place, recordings, why, way in lost:
         places.add(place)
-        kept = [r for r in recordings if r.id not in moved]
-        has_moved = len(kept) < len(recordings)
-        if _embedded(kept) or not (has_moved or _is_bare_root(place, library)):
-            plan.absent.append((place, f"{why}; {_kept(kept)}; {way}"))
+        remaining = [r for r in recordings if r.id not in moved]
+        has_moved = len(remaining) < len(recordings)
+        if _embedded(remaining) or not (has_moved or _is_bare_root(place, library)):
+            plan.absent.append((place, f"{why}; {_count_in_words(remaining)}; {way}"))
             reported.add(place)
     moved_from = {source.root_id for source, _ in plan.moved}
     removed_files = {r.root_id for r in (*plan.missing, *plan.missing_before) if r.is_root}
@@ -239,10 +242,12 @@ def _report_what_is_left(
         if not library.has_left(root.path):
             continue
         plan.gone_roots.append(root)
-        kept = [r for r in library.recordings[root.path] if r.id not in moved]
-        if root.id in moved_from and _embedded(kept) and root.path not in reported:
+        remaining = [r for r in library.recordings[root.path] if r.id not in moved]
+        if root.id in moved_from and _embedded(remaining) and root.path not in reported:
             why = absence(root.path) or f"now a link to {os.path.realpath(root.path)}"
-            plan.left_behind.append((root.path, f"{why}; {_kept(kept)}; {way_out(root.path)}"))
+            plan.left_behind.append(
+                (root.path, f"{why}; {_count_in_words(remaining)}; {way_out(root.path)}")
+            )
 
 
 def _is_bare_root(place: Path, library: _Library) -> bool:
@@ -255,7 +260,8 @@ def _embedded(recordings: Iterable[Recording]) -> int:
     return sum(recording.state is not State.FAILED for recording in recordings)
 
 
-def _kept(recordings: Iterable[Recording]) -> str:
+def _count_in_words(recordings: Iterable[Recording]) -> str:
+    """How many recordings of a lost place the index keeps, for a message."""
     return f"recordings of it that are kept: {_embedded(recordings)}"
 
 

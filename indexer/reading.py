@@ -268,8 +268,8 @@ def not_handled(file: FileFacts, error: Exception) -> Failed:
 
 def describe(error: Exception) -> str:
     """An error's type, and the start of what it says, on one line."""
-    said = " ".join(str(error).split())[:REASON_CHARACTERS]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    message = " ".join(str(error).split())[:REASON_CHARACTERS]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 class _Clock:

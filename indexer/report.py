@@ -12,17 +12,29 @@ from soundsearch.render import duration
 
 @dataclass
 class Report:
-    """The closing summary of a run.
+    """What a run did. All lists of pairs hold a path and the reason.
 
-    n_read_again: unchanged files that were read on demand. n_removed: files that have vanished
-    since the last run (marked, their embeddings kept). n_failed_before: files that failed in an
-    earlier run, have not changed, and were not tried again. n_pruned: recordings deleted on demand.
-    audio_s: seconds of sound embedded. stage_s: seconds spent decoding (with resampling), on
-    features, embedding and storing. dropped_roots: those that are gone and have no recordings left,
-    because they were all found elsewhere or deleted. failures: files that could not be used, and why.
-    absent: what was named and could not be looked through. unreadable: folders that could not be
-    listed. left_behind: roots that are gone, of which only a part was found elsewhere. Each with the
-    reason.
+    Attributes:
+        n_new: Files that were not known before.
+        n_changed: Files that had changed.
+        n_moved: Files that were found at another place, and kept their embeddings.
+        n_unchanged: Files that were skipped.
+        n_read_again: Unchanged files that were read on demand.
+        n_removed: Files that have vanished since the last run; they keep their embeddings.
+        n_failed: Files that could not be used.
+        n_failed_before: Files that failed in an earlier run, have not changed, and were not tried
+            again.
+        n_pruned: Recordings that were deleted on demand.
+        n_windows: Windows that were embedded.
+        audio_s: Sound that was embedded, in seconds.
+        elapsed_s: Duration of the run in seconds.
+        interrupted: Whether Ctrl-C ended the run.
+        dropped_roots: Roots that are gone and have no recordings left.
+        failures: Files that could not be used.
+        absent: What was named and could not be looked through.
+        unreadable: Folders that could not be listed.
+        left_behind: Roots that are gone, of which only a part was found elsewhere.
+        stage_s: Seconds spent on decoding (with resampling), features, embedding and storing.
     """
 
     n_new: int = 0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from soundsearch.search.index import Index as Index
     from soundsearch.search.show import Details as Details
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Details", "Hit", "Index", "Label", "SoundsearchError", "index_folders", "open_index"]
 
 

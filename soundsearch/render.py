@@ -59,9 +59,9 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def endings(counts: Counter[str], n_shown: int) -> str:
+def endings(counts: Counter[str], n_listed: int) -> str:
     """How many files there are of the most frequent endings: .jpg 120, .txt 30, none 2, +41 more."""
-    most = counts.most_common(n_shown)
+    most = counts.most_common(n_listed)
     parts = [f"{printable(ending) or 'none'} {n}" for ending, n in most]
     n_more = counts.total() - sum(n for _, n in most)
     return ", ".join([*parts, f"+{n_more} more"] if n_more else parts)

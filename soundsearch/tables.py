@@ -287,6 +287,6 @@ _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 
 def listed(names: Sequence[str]) -> str:
     """Column names for a message: on one line, and not too many of them."""
-    shown = [textwrap.shorten(name, LISTED_CHARS, placeholder="...") for name in names[:N_LISTED]]
+    first = [textwrap.shorten(name, LISTED_CHARS, placeholder="...") for name in names[:N_LISTED]]
     more = f" and {len(names) - N_LISTED} more" if len(names) > N_LISTED else ""
-    return ", ".join(shown) + more
+    return ", ".join(first) + more

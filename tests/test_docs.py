@@ -158,6 +158,13 @@ def test_readers_of_types_find_the_packages_typed(package: str) -> None:
     assert "py.typed" in project["tool"]["setuptools"]["package-data"][package]
 
 
+@pytest.mark.parametrize("package", ["soundsearch", "soundsearch/audio", "soundsearch/search"])
+def test_the_architecture_names_every_module(package: str) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = {path.name for path in (ROOT / package).glob("[!_]*.py")}
+    assert modules <= set(re.findall(r"\w+\.py", page))
+
+
 def test_numbered_decisions_are_listed() -> None:
     pages = sorted((ROOT / "docs" / "adr").glob("0*.md"))
     listed = (ROOT / "docs" / "adr" / "README.md").read_text(encoding="utf-8")

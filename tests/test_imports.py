@@ -12,6 +12,7 @@ import pytest
 
 from soundsearch.encoder.bundle import EncoderBundle
 from tests import sounds
+from tests.conftest import ROOT
 from tests.tiny_encoder import BAND_HZ, WORDS
 
 HEAVY = {"torch", "faiss", "onnxruntime", "sqlalchemy", "av", "soundfile", "soxr", "tokenizers"}
@@ -90,3 +91,17 @@ def test_a_query_loads_no_other_command() -> None:
     )
     loaded = {name.removeprefix("soundsearch.cli.") for name in eval(done.stdout.splitlines()[-1])}
     assert loaded == {"options", "search", "streams"}
+
+
+def test_tests_outside_of_the_trainer_load_without_torch() -> None:
+    """What `make test-search` runs."""
+    script = (
+        "import sys, pytest\n"
+        f"sys.modules |= dict.fromkeys({sorted(TRAINING - {'onnx', 'trainer'})})\n"
+        "sys.exit(pytest.main(['--collect-only', '-qq', '-p', 'no:cacheprovider']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "tests/test_imports.py" in done.stdout and "tests/trainer/" not in done.stdout

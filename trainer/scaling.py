@@ -7,7 +7,6 @@ measured on the same held-out shards. The examples of a smaller count are among 
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,8 +21,6 @@ from trainer.contrast import Contrast
 from trainer.data.vectors import VectorsFacts
 from trainer.runs import StageConfig, read_run, torch_device
 from trainer.stage import Machine
-
-logger = logging.getLogger(__name__)
 
 TABLE = "scaling.csv"
 PLOT = "scaling.png"

@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+#: Ranks that a curve of recall reaches to.
+MOST_K = 50
 
 
-def plot_recall(results: Sequence[BenchmarkResult], path: Path, *, until: int = 50) -> None:
+def plot_recall(results: Sequence[BenchmarkResult], path: Path) -> None:
     """Share of queries whose best relevant candidate has rank <= k, against k, in both directions.
 
     One line a result; each needs its ranks. Raises BenchmarkError.
     """
     names = list(dict.fromkeys(each.name for result in results for each in result.directions))
     figure = _figure(6.4 * max(1, len(names)), 4.2)
-    k = np.arange(1, until + 1)
+    k = np.arange(1, MOST_K + 1)
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         for result in results:
             direction = result.direction(name)
@@ -40,7 +42,7 @@ def plot_recall(results: Sequence[BenchmarkResult], path: Path, *, until: int = 
             recall = 100 * np.searchsorted(best, k, "right") / best.size
             label = f"{result.run.model}, {result.protocol}, {direction.n_queries:,} queries"
             axes.plot(k, recall, label=label)
-        axes.set(title=name, xlabel="k", ylabel="found among the first k, %", xlim=(1, until))
+        axes.set(title=name, xlabel="k", ylabel="found among the first k, %", xlim=(1, MOST_K))
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)

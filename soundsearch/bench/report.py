@@ -61,10 +61,10 @@ def comparison_sheet(comparison: Comparison) -> Sheet:
     first, second = comparison.first, comparison.second
     rows = []
     for each in comparison.differences:
-        shown = [_value(x, each.is_rank) for x in (each.first, each.second)]
+        values = [_value(x, each.is_rank) for x in (each.first, each.second)]
         span = f"{_value(each.low, each.is_rank, '+')}, {_value(each.high, each.is_rank, '+')}"
         change = f"{_value(each.difference, each.is_rank, '+')} [{span}]"
-        rows.append((each.direction, each.measure, *shown, change, f"{each.p_value:.4f}"))
+        rows.append((each.direction, each.measure, *values, change, f"{each.p_value:.4f}"))
     return Sheet(
         (*_heading(first, None), f"A: {_name(first)}", f"B: {_name(second)}"),
         ("direction", "number", "A", "B", "B - A", "p"),
@@ -193,8 +193,8 @@ def _counts(result: BenchmarkResult) -> str:
 def _folds(result: BenchmarkResult) -> str:
     if result.fold_mean is None:
         return "-"
-    spread = "" if result.fold_std is None else f" ± {100 * result.fold_std:.1f}"
-    return f"{100 * result.fold_mean:.1f}{spread} of {len(result.folds)}"
+    deviation = "" if result.fold_std is None else f" ± {100 * result.fold_std:.1f}"
+    return f"{100 * result.fold_mean:.1f}{deviation} of {len(result.folds)}"
 
 
 def _number(number: Number, measure: Measure) -> str:
@@ -206,8 +206,8 @@ def _number(number: Number, measure: Measure) -> str:
 
 def _value(value: float, is_rank: bool, sign: str = "") -> str:
     """A rank as it is, a share in percent, with one decimal."""
-    shown = value if is_rank else 100 * value
-    return f"{shown:{sign}.1f}"
+    scaled = value if is_rank else 100 * value
+    return f"{scaled:{sign}.1f}"
 
 
 def _cell(text: str) -> str:

@@ -33,13 +33,13 @@ def create_index(folder: Path, bundle: EncoderBundle) -> Store:
 
 def copy_bundle(bundle: EncoderBundle, folder: Path) -> None:
     """Put a checked copy of the bundle into an index folder, in place of what is there."""
-    aside, copy = folder / f".{COPY}", folder / COPY
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    temporary, copy = folder / f".{COPY}", folder / COPY
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     for file in (*map(bundle.file, bundle.files), bundle.folder / MANIFEST):
-        flush(Path(shutil.copyfile(file, aside / file.name)))
+        flush(Path(shutil.copyfile(file, temporary / file.name)))
     shutil.rmtree(copy, ignore_errors=True)
-    aside.rename(copy)
+    temporary.rename(copy)
 
 
 def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:

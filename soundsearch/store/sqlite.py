@@ -201,8 +201,8 @@ class Database:
             return
         with (
             translated(self.folder),
-            write_atomically(backup) as aside,
-            contextlib.closing(sqlite3.connect(aside)) as copy,
+            write_atomically(backup) as temporary,
+            contextlib.closing(sqlite3.connect(temporary)) as copy,
             contextlib.closing(sqlite3.connect(self._path)) as original,
         ):
             original.backup(copy)
@@ -249,11 +249,11 @@ def _engine_of(database: Path) -> Engine:
         uri += "?mode=ro&immutable=1"
         connect = functools.partial(_connect, uri, wal=False)
     else:
-        connect = functools.partial(_connect_with_or_without_room, uri)
+        connect = functools.partial(_connect_even_on_a_full_disk, uri)
     engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
 
     @sa.event.listens_for(engine, "checkin")
-    def let_go(connection: sqlite3.Connection, record: sa.pool.ConnectionPoolEntry) -> None:
+    def close_if_alone(connection: sqlite3.Connection, record: sa.pool.ConnectionPoolEntry) -> None:
         if isinstance(connection, _Alone):
             record.invalidate()
             engine.dispose()  # what was opened beside it in this process shares its hold
@@ -269,8 +269,8 @@ class _Alone(sqlite3.Connection):
     """Keeps every other process out, so it is closed as soon as its transaction is over."""
 
 
-def _connect_with_or_without_room(uri: str) -> sqlite3.Connection:
-    """A connection beside those of other processes, or alone where that needs room on a full disk.
+def _connect_even_on_a_full_disk(uri: str) -> sqlite3.Connection:
+    """A connection beside those of other processes; one that is alone where the disk is full.
 
     Processes meet in a file beside the database (-shm), which may find no room, even for reading.
     A process that is alone keeps what would be in it in its own memory.
@@ -320,30 +320,30 @@ def translated(folder: Path) -> Iterator[None]:
     try:
         yield
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
-        said = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
-        is_io_error = "I/O" in said
-        could_not_open = is_io_error or "unable to open" in said
-        if "full" in said or (could_not_open and _is_full(folder)):
+        message = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
+        is_io_error = "I/O" in message
+        could_not_open = is_io_error or "unable to open" in message
+        if "full" in message or (could_not_open and _is_full(folder)):
             way_out = (
                 "the disk is full; make room and run the command again, what was committed is kept"
             )
         elif could_not_open and n_free(TO_OPEN_A_DATABASE) < TO_OPEN_A_DATABASE:
             way_out = too_many()
-        elif "readonly" in said or "unable to open" in said:
+        elif "readonly" in message or "unable to open" in message:
             way_out = (
                 "the folder cannot be written; check its permissions or choose another --index"
             )
-        elif "malformed" in said or "not a database" in said:
+        elif "malformed" in message or "not a database" in message:
             way_out = f"the database is damaged; {RESTORE}"
-        elif "no such" in said or "no column" in said:
+        elif "no such" in message or "no column" in message:
             way_out = f"the database is not as soundsearch makes it; {RESTORE}"
-        elif "locked" in said:
+        elif "locked" in message:
             way_out = "another process holds the database; try again when it has finished"
         elif is_io_error:
             way_out = "the disk fails; check it, then run: soundsearch verify"
         else:
             way_out = "run: soundsearch verify"
-        raise StoreError(f"{folder}: {said}: {way_out}") from error
+        raise StoreError(f"{folder}: {message}: {way_out}") from error
 
 
 def _is_full(folder: Path) -> bool:

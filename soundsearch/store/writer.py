@@ -204,7 +204,7 @@ class Transaction(Reader):
             The id of the recording.
         """
         cause = Cause.DAMAGED if recording.damage else Cause.TRACKS if recording.note else None
-        said = [text for text in (recording.damage, recording.note) if text]
+        remarks = [text for text in (recording.damage, recording.note) if text]
         recording_id = self._put_row(
             recording.file,
             content_hash=recording.content_hash,
@@ -215,7 +215,7 @@ class Transaction(Reader):
             metadata=json.dumps(dict(recording.metadata)) if recording.metadata else None,
             state=State.INDEXED,
             cause=cause,
-            error="; ".join(said) or None,
+            error="; ".join(remarks) or None,
         )
         self._put_words([recording_id])
         self._delete_windows(recording_id)

@@ -95,7 +95,7 @@ class VectorIndex:
     def save(self, path: Path) -> None:
         """Write a file atomically that ends in a checksum. Raises OSError."""
         digest = xxhash.xxh3_128()
-        with write_atomically(path) as aside, open(aside, "wb") as file:
+        with write_atomically(path) as temporary, open(temporary, "wb") as file:
 
             def write(block: bytes) -> None:
                 digest.update(block)

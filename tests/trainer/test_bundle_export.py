@@ -17,7 +17,7 @@ from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import SoundsearchError
 from tests.sounds import noise, tone, write
-from tests.tiny_clip import DIM, write_tiny_clip
+from tests.trainer.tiny_clip import DIM, write_tiny_clip
 from trainer.bundle_export import (
     ExportError,
     example_features,

@@ -10,9 +10,9 @@ import pytest
 
 from soundsearch.errors import ConfigError
 from tests.sounds import tone
-from tests.tiny_clip import DIM as CLIP_DIM
-from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import DIM, ENCODER, RATE, TINY, flac, made_shards, store
+from tests.trainer.tiny_clip import DIM as CLIP_DIM
+from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 from trainer.captions import CURATED, CuratedTargets, kind_of, train_captions
 from trainer.curate import CuratedCaptions, CurateError, curate, curated_path, read_pool
 from trainer.data.example import Example, ExampleFacts

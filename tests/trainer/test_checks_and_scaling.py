@@ -16,8 +16,8 @@ from soundsearch.bench.datasets import DataSetError
 from soundsearch.errors import ConfigError
 from tests.recorded import Recorded
 from tests.sounds import tone, write
-from tests.tiny_clip import DIM, write_tiny_clip
 from tests.trainer.made_shards import ENCODER, FRONT_END, RATE, TINY, made_shards, store
+from tests.trainer.tiny_clip import DIM, write_tiny_clip
 from trainer.checks import BenchCheck, ShardCheck, bench_check
 from trainer.contrast import Contrast
 from trainer.data.shards import ShardFolder

@@ -16,7 +16,7 @@ from tests.sounds import noise, write
 @pytest.fixture
 def small_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A CLIP of a few thousand weights in the place of ViT-B/32."""
-    from tests.tiny_clip import write_tiny_clip
+    from tests.trainer.tiny_clip import write_tiny_clip
     from trainer.convert import vip_ant
 
     monkeypatch.setattr(vip_ant, "CLIP", write_tiny_clip(tmp_path / "clip"))

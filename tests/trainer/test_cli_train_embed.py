@@ -19,8 +19,8 @@ from soundsearch.cli import progress
 from soundsearch.cli.train import embed
 from soundsearch.errors import SoundsearchError
 from tests.sounds import tone
-from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import flac
+from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 from trainer.curate import CuratedCaptions, curated_path
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.shard_writer import write_shards

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from tests.recorded import Recorded
 from tests.sounds import tone
-from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import flac
+from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 from trainer import curate as curating
 from trainer.captions import CuratedTargets
 from trainer.curate import (

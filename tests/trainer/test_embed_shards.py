@@ -15,8 +15,8 @@ from PIL import Image
 
 from tests.recorded import Recorded, Stage
 from tests.sounds import tone
-from tests.tiny_clip import jpeg, write_tiny_clip
 from tests.trainer.made_shards import flac
+from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 from trainer import embed_shards
 from trainer.data.example import Example, ExampleFacts, ShardError
 from trainer.data.shard_writer import write_shards

@@ -8,7 +8,7 @@ from pathlib import Path
 from soundsearch.encoder.bundle import EncoderBundle
 from tests.conftest import Run
 from tests.sounds import noise, tone, write
-from tests.tiny_clip import jpeg, write_tiny_clip
+from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 
 SMALL = {
     "vit": {"width": 32, "n_layers": 1, "n_heads": 2, "patch": 16, "stride": [32, 16]},

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -21,7 +20,6 @@ from trainer.data.targets import Targets
 from trainer.distributed import World
 from trainer.front_ends import FrontEnd, extract_features
 
-Array = NDArray[np.float32]
 #: Features (n_mels, n_frames) and vector (dim,) of an example; with a leading axis n, of a batch.
 TrainingPair = tuple[Tensor, Tensor]
 

@@ -109,7 +109,7 @@ class StageOptions:
 
     def settings(self, base: StageConfig, **more: Any) -> StageConfig:
         """The base, changed by the config file, changed by the options that were given."""
-        said = {
+        given = {
             "encoder": self.encoder,
             "front_end": self.front_end,
             "tower": self.tower,
@@ -129,7 +129,7 @@ class StageOptions:
             "largest_logit_scale": self.largest_logit_scale,
             "duplicates": self.duplicates,
         }
-        return _settings(base, self.config, {**said, **more}, contrast)
+        return _settings(base, self.config, {**given, **more}, contrast)
 
     def machine(self) -> Machine:
         """Where it runs, and what is measured how often."""
@@ -300,9 +300,9 @@ def _settings(
     if file:
         plain = {key: value for key, value in read_json(file).items() if key != "data"}
         base = stage_config({**plain, "stage": base.stage}, base, f"{file}: ")
-    said = {key: value for key, value in given.items() if value is not None}
+    chosen = {key: value for key, value in given.items() if value is not None}
     inner = {key: value for key, value in contrast.items() if value is not None}
-    return stage_config({**said, **({"contrast": inner} if inner else {})}, base)
+    return stage_config({**chosen, **({"contrast": inner} if inner else {})}, base)
 
 
 def _like(paper: StageConfig, init: str | None) -> StageConfig:

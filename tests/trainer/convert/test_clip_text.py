@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from soundsearch.encoder.bundle import TextConfig
 from soundsearch.errors import SoundsearchError
-from tests.tiny_clip import tiny_model
+from tests.trainer.tiny_clip import tiny_model
 from trainer import onnx_export
 from trainer.bundle_export import text_inputs
 from trainer.convert.clip_text import ClipText, clip_tokenizer

@@ -19,9 +19,9 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import sha256_of
 from tests.sounds import noise, tone, write
-from tests.tiny_clip import tiny_model, write_tiny_clip
 from tests.trainer.authors import as_the_authors
 from tests.trainer.convert.made_checkpoint import SETTINGS, TINY, tower_of, write_checkpoint
+from tests.trainer.tiny_clip import tiny_model, write_tiny_clip
 from trainer.bundle_export import ExportError
 from trainer.convert import ConversionError, vip_ant
 from trainer.convert.vip_ant import DEFAULT, VARIANTS, build_vip_ant, bundle_name

@@ -20,7 +20,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from soundsearch.errors import SoundsearchError
-from tests.tiny_clip import DIM, IMAGE_SIZE, picture, tiny_config, tiny_model, write_tiny_clip
+from tests.trainer.tiny_clip import (
+    DIM,
+    IMAGE_SIZE,
+    picture,
+    tiny_config,
+    tiny_model,
+    write_tiny_clip,
+)
 from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 from trainer.towers.clip_weights import ClipError, read_weights
 
