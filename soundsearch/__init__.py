@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from soundsearch.search.hits import Hit as Hit
     from soundsearch.search.hits import Label as Label
     from soundsearch.search.index import Index as Index
+    from soundsearch.search.show import Details as Details
 
 __version__ = "0.2.0"
-__all__ = ["Hit", "Index", "Label", "SoundsearchError", "index_folders", "open_index"]
+__all__ = ["Details", "Hit", "Index", "Label", "SoundsearchError", "index_folders", "open_index"]
 
 
 def open_index(
@@ -164,6 +165,10 @@ def __getattr__(name: str) -> Any:
         from soundsearch.search.index import Index
 
         return Index
+    if name == "Details":
+        from soundsearch.search.show import Details
+
+        return Details
     if name in ("Hit", "Label"):
         from soundsearch.search import hits
 

@@ -122,6 +122,38 @@ def spooled(stream: BinaryIO) -> Iterator[Path]:
         yield path
 
 
+class Presence:
+    """Whether files of roots exist now; each root is checked once."""
+
+    def __init__(self) -> None:
+        self._roots: dict[str, bool] = {}
+
+    def __call__(self, root: str, relative_path: str) -> bool:
+        """Return whether a file exists; True if that cannot be seen."""
+        if root not in self._roots:
+            self._roots[root] = _may_exist(root)
+        return self._roots[root] and _may_exist(Path(root, relative_path))
+
+
+def _may_exist(path: str | Path) -> bool:
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def has_changed(path: Path, known: tuple[int, int]) -> bool:
+    """Return whether a file differs in size or time from what `facts_of` said; False if it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return False  # its disk is not mounted, say
+    return facts_of(stat) != known
+
+
 def is_absent(path: str | os.PathLike[str]) -> bool:
     """Return whether a path certainly does not exist; False if that cannot be determined."""
     try:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from soundsearch.duplicates import Duplicates
     from soundsearch.search.hits import Fit, Hit, Label
-    from soundsearch.store import PinnedEncoder
+    from soundsearch.search.show import Details
+    from soundsearch.store import PinnedEncoder, Words
 
 SCHEMA = 1
 
@@ -122,6 +124,43 @@ def labels_json(audio: str, encoder: PinnedEncoder, labels: Sequence[Label]) -> 
             "labels": [_facts(label) for label in labels],
         }
     )
+
+
+def details_json(encoder: PinnedEncoder, details: Details) -> str:
+    """What is known of a recording."""
+    facts = asdict(details.recording)
+    content_hash = details.recording.content_hash
+    return to_json(
+        {
+            "recording": {
+                **facts,
+                "content_hash": None if content_hash is None else content_hash.hex(),
+                "words": by_field(details.recording.words),
+                "is_present": details.is_present,
+                "has_changed": details.has_changed,
+            },
+            "copies": [asdict(copy) for copy in details.copies],
+            "encoder": asdict(encoder),
+            "nearest": [_facts(hit) for hit in details.nearest],
+        }
+    )
+
+
+def by_field(words: Words | None) -> dict[str, list[str]]:
+    """The words by which a recording is found, by where they stand; the lists may be empty."""
+    return {
+        field: [] if words is None else getattr(words, field).split()
+        for field in ("name", "folders", "metadata")
+    }
+
+
+def duplicates_json(groups: Iterable[Duplicates]) -> Iterator[str]:
+    """Groups of copies, a part of the JSON at a time: there may be more than memory holds."""
+    yield f'{{"schema": {SCHEMA}, "groups": ['
+    for i, group in enumerate(groups):
+        facts = {**asdict(group), "content_hash": group.content_hash.hex()}
+        yield f"{',' if i else ''}\n  {json.dumps(facts, default=_plain)}"
+    yield "\n]}\n"
 
 
 def _facts(fit: Fit) -> dict[str, Any]:

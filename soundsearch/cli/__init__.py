@@ -31,6 +31,8 @@ MODULES = {
     "query": "search",
     "similar": "search",
     "describe": "search",
+    "show": "show",
+    "duplicates": "duplicates",
     "roots": "roots",
     "status": "upkeep",
     "verify": "upkeep",

@@ -28,6 +28,10 @@ DeviceChoice = Annotated[
     Device, typer.Option("--device", help="Run the encoder here; auto takes a GPU if there is one.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (described in docs/json.md).")]
+Paths = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line, for pipes.")]
+Null = Annotated[
+    bool, typer.Option("-0", "--null", help="Like --paths, with a zero byte after each (xargs -0).")
+]
 TopK = Annotated[int, typer.Option("-k", "--top-k", min=1, help="At most so many results.")]
 
 Command = Callable[..., None]

@@ -12,7 +12,15 @@ import typer
 
 from soundsearch.choices import By, Device
 from soundsearch.cli.hit_options import HitOptions
-from soundsearch.cli.options import DeviceChoice, IndexFolder, Json, TopK, shared_options
+from soundsearch.cli.options import (
+    DeviceChoice,
+    IndexFolder,
+    Json,
+    Null,
+    Paths,
+    TopK,
+    shared_options,
+)
 from soundsearch.cli.streams import note
 from soundsearch.errors import QueryError
 from soundsearch.render import hit_lines, hits_json, label_lines, labels_json, path_bytes
@@ -26,10 +34,6 @@ NOTHING_NAMED_SO = "no name, folder or metadata holds these words; try others, o
 #: A text on standard input is no longer than this.
 MOST_BYTES = 1_000_000
 
-Paths = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line, for pipes.")]
-Null = Annotated[
-    bool, typer.Option("-0", "--null", help="Like --paths, with a zero byte after each (xargs -0).")
-]
 QueryFile = Annotated[
     Path,
     typer.Argument(readable=False, help="A recording, indexed or not; - reads it from stdin."),

@@ -23,6 +23,7 @@ from soundsearch.arguments import (
     check_choice,
     check_count,
     check_min_score,
+    check_path,
     check_paths,
     check_text,
 )
@@ -31,13 +32,14 @@ from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.calibration import Calibration, Kind
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import QueryError, StoreError
-from soundsearch.files import facts_of
+from soundsearch.files import Presence, has_changed
 from soundsearch.roots import named_roots, place_of
 from soundsearch.search.describe import describe, too_long
 from soundsearch.search.fusion import fuse, ranks
 from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label
 from soundsearch.search.query_audio import embed_query_audio
-from soundsearch.store import Reader, Recording, State, Store, StoredWindow, WordMatch
+from soundsearch.search.show import Details, details_of, find_recording
+from soundsearch.store import Reader, State, Store, StoredWindow, WordMatch
 from soundsearch.store.pinned import check_same_encoder, pinned_bundle
 from soundsearch.vectors.cache import load_vectors
 from soundsearch.vectors.exact import VectorIndex
@@ -221,6 +223,31 @@ class Index:
         """
         return describe(self.encoder, audio, texts, top_k=top_k, as_labels=as_labels)
 
+    def show(self, path: str | Path, *, top_k: int = 5) -> Details:
+        """Return all that the index knows of a recording, and the recordings that sound most like it.
+
+        The file is not read, so it need not be there.
+
+        Args:
+            path: An indexed recording.
+            top_k: Largest number of other recordings in `nearest`, 1 or more.
+
+        Raises:
+            QueryError: The recording is not indexed, or an argument is of another type.
+            IndexMismatchError: The encoder of the index is missing.
+        """
+        check_path("path", path)
+        check_count("top_k", top_k)
+        with self.store.snapshot() as reader:
+            recording = find_recording(reader, Path(path))
+            embeddings = reader.embeddings_of(recording.id, self.pinned.dim)
+            nearest = []
+            if len(embeddings):  # a recording that failed has none
+                question = _Question("audio", _query_of(embeddings))
+                best = self._best_by_sound(reader, question, top_k, None, None, recording.id)
+                nearest = self._hits(question, list(best), best, {}, top_k, None)
+            return details_of(reader, recording, nearest)
+
     def _folders(self, reader: Reader, named: Sequence[str | Path]) -> list[Path]:
         """Return absolute paths of the folders to search in. Raises QueryError for an unknown one."""
         if not named:
@@ -265,15 +292,12 @@ class Index:
             itself is not None
             and isinstance(audio, Path)
             and itself.state is State.INDEXED
-            and not _has_changed(audio, itself)
+            and not has_changed(audio, itself.facts)
         ):
             embeddings = reader.embeddings_of(itself.id, self.pinned.dim)
         else:
             _, embeddings = embed_query_audio(self.encoder, audio)
-        mean = embeddings.mean(axis=0)
-        norm = np.linalg.norm(mean)
-        query: Array = mean / norm if norm > 0 else embeddings[0]
-        return (itself.id if itself else None), query
+        return (itself.id if itself else None), _query_of(embeddings)
 
     def _best_by_sound(
         self,
@@ -351,7 +375,7 @@ class Index:
             if min_score is None or score >= min_score
         ][:top_k]
         windows = [best[i].window for i, _ in chosen]
-        present = _present([(window.root, window.relative_path) for window in windows])
+        is_present = Presence()
         return [
             Hit(
                 rank=rank,
@@ -361,12 +385,10 @@ class Index:
                 cosine=best[i].cosine,
                 relevance=None if self.calibration is None else score,
                 duration_s=window.duration_s,
-                is_present=is_present,
+                is_present=is_present(window.root, window.relative_path),
                 words=words.get(i, ()),
             )
-            for rank, ((i, score), window, is_present) in enumerate(
-                zip(chosen, windows, present, strict=True), start=1
-            )
+            for rank, ((i, score), window) in enumerate(zip(chosen, windows, strict=True), start=1)
         ]
 
     def _score(self, question: _Question, cosine: float) -> float:
@@ -399,25 +421,9 @@ def _words_of(matches: Sequence[Sequence[WordMatch]]) -> dict[int, tuple[str, ..
     return {recording_id: tuple(found) for recording_id, found in words.items()}
 
 
-def _present(files: Sequence[tuple[str, str]]) -> list[bool]:
-    """Return whether each file (root, relative path) exists; a missing root is checked once."""
-    roots = {root: _is_there(root) for root in {root for root, _ in files}}
-    return [roots[root] and _is_there(Path(root, relative_path)) for root, relative_path in files]
-
-
-def _is_there(path: str | Path) -> bool:
-    try:
-        os.stat(path)
-    except PermissionError:
-        return True  # it may exist
-    except OSError:
-        return False
-    return True
-
-
-def _has_changed(path: Path, known: Recording) -> bool:
-    try:
-        stat = path.stat()
-    except OSError:
-        return False  # its disk is not mounted: its stored embeddings serve
-    return facts_of(stat) != known.facts
+def _query_of(embeddings: Array) -> Array:
+    """Return the mean of the embeddings of a recording's windows (n, dim), n >= 1, made unit."""
+    mean = embeddings.mean(axis=0)
+    norm = np.linalg.norm(mean)
+    query: Array = mean / norm if norm > 0 else embeddings[0]
+    return query

@@ -12,10 +12,13 @@ from soundsearch.store.records import (
     Indexed,
     PinnedEncoder,
     Recording,
+    RecordingFacts,
     Root,
     State,
+    StoredCopy,
     StoredWindow,
     WordMatch,
+    Words,
 )
 from soundsearch.store.sqlite import RESTORE
 from soundsearch.store.writer import Transaction, Writer
@@ -28,11 +31,14 @@ __all__ = [
     "PinnedEncoder",
     "Reader",
     "Recording",
+    "RecordingFacts",
     "Root",
     "State",
     "Store",
+    "StoredCopy",
     "StoredWindow",
     "Transaction",
     "WordMatch",
+    "Words",
     "Writer",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,8 +19,10 @@ from soundsearch.store.records import (
     Ids,
     PinnedEncoder,
     Recording,
+    RecordingFacts,
     Root,
     State,
+    StoredCopy,
     StoredWindow,
     WordMatch,
 )
@@ -39,6 +42,11 @@ BATCH_ROWS = 20_000
 #: Scores of words are compared to so many decimals: equal names are equally good.
 WORD_SCORE_DECIMALS = 6
 
+#: Facts of a recording that are columns of its row.
+_PLAIN_FACTS = (
+    *("cause", "error", "size_bytes", "mtime_ns", "content_hash", "duration_s"),
+    *("sample_rate", "n_channels", "format", "indexed_at"),
+)
 _CAUSES = frozenset(Cause)  # an index may hold some of a later version
 
 
@@ -117,6 +125,52 @@ class Reader:
             if found is not None:
                 return found
         return None
+
+    def facts(self, recording: Recording) -> RecordingFacts:
+        """All that is known of a recording."""
+        rows, windows = recordings_table.join(roots_table), windows_table.c
+        query = sa.select(recordings_table, roots_table.c.path).select_from(rows)
+        row = self._execute(query.where(recordings_table.c.id == recording.id)).one()._asdict()
+        span = sa.select(
+            sa.func.count().label("n_windows"),
+            sa.func.min(windows.start_s).label("start_s"),
+            sa.func.max(windows.end_s).label("end_s"),
+        ).where(windows.recording_id == recording.id)
+        root = Path(row.pop("path"))
+        return RecordingFacts(
+            path=root / recording.relative_path,
+            root=root,
+            state=recording.state,
+            metadata=json.loads(row.pop("metadata") or "{}"),
+            words=self._database.words(self._connection, recording.id),
+            **{name: row[name] for name in _PLAIN_FACTS},
+            **self._execute(span).one()._asdict(),
+        )
+
+    def copies(self, content_hash: bytes | None = None) -> Iterator[StoredCopy]:
+        """Recordings of which another one has the same content; those of one content are together.
+
+        Contents come in the order in which they were first indexed, the recordings of each by path.
+
+        Args:
+            content_hash: only those of this content.
+        """
+        columns = recordings_table.c
+        of_content = columns.content_hash == content_hash
+        chosen = columns.content_hash.is_not(None) if content_hash is None else of_content
+        shared = sa.select(columns.content_hash, sa.func.min(columns.id).label("first"))
+        shared = shared.where(chosen).group_by(columns.content_hash).having(sa.func.count() > 1)
+        contents = shared.subquery()
+        fields = (columns.relative_path, columns.size_bytes, columns.state)
+        query = (
+            sa.select(columns.content_hash, roots_table.c.path, *fields)
+            .select_from(recordings_table.join(roots_table))
+            .join(contents, contents.c.content_hash == columns.content_hash)
+            .order_by(contents.c.first, roots_table.c.path, columns.relative_path)
+        )
+        for row in self._execute(query.execution_options(yield_per=BATCH_ROWS)):
+            file = (row.content_hash, row.path, row.relative_path, row.size_bytes)
+            yield StoredCopy(*file, State(row.state))
 
     def knows_of(self, folder: Path) -> bool:
         """Whether anything was ever indexed at this absolute path or in the folder that it names."""

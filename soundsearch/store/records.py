@@ -75,6 +75,62 @@ class Recording:
         return self.relative_path == "."
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecordingFacts:
+    """All that an index knows of one recording; what was never known is None.
+
+    Attributes:
+        path: Absolute path of the file.
+        root: Absolute path of the root that it lies in.
+        state: What the last look at it found.
+        cause: Why it failed, or what is to be said of how it was read, in the words of `Cause`.
+        error: The same as a sentence.
+        size_bytes: Size of the file when it was indexed.
+        mtime_ns: Modification time of the file when it was indexed, in ns since 1970 (UTC).
+        content_hash: XXH3-128 of the bytes of the file.
+        duration_s: Length in seconds.
+        sample_rate: In Hz.
+        n_channels: Number of channels.
+        format: Of the file, such as "WAV".
+        indexed_at: When its row was written last, in ISO 8601 (UTC).
+        metadata: Texts by field, as the file has them.
+        words: By which words it is found; None if by none.
+        n_windows: Number of its windows.
+        start_s: Where its first window begins, in seconds.
+        end_s: Where its last window ends, in seconds.
+    """
+
+    path: Path
+    root: Path
+    state: State
+    cause: str | None
+    error: str | None
+    size_bytes: int
+    mtime_ns: int
+    content_hash: bytes | None
+    duration_s: float | None
+    sample_rate: int | None
+    n_channels: int | None
+    format: str | None
+    indexed_at: str
+    metadata: Mapping[str, str]
+    words: Words | None
+    n_windows: int
+    start_s: float | None
+    end_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCopy:
+    """A recording whose content another one has too. root: absolute path of its root."""
+
+    content_hash: bytes
+    root: str
+    relative_path: str
+    size_bytes: int
+    state: State
+
+
 @dataclass(frozen=True, slots=True)
 class StoredWindow:
     """A window of a recording, where it lies in seconds, and where its file is.

@@ -154,6 +154,15 @@ class Database:
                 (recording_id, words.file_name),
             )
 
+    def words(self, connection: Connection, recording_id: int) -> Words | None:
+        """By which words a recording is found; None: by none."""
+        row = connection.exec_driver_sql(
+            "SELECT words.name, folders, metadata, name_parts.name FROM words "
+            "JOIN name_parts ON name_parts.rowid = words.rowid WHERE words.rowid = ?",
+            (recording_id,),
+        ).first()
+        return None if row is None else Words(*row)
+
     def word_matches(self, terms: Sequence[str]) -> sa.Subquery:
         """Recordings with any of these words, alike in their stems; see `_matches`."""
         return self._matches("words", terms, 3, WORD_WEIGHTS)
