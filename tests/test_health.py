@@ -253,7 +253,10 @@ def test_a_search_and_a_run_without_words_lead_to_repair(store: Store, table: st
     _change(store, f"DROP TABLE {table}")
     with pytest.raises(StoreError, match=f"{table}.*soundsearch repair"):
         _found(store, "c")
-    with pytest.raises(StoreError, match=f"{table}.*soundsearch repair"), changing(store) as changes:
+    with (
+        pytest.raises(StoreError, match=f"{table}.*soundsearch repair"),
+        changing(store) as changes,
+    ):
         changes.delete([3])
 
 

@@ -77,7 +77,7 @@ def test_families_can_be_left_out_on_both_sides(data: Path) -> None:
 def test_a_folder_without_pairs_is_refused_in_one_line(data: Path) -> None:
     (data / "pairs" / "pairs.csv").unlink()
 
-    with pytest.raises(SoundsearchError, match="pairs.csv: cannot be read"):
+    with pytest.raises(SoundsearchError, match=r"pairs\.csv: cannot be read"):
         choose(data)
 
 
