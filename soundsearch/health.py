@@ -1,7 +1,7 @@
 """Status, verification and repair of an index.
 
-In: a store. Out: a `Status`, or the `Problem`s found when rows, vectors, files and encoder are
-compared with each other.
+In: a store. Out: a `Status`, or the `Problem`s found when rows, words, vectors, files and encoder
+are compared with each other.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Problem:
     if it is about one.
     """
 
-    kind: Literal["database", "rows", "vectors", "encoder", "files"]
+    kind: Literal["database", "rows", "words", "vectors", "encoder", "files"]
     text: str
     recording_id: int | None = None
 
@@ -98,13 +98,14 @@ def _size_of(folder: Path) -> int:
 
 
 def verify(store: Store) -> list[Problem]:
-    """Compare rows, vectors, encoder and files with each other. Changes nothing."""
+    """Compare rows, words, vectors, encoder and files with each other. Changes nothing."""
     problems = [Problem("database", text) for text in store.database_problems()]
     if problems:  # the rest would only repeat it
         return problems
     with store.snapshot() as reader:
         problems += _row_problems(reader)
         are_rows_sound = not problems
+        problems += [Problem("words", text) for text in reader.word_problems()]
         problems += _file_problems(reader)
         problems += _encoder_problems(reader)
         if are_rows_sound:
@@ -115,7 +116,7 @@ def verify(store: Store) -> list[Problem]:
 def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
     """Mend what `verify` finds, and say what was done.
 
-    The FAISS file is made again; recordings whose windows are odd are deleted, so that the next
+    The words and the FAISS file are made again; recordings whose windows are odd are deleted, so that the next
     index run embeds them anew.
 
     Args:
@@ -138,6 +139,10 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
         if any(problem.kind == "encoder" for problem in problems):
             copy_bundle(bundle or pinned_bundle(store, own_copy=False), store.folder)
             done.append("put back the encoder")
+        if any(problem.kind == "words" for problem in problems):
+            with writer.transaction(new_revision=False) as changes:
+                changes.renew_words()
+            done.append("made the words of names, folders and metadata again")
         odd = {p.recording_id for p in problems if p.kind == "rows" and p.recording_id is not None}
         if odd:
             with writer.transaction() as changes:

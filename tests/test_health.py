@@ -198,6 +198,75 @@ def test_a_missing_recording_is_checked_too(store: Store) -> None:
     assert [p.recording_id for p in verify(store)] == [2]
 
 
+# ---- words
+
+
+def _found(store: Store, term: str) -> list[str]:
+    with store.snapshot() as reader:
+        matches = reader.find_words([term], within=None, limit=9)
+        parts = reader.find_name_parts([term], within=None, limit=9)
+        paths = {recording.id: recording.relative_path for recording in reader.recordings()}
+    assert not parts or parts[0].recording_id == matches[0].recording_id
+    return [paths[match.recording_id] for match in matches]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DROP TABLE words",
+        "DROP TABLE name_parts",
+        "DROP TRIGGER words_of_deleted",
+        "DELETE FROM words WHERE rowid = 3",
+        "DELETE FROM name_parts WHERE rowid = 3",
+        "INSERT INTO words (rowid, name) VALUES (99, 'of none')",
+        "INSERT INTO name_parts (rowid, name) VALUES (99, 'of none')",
+    ],
+)
+def test_lost_words_are_found_and_made_again(store: Store, damage: str) -> None:
+    with changing(store) as changes:
+        changes.mark_missing([1])
+        changes.put_failed(Failed(FileFacts(1, "x.wav", 1, 1), "not audio", "no sound"))
+    _change(store, damage)
+
+    (problem,) = verify(store)
+    assert problem.kind == "words" and not problem.is_drift
+    assert len(repair(store)) == 1
+
+    assert verify(store) == []
+    assert _found(store, "c") == _found(store, "deep") == ["deep/c.wav"]
+    assert _found(store, "x") == []
+    with changing(store) as changes:
+        changes.delete([3])
+    assert verify(store) == []
+
+
+def test_lost_words_and_odd_rows_are_mended_together(store: Store) -> None:
+    _change(store, "DROP TABLE words")
+    _change(store, "UPDATE windows SET end_s = 9 WHERE recording_id = 2")
+    assert {problem.kind for problem in verify(store)} == {"rows", "words"}
+    repair(store)
+    assert verify(store) == [] and _found(store, "b") == []
+
+
+@pytest.mark.parametrize("table", ["words", "name_parts"])
+def test_a_search_and_a_run_without_words_lead_to_repair(store: Store, table: str) -> None:
+    _change(store, f"DROP TABLE {table}")
+    with pytest.raises(StoreError, match=f"{table}.*soundsearch repair"):
+        _found(store, "c")
+    with (
+        pytest.raises(StoreError, match=f"{table}.*soundsearch repair"),
+        changing(store) as changes,
+    ):
+        changes.delete([3])
+
+
+def test_words_that_cannot_be_opened_lead_to_a_backup(store: Store) -> None:
+    _change(store, "DROP TABLE words_data")
+    for look in (verify, repair):
+        with pytest.raises(StoreError, match="from a backup"):
+            look(store)
+
+
 # ---- the database
 
 

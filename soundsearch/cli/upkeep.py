@@ -56,7 +56,7 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
 def verify(index: IndexFolder = None, json: Json = False) -> None:
     """Check whether the index is sound.
 
-    Rows are held against vectors, files and encoder; the exit code is 1 if they disagree. Files that changed since they were indexed are listed, but are no fault of the index.
+    Rows are held against words, vectors, files and encoder; the exit code is 1 if they disagree. Files that changed since they were indexed are listed, but are no fault of the index.
 
     Example: soundsearch verify
     """
@@ -66,7 +66,7 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
 
     store = Store.open(index_folder(index))
     with progress_on_stderr(quiet=json) as progress:
-        progress.begin("checking rows, vectors, encoder and files")
+        progress.begin("checking rows, words, vectors, encoder and files")
         problems = verify_index(store)
     faults = [problem for problem in problems if not problem.is_drift]
     if json:
@@ -95,7 +95,7 @@ def repair(
 ) -> None:
     """Mend what `verify` finds.
 
-    Makes the FAISS file again, puts back the encoder, drops odd rows (the next index run embeds
+    Makes the words of names and the FAISS file again, puts back the encoder, drops odd rows (the next index run embeds
     those recordings anew).
 
     Example: soundsearch repair

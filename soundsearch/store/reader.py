@@ -227,6 +227,10 @@ class Reader:
         """
         return self._word_matches(self._database.part_matches(terms), within, limit)
 
+    def word_problems(self) -> list[str]:
+        """Where the words that recordings are found by disagree with the recordings, in words."""
+        return self._database.word_problems(self._connection)
+
     # ---- windows and embeddings
 
     def n_windows(self) -> int:

@@ -25,7 +25,7 @@ from sqlalchemy.ext.compiler import compiles
 from soundsearch.descriptors import TO_OPEN_A_DATABASE, n_free, ran_out, too_many
 from soundsearch.errors import IndexBusyError, StoreError
 from soundsearch.files import write_atomically
-from soundsearch.store.records import Words
+from soundsearch.store.records import State, Words
 from soundsearch.store.schema import NEVER_REUSED, Integer64, index_table, metadata
 
 DATABASE = "soundsearch.db"
@@ -48,6 +48,8 @@ FULL_TEXT = (
     "CREATE TRIGGER words_of_deleted AFTER DELETE ON recordings BEGIN "
     "DELETE FROM words WHERE rowid = old.id; DELETE FROM name_parts WHERE rowid = old.id; END",
 )
+WORD_TABLES = ("words", "name_parts")
+NO_WORDS = re.compile(rf"no such table: (main\.)?({'|'.join(WORD_TABLES)})$")
 #: How much a word counts in a name, in folder names and in metadata.
 WORD_WEIGHTS = "4.0, 2.0, 2.0"
 #: Shorter words are sought whole only: as parts they are in too many names.
@@ -142,7 +144,7 @@ class Database:
 
     def put_words(self, connection: Connection, recording_id: int, words: Words | None) -> None:
         """Store by which words a recording is found, in place of those before; None: by none."""
-        for table in ("words", "name_parts"):
+        for table in WORD_TABLES:
             connection.exec_driver_sql(f"DELETE FROM {table} WHERE rowid = ?", (recording_id,))
         if words is not None:
             connection.exec_driver_sql(
@@ -162,6 +164,36 @@ class Database:
             (recording_id,),
         ).first()
         return None if row is None else Words(*row)
+
+    def empty_words(self, connection: Connection) -> None:
+        """Make the tables of words again, without a row."""
+        connection.exec_driver_sql("DROP TRIGGER IF EXISTS words_of_deleted")
+        for table in WORD_TABLES:
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
+        for statement in FULL_TEXT:
+            connection.exec_driver_sql(statement)
+
+    def word_problems(self, connection: Connection) -> list[str]:
+        """Where the tables of words and the recordings disagree, in words."""
+        made = connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all()
+        lost = [name for name in (*WORD_TABLES, "words_of_deleted") if name not in made]
+        if lost:
+            return [f"the database lacks what finds recordings by their words: {', '.join(lost)}"]
+        named = f"SELECT id FROM recordings WHERE state != '{State.FAILED}'"
+        found = []
+        for table in WORD_TABLES:
+            missing, stray = (
+                len(connection.exec_driver_sql(f"{one} EXCEPT {other}").all())
+                for one, other in (
+                    (named, f"SELECT rowid FROM {table}"),
+                    (f"SELECT rowid FROM {table}", named),
+                )
+            )
+            if missing or stray:
+                found.append(
+                    f"table {table}: recordings that it lacks: {missing}, rows of none: {stray}"
+                )
+        return found
 
     def word_matches(self, terms: Sequence[str]) -> sa.Subquery:
         """Recordings with any of these words, alike in their stems; see `_matches`."""
@@ -333,7 +365,9 @@ def translated(folder: Path) -> Iterator[None]:
             way_out = (
                 "the folder cannot be written; check its permissions or choose another --index"
             )
-        elif "malformed" in message or "not a database" in message:
+        elif NO_WORDS.search(message):
+            way_out = "the words of the recordings are lost; run: soundsearch repair"
+        elif "malformed" in message or "not a database" in message or "vtable" in message:
             way_out = f"the database is damaged; {RESTORE}"
         elif "no such" in message or "no column" in message:
             way_out = f"the database is not as soundsearch makes it; {RESTORE}"

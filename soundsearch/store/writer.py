@@ -267,6 +267,11 @@ class Transaction(Reader):
         )
         self._put_words([recording_id])
 
+    def renew_words(self) -> None:
+        """Make the words again by which recordings are found, from the recordings."""
+        self._database.empty_words(self._connection)
+        self._put_words([recording.id for recording in self.recordings()])
+
     def mark_missing(self, recording_ids: Iterable[int]) -> None:
         """These files have vanished: keep their embeddings, do not show them. Failed rows go."""
         for some in chunks(recording_ids):

@@ -401,4 +401,4 @@ def test_a_long_check_has_a_line_where_there_is_no_terminal(
 
     monkeypatch.setattr(progress.Reporter, "print_line", print_and_set)
     monkeypatch.setattr(health, "verify", verify_slowly)
-    assert "checking rows, vectors, encoder and files\n" in soundsearch("verify").stderr
+    assert "checking rows, words, vectors, encoder and files\n" in soundsearch("verify").stderr
