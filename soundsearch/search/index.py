@@ -413,11 +413,12 @@ class Index:
 
 
 def _words_of(matches: Sequence[Sequence[WordMatch]]) -> dict[int, tuple[str, ...]]:
-    """Return the words by which each recording was found, each once."""
-    words: dict[int, dict[str, None]] = {}
+    """Return the words by which each recording was found, without those that another one holds."""
+    words: dict[int, list[str]] = {}
     for found in matches:
         for match in found:
-            words.setdefault(match.recording_id, {}).update(dict.fromkeys(match.words))
+            known = words.setdefault(match.recording_id, [])
+            known += [word for word in match.words if not any(word in other for other in known)]
     return {recording_id: tuple(found) for recording_id, found in words.items()}
 
 

@@ -313,6 +313,8 @@ def test_the_commands_there_are() -> None:
         "query",
         "similar",
         "describe",
+        "show",
+        "duplicates",
         "status",
         "verify",
         "repair",
