@@ -8,6 +8,7 @@ best window.
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -413,12 +414,13 @@ class Index:
 
 
 def _words_of(matches: Sequence[Sequence[WordMatch]]) -> dict[int, tuple[str, ...]]:
-    """Return the words by which each recording was found, without those that another one holds."""
+    """Return the words by which each recording was found: of "door" and "doors" the first."""
     words: dict[int, list[str]] = {}
-    for found in matches:
-        for match in found:
-            known = words.setdefault(match.recording_id, [])
-            known += [word for word in match.words if not any(word in other for other in known)]
+    for match in itertools.chain(*matches):
+        known = words.setdefault(match.recording_id, [])
+        for word in match.words:
+            if not any(word in other or other in word for other in known):
+                known.append(word)
     return {recording_id: tuple(found) for recording_id, found in words.items()}
 
 

@@ -64,6 +64,14 @@ def test_a_hit_says_its_words_and_how_its_sound_fits(index: Index) -> None:
     assert all(hit.words == () for hit in by_sound)
 
 
+def test_of_forms_of_one_word_a_hit_names_the_first(index: Index) -> None:
+    with changing(index.store) as changes:
+        changes.put(recording(1, "Zithers/zither plucked.wav", np.eye(N)[0]))
+    with Index(index.store, "cpu") as anew:
+        (hit,) = anew.search(text="zither plucking", by="words")
+    assert hit.words == ("zither", "plucked")
+
+
 def test_a_recording_found_by_its_name_has_its_best_window(index: Index) -> None:
     rows = np.eye(N)[[0, 1, 3, 2]]
     with changing(index.store) as changes:
