@@ -12,50 +12,12 @@ import unicodedata
 #: Letters and digits without anything between them.
 RUN = re.compile(r"[^\W_]+")
 #: Words of a question that say nothing of a sound. They count where a question has no others.
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "for",
-        "from",
-        "her",
-        "his",
-        "i",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "of",
-        "on",
-        "or",
-        "our",
-        "over",
-        "some",
-        "someone",
-        "somebody",
-        "something",
-        "that",
-        "the",
-        "their",
-        "there",
-        "this",
-        "to",
-        "under",
-        "was",
-        "were",
-        "with",
-        "your",
-    ]
-)
+STOP_WORDS = frozenset([
+    "a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "her", "his", "i", "in",
+    "into", "is", "it", "its", "me", "my", "of", "on", "or", "our", "over", "some", "someone",
+    "somebody", "something", "that", "the", "their", "there", "this", "to", "under", "was", "were",
+    "with", "your",
+])  # fmt: skip
 #: Characters of a question that are looked at: a longer one repeats itself.
 MOST_CHARACTERS = 10_000
 #: Words of a question that are looked for.
