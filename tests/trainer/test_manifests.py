@@ -65,6 +65,9 @@ def test_the_data_folder_is_given_or_named_by_the_environment(
     monkeypatch.setenv("SOUNDSEARCH_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(ManifestError, match="no data folder here"):
         find_data()
+    monkeypatch.delenv("SOUNDSEARCH_DATA")
+    with pytest.raises(ManifestError, match="SOUNDSEARCH_DATA"):
+        find_data()
 
 
 @pytest.mark.data

@@ -1,6 +1,6 @@
 """Read the manifests of a data folder, sounds.csv and esc10.csv, as recordings.
 
-Data is looked for in the folder given, else in SOUNDSEARCH_DATA, else in `../shared/data`.
+The data folder is the one given, else that of SOUNDSEARCH_DATA.
 """
 
 from __future__ import annotations
@@ -59,13 +59,15 @@ class ManifestError(SoundsearchError):
 
 
 def find_data(folder: Path | None = None) -> Path:
-    """The data folder: the one given, else SOUNDSEARCH_DATA, else ../shared/data."""
-    chosen = folder or Path(os.environ.get("SOUNDSEARCH_DATA") or Path("..", "shared", "data"))
-    if not chosen.is_dir():
+    """The data folder: the one given, else that of SOUNDSEARCH_DATA. Raises ManifestError."""
+    named = folder or os.environ.get("SOUNDSEARCH_DATA")
+    if not named:
+        raise ManifestError("no data folder is named; give one, or set SOUNDSEARCH_DATA to it")
+    if not Path(named).is_dir():
         raise ManifestError(
-            f"{chosen}: no data folder here; give one, or set SOUNDSEARCH_DATA to it"
+            f"{named}: no data folder here; give one, or set SOUNDSEARCH_DATA to it"
         )
-    return chosen
+    return Path(named)
 
 
 def read_sounds(data: Path) -> list[Recording]:

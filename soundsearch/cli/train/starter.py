@@ -37,7 +37,7 @@ def starter(
 ) -> None:
     """Train the encoder that ships with soundsearch.
 
-    Example: soundsearch train starter ../shared/data --run runs/starter --out my-bundle
+    Example: soundsearch train starter DATA --run runs/starter --out my-bundle
     """
     with training_extra():
         import logging
