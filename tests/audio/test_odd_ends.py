@@ -189,12 +189,13 @@ HEADS = {
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("ending", [*FFMPEG, *LIBSNDFILE])
+@pytest.mark.parametrize(
+    "ending",
+    [ending for ending in (*FFMPEG, *LIBSNDFILE) if ending != "nut"],  # no recorder writes NUT
+)
 def test_what_lies_in_front_is_skipped_where_the_ending_explains_the_rest(
     tmp_path: Path, ending: str, head: str
 ) -> None:
-    if ending == "nut":
-        pytest.skip("a format that nobody keeps recordings in")
     path = _write(tmp_path, ending)
     expected, _ = _decode(path)
     path.write_bytes(HEADS[head] + path.read_bytes())
