@@ -25,7 +25,7 @@ import numpy as np
 
 import soundsearch
 from soundsearch.errors import BenchmarkError
-from soundsearch.search import index as search
+from soundsearch.search import ranking
 from soundsearch.tables import Table
 
 #: Weights of sound, words and parts of names that are tried.
@@ -94,7 +94,7 @@ def main() -> None:
             print(line(by, *precisions(index, library, files, by), sound))
         for weights in WEIGHTS if options.weights else ():
             names = ("SOUND_WEIGHT", "WORDS_WEIGHT", "PARTS_WEIGHT")
-            with mock.patch.multiple(search, **dict(zip(names, weights, strict=True))):
+            with mock.patch.multiple(ranking, **dict(zip(names, weights, strict=True))):
                 found = precisions(index, library, files, "both")
             print(line(" ".join(f"{weight:g}" for weight in weights), *found, sound))
 

@@ -20,7 +20,7 @@ from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.encoder.calibration import Calibration, Kind
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, Cause, QueryError, SoundsearchError, StoreError
-from soundsearch.search import index as search_module
+from soundsearch.search import question, ranking
 from soundsearch.search.describe import describe
 from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label
 from soundsearch.search.index import Index
@@ -101,7 +101,7 @@ def test_a_search_is_brute_force_over_all_windows(
         contextlib.closing(create_index(folder, bundle)) as store,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(search_module, "OVER_FETCH", over_fetch)
+        patch.setattr(ranking, "OVER_FETCH", over_fetch)
         stored = {}
         with changing(store) as changes:
             root = changes.add_root(ROOT)
@@ -160,7 +160,7 @@ def test_ties_stand_in_the_order_of_indexing(store: Store) -> None:
 def test_ties_stand_so_even_where_not_all_of_them_were_fetched(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_module, "OVER_FETCH", 1)
+    monkeypatch.setattr(ranking, "OVER_FETCH", 1)
     for i in range(12):
         put(store, ROOT, f"{i}.wav", [_towards("hum")])
     put(store, ROOT, "0.wav", [_towards("hum")])  # changed: the same recording, a later window
@@ -226,7 +226,7 @@ def test_a_calibrated_encoder_scores_by_relevance_and_ranks_as_before(
 def test_min_score_is_held_against_relevance(
     relevant: Store, monkeypatch: pytest.MonkeyPatch, over_fetch: int
 ) -> None:
-    monkeypatch.setattr(search_module, "OVER_FETCH", over_fetch)
+    monkeypatch.setattr(ranking, "OVER_FETCH", over_fetch)
     index = Index(relevant)
     hits = index.search(text="hum")
     for top_k in (1, 3, 10):
@@ -312,7 +312,7 @@ def test_hits_say_whether_their_file_is_there(
     asked = []
     look = os.stat
     monkeypatch.setattr(
-        search_module.os,
+        question.os,
         "stat",
         lambda path, **more: (asked.append(str(path)), look(path, **more))[1],
     )

@@ -1,0 +1,151 @@
+"""Rank the recordings of an index for a question: by sound, by words, and by both.
+
+In: a question, and one state of an index with its vectors. Out: recordings in order, each with its
+best window and the words that it was found by. FAISS ranks windows; a ranking is of recordings.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.choices import By
+from soundsearch.search.fusion import fuse, ranks
+from soundsearch.search.hits import SCORE_DECIMALS
+from soundsearch.search.question import Array, Question
+from soundsearch.store import Reader, StoredWindow, WordMatch
+from soundsearch.vectors.exact import VectorIndex
+from soundsearch.words import terms
+
+#: Windows fetched per wanted recording at first; more follow if recordings have many windows.
+OVER_FETCH = 8
+#: Recordings of each ranking that are fused.
+LISTED = 200
+#: How much each ranking counts (docs/adr/0015): by sound, by words, by parts of names.
+SOUND_WEIGHT, WORDS_WEIGHT, PARTS_WEIGHT = 1.0, 1.0, 0.5
+
+
+@dataclass(frozen=True)
+class Best:
+    """The window of a recording that fits a question best, and the cosine of the two."""
+
+    cosine: float
+    window: StoredWindow
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A recording that was found: its best window, and the words it was found by."""
+
+    recording_id: int
+    best: Best
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What recordings are ranked among.
+
+    Attributes:
+        reader: One state of the index.
+        vectors: The embeddings of its windows.
+        folders: Absolute paths; only recordings in these. None for all.
+        among: Ids of the windows in them, (n,) int64. None for all.
+    """
+
+    reader: Reader
+    vectors: VectorIndex
+    folders: Sequence[Path] | None = None
+    among: NDArray[np.int64] | None = None
+
+    def rank(
+        self,
+        question: Question,
+        n: int,
+        by: By = "both",
+        too_low: Callable[[float], bool] = lambda cosine: False,
+    ) -> list[Ranked]:
+        """Return the recordings that fit a question, the best first.
+
+        Equally good ones come in the order in which they were indexed.
+
+        Args:
+            question: What is asked.
+            n: Recordings wanted; there may be more, or fewer if there are no more.
+            by: What they are ranked by.
+            too_low: Whether no recording of this cosine or a lower one is wanted.
+        """
+        matches = self._find_words(question) if by != "sound" else []
+        best: dict[int, Best] = {}
+        if by != "words":
+            best = self._by_sound(question, max(n, LISTED) if any(matches) else n, too_low)
+        rankings = [ranks((i, found.cosine) for i, found in best.items())] if best else []
+        weights = [SOUND_WEIGHT] * len(rankings)
+        for found, weight in zip(matches, (WORDS_WEIGHT, PARTS_WEIGHT), strict=False):
+            rankings.append(ranks((match.recording_id, match.score) for match in found))
+            weights.append(weight)
+        words = _words_of(matches)
+        others = self.reader.window_ids_of(set(words) - set(best))
+        best |= self._best(question.vector, len(others), others)[0]
+        fused = fuse(rankings, weights)
+        ranked = sorted(best, key=lambda i: (-fused[i], -best[i].cosine, i))
+        return [Ranked(i, best[i], words.get(i, ())) for i in ranked]
+
+    def _find_words(self, question: Question) -> list[list[WordMatch]]:
+        """Return the recordings found by words of a question, and those found by parts of names."""
+        wanted = terms(question.words)
+        return [
+            find(wanted, within=self.folders, limit=LISTED)
+            for find in (self.reader.find_words, self.reader.find_name_parts)
+        ]
+
+    def _by_sound(
+        self, question: Question, n_recordings: int, too_low: Callable[[float], bool]
+    ) -> dict[int, Best]:
+        """Return the best window of each of the recordings that sound most like a question.
+
+        Fetches windows until no further one can be of the first n_recordings, or until all further
+        cosines are too low.
+        """
+        n_all = len(self.vectors) if self.among is None else len(self.among)
+        n_windows = OVER_FETCH * (n_recordings + 1)
+        while True:
+            best, lowest = self._best(question.vector, min(n_windows, n_all), self.among)
+            others = ((i, found) for i, found in best.items() if i not in question.itself)
+            ranked = sorted(others, key=lambda found: (-found[1].cosine, found[0]))[:n_recordings]
+            enough = len(ranked) == n_recordings and ranked[-1][1].cosine > lowest
+            if enough or n_windows >= n_all or too_low(lowest):
+                return dict(ranked)
+            n_windows *= 4
+
+    def _best(
+        self, vector: Array, n_windows: int, among: NDArray[np.int64] | None
+    ) -> tuple[dict[int, Best], float]:
+        """Return the best of the nearest windows by recording, and the lowest cosine among them."""
+        ids, found = self.vectors.search(vector, n_windows, among)
+        cosines = found.astype(np.float64).round(SCORE_DECIMALS)
+        windows = self.reader.describe_windows(ids)
+        best: dict[int, Best] = {}
+        for window_id, cosine in sorted(
+            zip(ids, cosines, strict=True), key=lambda pair: (-pair[1], pair[0])
+        ):
+            window = windows.get(int(window_id))  # None: gone since the vectors were loaded
+            if window is not None:
+                best.setdefault(window.recording_id, Best(float(cosine), window))
+        return best, float(cosines[-1]) if len(cosines) else -1.0
+
+
+def _words_of(matches: Sequence[Sequence[WordMatch]]) -> dict[int, tuple[str, ...]]:
+    """Return the words by which each recording was found: of "door" and "doors" the first."""
+    words: dict[int, list[str]] = {}
+    for match in itertools.chain(*matches):
+        known = words.setdefault(match.recording_id, [])
+        for word in match.words:
+            if not any(word in other or other in word for other in known):
+                known.append(word)
+    return {recording_id: tuple(found) for recording_id, found in words.items()}
