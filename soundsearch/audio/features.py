@@ -1,4 +1,4 @@
-"""Waveform to log-mel features: the one front end of training and of search, in numpy and scipy.
+"""Waveform to log-mel features: the one front end of training and of search, in NumPy.
 
 In: mono windows and a `FeatureConfig` read from the encoder bundle. Out: what enters the
 audio tower. Two kinds exist in the field and both are here:
@@ -14,13 +14,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-if TYPE_CHECKING:
-    from scipy import sparse
 
 Array = NDArray[np.float32]
 Array64 = NDArray[np.float64]
@@ -131,7 +128,7 @@ class KaldiFbank(FeatureConfig):
         bank = _kaldi_mel_bank(
             self.n_mels, n_fft, sample_rate, self.f_min, self.upper_edge_hz(sample_rate)
         )
-        energies = _in_bands(_power_spectrum(emphasised, n_fft), bank)
+        energies = bank.apply(_power_spectrum(emphasised, n_fft))
         logs: Array = np.log(np.maximum(energies, np.float32(KALDI_ENERGY_FLOOR)))
         return logs
 
@@ -181,7 +178,7 @@ class StftLogMel(FeatureConfig):
             self.mel_scale,
             self.norm,
         )
-        energies = _in_bands(spectrum, bank)
+        energies = bank.apply(spectrum)
         decibels: Array = 10 * np.log10(np.maximum(energies, np.float32(STFT_ENERGY_FLOOR)))
         return decibels
 
@@ -297,20 +294,28 @@ def _fill(features: Array, log_mel: Array, config: FeatureConfig) -> None:
 
 def _power_spectrum(frames: Array, n_fft: int) -> Array:
     """|FFT|^2 of each frame: (n_frames, any) -> (n_frames, n_fft // 2 + 1)."""
-    from scipy import fft  # much faster than NumPy's on float32
-
-    spectrum = fft.rfft(frames, n_fft, axis=1)
+    spectrum = np.empty((len(frames), n_fft // 2 + 1), np.complex64)
+    np.fft.rfft(frames, n_fft, axis=1, out=spectrum)  # type: ignore[arg-type]  # its stubs know complex128 alone
     power: Array = np.square(spectrum.real) + np.square(spectrum.imag)
     return power
 
 
-def _in_bands(spectrum: Array, bank: sparse.csr_array) -> Array:
-    """(n_frames, n_bins) to (n_mels, n_frames).
+@dataclass(frozen=True)
+class _Bank:
+    """Triangles over FFT bins, of which each covers few: (first bin, weights) of each mel band."""
 
-    The bank is nearly empty, and a sparse product stays away from the threads of BLAS, which cost
-    more than they bring when several files are read at once.
-    """
-    return np.asarray(bank @ spectrum.T, np.float32)
+    bands: tuple[tuple[int, Array], ...]
+
+    def apply(self, spectrum: Array) -> Array:
+        """(n_frames, n_bins) to (n_mels, n_frames).
+
+        Not a matrix product: the bank is nearly empty, and BLAS sums in another order for another
+        number of frames.
+        """
+        found = np.zeros((len(self.bands), len(spectrum)), np.float32)
+        for energies, (first, weights) in zip(found, self.bands, strict=True):
+            np.einsum("fb,b->f", spectrum[:, first : first + len(weights)], weights, out=energies)
+        return found
 
 
 @functools.lru_cache(maxsize=16)
@@ -325,9 +330,7 @@ def _periodic_hann(n_fft: int) -> Array:
 
 
 @functools.lru_cache(maxsize=16)
-def _kaldi_mel_bank(
-    n_mels: int, n_fft: int, sample_rate: int, f_min: float, f_max: float
-) -> sparse.csr_array:
+def _kaldi_mel_bank(n_mels: int, n_fft: int, sample_rate: int, f_min: float, f_max: float) -> _Bank:
     """Kaldi's triangles: (n_mels, n_fft // 2 + 1). The Nyquist bin gets no weight, as in Kaldi."""
 
     def mel(hz: ArrayLike) -> Array64:
@@ -337,13 +340,13 @@ def _kaldi_mel_bank(
     bins = mel(np.arange(n_fft // 2) * (sample_rate / n_fft))[None, :]
     bank = np.zeros((n_mels, n_fft // 2 + 1), np.float32)
     bank[:, :-1] = _triangles(edges, bins)
-    return _as_sparse(bank)
+    return _banded(bank)
 
 
 @functools.lru_cache(maxsize=16)
 def _stft_mel_bank(
     n_mels: int, n_fft: int, sample_rate: int, f_min: float, f_max: float, mel_scale: str, norm: str
-) -> sparse.csr_array:
+) -> _Bank:
     """Librosa's triangles, linear in Hz: (n_mels, n_fft // 2 + 1)."""
     to_mel, to_hz = (_slaney_mel, _slaney_hz) if mel_scale == "slaney" else (_htk_mel, _htk_hz)
     edges_hz = to_hz(np.linspace(to_mel(np.float64(f_min)), to_mel(np.float64(f_max)), n_mels + 2))
@@ -351,13 +354,16 @@ def _stft_mel_bank(
     bank = _triangles(edges_hz[:, None], bins_hz[None, :])
     if norm == "slaney":  # every triangle has the same area
         bank *= (2.0 / (edges_hz[2:] - edges_hz[:-2]))[:, None]
-    return _as_sparse(bank)
+    return _banded(bank)
 
 
-def _as_sparse(bank: NDArray[np.floating]) -> sparse.csr_array:
-    from scipy import sparse
-
-    return sparse.csr_array(bank.astype(np.float32))
+def _banded(bank: NDArray[np.floating]) -> _Bank:
+    bands = []
+    for row in bank.astype(np.float32):
+        covered = np.flatnonzero(row)
+        first, end = (covered[0], covered[-1] + 1) if len(covered) else (0, 0)
+        bands.append((int(first), row[first:end]))
+    return _Bank(tuple(bands))
 
 
 def _triangles(edges: Array64, bins: Array64) -> Array64:
