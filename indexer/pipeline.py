@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.captions import Caption, apply_captions
 from indexer.plan import Plan, make_plan
 from indexer.reading import FEWER_JOBS, Decoded, PendingFile, Piece, Readers, describe, n_readers
 from indexer.report import FileProgress, Report
@@ -49,6 +50,7 @@ def run(
     prune: bool = False,
     retry: bool = False,
     force: bool = False,
+    captions: Sequence[Caption] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Plan, Report]:
     """Bring the index up to date with these folders and files.
@@ -65,6 +67,7 @@ def run(
         prune: also delete recordings whose files have vanished.
         retry: also try files again that failed or were read in part and have not changed.
         force: read and embed every file again.
+        captions: what takes the place of all captions in these folders and files; None keeps them.
         progress: is informed while the run goes on, from any thread.
 
     Raises:
@@ -88,7 +91,11 @@ def run(
             report.left_behind = plan.left_behind
             _apply_moves(writer, plan, report, prune)
             _store_skipped(writer, plan)
+            writer.renew_words(progress)
             _Run(writer, encoder, report, progress).read(plan, jobs or os.cpu_count() or 1)
+            if captions is not None:
+                apply_captions(writer, targets, captions, report)
+                writer.renew_words(progress)
         except KeyboardInterrupt:
             report.interrupted = True
         try:

@@ -28,12 +28,15 @@ class Report:
         n_windows: Windows that were embedded.
         audio_s: Sound that was embedded, in seconds.
         elapsed_s: Duration of the run in seconds.
+        n_captioned: Recordings that have captions now; counted where the run was given some.
+        n_uncaptioned: Recordings that lost their captions.
         interrupted: Whether Ctrl-C ended the run.
         dropped_roots: Roots that are gone and have no recordings left.
         failures: Files that could not be used.
         absent: What was named and could not be looked through.
         unreadable: Folders that could not be listed.
         left_behind: Roots that are gone, of which only a part was found elsewhere.
+        unmatched_captions: Files that captions name and that are no recordings.
         stage_s: Seconds spent on decoding (with resampling), features, embedding and storing.
     """
 
@@ -49,12 +52,15 @@ class Report:
     n_windows: int = 0
     audio_s: float = 0.0
     elapsed_s: float = 0.0
+    n_captioned: int = 0
+    n_uncaptioned: int = 0
     interrupted: bool = False
     dropped_roots: list[Path] = field(default_factory=list)
     failures: list[tuple[Path, str]] = field(default_factory=list)
     absent: list[tuple[Path, str]] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
     left_behind: list[tuple[Path, str]] = field(default_factory=list)
+    unmatched_captions: list[str] = field(default_factory=list)
     stage_s: dict[str, float] = field(
         default_factory=lambda: {"decode": 0.0, "features": 0.0, "embed": 0.0, "store": 0.0}
     )

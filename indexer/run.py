@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from indexer.captions import Caption, read_captions
 from indexer.pipeline import run
 from indexer.plan import Plan, make_plan
 from indexer.report import Report
@@ -28,20 +29,34 @@ class IndexRun:
         paths: the folders and files to index; without any, none has been indexed before.
     """
 
-    def __init__(self, folder: Path, paths: Sequence[Path] = (), model: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        paths: Sequence[Path] = (),
+        model: str | None = None,
+        *,
+        captions: Path | None = None,
+        no_captions: bool = False,
+    ) -> None:
         """Look at the index as it is; nothing is changed.
 
         Args:
             folder: of the index.
             paths: folders and files; none means all roots that the index has.
             model: encoder of a new index, by its name or its bundle's folder.
+            captions: table of captions, which take the place of all that were given before.
+            no_captions: take all captions away.
 
         Raises:
             StoreError: the index cannot be used, or a path cannot be indexed.
             IndexMismatchError: the index was built with another encoder than this model.
             BundleError: there is no such encoder.
+            TableError: the captions cannot be read.
         """
         self._folder = folder
+        self._captions: list[Caption] | None = [] if no_captions else None
+        if captions is not None:
+            self._captions = read_captions(captions)
         self._model = find_bundle(model) if model else None
         self._store = Store.open(folder) if Store.exists(folder) else None
         try:
@@ -94,6 +109,7 @@ class IndexRun:
             prune=prune,
             retry=retry,
             force=force,
+            captions=self._captions,
             progress=progress,
         )
 

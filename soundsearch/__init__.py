@@ -84,6 +84,8 @@ def index_folders(
     prune: bool = False,
     retry: bool = False,
     force: bool = False,
+    captions: str | Path | None = None,
+    no_captions: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Index folders of sound, or bring an index up to date with them.
@@ -103,6 +105,10 @@ def index_folders(
         prune: also delete what is known of files that have vanished.
         retry: also try files again that failed, or were read in part, and have not changed.
         force: read all files again, also those that look unchanged.
+        captions: CSV file with words for recordings in these folders, in place of earlier ones:
+            columns `file` (absolute, or relative to the folder), `text`, and any others, which are
+            fields too. None keeps what there is.
+        no_captions: take the captions of all recordings in these folders away.
         progress: is informed while the run goes on, from any thread.
 
     Returns:
@@ -114,6 +120,7 @@ def index_folders(
         StoreError: a folder is not there, or the index cannot be used; IndexBusyError if another
             process writes it, IndexMismatchError if it was built with another encoder.
         BundleError: there is no such encoder, or it embeds nothing.
+        TableError: the captions cannot be read.
     """
     from pathlib import Path
     from typing import get_args
@@ -135,9 +142,11 @@ def index_folders(
     from soundsearch.paths import index_folder
 
     paths = [Path(folder) for folder in check_paths("folders", folders)]
-    for name, value in (("index", index), ("model", model)):
+    for name, value in (("index", index), ("model", model), ("captions", captions)):
         if value is not None:
             check_path(name, value)
+    if captions is not None and no_captions:
+        raise QueryError("captions and no_captions exclude each other; give one of them")
     check_choice("device", device, get_args(Device))
     patterns = [exclude] if isinstance(exclude, str) else exclude
     check_texts("exclude", patterns)
@@ -145,7 +154,13 @@ def index_folders(
         check_text(f"exclude[{i}]", pattern)
     if jobs is not None:
         check_count("jobs", jobs)
-    with IndexRun(index_folder(index), paths, None if model is None else os.fspath(model)) as run:
+    with IndexRun(
+        index_folder(index),
+        paths,
+        None if model is None else os.fspath(model),
+        captions=None if captions is None else Path(captions),
+        no_captions=no_captions,
+    ) as run:
         if not run.paths:
             raise QueryError("folders is empty and nothing was indexed before; give a folder")
         _, report = run.run(

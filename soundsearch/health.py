@@ -17,10 +17,19 @@ from typing import Literal
 import numpy as np
 
 from soundsearch.encoder.bundle import EncoderBundle
-from soundsearch.errors import BundleError, SoundsearchError, StoreError
+from soundsearch.errors import BundleError, Cause, SoundsearchError, StoreError
 from soundsearch.files import facts_of
 from soundsearch.roots import RootFacts, facts_of_roots
-from soundsearch.store import RESTORE, PinnedEncoder, Reader, State, Store
+from soundsearch.store import (
+    RESTORE,
+    Failed,
+    FileFacts,
+    PinnedEncoder,
+    Reader,
+    Recording,
+    State,
+    Store,
+)
 from soundsearch.store.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
 from soundsearch.vectors.cache import discard, refresh, vectors_at
 from soundsearch.vectors.exact import NORM_TOLERANCE
@@ -105,7 +114,8 @@ def verify(store: Store) -> list[Problem]:
     with store.snapshot() as reader:
         problems += _row_problems(reader)
         are_rows_sound = not problems
-        problems += [Problem("words", text) for text in reader.word_problems()]
+        words = reader.word_problems() or store.damaged_words()
+        problems += [Problem("words", text) for text in words]
         problems += _file_problems(reader)
         problems += _encoder_problems(reader)
         if are_rows_sound:
@@ -116,8 +126,8 @@ def verify(store: Store) -> list[Problem]:
 def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
     """Mend what `verify` finds, and say what was done.
 
-    The words and the FAISS file are made again; recordings whose windows are odd are deleted, so that the next
-    index run embeds them anew.
+    The words and the FAISS file are made again. Recordings whose windows are odd lose these and
+    keep their captions; the next index run embeds them anew.
 
     Args:
         store: the index.
@@ -141,12 +151,14 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
             done.append("put back the encoder")
         if any(problem.kind == "words" for problem in problems):
             with writer.transaction(new_revision=False) as changes:
-                changes.renew_words()
+                changes.empty_words()
+            writer.renew_words()
             done.append("made the words of names, folders and metadata again")
         odd = {p.recording_id for p in problems if p.kind == "rows" and p.recording_id is not None}
         if odd:
             with writer.transaction() as changes:
-                changes.delete(sorted(odd))
+                for recording in [r for r in changes.recordings() if r.id in odd]:
+                    changes.put_failed(_unembedded(recording))
             done.append(
                 f"dropped {len(odd)} odd recordings; run `soundsearch index` to embed them anew"
             )
@@ -155,6 +167,13 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
             refresh(writer)
             done.append("made the FAISS file again")
     return done
+
+
+def _unembedded(recording: Recording) -> Failed:
+    """What becomes of a recording whose embeddings are of no use: the next run reads it again."""
+    place = (recording.root_id, recording.relative_path)
+    file = FileFacts(*place, recording.size_bytes, recording.mtime_ns)
+    return Failed(file, Cause.NOT_HANDLED, "what was stored of it was damaged; index it again")
 
 
 def _encoder_problems(reader: Reader) -> Iterator[Problem]:

@@ -156,6 +156,7 @@ def move_root(writer: Writer, root: Root, path: Path) -> Relocation:
         )
     with writer.transaction() as changes:
         moved = changes.relocate(root, place)
+    writer.renew_words()
     refresh(writer)
     return Relocation(moved, len(recordings), len(sample), n_found)
 

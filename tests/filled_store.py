@@ -57,9 +57,11 @@ def recording(
 
 @contextlib.contextmanager
 def changing(store: Store, *, new_revision: bool = True) -> Iterator[Transaction]:
-    """One transaction of a writer that is there for no longer."""
-    with store.writer() as writer, writer.transaction(new_revision=new_revision) as changes:
-        yield changes
+    """One transaction of a writer that is there for no longer, and the words that it made stale."""
+    with store.writer() as writer:
+        with writer.transaction(new_revision=new_revision) as changes:
+            yield changes
+        writer.renew_words()
 
 
 def put(store: Store, root: Path, relative_path: str, vectors: ArrayLike = ((1, 0),)) -> int:

@@ -20,6 +20,7 @@ from soundsearch.store.pinned import check_same_encoder, create_index, pinned_bu
 from soundsearch.vectors.cache import load_vectors
 from soundsearch.vectors.exact import VectorIndex
 from tests.filled_store import changing, unit
+from tests.ordinary_user import open_folder, ordinary_user
 from tests.tiny_encoder import write_tiny_bundle
 
 NAMES = ("a.wav", "b.wav", "deep/c.wav", os.fsdecode(b"\xff.wav"))
@@ -180,8 +181,21 @@ def test_an_odd_row_is_found_and_dropped(
     assert done[0].startswith("dropped 1 odd recordings; run `soundsearch index`")
     assert verify(store) == []
     with store.snapshot() as reader:
-        assert sorted(r.id for r in reader.recordings()) == [1, 3, 4]
+        states = {r.id: r.state for r in reader.recordings()}
+    assert states.pop(2) is State.FAILED and set(states.values()) == {State.INDEXED}
     assert load_vectors(store).ids.tolist() == [1, 2, 3, 7, 8, 9, 10, 11, 12]
+
+
+def test_a_recording_that_is_dropped_keeps_its_captions(store: Store) -> None:
+    with changing(store) as changes:
+        changes.put_captions({2: {"text": "rain"}})
+    _change(store, "UPDATE windows SET end_s = 9 WHERE recording_id = 2")
+    repair(store)
+    assert verify(store) == []
+    with store.snapshot() as reader:
+        assert reader.captions() == {2: {"text": "rain"}}
+        (failed,) = (r for r in reader.recordings() if r.state is State.FAILED)
+        assert failed.cause is not None and failed.cause.is_passing  # the next run reads it
 
 
 def test_several_faults_of_one_recording_drop_it_once(store: Store) -> None:
@@ -220,6 +234,11 @@ def _found(store: Store, term: str) -> list[str]:
         "DELETE FROM name_parts WHERE rowid = 3",
         "INSERT INTO words (rowid, name) VALUES (99, 'of none')",
         "INSERT INTO name_parts (rowid, name) VALUES (99, 'of none')",
+        "DELETE FROM words_data WHERE id > 10",
+        "UPDATE words_data SET block = zeroblob(length(block)) WHERE id > 10",
+        "DELETE FROM words_docsize WHERE id = 3",
+        "UPDATE words_content SET c1 = 'shallow' WHERE id = 3",
+        "UPDATE name_parts_content SET c0 = 'other' WHERE id = 3",
     ],
 )
 def test_lost_words_are_found_and_made_again(store: Store, damage: str) -> None:
@@ -246,6 +265,27 @@ def test_lost_words_and_odd_rows_are_mended_together(store: Store) -> None:
     assert {problem.kind for problem in verify(store)} == {"rows", "words"}
     repair(store)
     assert verify(store) == [] and _found(store, "b") == []
+
+
+def test_a_search_with_damaged_words_leads_to_repair(store: Store) -> None:
+    _change(store, "DELETE FROM words_data WHERE id > 10")
+    with pytest.raises(StoreError, match=r"words .* soundsearch repair"):
+        _found(store, "c")
+    repair(store)
+    assert _found(store, "c") == ["deep/c.wav"]
+
+
+def test_damaged_words_are_not_looked_for_where_nothing_can_be_written(
+    store: Store, tmp_path: Path
+) -> None:
+    _change(store, "DELETE FROM words_data WHERE id > 10")
+    store.close()
+    with open_folder() as place:
+        sealed = Path(shutil.copytree(store.folder, place / "index"))
+        sealed.chmod(0o555)
+        with ordinary_user(), contextlib.closing(Store.open(sealed)) as opened:
+            assert opened.damaged_words() == []
+    assert len(store.damaged_words()) == 1
 
 
 @pytest.mark.parametrize("table", ["words", "name_parts"])

@@ -45,6 +45,16 @@ def index(
         bool,
         typer.Option("--force", help="Read all files again, also those that look unchanged."),
     ] = False,
+    captions: Annotated[
+        Path | None,
+        typer.Option(
+            readable=False,
+            help="CSV of words for recordings (file, text, other columns), in place of earlier ones.",
+        ),
+    ] = None,
+    no_captions: Annotated[
+        bool, typer.Option("--no-captions", help="Take the captions of these folders away.")
+    ] = False,
     jobs: Annotated[
         int | None,
         typer.Option("-j", "--jobs", min=1, help="Files read at a time. [default: one per core]"),
@@ -68,7 +78,11 @@ def index(
     from indexer.run import IndexRun
     from soundsearch.paths import index_folder
 
-    with IndexRun(index_folder(index), paths or [], model) as run:
+    if captions is not None and no_captions:
+        raise typer.BadParameter("--captions and --no-captions exclude each other")
+    with IndexRun(
+        index_folder(index), paths or [], model, captions=captions, no_captions=no_captions
+    ) as run:
         if not run.paths:
             raise typer.BadParameter("give at least one folder: nothing has been indexed yet")
         if dry_run:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from soundsearch.cli.streams import note
-from soundsearch.render import duration, endings, short_path, to_json
+from soundsearch.render import duration, endings, printable, short_path, to_json
 
 if TYPE_CHECKING:
     from indexer.plan import Plan
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: So many endings of skipped files are named.
 N_ENDINGS = 5
+#: So many files of captions without a recording are named.
+N_FILES = 3
 
 
 def print_plan(plan: Plan, json: bool) -> None:
@@ -58,6 +60,9 @@ def report_facts(plan: Plan, report: Report) -> dict[str, Any]:
         "audio_s": round(report.audio_s, 3),
         "elapsed_s": round(report.elapsed_s, 3),
         "stage_s": {stage: round(seconds, 3) for stage, seconds in report.stage_s.items()},
+        "captioned": report.n_captioned,
+        "uncaptioned": report.n_uncaptioned,
+        "unmatched_captions": report.unmatched_captions,
         "interrupted": report.interrupted,
         "skipped": _by_number(plan),
         "failures": [{"path": path, "reason": reason} for path, reason in report.failures],
@@ -74,6 +79,21 @@ def _print_trouble(plan: Plan) -> None:
         note(f"note: {path}: {reason}")
     for path, reason in plan.absent:
         note(f"error: {path}: {reason}")
+
+
+def _print_captions(report: Report) -> None:
+    """How many recordings have captions, if the run was given some, and which rows name none."""
+    if report.n_captioned or report.n_uncaptioned:
+        lost = f", taken from {report.n_uncaptioned}" if report.n_uncaptioned else ""
+        note(f"captions: recordings that have some now: {report.n_captioned}{lost}")
+    files = report.unmatched_captions
+    if files:
+        more = f" and {len(files) - N_FILES} more" if len(files) > N_FILES else ""
+        note(
+            f"captions: rows that name no recording: {len(files)} "
+            f"({', '.join(map(printable, files[:N_FILES]))}{more}); give paths relative to the "
+            "indexed folder, or absolute ones"
+        )
 
 
 def _by_number(plan: Plan) -> dict[str, int]:
@@ -93,6 +113,7 @@ def _print_left_out(plan: Plan) -> None:
 def print_report(plan: Plan, report: Report, with_summary: bool) -> None:
     """Troubles of a run on stderr, and a summary unless JSON says it already."""
     _print_trouble(plan)
+    _print_captions(report)
     for path in report.dropped_roots:
         note(f"dropped root {path}: all its recordings were found elsewhere or deleted")
     parts = [

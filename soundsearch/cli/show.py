@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,8 +27,9 @@ def show(
 ) -> None:
     """Show what the index knows of a recording.
 
-    File, sound, metadata, the words it is found by, exact copies, and the five recordings that
-    sound most like it. The file is not read, and need not be there.
+    File, sound, metadata, the blocks of a UCS name, captions, the words it is found by, exact
+    copies, and the five recordings that sound most like it. The file is not read, and need not be
+    there.
 
     Example: soundsearch show takes/door_03.wav
     """
@@ -59,6 +61,12 @@ def _lines(details: Details) -> Iterator[tuple[str, str]]:
     yield "indexed", facts.indexed_at
     for field, text in facts.metadata.items():
         yield "metadata", f"{field}: {text}"
+    if facts.ucs is not None:
+        for block, text in asdict(facts.ucs).items():
+            if text:
+                yield "UCS name", f"{block}: {text}"
+    for field, text in facts.captions.items():
+        yield "captions", f"{field}: {text}"
     for field, words in by_field(facts.words).items():
         if words:
             yield "words", f"{field}: {' '.join(words)}"

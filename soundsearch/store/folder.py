@@ -107,6 +107,14 @@ class Store:
         """
         return self._database.problems()
 
+    def damaged_words(self) -> list[str]:
+        """What is damaged in the tables that find recordings by words, in words.
+
+        Raises:
+            StoreError: it cannot be looked for, as where another process holds the database.
+        """
+        return self._database.damaged_words()
+
     def close(self) -> None:
         """Close all connections."""
         self._database.close()

@@ -9,8 +9,15 @@ from sqlalchemy.engine import Connection
 from soundsearch.errors import StoreError
 from soundsearch.store.sqlite import Database
 
+
+def _add_captions(connection: Connection) -> None:
+    """Captions, and of which version words are: those that are there lack the UCS categories."""
+    connection.exec_driver_sql("ALTER TABLE recordings ADD COLUMN captions TEXT")
+    connection.exec_driver_sql("ALTER TABLE recordings ADD COLUMN words_version INTEGER")
+
+
 #: Step i takes a database from schema i + 1 to i + 2. A step that was released is never changed.
-STEPS: list[Callable[[Connection], None]] = []
+STEPS: list[Callable[[Connection], None]] = [_add_captions]
 
 
 def latest() -> int:
@@ -42,6 +49,11 @@ def bring_up_to_date(database: Database) -> bool:
         raise StoreError(
             f"{database.folder}: written by a newer soundsearch (schema {found}, this one knows "
             f"{latest()}); upgrade soundsearch"
+        )
+    if database.is_sealed:
+        raise StoreError(
+            f"{database.folder}: made by an earlier soundsearch (schema {found}, this one needs "
+            f"{latest()}), and nothing can be written there; run a command once where it can be"
         )
     with database.lock():
         database.back_up(found)

@@ -6,13 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
-from soundsearch.errors import Cause, StoreError
+from soundsearch.errors import StoreError
+from soundsearch.store.fields import FieldReader
+from soundsearch.store.lexicon import ucs_name_of
 from soundsearch.store.records import (
     Array,
     FileFacts,
@@ -35,7 +35,8 @@ from soundsearch.store.schema import (
     skipped_table,
     windows_table,
 )
-from soundsearch.store.sqlite import FOUND, Database
+from soundsearch.store.sqlite import FOUND
+from soundsearch.store.statements import chunks, recording_of, select_recordings, select_windows
 
 #: Windows read from the database at a time where all are read.
 BATCH_ROWS = 20_000
@@ -47,19 +48,13 @@ _PLAIN_FACTS = (
     *("cause", "error", "size_bytes", "mtime_ns", "content_hash", "duration_s"),
     *("sample_rate", "n_channels", "format", "indexed_at"),
 )
-_CAUSES = frozenset(Cause)  # an index may hold some of a later version
 
 
-class Reader:
+class Reader(FieldReader):
     """One state of an index. Made by `Store.snapshot`, and of use until its block ends.
 
     Each method raises StoreError where the database cannot be read.
     """
-
-    def __init__(self, database: Database, connection: Connection) -> None:
-        self.folder = database.folder
-        self._connection = connection
-        self._database = database
 
     # ---- the index
 
@@ -112,10 +107,10 @@ class Reader:
 
     def recordings(self, root_id: int | None = None) -> Iterator[Recording]:
         """Every recording known, in whatever state, by id."""
-        query = _select_recordings().order_by(recordings_table.c.id)
+        query = select_recordings().order_by(recordings_table.c.id)
         if root_id is not None:
             query = query.where(recordings_table.c.root_id == root_id)
-        return map(_recording, self._execute(query))
+        return map(recording_of, self._execute(query))
 
     def recording_at(self, path: Path) -> Recording | None:
         """The recording known at this absolute path, if any."""
@@ -141,7 +136,9 @@ class Reader:
             path=root / recording.relative_path,
             root=root,
             state=recording.state,
-            metadata=json.loads(row.pop("metadata") or "{}"),
+            metadata=json.loads(row["metadata"] or "{}"),
+            ucs=ucs_name_of(root, recording.relative_path),
+            captions=json.loads(row["captions"] or "{}"),
             words=self._database.words(self._connection, recording.id),
             **{name: row[name] for name in _PLAIN_FACTS},
             **self._execute(span).one()._asdict(),
@@ -198,11 +195,11 @@ class Reader:
     def without_windows(self) -> list[Recording]:
         """Recordings that should have windows, and have none."""
         columns = recordings_table.c
-        query = _select_recordings().where(
+        query = select_recordings().where(
             columns.state != State.FAILED,
             ~sa.exists().where(windows_table.c.recording_id == columns.id),
         )
-        return list(map(_recording, self._execute(query)))
+        return list(map(recording_of, self._execute(query)))
 
     # ---- words
 
@@ -309,7 +306,7 @@ class Reader:
         found: dict[int, StoredWindow] = {}
         for some in chunks(window_ids.tolist()):
             rows = self._execute(
-                _select_windows().where(
+                select_windows().where(
                     windows_table.c.id.in_(some), recordings_table.c.state == State.INDEXED
                 )
             )
@@ -318,17 +315,11 @@ class Reader:
 
     def windows(self) -> Iterator[tuple[StoredWindow, bytes]]:
         """All windows, also of missing files, each with its embedding as it is stored."""
-        query = _select_windows().add_columns(windows_table.c.embedding)
+        query = select_windows().add_columns(windows_table.c.embedding)
         for row in self._execute(query.execution_options(yield_per=BATCH_ROWS)):
             yield StoredWindow(*row[:-1]), row.embedding
 
     # ---- statements
-
-    def _execute(self, statement: sa.Executable) -> sa.CursorResult[*tuple[Any, ...]]:
-        return self._connection.execute(statement)
-
-    def _exists(self, query: sa.Select[Any]) -> bool:
-        return self._execute(query.limit(1)).first() is not None
 
     def _roots(self, condition: sa.ColumnElement[bool]) -> list[Root]:
         rows = self._execute(sa.select(roots_table.c.id, roots_table.c.path).where(condition))
@@ -342,11 +333,11 @@ class Reader:
         """The recording known at the place of a file."""
         columns = recordings_table.c
         row = self._execute(
-            _select_recordings().where(
+            select_recordings().where(
                 columns.root_id == file.root_id, columns.relative_path == file.relative_path
             )
         ).first()
-        return None if row is None else _recording(row)
+        return None if row is None else recording_of(row)
 
     def _lies_in(self, folder: Path) -> sa.ColumnElement[bool]:
         """Whether a recording, joined with its root, is at an absolute path or in its folder."""
@@ -389,55 +380,3 @@ class Reader:
         query = sa.select(windows_table.c.id).select_from(rows).order_by(windows_table.c.id)
         query = query.where(recordings_table.c.state == State.INDEXED, condition)
         return np.array(self._execute(query).scalars().all(), np.int64)
-
-
-def chunks(ids: Iterable[int], size: int = 500) -> Iterator[list[int]]:
-    """Ids in lists short enough for one statement."""
-    listed = list(ids)
-    for i in range(0, len(listed), size):
-        yield listed[i : i + size]
-
-
-def _select_recordings() -> sa.Select[Any]:
-    columns = recordings_table.c
-    return sa.select(
-        columns.id,
-        columns.root_id,
-        columns.relative_path,
-        columns.size_bytes,
-        columns.mtime_ns,
-        columns.content_hash,
-        columns.state,
-        columns.cause,
-    )
-
-
-def _recording(row: sa.Row[*tuple[Any, ...]]) -> Recording:
-    cause = Cause(row.cause) if row.cause in _CAUSES else None
-    return Recording(
-        row.id,
-        row.root_id,
-        row.relative_path,
-        row.size_bytes,
-        row.mtime_ns,
-        row.content_hash,
-        State(row.state),
-        cause,
-    )
-
-
-def _select_windows() -> sa.Select[Any]:
-    """What a `StoredWindow` has, in the order of its fields."""
-    return (
-        sa.select(
-            windows_table.c.id,
-            windows_table.c.recording_id,
-            windows_table.c.start_s,
-            windows_table.c.end_s,
-            recordings_table.c.duration_s,
-            recordings_table.c.relative_path,
-            roots_table.c.path,
-        )
-        .join(recordings_table, recordings_table.c.id == windows_table.c.recording_id)
-        .join(roots_table, roots_table.c.id == recordings_table.c.root_id)
-    )

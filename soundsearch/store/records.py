@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import Cause
+from soundsearch.vocabulary.ucs import UcsName
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -94,6 +95,8 @@ class RecordingFacts:
         format: Of the file, such as "WAV".
         indexed_at: When its row was written last, in ISO 8601 (UTC).
         metadata: Texts by field, as the file has them.
+        ucs: The blocks of its name, if it is one of the Universal Category System.
+        captions: Texts by field, as `index --captions` read them.
         words: By which words it is found; None if by none.
         n_windows: Number of its windows.
         start_s: Where its first window begins, in seconds.
@@ -114,6 +117,8 @@ class RecordingFacts:
     format: str | None
     indexed_at: str
     metadata: Mapping[str, str]
+    ucs: UcsName | None
+    captions: Mapping[str, str]
     words: Words | None
     n_windows: int
     start_s: float | None
@@ -149,8 +154,9 @@ class StoredWindow:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The words by which a recording is found: those of its name, of its folders, of its metadata.
+    """The words by which a recording is found: those of its name, of its folders, of its fields.
 
+    metadata: texts of its metadata, UCS category and captions.
     file_name: the name without its ending, not split, in which parts of words are found.
     """
 

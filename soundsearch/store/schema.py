@@ -114,6 +114,8 @@ recordings_table = sa.Table(
     sa.Column("cause", PlainText),
     sa.Column("error", PlainText),
     sa.Column("indexed_at", sa.Text, nullable=False),
+    sa.Column("captions", PlainText),  # JSON: texts by field, as a person gave them
+    sa.Column("words_version", sa.Integer),  # of the words it is found by; NULL: they are stale
     sa.UniqueConstraint("root_id", "relative_path"),
     sa.CheckConstraint(f"state IN {tuple(map(str, State))}"),
     info=NEVER_REUSED,

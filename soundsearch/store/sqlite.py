@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -73,7 +73,8 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / DATABASE
-        self.engine = _engine_of(self._path)
+        self.is_sealed = _is_sealed(self._path)
+        self.engine = _engine_of(self._path, self.is_sealed)
 
     @staticmethod
     def may_exist(folder: Path) -> bool:
@@ -142,19 +143,23 @@ class Database:
         for statement in FULL_TEXT:
             connection.exec_driver_sql(statement)
 
-    def put_words(self, connection: Connection, recording_id: int, words: Words | None) -> None:
-        """Store by which words a recording is found, in place of those before; None: by none."""
+    def put_words(self, connection: Connection, words: Mapping[int, Words | None]) -> None:
+        """Store by which words recordings are found, by their ids, in place of those before.
+
+        None: by none.
+        """
+        if not words:
+            return
+        whole = [(i, w.name, w.folders, w.metadata) for i, w in words.items() if w is not None]
+        parts = [(i, w.file_name) for i, w in words.items() if w is not None]
         for table in WORD_TABLES:
-            connection.exec_driver_sql(f"DELETE FROM {table} WHERE rowid = ?", (recording_id,))
-        if words is not None:
+            statement = f"DELETE FROM {table} WHERE rowid = ?"
+            connection.exec_driver_sql(statement, [(i,) for i in words])
+        if whole:
             connection.exec_driver_sql(
-                "INSERT INTO words (rowid, name, folders, metadata) VALUES (?, ?, ?, ?)",
-                (recording_id, words.name, words.folders, words.metadata),
+                "INSERT INTO words (rowid, name, folders, metadata) VALUES (?, ?, ?, ?)", whole
             )
-            connection.exec_driver_sql(
-                "INSERT INTO name_parts (rowid, name) VALUES (?, ?)",
-                (recording_id, words.file_name),
-            )
+            connection.exec_driver_sql("INSERT INTO name_parts (rowid, name) VALUES (?, ?)", parts)
 
     def words(self, connection: Connection, recording_id: int) -> Words | None:
         """By which words a recording is found; None: by none."""
@@ -195,6 +200,26 @@ class Database:
                 )
         return found
 
+    def damaged_words(self) -> list[str]:
+        """Tables of words that do not find what they hold, in words.
+
+        The check needs the place of a writer for a moment, so an index on a read-only disk is not
+        checked for this.
+        """
+        if self.is_sealed:
+            return []
+        found = []
+        for table in WORD_TABLES:
+            statement = f"INSERT INTO {table} ({table}) VALUES ('integrity-check')"
+            with self.transaction() as connection:
+                try:
+                    connection.exec_driver_sql(statement)
+                except sa.exc.DatabaseError as error:
+                    if not _is_corrupt(error.orig):
+                        raise
+                    found.append(f"table {table}: does not find what it holds ({error.orig})")
+        return found
+
     def word_matches(self, terms: Sequence[str]) -> sa.Subquery:
         """Recordings with any of these words, alike in their stems; see `_matches`."""
         return self._matches("words", terms, 3, WORD_WEIGHTS)
@@ -202,6 +227,14 @@ class Database:
     def part_matches(self, terms: Sequence[str]) -> sa.Subquery:
         """Recordings whose names contain any of these words, as a part of a word too."""
         return self._matches("name_parts", [t for t in terms if len(t) >= SHORTEST_PART], 1, "1.0")
+
+    def field_matches(self, term: str) -> sa.Subquery:
+        """Recordings with this word in their fields: recording_id, and text as of `_matches`."""
+        statement = sa.text(
+            "SELECT rowid AS recording_id, highlight(words, 2, char(2), char(3)) AS text "
+            "FROM words WHERE words MATCH :match"
+        ).bindparams(match=f'metadata : "{term}"')
+        return statement.columns(sa.column("recording_id", Integer64), sa.column("text")).subquery()
 
     def _matches(
         self, table: str, terms: Sequence[str], n_columns: int, weights: str
@@ -245,7 +278,7 @@ class Database:
         try:
             with self.transaction() as connection:
                 for (text,) in connection.exec_driver_sql("PRAGMA integrity_check"):
-                    if text != "ok":
+                    if text != "ok" and "FTS5" not in text:  # see `damaged_words`
                         found.append(f"SQLite says: {text}")
                 for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
                     found.append(
@@ -274,10 +307,10 @@ def _table_names(connection: Connection) -> set[str]:
     return set(rows.scalars())
 
 
-def _engine_of(database: Path) -> Engine:
+def _engine_of(database: Path, is_sealed: bool) -> Engine:
     """An engine for a database that is there, or is made at the first connection."""
     uri = f"file:{quote(os.fsencode(database.absolute()))}"
-    if _is_sealed(database):
+    if is_sealed:
         uri += "?mode=ro&immutable=1"
         connect = functools.partial(_connect, uri, wal=False)
     else:
@@ -367,7 +400,14 @@ def translated(folder: Path) -> Iterator[None]:
             )
         elif NO_WORDS.search(message):
             way_out = "the words of the recordings are lost; run: soundsearch repair"
-        elif "malformed" in message or "not a database" in message or "vtable" in message:
+        elif _is_corrupt(error, in_words=True) and "constructor" not in message:
+            way_out = "the words of the recordings are damaged; run: soundsearch repair"
+        elif (
+            "malformed" in message
+            or "not a database" in message
+            or "vtable" in message
+            or "fts5" in message
+        ):
             way_out = f"the database is damaged; {RESTORE}"
         elif "no such" in message or "no column" in message:
             way_out = f"the database is not as soundsearch makes it; {RESTORE}"
@@ -378,6 +418,16 @@ def translated(folder: Path) -> Iterator[None]:
         else:
             way_out = "run: soundsearch verify"
         raise StoreError(f"{folder}: {message}: {way_out}") from error
+
+
+def _is_corrupt(error: BaseException | None, *, in_words: bool = False) -> bool:
+    """Whether SQLite says that what it reads is damaged. in_words: in a table of words."""
+    if isinstance(error, sa.exc.DBAPIError):
+        error = error.orig
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code == sqlite3.SQLITE_CORRUPT_VTAB or (
+        not in_words and code & 0xFF == sqlite3.SQLITE_CORRUPT
+    )
 
 
 def _is_full(folder: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from soundsearch.errors import Cause
-from soundsearch.store.reader import Reader, chunks
+from soundsearch.progress import Progress, Silent
+from soundsearch.store.lexicon import WORDS_VERSION, joined, words_of
+from soundsearch.store.reader import Reader
 from soundsearch.store.records import (
     Array,
     Failed,
@@ -23,7 +25,6 @@ from soundsearch.store.records import (
     PinnedEncoder,
     Root,
     State,
-    Words,
 )
 from soundsearch.store.schema import (
     index_table,
@@ -34,8 +35,10 @@ from soundsearch.store.schema import (
     windows_table,
 )
 from soundsearch.store.sqlite import Database
-from soundsearch.words import split_name
+from soundsearch.store.statements import chunks
 
+#: Recordings whose words are made again in one transaction.
+WORDS_AT_ONCE = 2000
 #: Which of two recordings of one path says more.
 _WORTH = {State.INDEXED: 2, State.MISSING: 1, State.FAILED: 0}
 
@@ -78,6 +81,23 @@ class Writer:
             yield changes
             if new_revision:
                 changes.add_revision()
+
+    def renew_words(self, progress: Progress | None = None) -> None:
+        """Make the words again that are stale: of new paths and captions, or of an earlier version.
+
+        Not all in one transaction: what is done before the process is killed stays done, and the
+        next call goes on.
+        """
+        with self.snapshot() as reader:
+            stale = reader.stale_words()
+        if not stale:
+            return
+        progress = progress or Silent()
+        progress.begin("recordings that get their words", len(stale))
+        for some in chunks(stale, WORDS_AT_ONCE):
+            with self.transaction(new_revision=False) as changes:
+                changes.put_words(some)
+            progress.advance(len(some))
 
     def close(self) -> None:
         """Release the lock."""
@@ -131,7 +151,8 @@ class Transaction(Reader):
     def relocate(self, root: Root, path: Path) -> Root:
         """Put a root under a new path; where it then overlaps others, they become one root.
 
-        Recordings keep their embeddings. Returns the root they are in now.
+        Recordings keep their embeddings; see `Writer.renew_words` for their words. Returns the root
+        they are in now.
         """
         others = [other for other in self.roots() if other.id != root.id]
         for around in others:
@@ -143,7 +164,8 @@ class Transaction(Reader):
         )
         moved = Root(root.id, path)
         if path.name != root.path.name:
-            self._put_words([recording.id for recording in self.recordings(root.id)])
+            of_root = recordings_table.c.root_id == root.id
+            self._execute(recordings_table.update().where(of_root).values(words_version=None))
         for inner in others:
             if inner.path.is_relative_to(path):
                 self.absorb(inner, moved, inner.path.relative_to(path))
@@ -152,8 +174,9 @@ class Transaction(Reader):
     def absorb(self, old: Root, new: Root, inside: Path) -> None:
         """Let a root take over another one, whose files lie in its folder `inside` (relative).
 
-        Recordings keep their embeddings. Of two recordings of one path, one stays: the one that is
-        indexed, else the one that is missing, else the one of the new root.
+        Recordings keep their embeddings; see `Writer.renew_words` for their words. Of two of one
+        path, one stays: the one that is indexed, else the one that is missing, else the one of the
+        new root. It inherits the captions of the other.
         """
         there = {r.relative_path: r for r in self.recordings(new.id)}
         for recording in list(self.recordings(old.id)):
@@ -161,11 +184,13 @@ class Transaction(Reader):
             rival = there.get(relative_path)
             if rival is not None:
                 is_better = _WORTH[recording.state] > _WORTH[rival.state]
-                self.delete([(rival if is_better else recording).id])
+                stays, goes = (recording, rival) if is_better else (rival, recording)
+                self._inherit_captions(stays.id, [goes.id])
+                self.delete([goes.id])
                 if not is_better:
                     continue
-            self._update(recording.id, root_id=new.id, relative_path=relative_path)
-            self._put_words([recording.id])
+            place = {"root_id": new.id, "relative_path": relative_path}
+            self._update(recording.id, words_version=None, **place)
             there[relative_path] = recording
         self._execute(roots_table.delete().where(roots_table.c.id == old.id))
 
@@ -217,7 +242,7 @@ class Transaction(Reader):
             cause=cause,
             error="; ".join(remarks) or None,
         )
-        self._put_words([recording_id])
+        self.put_words([recording_id])
         self._delete_windows(recording_id)
         self._insert(
             windows_table,
@@ -239,21 +264,26 @@ class Transaction(Reader):
         recording_id = self._put_row(
             failed.file, state=State.FAILED, cause=failed.cause, error=failed.error
         )
-        self._database.put_words(self._connection, recording_id, None)
+        self._database.put_words(self._connection, {recording_id: None})
         self._delete_windows(recording_id)
 
     def move(self, recording_id: int, file: FileFacts) -> None:
-        """The same sound under a new path (or the same path again): nothing is embedded anew."""
+        """The same sound under a new path (or the same path again): nothing is embedded anew.
+
+        See `Writer.renew_words` for its words.
+        """
         columns = recordings_table.c
-        self._execute(  # a failed row may stand at the new path
-            recordings_table.delete().where(
-                columns.root_id == file.root_id,
-                columns.relative_path == file.relative_path,
-                columns.id != recording_id,
-            )
+        is_there = sa.and_(
+            columns.root_id == file.root_id, columns.relative_path == file.relative_path
         )
+        in_its_place = sa.select(columns.id).where(is_there, columns.id != recording_id)
+        failed = list(self._execute(in_its_place).scalars())
+        if failed:  # a row that failed may stand at the new path
+            self._inherit_captions(recording_id, failed)
+            self.delete(failed)
         self._update(
             recording_id,
+            words_version=sa.case((is_there, columns.words_version)),
             root_id=file.root_id,
             relative_path=file.relative_path,
             size_bytes=file.size_bytes,
@@ -265,12 +295,34 @@ class Transaction(Reader):
                 for name in ("cause", "error")
             },
         )
-        self._put_words([recording_id])
 
-    def renew_words(self) -> None:
-        """Make the words again by which recordings are found, from the recordings."""
+    def put_captions(self, captions: Mapping[int, Mapping[str, str]]) -> None:
+        """Store texts by field of recordings, by their ids, in place of those before; {}: none.
+
+        See `Writer.renew_words` for their words.
+        """
+        for recording_id, fields in captions.items():
+            text = json.dumps(dict(fields)) if fields else None
+            self._update(recording_id, captions=text, words_version=None)
+
+    def put_words(self, recording_ids: Iterable[int]) -> None:
+        """Store by which words these recordings are found, as their rows are now."""
+        columns = recordings_table.c
+        texts = (columns["metadata"], columns.captions)
+        query = sa.select(columns.id, roots_table.c.path, columns.relative_path, *texts)
+        query = query.join(roots_table).where(columns.state != State.FAILED)
+        for some in chunks(recording_ids):
+            chosen = columns.id.in_(some)
+            rows = self._execute(query.where(chosen)).all()
+            words = {i: words_of(Path(root), *of_file) for i, root, *of_file in rows}
+            self._database.put_words(self._connection, words)
+            stored = recordings_table.update().where(chosen).values(words_version=WORDS_VERSION)
+            self._execute(stored)
+
+    def empty_words(self) -> None:
+        """Take all words away, for `Writer.renew_words` to make them again."""
         self._database.empty_words(self._connection)
-        self._put_words([recording.id for recording in self.recordings()])
+        self._execute(recordings_table.update().values(words_version=None))
 
     def mark_missing(self, recording_ids: Iterable[int]) -> None:
         """These files have vanished: keep their embeddings, do not show them. Failed rows go."""
@@ -315,17 +367,13 @@ class Transaction(Reader):
         chosen = recordings_table.c.id == recording_id
         self._execute(recordings_table.update().where(chosen).values(**values))
 
-    def _put_words(self, recording_ids: Iterable[int]) -> None:
-        """Store by which words these recordings are found, as their rows are now."""
+    def _inherit_captions(self, heir: int, others: Sequence[int]) -> None:
+        """Give a recording the captions of others that stood at its place, beside its own."""
         columns = recordings_table.c
-        for some in chunks(recording_ids):
-            query = sa.select(
-                columns.id, roots_table.c.path, columns.relative_path, columns["metadata"]
-            ).join(roots_table)
-            rows = self._execute(query.where(columns.id.in_(some), columns.state != State.FAILED))
-            for recording_id, root, relative_path, metadata in rows.all():
-                words = _words_of(Path(root), relative_path, metadata)
-                self._database.put_words(self._connection, recording_id, words)
+        query = sa.select(columns.id, columns.captions).where(columns.id.in_([heir, *others]))
+        known = {i: json.loads(text) for i, text in self._execute(query) if text is not None}
+        if any(i in known for i in others):
+            self.put_captions({heir: joined(known.get(i, {}) for i in (heir, *others))})
 
     def _delete_windows(self, recording_id: int) -> None:
         chosen = windows_table.c.recording_id == recording_id
@@ -333,23 +381,6 @@ class Transaction(Reader):
 
     def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         self._connection.execute(table.insert(), rows)
-
-
-def _words_of(root: Path, relative_path: str, metadata: str | None) -> Words:
-    """By which words a recording is found; the name of its root counts as a folder."""
-    path = Path(root.name, relative_path)
-    texts = json.loads(metadata).values() if metadata else ()
-    return Words(
-        name=" ".join(split_name(path.stem)),
-        folders=" ".join(split_name(str(path.parent))),
-        metadata=_storable(" ".join(texts)),
-        file_name=_storable(path.stem),
-    )
-
-
-def _storable(text: str) -> str:
-    """A text of which bytes that are no UTF-8, and NUL, are no letters."""
-    return text.encode("utf-8", "replace").decode().replace("\0", " ")
 
 
 def _blobs(embeddings: Array) -> Iterator[bytes]:

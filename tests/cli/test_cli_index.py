@@ -129,6 +129,9 @@ def test_the_json_of_a_run(soundsearch: Run, library: Path) -> None:
         "pruned": 0,
         "windows": 4,
         "audio_s": 3.0,
+        "captioned": 0,
+        "uncaptioned": 0,
+        "unmatched_captions": [],
         "interrupted": False,
         "skipped": {},
         "failures": [

@@ -87,6 +87,8 @@ def test_all_facts_of_a_recording_as_json(
             "n_channels": 1,
             "format": "WAV",
             "metadata": {"title": "Cellar creak"},
+            "ucs": None,
+            "captions": {},
             "words": {
                 "name": ["Door", "Metal", "02"],
                 "folders": ["library", "Old", "doors"],

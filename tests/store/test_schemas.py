@@ -22,7 +22,7 @@ from tests.program import another_writer
 
 ROOT = Path("/library")
 #: A database as the first release of each schema made it, with one recording.
-SCHEMA_1 = Path(__file__).parent / "schema_1.sql"
+SCHEMAS = {version: Path(__file__).parent / f"schema_{version}.sql" for version in (1, 2)}
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield made
 
 
-def make_old(folder: Path) -> None:
-    """An index as schema 1 left it."""
+def make_old(folder: Path, version: int = 1) -> None:
+    """An index as this schema left it."""
     folder.mkdir()
     with contextlib.closing(sqlite3.connect(folder / "soundsearch.db")) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(SCHEMA_1.read_text())
+        connection.executescript(SCHEMAS[version].read_text())
 
 
 def query(database: Path, statement: str) -> list[tuple[object, ...]]:
@@ -55,22 +55,33 @@ def check_contents(reader: Reader) -> None:
     (recording,) = reader.recordings()
     assert (recording.relative_path, recording.state) == ("a.wav", State.INDEXED)
     assert recording.facts == (1000, 2000)
-    np.testing.assert_array_equal(reader.embeddings_of(1, 2), np.eye(2))
+    check_embeddings(reader)
     assert reader.skipped() == {".jpg": 3}
 
 
-# ---- the first schema
+def check_embeddings(reader: Reader) -> None:
+    np.testing.assert_array_equal(reader.embeddings_of(1, 2), np.eye(2))
 
 
-def test_an_index_of_schema_1_is_opened_and_has_the_tables_of_a_new_one(
-    store: Store, tmp_path: Path
+# ---- every schema
+
+
+def test_there_is_a_database_of_every_schema() -> None:
+    assert list(SCHEMAS) == list(range(1, migrations.latest() + 1))
+
+
+@pytest.mark.parametrize("version", SCHEMAS)
+def test_an_index_of_any_schema_is_opened_and_has_the_tables_of_a_new_one(
+    store: Store, tmp_path: Path, version: int
 ) -> None:
     """A change of the tables without a step in `migrations.py` fails here."""
     folder = tmp_path / "old"
-    make_old(folder)
+    make_old(folder, version)
     with contextlib.closing(Store.open(folder)) as old:
         with old.snapshot() as reader:
             check_contents(reader)
+            texts = {1: {"text": "rain on a tent"}} if version >= 2 else {}
+            assert reader.captions() == texts and reader.fields([1]) == (texts or {1: {}})
         assert [p.text for p in verify(old) if p.kind in ("database", "rows")] == []
     assert tables_of(folder / "soundsearch.db") == tables_of(store.folder / "soundsearch.db")
 
@@ -78,8 +89,8 @@ def test_an_index_of_schema_1_is_opened_and_has_the_tables_of_a_new_one(
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
-        ("INSERT INTO recordings SELECT 9, root_id, relative_path, 1, 1, x'', 1.0, 1, 1, 'WAV', NULL, "
-         "'indexed', NULL, NULL, '' FROM recordings", "UNIQUE"),
+        ("INSERT INTO recordings (id, root_id, relative_path, size_bytes, mtime_ns, state, indexed_at) "
+         "SELECT 9, root_id, relative_path, 1, 1, 'indexed', '' FROM recordings", "UNIQUE"),
         ("UPDATE recordings SET state = 'lost'", "CHECK"),
         ("UPDATE recordings SET root_id = 9", "FOREIGN KEY"),
         ("INSERT INTO roots SELECT 9, path, '' FROM roots", "UNIQUE"),
@@ -146,6 +157,43 @@ def test_an_index_of_a_newer_program_is_refused(store: Store) -> None:
 
 
 # ---- migrations
+
+
+def test_words_of_an_old_index_are_found_as_before_and_made_again_by_a_writer(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "old"
+    make_old(folder)
+    with contextlib.closing(sqlite3.connect(folder / "soundsearch.db")) as connection:
+        connection.execute("UPDATE recordings SET relative_path = ?", (b"DOORMetl_a.wav",))
+        connection.commit()
+    with contextlib.closing(Store.open(folder)) as old:
+        with old.snapshot() as reader:
+            before = reader.revision()
+            assert reader.stale_words() == [1]
+            assert len(reader.find_words(["library"], within=None, limit=9)) == 1
+            assert reader.find_words(["metal"], within=None, limit=9) == []
+        with old.writer() as writer:
+            writer.renew_words()
+        with old.snapshot() as reader:
+            (match,) = reader.find_words(["metal"], within=None, limit=9)
+            assert (match.recording_id, match.words) == (1, ("metal",))
+            assert reader.stale_words() == [] and reader.revision() == before
+            check_embeddings(reader)
+
+
+def test_an_old_index_that_cannot_be_written_says_so() -> None:
+    with open_folder() as place:
+        folder = place / "index"
+        make_old(folder)
+        for file in folder.iterdir():
+            if file.name != "soundsearch.db":
+                file.unlink()
+        folder.chmod(0o555)
+        with ordinary_user(), pytest.raises(StoreError) as raised:
+            Store.open(folder)
+    for fact in (str(folder), "schema 1", f"needs {migrations.latest()}", "can be"):
+        assert fact in str(raised.value)
 
 
 def _add_note(connection: sa.Connection) -> None:

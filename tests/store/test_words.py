@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from soundsearch.progress import Silent
 from soundsearch.store import Failed, FileFacts, Store
+from soundsearch.store import writer as writer_module
 from tests.filled_store import FLAT, changing, recording
 
 ROOT = Path("/Field Recordings")
@@ -154,3 +156,127 @@ def test_words_follow_roots_that_are_relocated_and_absorbed(store: Store) -> Non
 def test_odd_bytes_of_names_are_no_words(store: Store) -> None:
     odd = put(store, "rain\udcff.wav", {"title": "say \ud800 what\0not"})
     assert found(store, "rain") == found(store, "what") == parts(store, "rain") == [odd]
+
+
+# ---- fields: metadata, UCS categories, captions
+
+
+def tagged(store: Store, *terms: str, field: str | None = None) -> list[int]:
+    with store.snapshot() as reader:
+        return reader.find_tagged(terms, field).tolist()
+
+
+def caption(store: Store, recording_id: int, **fields: str) -> None:
+    with changing(store, new_revision=False) as changes:
+        changes.put_captions({recording_id: fields})
+
+
+def test_a_ucs_name_is_found_by_its_category(store: Store) -> None:
+    slam = put(store, "DOORMetl_CellSlam02_TN_DORY.wav")
+    put(store, "DOORXetl_CellSlam02_TN_DORY.wav")
+    with store.snapshot() as reader:
+        first, second = reader.find_words(["metal", "doors"], within=None, limit=9)
+        assert reader.fields([slam]) == {slam: {"category": "DOORS", "subcategory": "METAL"}}
+    assert first.recording_id == slam and set(first.words) == {"door", "doors", "metal"}
+    assert second.words == ("door",)
+    assert tagged(store, "door") == tagged(store, "metal", field="SubCategory") == [slam]
+    assert tagged(store, "slam") == tagged(store, "metal", field="category") == []
+
+
+def test_words_in_fields_are_found_in_all_of_them_or_in_one(store: Store) -> None:
+    both = put(store, "a.wav", {"title": "Old Doors", "comment": "rain outside"})
+    one = put(store, "b.wav", {"comment": "no door, but rain"})
+    caption(store, one, mood="Café, calm")
+    assert tagged(store, "door") == [both, one] and tagged(store, "door", "old") == [both]
+    assert tagged(store, "DOOR", field="title") == [both]
+    assert tagged(store, "door", "rain", field="comment") == [one]
+    assert tagged(store, "cafe", field="Mood") == [one]
+    assert tagged(store, "calm", field="title") == tagged(store, "a") == tagged(store) == []
+    assert tagged(store, "calm", field="no such") == []
+
+
+@pytest.mark.parametrize("term", ["near", "or", "and", "not", "metadata", "x" * 5000])
+def test_words_of_the_query_language_are_words_in_fields_too(store: Store, term: str) -> None:
+    assert tagged(store, term) == []
+    named = put(store, "a.wav", {"title": term})
+    assert tagged(store, term) == tagged(store, term, field="title") == [named]
+
+
+def test_captions_are_found_and_stay_until_they_are_replaced(store: Store) -> None:
+    known = put(store, "a.wav", {"title": "hail"})
+    caption(store, known, text="sleet on slate")
+    assert found(store, "slate") == found(store, "hail") == [known]
+    assert put(store, "a.wav") == known  # read again
+    assert found(store, "slate") == [known] and found(store, "hail") == []
+    file = FileFacts(1, "a.wav", 1000, 2000)
+    with changing(store) as changes:
+        changes.put_failed(Failed(file, "damaged", "for now"))
+    assert found(store, "slate") == []
+    assert put(store, "a.wav") == known and found(store, "slate") == [known]
+    with changing(store) as changes:
+        changes.move(known, FileFacts(1, "b.wav", 1000, 2000))
+    assert found(store, "slate") == [known]
+    caption(store, known)
+    assert found(store, "slate") == []
+    with store.snapshot() as reader:
+        assert reader.captions() == {}
+
+
+def test_what_takes_the_place_of_a_recording_inherits_its_captions(store: Store) -> None:
+    inner = put(store, "a.wav", root=Path("/disk/in"))
+    outer = put(store, "in/a.wav", root=Path("/disk"))
+    with changing(store) as changes:
+        changes.mark_missing([outer])
+        changes.put_captions({inner: {"text": "rain"}, outer: {"text": "hail", "mood": "grim"}})
+        new, old = changes.roots()
+        changes.absorb(old, new, Path("in"))
+    with store.snapshot() as reader:
+        assert reader.captions() == {inner: {"text": "rain; hail", "mood": "grim"}}
+    with changing(store) as changes:
+        changes.put_failed(Failed(FileFacts(new.id, "b.wav", 1, 1), "damaged", "for ever"))
+        failed = max(r.id for r in changes.recordings())
+        changes.put_captions({failed: {"place": "barn"}})
+        changes.move(inner, FileFacts(new.id, "b.wav", 1000, 2000))
+    with store.snapshot() as reader:
+        assert reader.captions()[inner]["place"] == "barn"
+    assert found(store, "grim") == found(store, "barn") == [inner]
+
+
+# ---- words that are stale
+
+
+def test_words_are_renewed_a_part_at_a_time_and_go_on_where_they_were_stopped(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [put(store, f"{i}.wav") for i in range(5)]
+    monkeypatch.setattr(writer_module, "WORDS_AT_ONCE", 2)
+    with store.writer() as writer:
+        with writer.transaction() as changes:
+            changes.relocate(changes.roots()[0], Path("/Storms"))
+        assert found(store, "storm") == [] and len(found(store, "recording")) == 5
+
+        class Stopping(Silent):
+            def advance(self, n: float = 1, n_bytes: int = 0) -> None:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            writer.renew_words(Stopping())
+        assert found(store, "storm") == ids[:2] and found(store, "recording") == ids[2:]
+        with writer.snapshot() as reader:
+            assert reader.stale_words() == ids[2:]
+        writer.renew_words()
+    assert sorted(found(store, "storm")) == ids and found(store, "recording") == []
+
+
+def test_only_words_that_may_differ_are_stale(store: Store) -> None:
+    same, moved, failed = (put(store, name) for name in ("a.wav", "b.wav", "c.wav"))
+    with store.writer() as writer, writer.transaction() as changes:
+        changes.move(same, FileFacts(1, "a.wav", 999, 999))
+        assert changes.stale_words() == []
+        changes.move(moved, FileFacts(1, "new.wav", 999, 999))
+        assert changes.stale_words() == [moved]
+        changes.relocate(changes.roots()[0], Path("/elsewhere/Field Recordings"))
+        assert changes.stale_words() == [moved]
+        changes.put_failed(Failed(FileFacts(1, "c.wav", 1, 1), "damaged", "for ever"))
+        changes.put_captions({failed: {"text": "x"}})
+        assert changes.stale_words() == [moved]

@@ -1,0 +1,85 @@
+"""What the methods of a `Reader` share: a connection, statements, and rows as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from soundsearch.errors import Cause
+from soundsearch.store.records import Recording, State
+from soundsearch.store.schema import recordings_table, roots_table, windows_table
+from soundsearch.store.sqlite import Database
+
+_CAUSES = frozenset(Cause)  # an index may hold some of a later version
+
+
+class Statements:
+    """A connection to the database of an index, and statements on it."""
+
+    def __init__(self, database: Database, connection: Connection) -> None:
+        self.folder = database.folder
+        self._connection = connection
+        self._database = database
+
+    def _execute(self, statement: sa.Executable) -> sa.CursorResult[*tuple[Any, ...]]:
+        return self._connection.execute(statement)
+
+    def _exists(self, query: sa.Select[Any]) -> bool:
+        return self._execute(query.limit(1)).first() is not None
+
+
+def chunks(ids: Iterable[int], size: int = 500) -> Iterator[list[int]]:
+    """Ids in lists short enough for one statement."""
+    listed = list(ids)
+    for i in range(0, len(listed), size):
+        yield listed[i : i + size]
+
+
+def select_recordings() -> sa.Select[Any]:
+    """What `recording_of` makes a `Recording` of."""
+    columns = recordings_table.c
+    return sa.select(
+        columns.id,
+        columns.root_id,
+        columns.relative_path,
+        columns.size_bytes,
+        columns.mtime_ns,
+        columns.content_hash,
+        columns.state,
+        columns.cause,
+    )
+
+
+def recording_of(row: sa.Row[*tuple[Any, ...]]) -> Recording:
+    """A row as a `Recording`."""
+    cause = Cause(row.cause) if row.cause in _CAUSES else None
+    return Recording(
+        row.id,
+        row.root_id,
+        row.relative_path,
+        row.size_bytes,
+        row.mtime_ns,
+        row.content_hash,
+        State(row.state),
+        cause,
+    )
+
+
+def select_windows() -> sa.Select[Any]:
+    """What a `StoredWindow` has, in the order of its fields."""
+    return (
+        sa.select(
+            windows_table.c.id,
+            windows_table.c.recording_id,
+            windows_table.c.start_s,
+            windows_table.c.end_s,
+            recordings_table.c.duration_s,
+            recordings_table.c.relative_path,
+            roots_table.c.path,
+        )
+        .join(recordings_table, recordings_table.c.id == windows_table.c.recording_id)
+        .join(roots_table, roots_table.c.id == recordings_table.c.root_id)
+    )
