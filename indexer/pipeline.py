@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.captions import Caption, apply_captions
+from indexer.options import DEFAULTS, IndexOptions
 from indexer.plan import Plan, make_plan
 from indexer.reading import FEWER_JOBS, Decoded, PendingFile, Piece, Readers, describe, n_readers
 from indexer.report import FileProgress, Report
@@ -43,13 +44,9 @@ def run(
     store: Store,
     encoder: Encoder,
     paths: Sequence[Path],
+    options: IndexOptions = DEFAULTS,
     *,
     targets: Sequence[Target] | None = None,
-    exclude: Sequence[str] = (),
-    jobs: int | None = None,
-    prune: bool = False,
-    retry: bool = False,
-    force: bool = False,
     captions: Sequence[Caption] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Plan, Report]:
@@ -61,12 +58,8 @@ def run(
         store: the index.
         encoder: the one it is pinned to.
         paths: folders and files.
-        targets: what `choose_targets` gave for them, if that is known; else they are chosen here.
-        exclude: shell patterns of names or relative paths that are skipped.
-        jobs: files decoded side by side, where so many may be open; None means one per core.
-        prune: also delete recordings whose files have vanished.
-        retry: also try files again that failed or were read in part and have not changed.
-        force: read and embed every file again.
+        options: what is skipped, read again and deleted, and how many files are read at a time.
+        targets: what `choose_targets` gave for the paths, if that is known; else they are chosen here.
         captions: what takes the place of all captions in these folders and files; None keeps them.
         progress: is informed while the run goes on, from any thread.
 
@@ -86,13 +79,13 @@ def run(
             if targets is None or not still_hold(targets, roots):
                 targets = choose_targets(roots, paths)
             targets = apply_targets(writer, targets)
-            plan = make_plan(store, targets, exclude, retry=retry, force=force, progress=progress)
+            plan = make_plan(store, targets, options, progress=progress)
             report.absent, report.unreadable = plan.absent, plan.unreadable
             report.left_behind = plan.left_behind
-            _apply_moves(writer, plan, report, prune)
+            _apply_moves(writer, plan, report, options.prune)
             _store_skipped(writer, plan)
             writer.renew_words(progress)
-            _Run(writer, encoder, report, progress).read(plan, jobs or os.cpu_count() or 1)
+            read_files(writer, encoder, plan, options.jobs, report, progress)
             if captions is not None:
                 apply_captions(writer, targets, captions, report)
                 writer.renew_words(progress)
@@ -105,6 +98,18 @@ def run(
             report.interrupted = True
     report.elapsed_s = time.monotonic() - started
     return plan, report
+
+
+def read_files(
+    writer: Writer,
+    encoder: Encoder,
+    plan: Plan,
+    jobs: int | None,
+    report: Report,
+    progress: Progress,
+) -> None:
+    """Read, embed and store the files of a plan, and count them in a report; raises as `run`."""
+    _Run(writer, encoder, report, progress).read(plan, jobs or os.cpu_count() or 1)
 
 
 def _apply_moves(writer: Writer, plan: Plan, report: Report, prune: bool) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from indexer.options import DEFAULTS, IndexOptions
 from indexer.scan import Scan, hash_of, scan
 from indexer.targets import Target
 from soundsearch.descriptors import stop_if_ran_out
@@ -36,7 +37,6 @@ class ToRead:
 class Plan:
     """What an index run will do, file by file.
 
-    retry: failures and partly read files are tried again. force: all files are read again.
     new: also those that failed and are tried again. again: unchanged, moved or back, and to be
     read all the same. failed_before: failed, unchanged and not tried again.
     missing: vanished since the last run; missing_before: known to be gone already.
@@ -49,8 +49,7 @@ class Plan:
 
     roots: dict[int, Path]
     known_roots: dict[int, Path]
-    retry: bool = False
-    force: bool = False
+    options: IndexOptions = DEFAULTS
     new: list[FileFacts] = field(default_factory=list)
     changed: list[tuple[Recording, FileFacts]] = field(default_factory=list)
     moved: list[tuple[Recording, FileFacts]] = field(default_factory=list)
@@ -82,12 +81,12 @@ class Plan:
 
     def must_read(self, known: Recording) -> bool:
         """Whether a recording is read again whatever its facts and its content hash say."""
-        return self.force or (self.retry and known.cause is not None)
+        return self.options.force or (self.options.retry and known.cause is not None)
 
     def may_skip(self, failed: Recording) -> bool:
         """Whether an unchanged file that failed would fail again, and nobody asks for it."""
         is_passing = failed.cause is None or failed.cause.is_passing
-        return not (self.retry or self.force or is_passing)
+        return not (self.options.retry or self.options.force or is_passing)
 
     def path_of(self, file: FileFacts) -> Path:
         """Where a file of this plan is."""
@@ -101,10 +100,8 @@ class Plan:
 def make_plan(
     store: Store | None,
     targets: Sequence[Target],
-    exclude: Sequence[str] = (),
+    options: IndexOptions = DEFAULTS,
     *,
-    retry: bool = False,
-    force: bool = False,
     progress: Progress | None = None,
 ) -> Plan:
     """Compare the targets with the database.
@@ -119,17 +116,14 @@ def make_plan(
     Args:
         store: the index; None where there is none yet, so that all is new.
         targets: what to look through.
-        exclude: shell patterns of names or relative paths that are skipped.
-        retry: see `Plan`.
-        force: see `Plan`.
+        options: what is skipped, and what is read again.
         progress: is informed of files found and compared.
     """
     library = _Library.of(store)
     plan = Plan(
         roots={target.root.id: target.root.path for target in targets},
         known_roots={root.id: root.path for root in library.roots},
-        retry=retry,
-        force=force,
+        options=options,
     )
     progress = progress or Silent()
     progress.begin("sound files found")
@@ -141,7 +135,9 @@ def make_plan(
         if not is_there and not _was_removed(target, known):
             lost.append((target.path, [*known.values()], NOT_THERE, _way_out_of(target)))
             continue
-        found = scan(target.root.path, target.inside, exclude, progress) if is_there else Scan()
+        found = (
+            scan(target.root.path, target.inside, options.exclude, progress) if is_there else Scan()
+        )
         if not found.can_tell(""):
             plan.absent.append(
                 (
@@ -174,7 +170,7 @@ def make_plan(
                 plan.missing.append(before)
     looked_for = (plan.missing, plan.missing_before, *doubted.values())
     moved = _find_moves(plan, library, {r.id for r in itertools.chain(*looked_for)}, progress)
-    if force:
+    if options.force:
         plan.again += [*plan.moved, *plan.returned]
     lost += [
         (folder, in_it, "nothing in it any more", "if they are gone, remove the folder")

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from indexer.captions import Caption, read_captions
+from indexer.options import DEFAULTS, IndexOptions
 from indexer.pipeline import run
 from indexer.plan import Plan, make_plan
 from indexer.report import Report
 from indexer.targets import choose_targets
-from soundsearch.choices import Device
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.progress import Progress
@@ -72,43 +72,22 @@ class IndexRun:
             self.close()
             raise
 
-    def plan(
-        self,
-        *,
-        exclude: Sequence[str] = (),
-        retry: bool = False,
-        force: bool = False,
-        progress: Progress | None = None,
-    ) -> Plan:
+    def plan(self, options: IndexOptions = DEFAULTS, *, progress: Progress | None = None) -> Plan:
         """What `run` would do with these options; nothing is changed."""
-        return make_plan(
-            self._store, self._targets, exclude, retry=retry, force=force, progress=progress
-        )
+        return make_plan(self._store, self._targets, options, progress=progress)
 
     def run(
-        self,
-        *,
-        device: Device = "auto",
-        exclude: Sequence[str] = (),
-        jobs: int | None = None,
-        prune: bool = False,
-        retry: bool = False,
-        force: bool = False,
-        progress: Progress | None = None,
+        self, options: IndexOptions = DEFAULTS, *, progress: Progress | None = None
     ) -> tuple[Plan, Report]:
         """Make the index if there is none, and bring it up to date; see `pipeline.run`."""
         if self._store is None:
             self._store = create_index(self._folder, self._model or find_bundle(DEFAULT_MODEL))
         return run(
             self._store,
-            Encoder(pinned_bundle(self._store), device),
+            Encoder(pinned_bundle(self._store), options.device),
             self.paths,
+            options,
             targets=self._targets,
-            exclude=exclude,
-            jobs=jobs,
-            prune=prune,
-            retry=retry,
-            force=force,
             captions=self._captions,
             progress=progress,
         )

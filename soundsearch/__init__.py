@@ -128,6 +128,7 @@ def index_folders(
     from soundsearch.ours import require_ours
 
     require_ours("indexer")
+    from indexer.options import IndexOptions
     from indexer.run import IndexRun
     from soundsearch.arguments import (
         check_choice,
@@ -163,15 +164,10 @@ def index_folders(
     ) as run:
         if not run.paths:
             raise QueryError("folders is empty and nothing was indexed before; give a folder")
-        _, report = run.run(
-            device=device,
-            exclude=patterns,
-            jobs=jobs,
-            prune=prune,
-            retry=retry,
-            force=force,
-            progress=progress,
+        options = IndexOptions(
+            device=device, exclude=patterns, jobs=jobs, prune=prune, retry=retry, force=force
         )
+        _, report = run.run(options, progress=progress)
     return report
 
 

@@ -75,11 +75,15 @@ def index(
     Example: soundsearch index ~/Sounds /mnt/archive --exclude "*.asd"
     """
     require_ours("indexer")
+    from indexer.options import IndexOptions
     from indexer.run import IndexRun
     from soundsearch.paths import index_folder
 
     if captions is not None and no_captions:
         raise typer.BadParameter("--captions and --no-captions exclude each other")
+    options = IndexOptions(
+        device=device, exclude=exclude or [], jobs=jobs, prune=prune, retry=retry, force=force
+    )
     with IndexRun(
         index_folder(index), paths or [], model, captions=captions, no_captions=no_captions
     ) as run:
@@ -87,19 +91,11 @@ def index(
             raise typer.BadParameter("give at least one folder: nothing has been indexed yet")
         if dry_run:
             with progress_on_stderr(quiet=json) as progress:
-                plan = run.plan(exclude=exclude or [], retry=retry, force=force, progress=progress)
+                plan = run.plan(options, progress=progress)
             print_plan(plan, json)
             return
         with progress_on_stderr(quiet=json) as progress:
-            plan, report = run.run(
-                device=device,
-                exclude=exclude or [],
-                jobs=jobs,
-                prune=prune,
-                retry=retry,
-                force=force,
-                progress=progress,
-            )
+            plan, report = run.run(options, progress=progress)
     if json:
         typer.echo(to_json(report_facts(plan, report)))
     print_report(plan, report, with_summary=not json)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from indexer.options import IndexOptions
 from indexer.pipeline import run
 from indexer.plan import Plan, make_plan
 from indexer.report import Report
@@ -32,16 +33,17 @@ class Indexer:
 
     def run_with_plan(self, *paths: Path, **options: Any) -> tuple[Plan, Report]:
         """The same, with the plan it followed."""
-        return run(
-            self.store, self.encoder, list(paths) or [self.library], **{"jobs": 1, **options}
-        )
+        progress = options.pop("progress", None)
+        chosen = IndexOptions(**{"jobs": 1, **options})
+        places = list(paths) or [self.library]
+        return run(self.store, self.encoder, places, chosen, progress=progress)
 
     def plan(self, *paths: Path, exclude: tuple[str, ...] = ()) -> Plan:
         """What a run would do; changes nothing."""
         with self.store.snapshot() as reader:
             roots = reader.roots()
         targets = choose_targets(roots, list(paths) or [self.library])
-        return make_plan(self.store, targets, exclude)
+        return make_plan(self.store, targets, IndexOptions(exclude=exclude))
 
     def roots(self) -> list[Path]:
         """The roots known."""

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from indexer.options import IndexOptions
 from indexer.pipeline import run
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder
@@ -93,7 +94,7 @@ def test_any_history(tiny: EncoderBundle) -> None:
         @rule(prune=st.booleans(), jobs=st.sampled_from([1, 3]))
         def index_all(self, prune: bool, jobs: int) -> None:
             before = rows_of(self.index)
-            run(self.store, self.encoder, [self.library], prune=prune, jobs=jobs)
+            run(self.store, self.encoder, [self.library], IndexOptions(prune=prune, jobs=jobs))
             self.is_current = True
             self.check_kept(before)
             self.known = self.files()
@@ -104,7 +105,7 @@ def test_any_history(tiny: EncoderBundle) -> None:
             before, old = rows_of(self.index), self.library
             self.n_names += 1
             self.library = old.rename(self.folder / f"library {self.n_names}")
-            _, report = run(self.store, self.encoder, [self.library], jobs=1)
+            _, report = run(self.store, self.encoder, [self.library], IndexOptions(jobs=1))
             after = rows_of(self.index)
             assert report.n_windows == 0
             for path, row in before.items():
