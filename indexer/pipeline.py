@@ -31,6 +31,7 @@ from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import BundleError, SoundsearchError
 from soundsearch.progress import Progress, Silent
 from soundsearch.store import Failed, Indexed, Store, Writer
+from soundsearch.store.pinned import finish_switch
 from soundsearch.vectors.cache import refresh
 
 Array = NDArray[np.float32]
@@ -74,6 +75,7 @@ def run(
     progress = progress or Silent()
     with store.writer() as writer:
         try:
+            finish_switch(store, writer)
             with writer.snapshot() as reader:
                 roots = reader.roots()
             if targets is None or not still_hold(targets, roots):

@@ -170,8 +170,11 @@ def make_plan(
                 plan.missing.append(before)
     looked_for = (plan.missing, plan.missing_before, *doubted.values())
     moved = _find_moves(plan, library, {r.id for r in itertools.chain(*looked_for)}, progress)
-    if options.force:
-        plan.again += [*plan.moved, *plan.returned]
+    plan.again += [
+        (before, file)
+        for before, file in (*plan.moved, *plan.returned)
+        if options.force or not before.is_embedded
+    ]
     lost += [
         (folder, in_it, "nothing in it any more", "if they are gone, remove the folder")
         for folder, in_it in doubted.items()
@@ -190,6 +193,8 @@ def _sort_in(plan: Plan, file: FileFacts, before: Recording | None) -> None:
             plan.failed_before.append(before)
         else:
             plan.new.append(file)
+    elif not before.is_embedded:
+        plan.again.append((before, file))
     elif not is_same:
         plan.changed.append((before, file))
     elif before.state is State.MISSING:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from indexer.reembed import ReembedReport
     from indexer.report import Report
     from soundsearch.choices import Device
     from soundsearch.errors import SoundsearchError as SoundsearchError
@@ -29,7 +30,17 @@ if TYPE_CHECKING:
     from soundsearch.search.show import Details as Details
 
 __version__ = "0.2.0"
-__all__ = ["Details", "Hit", "Index", "Label", "SoundsearchError", "index_folders", "open_index"]
+__all__ = [
+    "Details",
+    "Hit",
+    "Index",
+    "Label",
+    "SoundsearchError",
+    "cancel_reembedding",
+    "index_folders",
+    "open_index",
+    "reembed",
+]
 
 
 def open_index(
@@ -169,6 +180,92 @@ def index_folders(
         )
         _, report = run.run(options, progress=progress)
     return report
+
+
+def reembed(
+    index: str | Path | None = None,
+    model: str | Path | None = None,
+    *,
+    device: Device = "auto",
+    jobs: int | None = None,
+    without_absent: bool = False,
+    progress: Progress | None = None,
+) -> ReembedReport:
+    """Give an index another encoder, behind the one that answers meanwhile.
+
+    All files are read again, and those that have changed are embedded as they are now. Once the
+    embeddings of all recordings are there, the index is switched in one transaction; names,
+    metadata, folders and failures stay. Ctrl-C ends a run early with `interrupted` set. A run that
+    was stopped, or killed, is continued by the next call.
+
+    Args:
+        index: folder of the index; None means the one the command line uses.
+        model: the new encoder, by its name or its bundle's folder; None goes on with the one that
+            was begun.
+        device: "auto", "cpu" or "cuda".
+        jobs: files read at a time; None means one per core.
+        without_absent: switch also where recordings cannot be read now, such as those of a disk
+            that is not mounted. They are no hits until `index_folders` finds and embeds them.
+        progress: is informed while the run goes on, from any thread.
+
+    Returns:
+        Whether the index was switched, and if not, which recordings are in the way (`absent`).
+
+    Raises:
+        QueryError: an argument is of the wrong kind, or no model is given and none was begun.
+        StoreError: there is no index, it has this encoder already, another one was begun, or the
+            disk has too little room; IndexBusyError if another process writes the index.
+        BundleError: there is no such encoder, or it embeds nothing.
+    """
+    from typing import get_args
+
+    from soundsearch.ours import require_ours
+
+    require_ours("indexer")
+    from indexer.options import IndexOptions
+    from indexer.reembed import reembed as reembed_index
+    from soundsearch.arguments import check_choice, check_count, check_path
+    from soundsearch.choices import Device
+    from soundsearch.paths import index_folder
+
+    for name, value in (("index", index), ("model", model)):
+        if value is not None:
+            check_path(name, value)
+    check_choice("device", device, get_args(Device))
+    if jobs is not None:
+        check_count("jobs", jobs)
+    return reembed_index(
+        index_folder(index),
+        None if model is None else os.fspath(model),
+        IndexOptions(device=device, jobs=jobs),
+        without_absent=without_absent,
+        progress=progress,
+    )
+
+
+def cancel_reembedding(index: str | Path | None = None) -> bool:
+    """Drop what `reembed` has done so far; the index keeps its encoder.
+
+    Args:
+        index: folder of the index; None means the one the command line uses.
+
+    Returns:
+        Whether there was a reembedding.
+
+    Raises:
+        QueryError: `index` is no path.
+        StoreError: There is no index; IndexBusyError if another process writes it.
+    """
+    from soundsearch.ours import require_ours
+
+    require_ours("indexer")
+    from indexer.reembed import cancel
+    from soundsearch.arguments import check_path
+    from soundsearch.paths import index_folder
+
+    if index is not None:
+        check_path("index", index)
+    return cancel(index_folder(index))
 
 
 def __getattr__(name: str) -> Any:

@@ -41,6 +41,7 @@ class Cause(StrEnum):
     VANISHED = "vanished"
     UNREADABLE = "unreadable"
     NOT_HANDLED = "not handled"
+    NOT_EMBEDDED = "not embedded yet"  # no failure: its file was away when the encoder changed
 
     @property
     def is_passing(self) -> bool:

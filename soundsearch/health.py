@@ -7,6 +7,7 @@ are compared with each other.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -30,12 +31,31 @@ from soundsearch.store import (
     State,
     Store,
 )
-from soundsearch.store.pinned import COPY, check_same_encoder, copy_bundle, pinned_bundle
+from soundsearch.store.pinned import (
+    COPY,
+    NEXT,
+    awaits_its_place,
+    check_same_encoder,
+    copy_bundle,
+    finish_switch,
+    next_index,
+    pinned_bundle,
+)
 from soundsearch.vectors.cache import discard, refresh, vectors_at
 from soundsearch.vectors.exact import NORM_TOLERANCE
 
+log = logging.getLogger(__name__)
+
 #: Embeddings compared at a time.
 BATCH_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Reembedding:
+    """Another encoder that was begun, and how many recordings are embedded by it."""
+
+    encoder: PinnedEncoder
+    n_ready: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,7 @@ class Status:
 
     failures: per cause, recordings that could not (or only partly) be read.
     skipped: per ending, files that the last whole scan of a root did not take for sound.
+    reembedding: if the index is to have another encoder, and was not switched to it yet.
     """
 
     folder: Path
@@ -57,6 +78,7 @@ class Status:
     failures: dict[str, int]
     skipped: Counter[str]
     size_bytes: int
+    reembedding: Reembedding | None
 
 
 @dataclass(frozen=True)
@@ -93,7 +115,24 @@ def status(store: Store) -> Status:
             failures=dict(reader.causes().most_common()),
             skipped=reader.skipped(),
             size_bytes=_size_of(store.folder),
+            reembedding=_reembedding(store, reader.encoder()),
         )
+
+
+def _reembedding(store: Store, pinned: PinnedEncoder) -> Reembedding | None:
+    try:
+        begun = next_index(store)
+        if begun is None:
+            return None
+        with contextlib.closing(begun), begun.snapshot() as reader:
+            n_ready = sum(
+                n for (_, state), n in reader.root_counts().items() if state is State.INDEXED
+            )
+            found = Reembedding(reader.encoder(), n_ready)
+    except StoreError as error:
+        log.warning("%s", error)
+        return None
+    return None if found.encoder == pinned else found  # a switch that is not finished
 
 
 def _size_of(folder: Path) -> int:
@@ -140,6 +179,7 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
     """
     done = []
     with store.writer() as writer:
+        finish_switch(store, writer)
         problems = verify(store)
         for problem in problems:
             if problem.kind == "database":
@@ -179,6 +219,8 @@ def _unembedded(recording: Recording) -> Failed:
 def _encoder_problems(reader: Reader) -> Iterator[Problem]:
     """Of the index's own copy: that a twin is at hand today does not help it tomorrow."""
     pinned, copy = reader.encoder(), reader.folder / COPY
+    if awaits_its_place(reader.folder / NEXT / COPY, pinned):
+        copy = reader.folder / NEXT / COPY
     try:
         bundle = EncoderBundle.read(copy)
         for name in bundle.files:

@@ -57,6 +57,13 @@ def tiny(tmp_path: Path, _tiny: EncoderBundle) -> EncoderBundle:
     return EncoderBundle.read(folder)
 
 
+@pytest.fixture
+def other(tmp_path: Path) -> EncoderBundle:
+    """A second encoder: longer embeddings, longer windows, and each word means another band."""
+    folder = tmp_path / "models" / "other"
+    return write_tiny_bundle(folder, name="other", shift=1, dim=12, window_s=2)
+
+
 @pytest.fixture(autouse=True)
 def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the person's own index or encoders, and relative paths lie in tmp_path."""

@@ -20,6 +20,36 @@ COMMITTING_AT_ONCE = [
     "from indexer import pipeline; pipeline.COMMIT_S = 0.0; "
     "from soundsearch.cli import app; app(prog_name='soundsearch')",
 ]
+#: The same, and it kills itself when a function is called for the n-th time: SOUNDSEARCH_KILL_AT is
+#: "module:function:n".
+KILLING_ITSELF = [
+    sys.executable,
+    "-c",
+    """
+import functools, importlib, operator, os, signal
+from indexer import pipeline
+from soundsearch.cli import app
+
+def kill_at(module, function, n):
+    *owner, name = function.split(".")
+    place = functools.reduce(getattr, owner, importlib.import_module(module))
+    original, calls = getattr(place, name), 0
+
+    @functools.wraps(original)
+    def counted(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == int(n):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+
+    setattr(place, name, counted)
+
+pipeline.COMMIT_S = 0.0
+kill_at(*os.environ["SOUNDSEARCH_KILL_AT"].split(":"))
+app(prog_name="soundsearch")
+""",
+]
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -23,24 +23,35 @@ WORDS = ("rumble", "hum", "drone", "note", "beep", "whine", "squeak", "hiss")
 BAND_HZ = (187.0, 392.0, 646.0, 957.0, 1342.0, 1815.0, 2398.0, 3116.0)
 
 
-def write_tiny_bundle(folder: Path, *, name: str = "tiny", shift: int = 0) -> EncoderBundle:
-    """Make the bundle. Another shift gives another encoder: each word means another band."""
+def write_tiny_bundle(
+    folder: Path, *, name: str = "tiny", shift: int = 0, dim: int = len(WORDS), window_s: int = 1
+) -> EncoderBundle:
+    """Make the bundle. Another shift gives another encoder: each word means another band.
+
+    dim: numbers in an embedding, 8 or more; those after the eighth are 0 for sounds.
+    """
     folder.mkdir(parents=True)
-    dim = len(WORDS)
+    n_bands, n_frames = len(WORDS), 100 * window_s - 2
     audio = helper.make_graph(
         [
             helper.make_node("ReduceMean", ["features", "frames"], ["level"], keepdims=0),
-            helper.make_node("Softmax", ["level"], ["embeddings"], axis=1),
+            helper.make_node("Softmax", ["level"], ["bands"], axis=1),
+            helper.make_node("MatMul", ["bands", "places"], ["embeddings"]),
         ],
         "audio",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", dim, 98])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", n_bands, n_frames])],
         [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", dim])],
-        [helper.make_tensor("frames", TensorProto.INT64, [1], [2])],
+        [
+            helper.make_tensor("frames", TensorProto.INT64, [1], [2]),
+            helper.make_tensor(
+                "places", TensorProto.FLOAT, (n_bands, dim), np.eye(n_bands, dim).ravel()
+            ),
+        ],
     )
     _save(audio, folder / "audio.onnx")
-    table = np.full((dim + 2, dim), 0.01, np.float32)
-    for i in range(dim):
-        table[i + 2, (i + shift) % dim] = 1.0
+    table = np.full((n_bands + 2, dim), 0.01, np.float32)
+    for i in range(n_bands):
+        table[i + 2, (i + shift) % n_bands] = 1.0
     text = helper.make_graph(
         [
             helper.make_node("Gather", ["table", "input_ids"], ["words"]),
@@ -81,8 +92,8 @@ def write_tiny_bundle(folder: Path, *, name: str = "tiny", shift: int = 0) -> En
         version="1",
         description="eight words for eight bands",
         dim=dim,
-        audio=AudioConfig(sample_rate=8000, window_s=1.0, hop_s=0.5),
-        features=KaldiFbank(n_mels=dim, n_frames=98, f_min=20.0),
+        audio=AudioConfig(sample_rate=8000, window_s=float(window_s), hop_s=window_s / 2),
+        features=KaldiFbank(n_mels=n_bands, n_frames=n_frames, f_min=20.0),
         text=TextConfig(max_tokens=16),
         licence="Apache-2.0",
         provenance="made by the tests",

@@ -28,6 +28,7 @@ from soundsearch.render import printable
 #: Command -> the module of this package that has it: a function of its name, or a group called app.
 MODULES = {
     "index": "index",
+    "reembed": "reembed",
     "query": "search",
     "similar": "search",
     "describe": "search",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from soundsearch.cli.index_report import print_plan, print_report, report_facts
-from soundsearch.cli.options import DeviceChoice, IndexFolder, Json
+from soundsearch.cli.options import DeviceChoice, IndexFolder, Jobs, Json
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.ours import require_ours
 from soundsearch.render import to_json
@@ -55,10 +55,7 @@ def index(
     no_captions: Annotated[
         bool, typer.Option("--no-captions", help="Take the captions of these folders away.")
     ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option("-j", "--jobs", min=1, help="Files read at a time. [default: one per core]"),
-    ] = None,
+    jobs: Jobs = None,
     model: Annotated[
         str | None,
         typer.Option(help="Encoder of a new index: a name from `models list`, or a folder."),

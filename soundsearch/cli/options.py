@@ -27,6 +27,10 @@ IndexFolder = Annotated[
 DeviceChoice = Annotated[
     Device, typer.Option("--device", help="Run the encoder here; auto takes a GPU if there is one.")
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option("-j", "--jobs", min=1, help="Files read at a time. [default: one per core]"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (described in docs/json.md).")]
 Paths = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line, for pipes.")]
 Null = Annotated[

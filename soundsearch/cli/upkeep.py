@@ -36,6 +36,11 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
         return
     typer.echo(f"index       {printable(found.folder)} ({found.size_bytes / 1e6:.1f} MB)")
     typer.echo(f"encoder     {found.encoder}")
+    if found.reembedding is not None:
+        typer.echo(
+            f"reembedding {found.reembedding.encoder}: {found.reembedding.n_ready} of "
+            f"{found.n_indexed} recordings are embedded; go on with: soundsearch reembed"
+        )
     typer.echo(
         f"recordings  {found.n_indexed} ({duration(found.duration_s)} of sound, "
         f"{found.n_windows} windows), {found.n_missing} missing, {found.n_failed} failed"
@@ -44,7 +49,7 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
         why = f" ({root.absence} now)" if root.absence else ""
         typer.echo(f"root        {printable(root.path)}: {root.n_indexed}{why}")
     for cause, n in found.failures.items():
-        label = "note" if cause == Cause.TRACKS else "trouble"
+        label = "note" if cause in (Cause.TRACKS, Cause.NOT_EMBEDDED) else "trouble"
         typer.echo(f"{label:<12}{cause}: {n}")
     if found.skipped:
         typer.echo(f"skipped     {endings(found.skipped, N_ENDINGS)} (files of other endings)")

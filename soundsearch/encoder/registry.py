@@ -37,6 +37,13 @@ def find_bundle(name: str) -> EncoderBundle:
     )
 
 
+def model_name(bundle: EncoderBundle) -> str:
+    """By which name `find_bundle` finds this bundle from any folder."""
+    return (
+        bundle.folder.name if bundle.folder.parent in _places() else os.path.abspath(bundle.folder)
+    )
+
+
 def bundle_folders() -> Iterator[Path]:
     """Yield the folders of all bundles that have a name, the user's own first."""
     for place in _places():

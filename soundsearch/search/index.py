@@ -33,6 +33,7 @@ from soundsearch.errors import QueryError
 from soundsearch.files import Presence
 from soundsearch.search.describe import describe
 from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label
+from soundsearch.search.in_step import in_step
 from soundsearch.search.question import Question, ask_audio, ask_stored, ask_text
 from soundsearch.search.ranking import Ranked, Ranking
 from soundsearch.search.scope import named_folders
@@ -52,6 +53,7 @@ class Index:
 
     An Index is a context manager: leaving the `with` block closes its database. It sees the
     database as it was at its first search; open the index again to see what was written since.
+    Where the index has got another encoder since, all is loaded anew by itself.
     """
 
     def __init__(
@@ -73,14 +75,14 @@ class Index:
             check_same_encoder(store, bundle)
         self.store = store
         self.device = device
-        self._bundle = bundle
+        self.bundle = bundle
         with store.snapshot() as reader:
             self.pinned = reader.encoder()
 
     @functools.cached_property
     def encoder(self) -> Encoder:
         """The encoder that the index was built with. Raises IndexMismatchError if it is missing."""
-        return Encoder(self._bundle or pinned_bundle(self.store), self.device)
+        return Encoder(self.bundle or pinned_bundle(self.store), self.device)
 
     @functools.cached_property
     def calibration(self) -> Calibration | None:
@@ -92,6 +94,7 @@ class Index:
         """The embeddings of all windows that may be hits."""
         return load_vectors(self.store)
 
+    @in_step
     def search(
         self,
         *,
@@ -154,6 +157,7 @@ class Index:
             ranked = ranking.rank(question, top_k, by if text else "sound", too_low)
             return self._hits(question, ranked, top_k, min_score)
 
+    @in_step
     def describe(
         self,
         audio: str | Path | BinaryIO,
@@ -181,6 +185,7 @@ class Index:
         """
         return describe(self.encoder, audio, texts, top_k=top_k, as_labels=as_labels)
 
+    @in_step
     def show(self, path: str | Path, *, top_k: int = 5) -> Details:
         """Return all that the index knows of a recording, and the recordings that sound most like it.
 

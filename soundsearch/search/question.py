@@ -72,6 +72,7 @@ def ask_audio(
         known is not None
         and isinstance(audio, Path)
         and known.state is State.INDEXED
+        and known.is_embedded
         and not has_changed(audio, known.facts)
     ):
         return ask_stored(reader, known.id, itself)

@@ -99,6 +99,10 @@ class Store:
         """
         return Writer(self._database)
 
+    def bytes_of_windows(self, n_windows: int, dim: int) -> int:
+        """About how much room so many windows with embeddings of so many numbers take on disk."""
+        return self._database.bytes_of_windows(n_windows, dim)
+
     def database_problems(self) -> list[str]:
         """What is damaged in the database as such, in words; its rows may still be odd.
 

@@ -1,24 +1,29 @@
 """The encoder of an index: chosen once, copied in, and held to.
 
 An index keeps its own copy of the bundle, so that it answers for as long as it exists, whatever
-encoders later versions of soundsearch ship with.
+encoders later versions of soundsearch ship with. While it is embedded again with another encoder,
+there is a second index in its folder, which is pinned to that one (see `indexer/reembed.py`).
 """
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
 from soundsearch.encoder.bundle import MANIFEST, EncoderBundle
-from soundsearch.encoder.registry import bundle_folders
-from soundsearch.errors import BundleError, IndexMismatchError, StoreError
+from soundsearch.encoder.registry import bundle_folders, model_name
+from soundsearch.errors import BundleError, IndexBusyError, IndexMismatchError, StoreError
 from soundsearch.files import flush
 from soundsearch.store.folder import Store
 from soundsearch.store.records import PinnedEncoder
 from soundsearch.store.sqlite import cannot_write
+from soundsearch.store.writer import Writer
 
 #: Folder inside an index that holds its copy of the bundle.
 COPY = "encoder"
+#: Folder inside an index that holds the index which another encoder fills.
+NEXT = "next"
 
 
 def create_index(folder: Path, bundle: EncoderBundle) -> Store:
@@ -55,6 +60,8 @@ def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:
     pinned = _encoder_of(store)
     found: list[str] = []
     own = [store.folder / COPY] if own_copy else []
+    if own_copy and (store.folder / NEXT).exists():  # it may be moved from there at any moment
+        own += [store.folder / NEXT / COPY, store.folder / COPY]
     for candidate in (*own, *bundle_folders()):
         try:
             bundle = EncoderBundle.read(candidate)
@@ -68,7 +75,8 @@ def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:
         found.append(f"{PinnedEncoder.of(bundle)}{missing}")
     raise IndexMismatchError(
         f"{store.folder}: this index was built with {pinned}, which is not at hand; found: "
-        f"{'; '.join(found) or 'no encoder'}. Get that bundle back and run: soundsearch repair --model BUNDLE"
+        f"{'; '.join(dict.fromkeys(found)) or 'no encoder'}. Get that bundle back and run: soundsearch "
+        "repair --model BUNDLE, or embed all again with: soundsearch reembed --model NAME"
     )
 
 
@@ -78,8 +86,61 @@ def check_same_encoder(store: Store, bundle: EncoderBundle) -> None:
     if pinned.fingerprint != bundle.fingerprint:
         raise IndexMismatchError(
             f"{store.folder}: this index was built with {pinned}, you asked for "
-            f"{PinnedEncoder.of(bundle)}; leave out --model, or make a second index with --index"
+            f"{PinnedEncoder.of(bundle)}; leave out --model, give it that encoder with: soundsearch reembed "
+            f"--model {shlex.quote(model_name(bundle))}, or make a second index with --index"
         )
+
+
+def next_index(store: Store) -> Store | None:
+    """The index that another encoder fills, opened, if this one is being embedded again.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+    folder = store.folder / NEXT
+    try:
+        return Store.open(folder) if Store.exists(folder) else None
+    except IndexBusyError:
+        raise
+    except StoreError as error:
+        raise StoreError(f"{error}; or drop it with: soundsearch reembed --cancel") from error
+
+
+def finish_switch(store: Store, writer: Writer) -> bool:
+    """Put the encoder in place to which the index was switched, and drop what it was made ready in.
+
+    A process that is killed while it does so leaves an index that answers, and the next call does
+    the rest.
+
+    Returns:
+        Whether there was something to finish.
+    """
+    copy, new = store.folder / COPY, store.folder / NEXT / COPY
+    if new.exists():
+        if not awaits_its_place(new, _encoder_of(store)):
+            return False
+        shutil.rmtree(copy, ignore_errors=True)
+        new.rename(copy)
+    return drop_next(writer)
+
+
+def awaits_its_place(copy: Path, pinned: PinnedEncoder) -> bool:
+    """Whether a bundle in the second folder is that of an index which was switched to it already."""
+    try:
+        return EncoderBundle.read(copy).fingerprint == pinned.fingerprint
+    except BundleError:
+        return False
+
+
+def drop_next(writer: Writer) -> bool:
+    """Delete the index that another encoder fills; returns whether there was one."""
+    folder, gone = writer.folder / NEXT, writer.folder / f".{NEXT}"
+    shutil.rmtree(gone, ignore_errors=True)  # of a killed process
+    was_there = folder.exists()
+    if was_there:
+        folder.rename(gone)  # at once, so that there is never half of one
+        shutil.rmtree(gone)
+    return was_there
 
 
 def _encoder_of(store: Store) -> PinnedEncoder:

@@ -197,6 +197,7 @@ class Reader(FieldReader):
         columns = recordings_table.c
         query = select_recordings().where(
             columns.state != State.FAILED,
+            columns.cause.is_distinct_from(Cause.NOT_EMBEDDED),
             ~sa.exists().where(windows_table.c.recording_id == columns.id),
         )
         return list(map(recording_of, self._execute(query)))

@@ -71,6 +71,14 @@ class Recording:
         return self.size_bytes, self.mtime_ns
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether what is known of it has windows, unless it failed.
+
+        False: its file was away when the index got another encoder.
+        """
+        return self.cause is not Cause.NOT_EMBEDDED
+
+    @property
     def is_root(self) -> bool:
         """Whether it is a root of its own: a file that was named itself."""
         return self.relative_path == "."

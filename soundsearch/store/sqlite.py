@@ -36,6 +36,9 @@ APPLICATION_ID = 0x736E6473
 BUSY_TIMEOUT_MS = 30_000
 #: A disk with less room than this is a full one, where SQLite only says that it could not write.
 FULL_BYTES = 1 << 20
+#: SQLite's pages, and what a row of windows takes beside its embedding, its entry in an index too.
+PAGE_BYTES = 4096
+WINDOW_BYTES = 64
 #: The way out where the database itself is damaged.
 RESTORE = f"restore {DATABASE} from a backup, or move it away and index again"
 
@@ -118,6 +121,13 @@ class Database:
             yield
         finally:
             lock.release()
+
+    @staticmethod
+    def bytes_of_windows(n_windows: int, dim: int) -> int:
+        """About how much room windows take in the file: a page holds whole rows, if one fits."""
+        row = 4 * dim + WINDOW_BYTES
+        n_on_page = PAGE_BYTES // row
+        return n_windows * (PAGE_BYTES // n_on_page if n_on_page else row + PAGE_BYTES // 8)
 
     def version(self, connection: Connection) -> int:
         """The schema version of the index in it, 0 if it is empty. Raises StoreError for all else."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from soundsearch.errors import Cause
@@ -23,6 +24,7 @@ from soundsearch.store.records import (
     FileFacts,
     Indexed,
     PinnedEncoder,
+    Recording,
     Root,
     State,
 )
@@ -41,6 +43,8 @@ from soundsearch.store.statements import chunks
 WORDS_AT_ONCE = 2000
 #: Which of two recordings of one path says more.
 _WORTH = {State.INDEXED: 2, State.MISSING: 1, State.FAILED: 0}
+#: Causes that a recording keeps when it is found elsewhere, or again.
+_STAYING = (Cause.DAMAGED, Cause.TRACKS, Cause.NOT_EMBEDDED)
 
 
 class Writer:
@@ -133,6 +137,21 @@ class Transaction(Reader):
                 created_at=_now(),
             )
         )
+
+    def pin_another(self, encoder: PinnedEncoder) -> None:
+        """Pin the index to another encoder; the embeddings are to be its from here on.
+
+        Earlier revisions are of another history now, so that no FAISS file is caught up from them.
+        """
+        self._execute(
+            index_table.update().values(
+                encoder_name=encoder.name,
+                encoder_version=encoder.version,
+                encoder_fingerprint=encoder.fingerprint,
+                dim=encoder.dim,
+            )
+        )
+        self._execute(revisions_table.delete())
 
     def add_revision(self) -> None:
         """Give the state that is written here a token of its own."""
@@ -255,12 +274,42 @@ class Transaction(Reader):
         )
         return recording_id
 
+    def put_from(self, other: Reader, recording: Recording, file: FileFacts) -> int:
+        """Store as this file what another index has of a recording with embeddings; see `put`."""
+        facts = other.facts(recording)
+        columns = windows_table.c
+        windows = other._execute(
+            sa.select(columns.start_s, columns.end_s, columns.embedding)
+            .where(columns.recording_id == recording.id)
+            .order_by(columns.id)
+        ).all()
+        assert recording.content_hash and facts.duration_s and facts.sample_rate
+        assert facts.n_channels and facts.format
+        return self.put(
+            Indexed(
+                file=file,
+                content_hash=recording.content_hash,
+                duration_s=facts.duration_s,
+                sample_rate=facts.sample_rate,
+                n_channels=facts.n_channels,
+                format=facts.format,
+                spans=[(window.start_s, window.end_s) for window in windows],
+                embeddings=np.stack([np.frombuffer(w.embedding, "<f4") for w in windows]),
+                damage=facts.error if recording.cause is Cause.DAMAGED else None,
+                note=facts.error if recording.cause is Cause.TRACKS else None,
+                metadata=facts.metadata,
+            )
+        )
+
     def put_failed(self, failed: Failed) -> None:
         """Store that a file failed. Its earlier windows go, unless failed.keep."""
         known = self._find(failed.file)
         if failed.keep and known is not None and known.state is not State.FAILED:
-            self._update(known.id, cause=failed.cause, error=failed.error)
-            return
+            if known.is_embedded:
+                self._update(known.id, cause=failed.cause, error=failed.error)
+                return
+            if Cause(failed.cause).is_passing:
+                return  # it still waits to be embedded
         recording_id = self._put_row(
             failed.file, state=State.FAILED, cause=failed.cause, error=failed.error
         )
@@ -291,7 +340,7 @@ class Transaction(Reader):
             state=State.INDEXED,
             # Damage stays with the sound; that it could not be reached for a time does not.
             **{
-                name: sa.case((columns.cause.in_((Cause.DAMAGED, Cause.TRACKS)), columns[name]))
+                name: sa.case((columns.cause.in_(_STAYING), columns[name]))
                 for name in ("cause", "error")
             },
         )
@@ -332,6 +381,16 @@ class Transaction(Reader):
                 recordings_table.delete().where(chosen, recordings_table.c.state == State.FAILED)
             )
             self._execute(recordings_table.update().where(chosen).values(state=State.MISSING))
+
+    def mark_not_embedded(self, recording_ids: Iterable[int], error: str) -> None:
+        """Delete the windows of these recordings; the next index run that finds them embeds them."""
+        for some in chunks(recording_ids):
+            self._execute(windows_table.delete().where(windows_table.c.recording_id.in_(some)))
+            self._execute(
+                recordings_table.update()
+                .where(recordings_table.c.id.in_(some))
+                .values(cause=Cause.NOT_EMBEDDED, error=error)
+            )
 
     def delete(self, recording_ids: Iterable[int]) -> None:
         """Delete recordings with their windows."""

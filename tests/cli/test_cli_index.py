@@ -272,7 +272,8 @@ def test_another_encoder_is_refused_in_one_line_with_both_names(
     assert result.stderr == (
         f"error: {index}: this index was built with tiny 1 (8-d, {tiny.fingerprint[:12]}), "
         f"you asked for other 1 (8-d, {other.fingerprint[:12]}); "
-        "leave out --model, or make a second index with --index\n"
+        "leave out --model, give it that encoder with: soundsearch reembed --model other, "
+        "or make a second index with --index\n"
     )
     assert (tree(index), rows_of(index)) == before
 

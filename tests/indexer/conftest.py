@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import soundsearch
 from indexer.options import IndexOptions
 from indexer.pipeline import run
 from indexer.plan import Plan, make_plan
@@ -17,6 +18,8 @@ from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.store.pinned import create_index
 from tests.index_contents import Row, rows_of, searchable
+from tests.sounds import tone, write
+from tests.tiny_encoder import BAND_HZ
 
 
 class Indexer:
@@ -79,3 +82,19 @@ def indexer(tmp_path: Path, library: Path, tiny: EncoderBundle) -> Iterator[Inde
     made = Indexer(tmp_path / "index", library, tiny)
     yield made
     made.store.close()
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    """A low tone, a high one, and a file that is no sound."""
+    write(tmp_path / "library" / "low.wav", tone(BAND_HZ[0], 3.2))
+    write(tmp_path / "library" / "deep" / "high.wav", tone(BAND_HZ[7], 0.5))
+    (tmp_path / "library" / "broken.wav").write_bytes(b"no sound")
+    return tmp_path / "library"
+
+
+@pytest.fixture
+def index(sounds: Path, tmp_path: Path, tiny: EncoderBundle, other: EncoderBundle) -> Path:
+    """An index with the old encoder; the new one is called other."""
+    soundsearch.index_folders(sounds, tmp_path / "index", model="tiny")
+    return tmp_path / "index"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from soundsearch.errors import IndexBusyError, StoreError
+from soundsearch.errors import Cause, IndexBusyError, StoreError
 from soundsearch.store import Failed, FileFacts, Indexed, PinnedEncoder, State, Store
 from tests import program
 from tests.conftest import Run
@@ -567,3 +567,50 @@ def test_only_what_lies_below_a_folder(store: Store, below: str) -> None:
 
     assert {row.recording_id for row in rows.values()} == expected
     assert len(ids) == len(expected) and (np.diff(ids) > 0).all()
+
+
+@pytest.mark.parametrize("dim", [96, 288, 512, 1024, 1500, 2048])
+def test_the_room_that_windows_take_is_known_before(tmp_path: Path, dim: int) -> None:
+    wide = PinnedEncoder("wide", "1", "f" * 64, dim)
+    with contextlib.closing(Store.create(tmp_path, wide)) as made:
+        before = _size_of_database(made)
+        put(made, ROOT, "a.wav", np.ones((600, dim)))
+        after = _size_of_database(made)
+    assert made.bytes_of_windows(600, dim) == pytest.approx(after - before, rel=0.2)
+
+
+def _size_of_database(made: Store) -> int:
+    with made.snapshot() as reader:
+        pages = reader._execute(sa.text("PRAGMA page_count")).scalar_one()
+    return 4096 * int(pages)
+
+
+def test_another_encoder_is_another_history(store: Store) -> None:
+    with store.snapshot() as reader:
+        before = reader.revision()
+    other = PinnedEncoder("other", "2", "e" * 64, 3)
+    with changing(store) as changes:
+        changes.pin_another(other)
+    with store.snapshot() as reader:
+        assert reader.encoder() == other
+        assert reader.revision() != before
+        assert not reader.has_had_revision(before)
+
+
+def test_what_waits_to_be_embedded_waits_through_moves_and_passing_failures(store: Store) -> None:
+    recording_id = put(store, ROOT, "a.wav")
+    with changing(store) as changes:
+        changes.mark_not_embedded([recording_id], "its disk was away")
+        assert changes.without_windows() == []
+        file = FileFacts(find(changes, ROOT / "a.wav").root_id, "b.wav", 1, 2)
+        changes.move(recording_id, file)
+        changes.put_failed(Failed(file, Cause.NOT_PERMITTED, "may not be read", keep=True))
+        found = find(changes, ROOT / "b.wav")
+        assert (found.state, found.cause, found.is_embedded) == (
+            State.INDEXED,
+            Cause.NOT_EMBEDDED,
+            False,
+        )
+        changes.put_failed(Failed(file, Cause.DAMAGED, "cannot be decoded", keep=True))
+        found = find(changes, ROOT / "b.wav")
+        assert (found.state, found.cause) == (State.FAILED, Cause.DAMAGED)
