@@ -349,8 +349,10 @@ class _Reembedding:
         for root_id, n in counts.items():
             root = roots[root_id]
             why = absence(root)
-            text = f"{why or 'there'}; recordings of it that are not there: {n}; " + (
-                way_out(root) if why else "if they were moved or deleted, run: soundsearch index"
+            text = (
+                f"{why}; recordings of it that are not embedded yet: {n}; {way_out(root)}"
+                if why
+                else f"recordings that are not in it any more: {n}; run: soundsearch index"
             )
             reasons.append((root, text))
         for root_id, n in Counter(r.root_id for r in unread if _answers(r)).items():

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
 from soundsearch.errors import Cause
@@ -278,13 +277,13 @@ class Transaction(Reader):
         """Store as this file what another index has of a recording with embeddings; see `put`."""
         facts = other.facts(recording)
         columns = windows_table.c
-        windows = other._execute(
-            sa.select(columns.start_s, columns.end_s, columns.embedding)
+        spans = other._execute(
+            sa.select(columns.start_s, columns.end_s)
             .where(columns.recording_id == recording.id)
             .order_by(columns.id)
-        ).all()
-        assert recording.content_hash and facts.duration_s and facts.sample_rate
-        assert facts.n_channels and facts.format
+        )
+        assert recording.content_hash is not None and facts.duration_s is not None
+        assert facts.sample_rate is not None and facts.n_channels is not None
         return self.put(
             Indexed(
                 file=file,
@@ -292,9 +291,9 @@ class Transaction(Reader):
                 duration_s=facts.duration_s,
                 sample_rate=facts.sample_rate,
                 n_channels=facts.n_channels,
-                format=facts.format,
-                spans=[(window.start_s, window.end_s) for window in windows],
-                embeddings=np.stack([np.frombuffer(w.embedding, "<f4") for w in windows]),
+                format=facts.format or "",
+                spans=[(span.start_s, span.end_s) for span in spans],
+                embeddings=other.embeddings_of(recording.id, other.encoder().dim),
                 damage=facts.error if recording.cause is Cause.DAMAGED else None,
                 note=facts.error if recording.cause is Cause.TRACKS else None,
                 metadata=facts.metadata,

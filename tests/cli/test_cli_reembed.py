@@ -99,7 +99,10 @@ def test_a_folder_that_is_away_is_an_error_until_it_is_left_out(
 ) -> None:
     library.rename(tmp_path / "away")
     result = soundsearch("reembed", "--model", "other", code=1)
-    assert f"error: {library}: not there; recordings of it that are not there: 3; " in result.stderr
+    assert (
+        f"error: {library}: not there; recordings of it that are not embedded yet: 3; "
+        in result.stderr
+    )
     assert "--without-absent" in result.stderr.splitlines()[-1]
     assert len(searchable(index)) == 3
     result = soundsearch("reembed", "--model", "other", "--without-absent")
