@@ -4,7 +4,7 @@ In: an index, and a bundle. Out: the same index, whose recordings have embedding
 
 A second index in the folder of the first is filled by the pipeline of an index run, with the known
 recordings alone. All that is known of them beside the embeddings stays in the first index. Once
-nothing is lacking, one transaction takes over windows and embeddings (docs/adr/0016). So a killed
+nothing is lacking, one transaction takes over windows and embeddings (docs/adr/0018). So a killed
 run leaves an index that answers with the old encoder or with the new one, and never with both.
 """
 

@@ -29,17 +29,16 @@ def problems(index: Path) -> list[str]:
         return [problem.text for problem in verify(store)]
 
 
-def rows_but_embeddings(index: Path) -> dict[str, list[Any]]:
-    """Everything in the tables that no encoder decides."""
+def rows_but_embeddings(index: Path) -> dict[str, list[str]]:
+    """Everything in the tables that no encoder decides, and not when a row was written."""
     with contextlib.closing(sqlite3.connect(index / "soundsearch.db")) as connection:
-        tables = [
-            *("roots", "skipped_endings", "words", "name_parts"),
-            "(SELECT id, root_id, relative_path, size_bytes, mtime_ns, content_hash, duration_s, "
-            "sample_rate, n_channels, format, metadata, state, cause, error FROM recordings)",
+        facts = [row[1] for row in connection.execute("PRAGMA table_info(recordings)")]
+        facts.remove("indexed_at")
+        statements = [
+            f"SELECT {', '.join(facts)} FROM recordings",
+            *(
+                f"SELECT rowid, * FROM {table}"
+                for table in ("roots", "skipped_endings", "words", "name_parts")
+            ),
         ]
-        return {
-            table: sorted(map(repr, connection.execute(f"SELECT rowid, * FROM {table}").fetchall()))
-            if not table.startswith("(")
-            else sorted(map(repr, connection.execute(f"SELECT * FROM {table}").fetchall()))
-            for table in tables
-        }
+        return {query: sorted(map(repr, connection.execute(query))) for query in statements}

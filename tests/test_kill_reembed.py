@@ -63,6 +63,17 @@ def check_complete(index: Path, expected: dict[str, object]) -> str:
     return bundle.name
 
 
+def killed_at(point: str, *options: str) -> None:
+    """Run a reembedding that is killed when a function is called for the n-th time."""
+    command = program.start(
+        *("reembed", "--model", "other", *options),
+        command=program.KILLING_ITSELF,
+        env=program.environment(SOUNDSEARCH_KILL_AT=point),
+    )
+    _, errors = command.communicate(timeout=60)
+    assert command.returncode == -signal.SIGKILL, errors
+
+
 #: Function at whose n-th call the process is killed, and the encoder that answers then.
 POINTS = [
     ("soundsearch.store.pinned:copy_bundle:1", "tiny"),
@@ -87,13 +98,7 @@ def test_killed_at_each_step(
     index: Path, expected: dict[str, object], soundsearch: Run, point: str, answering: str
 ) -> None:
     before = rows_of(index)
-    command = program.start(
-        *("reembed", "--model", "other"),
-        command=program.KILLING_ITSELF,
-        env=program.environment(SOUNDSEARCH_KILL_AT=point),
-    )
-    _, errors = command.communicate(timeout=60)
-    assert command.returncode == -signal.SIGKILL, errors
+    killed_at(point)
     assert check_complete(index, expected) == answering
     n_there = len(rows_of(index / "next")) if Store.exists(index / "next") else 0
     if (index / "next").exists() or answering == "tiny":
@@ -117,12 +122,7 @@ def test_killed_between_the_old_copy_and_the_new_one(
     index: Path, expected: dict[str, object], soundsearch: Run, renamed: bool
 ) -> None:
     """Neither `shutil.rmtree` nor `Path.rename` can be stopped at, since other steps use them too."""
-    command = program.start(
-        *("reembed", "--model", "other"),
-        command=program.KILLING_ITSELF,
-        env=program.environment(SOUNDSEARCH_KILL_AT="indexer.reembed:finish_switch:2"),
-    )
-    command.communicate(timeout=60)
+    killed_at("indexer.reembed:finish_switch:2")
     shutil.rmtree(index / "encoder")
     if renamed:
         (index / "next" / "encoder").rename(index / "encoder")
@@ -159,12 +159,7 @@ def test_a_killed_run_holds_nobody_up(
     index: Path, expected: dict[str, object], soundsearch: Run, library: Path
 ) -> None:
     """What an index run changes between two runs is embedded, and nothing twice."""
-    command = program.start(
-        *("reembed", "--model", "other", "-j", "1"),
-        command=program.KILLING_ITSELF,
-        env=program.environment(SOUNDSEARCH_KILL_AT="soundsearch.store.writer:Transaction.put:5"),
-    )
-    command.communicate(timeout=60)
+    killed_at("soundsearch.store.writer:Transaction.put:5", "-j", "1")
     assert len(rows_of(index / "next")) == 4
     (library / "0.wav").rename(library / "moved.wav")
     write(library / "1.wav", noise(3))

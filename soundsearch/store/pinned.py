@@ -120,7 +120,7 @@ def finish_switch(store: Store, writer: Writer) -> bool:
         if not awaits_its_place(new, _encoder_of(store)):
             return False
         shutil.rmtree(copy, ignore_errors=True)
-        new.rename(copy)
+        _rename(new, copy)
     return drop_next(writer)
 
 
@@ -138,9 +138,16 @@ def drop_next(writer: Writer) -> bool:
     shutil.rmtree(gone, ignore_errors=True)  # of a killed process
     was_there = folder.exists()
     if was_there:
-        folder.rename(gone)  # at once, so that there is never half of one
-        shutil.rmtree(gone)
+        _rename(folder, gone)  # at once, so that there is never half of one
+        shutil.rmtree(gone, ignore_errors=True)  # what stays is deleted by the next call
     return was_there
+
+
+def _rename(old: Path, new: Path) -> None:
+    try:
+        old.rename(new)
+    except OSError as error:
+        raise StoreError(cannot_write(old.parent, error)) from error
 
 
 def _encoder_of(store: Store) -> PinnedEncoder:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
-from soundsearch.errors import StoreError
+from soundsearch.errors import Cause, StoreError
 from soundsearch.store.fields import FieldReader
 from soundsearch.store.lexicon import ucs_name_of
 from soundsearch.store.records import (
