@@ -36,10 +36,10 @@ class Indexer:
 
     def run_with_plan(self, *paths: Path, **options: Any) -> tuple[Plan, Report]:
         """The same, with the plan it followed."""
-        progress = options.pop("progress", None)
+        more = {name: options.pop(name) for name in ("progress", "captions") if name in options}
         chosen = IndexOptions(**{"jobs": 1, **options})
         places = list(paths) or [self.library]
-        return run(self.store, self.encoder, places, chosen, progress=progress)
+        return run(self.store, self.encoder, places, chosen, **more)
 
     def plan(self, *paths: Path, exclude: tuple[str, ...] = ()) -> Plan:
         """What a run would do; changes nothing."""
