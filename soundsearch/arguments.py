@@ -9,8 +9,12 @@ import io
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
+from typing import TypeGuard
 
 from soundsearch.errors import QueryError
+
+#: The largest weight of a part of a question.
+MOST_WEIGHT = 1_000_000
 
 
 def check_count(name: str, value: object) -> None:
@@ -31,10 +35,24 @@ def check_min_score(value: object) -> None:
     """Raise QueryError unless the value is None, or a number in [-1, 1]."""
     if value is None:
         return
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if not is_number(value):
         raise QueryError(f"min_score is {described(value)}, expected a number from -1 to 1")
-    if not -1 <= float(value) <= 1:  # also refuses NaN
+    if not -1 <= value <= 1:  # also refuses NaN
         raise QueryError(f"min_score is {value}, expected a number from -1 to 1")
+
+
+def check_weight(name: str, value: object) -> None:
+    """Raise QueryError unless the value is a number above 0, up to MOST_WEIGHT."""
+    if not is_number(value) or not 0 < value <= MOST_WEIGHT:
+        raise QueryError(
+            f"the weight of {name} is {described(value)}, "
+            f"expected a number above 0, up to {MOST_WEIGHT:,}"
+        )
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a real number; it may be NaN or infinite."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_text(name: str, value: object) -> None:
@@ -74,14 +92,14 @@ def check_texts(name: str, value: object) -> None:
         raise QueryError(f"{name} is {described(value)}, expected a list of texts")
 
 
-def check_audio(value: object) -> None:
+def check_audio(value: object, name: str = "audio") -> None:
     """Raise QueryError unless the value is a path or a stream of bytes."""
     is_text = isinstance(value, io.TextIOBase)
     if is_text or not hasattr(value, "read"):
         expected = "a stream of bytes" if is_text else "a path (str or Path) or a stream of bytes"
         if not isinstance(value, str | Path):
-            raise QueryError(f"audio is {described(value)}, expected {expected}")
-        check_path("audio", value)
+            raise QueryError(f"{name} is {described(value)}, expected {expected}")
+        check_path(name, value)
 
 
 def described(value: object) -> str:

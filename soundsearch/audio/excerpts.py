@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.audio.blocks import joined
-from soundsearch.audio.recording import AudioFile
-from soundsearch.errors import AudioError, Cause
+from soundsearch.audio.recording import AudioFile, samples_of
 
 Array = NDArray[np.float32]
 
@@ -34,27 +33,10 @@ def excerpt(path: Path, start_s: float, end_s: float, handle_s: float = 0.0) -> 
         AudioError: The recording cannot be read, or ends before the passage.
     """
     with AudioFile(path) as file:
-        first = max(0, round((start_s - handle_s - file.start_s) * file.sample_rate))
-        stop = round((end_s + handle_s - file.start_s) * file.sample_rate)
-        return _wav(_part(file, first, stop), file.sample_rate, file.bits)
-
-
-def _part(file: AudioFile, first: int, stop: int) -> Array:
-    """Samples [first, stop) of all channels, (channel, time)."""
-    parts: list[Array] = []
-    n_done = 0
-    for block in file.channel_blocks():
-        part = block[:, max(0, first - n_done) : max(0, stop - n_done)]
-        if part.size:
-            parts.append(part.copy())  # the block may be long
-        n_done += block.shape[1]
-        if n_done >= stop:
-            break
-    if not parts:
-        raise AudioError(
-            Cause.TOO_SHORT, f"it ends at {n_done / file.sample_rate:.1f} s, before the passage"
-        )
-    return joined(parts)
+        passage = (start_s - handle_s, end_s + handle_s)
+        parts = samples_of(file, file.channel_blocks(), passage)
+        whole = joined([part.copy() for part in parts])  # a block may be long
+        return _wav(whole, file.sample_rate, file.bits)
 
 
 def _wav(samples: Array, sample_rate: int, bits: int) -> bytes:

@@ -8,6 +8,7 @@ many hours needs no more memory than a short one. This module chooses the decode
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -38,6 +39,7 @@ from soundsearch.audio.sndfile import SndfileDecoder
 from soundsearch.audio.suffixes import FORM_OF_SUFFIX
 from soundsearch.audio.understated import find_understated
 from soundsearch.audio.windows import (
+    SILENT_PASSAGE,
     WHOLLY_SILENT,
     AudioConfig,
     Channels,
@@ -313,8 +315,48 @@ def unreadable(error: OSError) -> AudioError:
     return AudioError(Cause.UNREADABLE, f"it cannot be read ({error.strerror})")
 
 
-def read_windows(file: AudioFile, config: AudioConfig) -> Iterator[Window]:
-    """The windows of an opened recording at the rate the encoder wants.
+def samples_of(
+    file: AudioFile, blocks: Iterable[Array], passage: tuple[float, float]
+) -> Iterator[Array]:
+    """The samples of a passage of an opened recording. Nothing after it is decoded.
+
+    Args:
+        file: The recording. Its note says if it ends within the passage.
+        blocks: Its blocks from the first one, (..., time).
+        passage: (start_s, end_s) in seconds of a player's clock; the end may be infinite.
+
+    Raises:
+        AudioError: As the blocks, or the recording ends before the passage.
+    """
+    start_s, end_s = passage
+    first = max(0, round((start_s - file.start_s) * file.sample_rate))
+    stop = (end_s - file.start_s) * file.sample_rate
+    n_done = 0
+    for block in blocks:
+        n_block = block.shape[-1]
+        part = block[..., max(0, first - n_done) : round(min(max(0, stop - n_done), n_block))]
+        n_done += n_block
+        if part.size:
+            yield part
+        if n_done >= stop:
+            return
+    ends = f"it ends at {file.start_s + n_done / file.sample_rate:.1f} s"
+    if n_done <= first:
+        raise AudioError(Cause.TOO_SHORT, f"{ends}, before the passage")
+    if stop < math.inf:
+        note = f"{ends}, within the passage"
+        file.note = f"{file.note}; {note}" if file.note else note
+
+
+def read_windows(
+    file: AudioFile, config: AudioConfig, passage: tuple[float, float] | None = None
+) -> Iterator[Window]:
+    """The windows of an opened recording, or of a passage, at the rate the encoder wants.
+
+    Args:
+        file: The recording.
+        config: How windows are cut.
+        passage: As of `samples_of`; windows are cut from its beginning.
 
     Raises:
         AudioError: As `AudioFile.blocks` and `cut_windows`. After the last window also for a
@@ -327,13 +369,15 @@ def read_windows(file: AudioFile, config: AudioConfig) -> Iterator[Window]:
 
     def blocks() -> Iterator[Array]:
         nonlocal constant, varies
-        for block in file.blocks(config.channels):
+        decoded = file.blocks(config.channels)
+        for block in decoded if passage is None else samples_of(file, decoded, passage):
             if not varies and block.size:
                 constant = block[0] if constant is None else constant
                 varies = bool((block != constant).any())
             yield block
 
     resampled = resample(blocks(), file.sample_rate, sample_rate)
-    yield from cut_windows(resampled, sample_rate, config, file.bits, file.start_s)
+    start_s = file.start_s if passage is None else max(file.start_s, passage[0])
+    yield from cut_windows(resampled, sample_rate, config, file.bits, start_s)
     if not varies:
-        raise AudioError(Cause.SILENT, WHOLLY_SILENT)
+        raise AudioError(Cause.SILENT, WHOLLY_SILENT if passage is None else SILENT_PASSAGE)

@@ -27,6 +27,8 @@ Clip = Literal["windows", "centre"]
 SHORTEST_S = 0.010
 #: What is said of a recording none of whose windows is sound.
 WHOLLY_SILENT = "it is silent from beginning to end"
+#: The same of a passage.
+SILENT_PASSAGE = "the passage is silent"
 #: Slower recordings are refused: what they can hold (below 500 Hz) no encoder can tell apart.
 LOWEST_RATE_HZ = 1000
 #: Faster ones are refused: no converter samples sound so fast, the header is wrong.

@@ -41,10 +41,14 @@ TopK = Annotated[int, typer.Option("-k", "--top-k", min=1, help="At most so many
 Command = Callable[..., None]
 
 
-def shared_options(options: type) -> Callable[[Command], Command]:
-    """Make a command take the fields of a dataclass in place of its parameter `options`.
+def shared_options(options: type, name: str = "options") -> Callable[[Command], Command]:
+    """Make a command take the fields of a dataclass in place of one of its parameters.
 
     Each field is annotated as Typer wants a parameter, and comes after the command's own.
+
+    Args:
+        options: The dataclass.
+        name: The parameter that gets it.
     """
     hints = get_type_hints(options, include_extras=True)
     fields = dataclasses.fields(options)
@@ -52,9 +56,9 @@ def shared_options(options: type) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         own = get_type_hints(command, include_extras=True)
         parameters = [
-            parameter.replace(annotation=own[name])
-            for name, parameter in inspect.signature(command).parameters.items()
-            if name != "options"
+            parameter.replace(annotation=own[own_name])
+            for own_name, parameter in inspect.signature(command).parameters.items()
+            if own_name != name
         ] + [
             inspect.Parameter(
                 field.name,
@@ -68,7 +72,7 @@ def shared_options(options: type) -> Callable[[Command], Command]:
         @functools.wraps(command)
         def wrapper(**given: Any) -> None:
             chosen = options(**{field.name: given.pop(field.name) for field in fields})
-            command(**given, options=chosen)
+            command(**given, **{name: chosen})
 
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

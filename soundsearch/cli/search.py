@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from soundsearch.choices import By, Device
+from soundsearch.cli.compound_options import CompoundOptions, PassageOptions, parts_json
 from soundsearch.cli.hit_options import HitOptions
 from soundsearch.cli.options import (
     DeviceChoice,
@@ -37,6 +38,13 @@ MOST_BYTES = 1_000_000
 QueryFile = Annotated[
     Path,
     typer.Argument(readable=False, help="A recording, indexed or not; - reads it from stdin."),
+]
+QueryFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        readable=False,
+        help="A recording, indexed or not, or several; - reads one from stdin.",
+    ),
 ]
 
 
@@ -82,6 +90,7 @@ ByOption = Annotated[
 
 
 @shared_options(HitOptions)
+@shared_options(CompoundOptions, "compound")
 def query(
     text: Annotated[
         list[str], typer.Argument(help="What to hear, in words; - reads it from stdin.")
@@ -97,13 +106,15 @@ def query(
     null: Null = False,
     json: Json = False,
     *,
+    compound: CompoundOptions,
     options: HitOptions,
 ) -> None:
     """Find recordings by words.
 
     Prints rank, score, the seconds to listen at, the path, and in brackets the words it was found
     by. The score tells how well the sound fits: it goes from 0 to 1 and means the same for every
-    query; of an encoder that is not calibrated, it is the cosine.
+    query; of an encoder that is not calibrated, it is the cosine. "without rain" and "no rain" in
+    the text mean --minus rain; double quotes in the text keep them.
 
     Example: soundsearch query "dog barking in rain" -k 5
     """
@@ -116,9 +127,10 @@ def query(
             )
         typed = typed.strip()
     words = typed.decode("utf-8", "replace")
+    what: dict[str, Any] = {"text": words, **compound.arguments}
     with _opened(index, device, model) as opened:
-        hits = opened.search(text=words, top_k=top_k, min_score=min_score, within=within, by=by)
-        question: dict[str, Any] = {"text": words, "by": by}
+        hits = opened.search(**what, top_k=top_k, min_score=min_score, within=within, by=by)
+        question = {"text": words, "by": by, **_parts(what)}
         if json:
             question["truncated"] = bool(opened.encoder.truncated([words])[0])
         _print_hits(opened, question, hits, paths, null, json)
@@ -126,8 +138,10 @@ def query(
 
 
 @shared_options(HitOptions)
+@shared_options(CompoundOptions, "compound")
+@shared_options(PassageOptions, "passage")
 def similar(
-    file: QueryFile,
+    file: QueryFiles,
     index: IndexFolder = None,
     top_k: TopK = 10,
     min_score: MinScore = None,
@@ -138,18 +152,24 @@ def similar(
     null: Null = False,
     json: Json = False,
     *,
+    passage: PassageOptions,
+    compound: CompoundOptions,
     options: HitOptions,
 ) -> None:
-    """Find recordings that sound like this one.
+    """Find recordings that sound like this one, or like several together.
 
     Prints what `query` prints.
 
-    Example: soundsearch similar takes/door_03.wav
+    Example: soundsearch similar takes/door_03.wav --plus "in a large hall"
     """
-    audio = _named(file)
+    if file.count(Path("-")) > 1:
+        raise typer.BadParameter("- is given twice, standard input holds one recording")
+    audio = [_named(one) for one in file]
+    what: dict[str, Any] = {"audio": audio, **passage.arguments(len(file)), **compound.arguments}
     with _opened(index, device, model) as opened:
-        hits = opened.search(audio=audio, top_k=top_k, min_score=min_score, within=within)
-        _print_hits(opened, {"audio": _source_of(audio)}, hits, paths, null, json)
+        hits = opened.search(**what, top_k=top_k, min_score=min_score, within=within)
+        question = {"audio": _source_of(audio[0]), **_parts(what)}
+        _print_hits(opened, question, hits, paths, null, json)
     _act(hits, options)
 
 
@@ -204,6 +224,14 @@ def _named(file: Path) -> Path | BinaryIO:
 
 def _source_of(audio: Path | BinaryIO) -> str:
     return str(audio.absolute()) if isinstance(audio, Path) else "-"
+
+
+def _parts(what: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a question, given as arguments of a search, as JSON has them."""
+    from soundsearch.search.parts import understand
+
+    asked = understand(**what)
+    return {"plus": parts_json(asked.plus), "minus": parts_json(asked.minus)}
 
 
 def _opened(index: Path | None, device: Device, model: str | None) -> Index:

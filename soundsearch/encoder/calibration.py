@@ -53,6 +53,10 @@ class Calibration:
         z = standardise(queries, cosines, self.background)
         return np.exp(-np.logaddexp(0.0, -(curve.slope * z + curve.offset)))
 
+    def spread(self, query: Array) -> float:
+        """Return the standard deviation of the cosines of a query (dim,) to the background."""
+        return max(float((self.background @ query).std()), LEAST_STD)
+
 
 def standardise(queries: Array, cosines: NDArray[Any], background: Array) -> NDArray[np.float64]:
     """Standardise cosines by the cosines of their queries to the background.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.audio.features import compute_features, compute_features_of, lifted
-from soundsearch.audio.windows import WHOLLY_SILENT, is_silent
+from soundsearch.audio.windows import SILENT_PASSAGE, WHOLLY_SILENT, is_silent
 from soundsearch.choices import Device
 from soundsearch.encoder.bundle import AUDIO_TOWER, TEXT_TOWER, TOKENIZER, EncoderBundle
 from soundsearch.encoder.runtime import load_onnxruntime
@@ -97,7 +97,12 @@ class Encoder:
         return compute_features_of(placed, sample_rate, self.bundle.features)
 
     def embed_file(
-        self, path: Path, *, whole: bool = False, name: str | None = None
+        self,
+        path: Path,
+        *,
+        whole: bool = False,
+        name: str | None = None,
+        passage: tuple[float, float] | None = None,
     ) -> tuple[list[tuple[float, float]], Array]:
         """Embed all windows of a recording that are not silent.
 
@@ -106,13 +111,14 @@ class Encoder:
             whole: Whether to refuse a file that can be decoded only in part; otherwise a warning
                 is logged.
             name: Name of the file in the warning, by default its path.
+            passage: (start_s, end_s) of the part that is embedded; the end may be infinite.
 
         Returns:
             The n windows as (start_s, end_s) in seconds, and their unit embeddings, (n, dim)
             float32; n >= 1.
 
         Raises:
-            AudioError: The file cannot be decoded, or is silent.
+            AudioError: The file cannot be decoded, is silent, or ends before the passage.
         """
         from soundsearch.audio.recording import (  # queries in words need none
             AudioFile,
@@ -123,13 +129,14 @@ class Encoder:
         embeddings: list[Array] = []
         with AudioFile(path) as file:
             rate = self.bundle.audio.rate_for(file.sample_rate)
-            sounding = (w for w in read_windows(file, self.bundle.audio) if not w.is_silent)
+            windows = read_windows(file, self.bundle.audio, passage)
+            sounding = (w for w in windows if not w.is_silent)
             while batch := list(itertools.islice(sounding, BATCH_SIZE)):
                 spans += [(w.start_s, w.end_s) for w in batch]
                 embeddings.append(self.embed_features(self.features_of(batch, rate)))
             _warn_of(file, name or str(path), whole)
         if not spans:
-            raise AudioError(Cause.SILENT, WHOLLY_SILENT)
+            raise AudioError(Cause.SILENT, SILENT_PASSAGE if passage else WHOLLY_SILENT)
         return spans, np.concatenate(embeddings)
 
     def embed_clip(self, path: Path, *, whole: bool = False) -> Array:

@@ -17,13 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.arguments import (
-    check_audio,
     check_choice,
     check_count,
     check_min_score,
     check_path,
     check_paths,
-    check_text,
 )
 from soundsearch.choices import By, Device
 from soundsearch.encoder.bundle import EncoderBundle
@@ -34,7 +32,8 @@ from soundsearch.files import Presence
 from soundsearch.search.describe import describe
 from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label
 from soundsearch.search.in_step import in_step
-from soundsearch.search.question import Question, ask_audio, ask_stored, ask_text
+from soundsearch.search.parts import Recording, Weighted, understand
+from soundsearch.search.question import Asker, Question, ask_stored
 from soundsearch.search.ranking import Ranked, Ranking
 from soundsearch.search.scope import named_folders
 from soundsearch.search.show import Details, details_of, find_recording
@@ -99,22 +98,34 @@ class Index:
         self,
         *,
         text: str | None = None,
-        audio: str | Path | BinaryIO | None = None,
+        audio: Recording | Sequence[Recording] | None = None,
+        plus: Weighted | Sequence[Weighted] = (),
+        minus: Weighted | Sequence[Weighted] = (),
+        start_s: float | None = None,
+        end_s: float | None = None,
         top_k: int = 10,
         min_score: float | None = None,
         within: str | Path | Sequence[str | Path] | None = None,
         by: By = "both",
     ) -> list[Hit]:
-        """Return the recordings that fit a text, or sound like a recording.
+        """Return the recordings that fit a text, sound like a recording, or both.
 
-        Exactly one of `text` and `audio` is given. An audio query that can be decoded only in
-        part, and a text that is longer than the encoder reads, are used as far as they go; a
-        warning is logged.
+        At least one of `text`, `audio` and `plus` is given. A recording that can be decoded only
+        in part, and a text that is longer than the encoder reads, are used as far as they go; a
+        warning is logged. Recordings of the question are never among the hits.
 
         Args:
-            text: What to search for, in plain words.
+            text: What to search for, in plain words. "without X", "no X" and "but not X" in it
+                are understood as `minus`, and a warning says so; double quotes keep them.
             audio: A sound file to search by, indexed or not, or an open stream of one, which is
-                copied to a temporary file. The file itself is never among the hits.
+                copied to a temporary file; or several.
+            plus: What hits should fit as well: a text (str), a recording (Path), or a tuple of a
+                weight above 0 and one of these; or several. `text` and `audio` have weight 1.
+            minus: What they should not fit, likewise. It changes the order of hits, not their
+                scores. A recording whose name, folders and metadata hold all words of such a text
+                is not found by words.
+            start_s: Where the passage of `audio` begins that is searched by, in seconds.
+            end_s: Where it ends.
             top_k: Largest number of hits returned, 1 or more.
             min_score: Leave out hits whose `score` is lower, in [-1, 1].
             within: Search only in this folder, or in these; a recording may be named too.
@@ -126,35 +137,33 @@ class Index:
             which the recordings were indexed. Found by sound alone, scores fall from hit to hit.
 
         Raises:
-            QueryError: An argument is missing, of another type or out of range, or `within` names
-                a folder of which nothing is indexed.
-            AudioError: The audio query cannot be used.
+            QueryError: An argument is missing, of another type or out of range, `within` names
+                a folder of which nothing is indexed, or parts of the question cancel each other
+                out.
+            AudioError: A recording of the question cannot be used.
             IndexMismatchError: The encoder of the index is missing.
         """
         check_count("top_k", top_k)
         check_min_score(min_score)
         named = None if within is None else check_paths("within", within)
         check_choice("by", by, get_args(By))
-        if (text is None) == (audio is None):
-            raise QueryError("a search needs either a text or a recording")
-        if audio is not None and by == "words":
+        asked = understand(text, audio, plus, minus, start_s, end_s)
+        if not asked.words and by == "words":
             raise QueryError("by is 'words', which a recording has none of; search by a text")
-        if audio is not None:
-            check_audio(audio)
-        else:
-            check_text("text", text)
+        for phrase in asked.phrases:
+            log.warning("%r is understood as what not to find; put it in quotes to keep it", phrase)
         with self.store.snapshot() as reader:
             ranking = self._ranking(reader, named)
-            if audio is not None:
-                question = ask_audio(audio, reader, lambda: self.encoder)
-            else:
-                assert text is not None
-                question = ask_text(text, self.encoder)
+            question = Asker(reader, lambda: self.encoder, self._spread).ask(asked)
+            by = by if asked.words else "sound"
+            if min_score is not None and question.has_minus:  # scores fall in no order
+                ranked = ranking.rank(question, max(1, len(self.vectors)), by)
+                return self._hits(question, ranked, top_k, min_score)
 
             def too_low(cosine: float) -> bool:
                 return min_score is not None and self._score(question, cosine) < min_score
 
-            ranked = ranking.rank(question, top_k, by if text else "sound", too_low)
+            ranked = ranking.rank(question, top_k, by, too_low)
             return self._hits(question, ranked, top_k, min_score)
 
     @in_step
@@ -205,7 +214,7 @@ class Index:
             recording = find_recording(reader, Path(path))
             nearest = []
             if reader.facts(recording).n_windows:  # a recording that failed has none
-                question = ask_stored(reader, recording.id, frozenset([recording.id]))
+                question = ask_stored(reader, recording.id)
                 ranked = self._ranking(reader, None).rank(question, top_k, "sound")
                 nearest = self._hits(question, ranked, top_k, None)
             return details_of(reader, recording, nearest)
@@ -247,6 +256,9 @@ class Index:
             for window in [found.best.window]
         ]
 
+    def _spread(self, vector: Array) -> float:
+        return 1.0 if self.calibration is None else self.calibration.spread(vector)
+
     def _score(self, question: Question, cosine: float) -> float:
         return float(self._scores(question, np.array([cosine]))[0])
 
@@ -254,7 +266,7 @@ class Index:
         """Return scores (m,) float64 of cosines (m,): their relevance, or themselves."""
         if self.calibration is None:
             return cosines
-        relevance = self.calibration.relevance(question.kind, question.vector, cosines)
+        relevance = self.calibration.relevance(question.kind, question.plus, cosines)
         return relevance.round(SCORE_DECIMALS)
 
     def close(self) -> None:

@@ -18,13 +18,14 @@ Array = NDArray[np.float32]
 
 
 def embed_query_audio(
-    encoder: Encoder, audio: str | Path | BinaryIO
+    encoder: Encoder, audio: str | Path | BinaryIO, passage: tuple[float, float] | None = None
 ) -> tuple[list[tuple[float, float]], Array]:
-    """Embed all windows of a query recording that are not silent.
+    """Embed all windows of a query recording, or of a passage of it, that are not silent.
 
     Args:
         encoder: Embeds the windows.
         audio: Path of a sound file, or an open stream of one, which is copied to a temporary file.
+        passage: (start_s, end_s) in seconds of a player's clock; the end may be infinite.
 
     Returns:
         The n windows as (start_s, end_s), and their unit embeddings, (n, dim) float32; n >= 1.
@@ -35,7 +36,7 @@ def embed_query_audio(
     name = str(audio) if isinstance(audio, str | Path) else _name_of(audio)
     try:
         with _path_of(audio) as path:
-            return encoder.embed_file(path, name=name)
+            return encoder.embed_file(path, name=name, passage=passage)
     except AudioError as error:
         reason = "no such file" if error.cause is Cause.VANISHED else error.reason
         raise AudioError(error.cause, f"{name}: {reason}") from error

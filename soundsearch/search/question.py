@@ -1,27 +1,32 @@
-"""What is asked of an index, as a vector: a text, or a recording that hits should sound like."""
+"""What is asked of an index, as vectors: what hits should fit, and what they should not."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.encoder.calibration import Kind
 from soundsearch.encoder.towers import Encoder
-from soundsearch.files import has_changed
+from soundsearch.errors import QueryError
+from soundsearch.files import has_changed, is_absent
 from soundsearch.search.describe import too_long
+from soundsearch.search.parts import Asked, Part
 from soundsearch.search.query_audio import embed_query_audio
-from soundsearch.store import Reader, State
+from soundsearch.store import Reader, Recording, State
 
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
+#: How much what is not wanted counts beside what is wanted (docs/adr/0020).
+MINUS_STRENGTH = 0.35
+#: A shorter sum of vectors is a rounding error.
+SHORTEST = 1e-4
 
 
 @dataclass(frozen=True)
@@ -29,61 +34,139 @@ class Question:
     """What is asked of an index.
 
     Attributes:
-        kind: What its score is calibrated for.
-        vector: Its embedding, (dim,) float32 of unit length.
+        kind: What its score is calibrated for: "audio" if hits should fit recordings alone.
+        vector: What windows are ranked by, (dim,) float32 of unit length.
+        plus: What they are scored by: the same without what hits should not fit.
         words: The text that names, folders and metadata are searched for; empty for none.
+        minus_texts: Texts that hits should not fit.
         itself: Ids of recordings that are part of the question, and never among the hits.
     """
 
     kind: Kind
     vector: Array
+    plus: Array
     words: str = ""
+    minus_texts: tuple[str, ...] = ()
     itself: frozenset[int] = frozenset()
 
-
-def ask_text(text: str, encoder: Encoder) -> Question:
-    """Return the question that a text asks. What an encoder does not read of it has no effect."""
-    vector: Array = encoder.embed_text([text])[0]
-    if encoder.truncated([text])[0]:
-        log.warning("the query is %s; its end has no effect", too_long(encoder))
-    return Question("text", vector, words=text)
+    @property
+    def has_minus(self) -> bool:
+        """Whether windows are ranked by something else than what they are scored by."""
+        return self.vector is not self.plus
 
 
-def ask_audio(
-    audio: str | Path | BinaryIO, reader: Reader, encoder: Callable[[], Encoder]
-) -> Question:
-    """Return the question that a recording asks: what sounds like this?
+@dataclass(frozen=True)
+class Asker:
+    """Turns what is asked into a question.
 
-    Args:
-        audio: Path of a sound file, indexed or not, or an open stream of one.
-        reader: Its stored embeddings are used if it is indexed and has not changed since.
+    Attributes:
+        reader: Stored embeddings are used of recordings that are indexed and have not changed.
         encoder: Returns the encoder of the index, if it is needed.
-
-    Raises:
-        AudioError: The recording cannot be used.
+        spread: Returns how much the cosines of a vector to ordinary sounds differ: their standard
+            deviation. Parts of a question are divided by it, so that a text and a recording count
+            alike.
     """
-    known = None
-    if isinstance(audio, str | Path):
-        audio = Path(audio)
+
+    reader: Reader
+    encoder: Callable[[], Encoder]
+    spread: Callable[[Array], float]
+
+    def ask(self, asked: Asked) -> Question:
+        """Return the question.
+
+        With unit vectors p of what hits should fit and m of what they should not, windows are
+        ranked by the unit vector along p / spread(p) - s m / spread(m), where s is MINUS_STRENGTH
+        times the largest weight of a minus. Both p and m are sums over parts, each by its weight
+        and divided by its spread.
+
+        Raises:
+            AudioError: A recording cannot be used.
+            QueryError: The parts of the question cancel each other out.
+        """
+        plus = self._combined(asked.plus)
+        vector = plus
+        if asked.minus:
+            minus = self._combined(asked.minus)
+            strength = MINUS_STRENGTH * max(part.weight for part in asked.minus)
+            vector = _unit(plus / self.spread(plus) - strength * minus / self.spread(minus))
+        parts = (*asked.plus, *asked.minus)
+        return Question(
+            kind="audio" if all(part.text is None for part in asked.plus) else "text",
+            vector=vector,
+            plus=plus,
+            words=asked.words,
+            minus_texts=tuple(part.text for part in asked.minus if part.text is not None),
+            itself=frozenset(
+                known.id for part in parts if (known := self._known(part)) is not None
+            ),
+        )
+
+    def _combined(self, parts: Sequence[Part]) -> Array:
+        """Return one unit vector for some parts, (dim,) float32."""
+        vectors = [self._vector(part) for part in parts]
+        if len(vectors) == 1:
+            return vectors[0]
+        scaled = [
+            part.weight * vector.astype(np.float64) / self.spread(vector)
+            for part, vector in zip(parts, vectors, strict=True)
+        ]
+        return _unit(np.sum(scaled, axis=0))
+
+    def _vector(self, part: Part) -> Array:
+        if part.text is not None:
+            return self._vector_of_text(part.text)
+        return self._vector_of_audio(part)
+
+    def _vector_of_text(self, text: str) -> Array:
+        """Embed a text. What an encoder does not read of it has no effect."""
+        encoder = self.encoder()
+        vector: Array = encoder.embed_text([text])[0]
+        if encoder.truncated([text])[0]:
+            log.warning("the query is %s; its end has no effect", too_long(encoder))
+        return vector
+
+    def _vector_of_audio(self, part: Part) -> Array:
+        """Embed a recording, or use what is stored of it.
+
+        A passage is decoded anew: stored windows hold what sounds before and after it. Where the
+        file is not there now, those that overlap the passage stand for it.
+        """
+        known, audio = self._known(part), part.audio
+        assert audio is not None
+        if (
+            known is not None
+            and isinstance(audio, Path)
+            and known.state is State.INDEXED
+            and known.is_embedded
+            and (is_absent(audio) if part.passage else not has_changed(audio, known.facts))
+        ):
+            return _mean(self._stored(known, part))
+        _, embeddings = embed_query_audio(self.encoder(), audio, part.passage)
+        return _mean(embeddings)
+
+    def _known(self, part: Part) -> Recording | None:
+        """The indexed recording that a part names, if any."""
+        if not isinstance(part.audio, Path):
+            return None
         # Not `resolve`, which raises for links in a circle: opening the file reports them.
-        known = reader.recording_at(Path(os.path.realpath(audio)))
-    itself = frozenset() if known is None else frozenset([known.id])
-    if (
-        known is not None
-        and isinstance(audio, Path)
-        and known.state is State.INDEXED
-        and known.is_embedded
-        and not has_changed(audio, known.facts)
-    ):
-        return ask_stored(reader, known.id, itself)
-    _, embeddings = embed_query_audio(encoder(), audio)
-    return Question("audio", _mean(embeddings), itself=itself)
+        return self.reader.recording_at(Path(os.path.realpath(part.audio)))
+
+    def _stored(self, known: Recording, part: Part) -> Array:
+        """Stored embeddings of a recording, or of its windows that overlap a passage, (n, dim)."""
+        ids = self.reader.window_ids_of([known.id])
+        if part.passage is not None:
+            begin, end = part.passage
+            windows = self.reader.describe_windows(ids)
+            ids = ids[[begin < windows[i].end_s and windows[i].start_s < end for i in ids.tolist()]]
+            if not len(ids):
+                raise QueryError(f"{part.audio}: nothing of it is indexed at this passage")
+        return self.reader.embeddings(ids, self.reader.encoder().dim)
 
 
-def ask_stored(reader: Reader, recording_id: int, itself: frozenset[int]) -> Question:
-    """Return the question that a recording asks, from its stored embeddings, of which it has some."""
-    embeddings = reader.embeddings_of(recording_id, reader.encoder().dim)
-    return Question("audio", _mean(embeddings), itself=itself)
+def ask_stored(reader: Reader, recording_id: int) -> Question:
+    """Return the question that an indexed recording asks, from its embeddings, of which it has some."""
+    vector = _mean(reader.embeddings_of(recording_id, reader.encoder().dim))
+    return Question("audio", vector, vector, itself=frozenset([recording_id]))
 
 
 def _mean(embeddings: Array) -> Array:
@@ -92,3 +175,12 @@ def _mean(embeddings: Array) -> Array:
     norm = np.linalg.norm(mean)
     vector: Array = mean / norm if norm > 0 else embeddings[0]
     return vector
+
+
+def _unit(vector: NDArray[np.floating]) -> Array:
+    """Return a sum of vectors made unit, (dim,) float32."""
+    norm = np.linalg.norm(vector)
+    if norm < SHORTEST:
+        raise QueryError("the parts of the question cancel each other out; ask for something else")
+    unit: Array = (vector / norm).astype(np.float32)
+    return unit

@@ -32,7 +32,10 @@ SOUND_WEIGHT, WORDS_WEIGHT, PARTS_WEIGHT = 1.0, 1.0, 0.5
 
 @dataclass(frozen=True)
 class Best:
-    """The window of a recording that fits a question best, and the cosine of the two."""
+    """The window of a recording that fits a question best, and the cosine of the two.
+
+    In what `Ranking.rank` returns, the cosine is that to what hits should fit.
+    """
 
     cosine: float
     window: StoredWindow
@@ -78,7 +81,8 @@ class Ranking:
             question: What is asked.
             n: Recordings wanted; there may be more, or fewer if there are no more.
             by: What they are ranked by.
-            too_low: Whether no recording of this cosine or a lower one is wanted.
+            too_low: Whether no recording of this cosine or a lower one is wanted; of no use
+                where the question says what hits should not fit.
         """
         matches = self._find_words(question) if by != "sound" else []
         best: dict[int, Best] = {}
@@ -94,15 +98,33 @@ class Ranking:
         best |= self._best(question.vector, len(others), others)[0]
         fused = fuse(rankings, weights)
         ranked = sorted(best, key=lambda i: (-fused[i], -best[i].cosine, i))
+        best = self._scored(question, best)
         return [Ranked(i, best[i], words.get(i, ())) for i in ranked]
 
     def _find_words(self, question: Question) -> list[list[WordMatch]]:
         """Return the recordings found by words of a question, and those found by parts of names."""
         wanted = terms(question.words)
+        left_out = question.itself | self._named(question.minus_texts)
         return [
-            find(wanted, within=self.folders, limit=LISTED)
+            [
+                match
+                for match in find(wanted, within=self.folders, limit=LISTED + len(left_out))
+                if match.recording_id not in left_out
+            ]
             for find in (self.reader.find_words, self.reader.find_name_parts)
         ]
+
+    def _named(self, texts: Sequence[str]) -> set[int]:
+        """Return ids of the recordings that have all words of any of these texts."""
+        named: set[int] = set()
+        for text in texts:
+            found = [
+                {match.recording_id for match in matches}
+                for term in terms(text)
+                for matches in [self.reader.find_words([term], within=self.folders, limit=None)]
+            ]
+            named |= set.intersection(*found) if found else set()
+        return named
 
     def _by_sound(
         self, question: Question, n_recordings: int, too_low: Callable[[float], bool]
@@ -122,6 +144,19 @@ class Ranking:
             if enough or n_windows >= n_all or too_low(lowest):
                 return dict(ranked)
             n_windows *= 4
+
+    def _scored(self, question: Question, best: dict[int, Best]) -> dict[int, Best]:
+        """Return the same windows with the cosine that they are scored by."""
+        if not question.has_minus:
+            return best
+        ids = np.array([found.window.id for found in best.values()], np.int64)
+        cosines = (self.vectors.embeddings(ids) @ question.plus).astype(np.float64)
+        return {
+            recording_id: Best(float(cosine), found.window)
+            for (recording_id, found), cosine in zip(
+                best.items(), cosines.round(SCORE_DECIMALS), strict=True
+            )
+        }
 
     def _best(
         self, vector: Array, n_windows: int, among: NDArray[np.int64] | None

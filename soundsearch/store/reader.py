@@ -205,14 +205,14 @@ class Reader(FieldReader):
     # ---- words
 
     def find_words(
-        self, terms: Sequence[str], *, within: Iterable[Path] | None, limit: int
+        self, terms: Sequence[str], *, within: Iterable[Path] | None, limit: int | None
     ) -> list[WordMatch]:
         """Recordings with any of these words in name, folders or metadata, the best first.
 
         Args:
             terms: words of letters and digits; forms of one stem are alike.
             within: absolute paths of folders and files; only recordings in these.
-            limit: at most so many.
+            limit: at most so many; None for all.
         """
         return self._word_matches(self._database.word_matches(terms), within, limit)
 
@@ -355,7 +355,7 @@ class Reader(FieldReader):
         return sa.or_(*choices)
 
     def _word_matches(
-        self, matches: sa.Subquery, within: Iterable[Path] | None, limit: int
+        self, matches: sa.Subquery, within: Iterable[Path] | None, limit: int | None
     ) -> list[WordMatch]:
         query = (
             sa.select(matches)

@@ -6,6 +6,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,12 @@ def library(tmp_path: Path, soundsearch: Run) -> Path:
         write(folder / ("low" if i < 4 else "high") / f"{word}.wav", tone(hz))
     soundsearch("index", folder)
     return folder
+
+
+def asked(text: str, *, truncated: bool = False) -> dict[str, Any]:
+    """A question in words as JSON has it."""
+    plus = [{"weight": 1.0, "text": text}]
+    return {"text": text, "by": "both", "plus": plus, "minus": [], "truncated": truncated}
 
 
 def names(text: str) -> list[str]:
@@ -68,7 +75,7 @@ def test_words_need_no_quotes(soundsearch: Run) -> None:
 def test_a_dash_reads_the_words_from_stdin(soundsearch: Run) -> None:
     result = soundsearch("query", "-", "-k", 1, "--json", stdin="squeak\n")
     facts = json.loads(result.stdout)
-    assert facts["query"] == {"text": "squeak", "by": "both", "truncated": False}
+    assert facts["query"] == asked("squeak")
     assert facts["hits"][0]["path"].endswith("squeak.wav")
 
 
@@ -78,7 +85,7 @@ def test_the_json_of_a_query(soundsearch: Run, library: Path, tiny: EncoderBundl
     (hit,) = facts.pop("hits")
     assert facts == {
         "schema": 1,
-        "query": {"text": "beep", "by": "both", "truncated": False},
+        "query": asked("beep"),
         "encoder": {
             "name": "tiny",
             "version": "1",
@@ -196,7 +203,7 @@ def test_the_hint_at_two_dashes_is_for_commands_that_take_something(soundsearch:
 def test_a_text_longer_than_the_encoder_reads_is_named() -> None:
     long = "hum " * 17
     result = program.soundsearch("query", long, "-k", 1, "--json")
-    assert json.loads(result.stdout)["query"] == {"text": long, "by": "both", "truncated": True}
+    assert json.loads(result.stdout)["query"] == asked(long, truncated=True)
     assert result.stderr.startswith(b"note: the query is longer than the 16 tokens that encoder ")
     assert result.stderr.count(b"\n") == 1
     assert program.soundsearch("query", "hum " * 16, "-k", 1).stderr == b""
@@ -501,7 +508,9 @@ def test_a_pipe_that_closes_early_is_quiet(options: str) -> None:
 def test_similar_to_an_indexed_recording_leaves_itself_out(soundsearch: Run, library: Path) -> None:
     result = soundsearch("similar", library / "low" / "hum.wav", "--json")
     facts = json.loads(result.stdout)
-    assert facts["query"] == {"audio": str(library / "low" / "hum.wav")}
+    path = str(library / "low" / "hum.wav")
+    whole = {"weight": 1.0, "audio": path, "start_s": 0.0, "end_s": None}
+    assert facts["query"] == {"audio": path, "plus": [whole], "minus": []}
     assert set(facts) == {"schema", "query", "encoder", "hits"}
     assert len(facts["hits"]) == 7
     assert str(library / "low" / "hum.wav") not in {hit["path"] for hit in facts["hits"]}
@@ -564,8 +573,8 @@ def test_a_dash_reads_the_recording_from_stdin(tmp_path: Path) -> None:
         piped = program.soundsearch(*command, "-", "--json", "-k", 1, input=content)
         assert (piped.returncode, piped.stderr) == (0, b"")
         found, expected = json.loads(piped.stdout), json.loads(named.stdout)
-        assert found.pop("query") == {"audio": "-"}
-        assert expected.pop("query") == {"audio": str(tmp_path / "mine.wav")}
+        assert found.pop("query")["audio"] == "-"
+        assert expected.pop("query")["audio"] == str(tmp_path / "mine.wav")
         assert found == expected
 
 

@@ -1,0 +1,139 @@
+"""Options of `query` and `similar` for what else hits should fit, and what they should not."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from soundsearch.arguments import check_weight
+from soundsearch.errors import QueryError
+
+if TYPE_CHECKING:
+    from soundsearch.search.parts import Part, Weighted
+
+#: "2:rain": what stands before the colon may be a weight, unless it is followed by a blank.
+_WEIGHTED = re.compile(r"([^\s:]+):(?!\s)(.+)", re.DOTALL)
+#: "14:33", "1:02:03.5", "90".
+_TIME = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,6}):)?(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
+
+
+def seconds_of(time: str) -> float:
+    """Return the seconds of a time as players show it: s, m:ss or h:mm:ss."""
+    found = _TIME.fullmatch(time)
+    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0, 0, 60)
+    has_minutes = found is not None and found[2] is not None
+    if found is None or (has_minutes and seconds >= 60) or (found[1] and minutes >= 60):
+        raise typer.BadParameter(f"{time!r} is no time, expected s, m:ss or h:mm:ss such as 14:33")
+    return 3600 * hours + 60 * minutes + seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompoundOptions:
+    """What else hits should fit, or not, see `soundsearch.cli.options.shared_options`."""
+
+    plus: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Also fit this: a text, or an existing file; 2:WHAT counts twice (repeatable).",
+            show_default=False,
+        ),
+    ] = None
+    minus: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT", help="Do not fit this, likewise (repeatable).", show_default=False
+        ),
+    ] = None
+
+    @property
+    def arguments(self) -> dict[str, list[Weighted]]:
+        """The arguments `plus` and `minus` of a search."""
+        return {
+            name: [_weighted(value, f"--{name}") for value in getattr(self, name) or ()]
+            for name in ("plus", "minus")
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassageOptions:
+    """Which passage of a recording is meant."""
+
+    begin: Annotated[
+        float | None,
+        typer.Option(
+            "--from",
+            metavar="TIME",
+            parser=seconds_of,
+            help="Search by the passage from here on: s, m:ss or h:mm:ss, such as 14:33.",
+            show_default=False,
+        ),
+    ] = None
+    end: Annotated[
+        float | None,
+        typer.Option(
+            "--to",
+            metavar="TIME",
+            parser=seconds_of,
+            help="Search by the passage up to here.",
+            show_default=False,
+        ),
+    ] = None
+
+    def arguments(self, n_files: int) -> dict[str, float | None]:
+        """The arguments `start_s` and `end_s` of a search."""
+        if self != PassageOptions() and n_files > 1:
+            raise typer.BadParameter("--from and --to are of one FILE; give one")
+        if self.end is not None and self.end <= (self.begin or 0):
+            raise typer.BadParameter(
+                f"--to is at {self.end:g} s, it must come after --from, {self.begin or 0:g} s"
+            )
+        return {"start_s": self.begin, "end_s": self.end}
+
+
+def _weighted(value: str, option: str) -> Weighted:
+    """What a value of --plus or --minus means."""
+    found = None if os.path.isfile(value) else _WEIGHTED.fullmatch(value)
+    if found is None:
+        return _text_or_file(value, option)
+    try:
+        weight: Any = float(found[1])
+    except ValueError:
+        weight = found[1]
+    try:
+        check_weight(f"{option} {value}", weight)
+    except QueryError as error:
+        raise typer.BadParameter(f"{error}; after a blank, a colon is text") from error
+    return weight, _text_or_file(found[2], option)
+
+
+def _text_or_file(value: str, option: str) -> str | Path:
+    """A path where the value names a file, or ends as one of sound does; else a text."""
+    from soundsearch.audio.suffixes import AUDIO_SUFFIXES
+
+    if value == "-":
+        raise typer.BadParameter(f"{option} takes a text or a file, not standard input")
+    if os.path.isfile(value) or os.path.splitext(value)[1].lower() in AUDIO_SUFFIXES:
+        return Path(value)
+    return os.fsencode(value).decode("utf-8", "replace")
+
+
+def parts_json(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """Parts of a question as JSON has them (docs/json.md)."""
+    return [
+        {"weight": part.weight, "text": part.text}
+        if part.text is not None
+        else {
+            "weight": part.weight,
+            "audio": str(part.audio.absolute()) if isinstance(part.audio, Path) else "-",
+            "start_s": part.start_s,
+            "end_s": part.end_s,
+        }
+        for part in parts
+    ]
