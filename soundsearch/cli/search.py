@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from soundsearch.choices import By, Device
+from soundsearch.choices import PASSAGES, By, Device
 from soundsearch.cli.hit_options import HitOptions
 from soundsearch.cli.options import (
     DeviceChoice,
@@ -21,9 +21,10 @@ from soundsearch.cli.options import (
     TopK,
     shared_options,
 )
-from soundsearch.cli.streams import note
+from soundsearch.cli.streams import look, note
 from soundsearch.errors import QueryError
-from soundsearch.render import hit_lines, hits_json, label_lines, labels_json, path_bytes
+from soundsearch.layout import hit_lines
+from soundsearch.render import hits_json, label_lines, labels_json, path_bytes
 
 if TYPE_CHECKING:
     from soundsearch.search.hits import Hit
@@ -79,6 +80,10 @@ ByOption = Annotated[
         "--by", help="Search by sound, by the words of names, folders and metadata, or by both."
     ),
 ]
+Passages = Annotated[
+    int,
+    typer.Option(min=0, help="At most so many passages of each recording, the best; 0 for none."),
+]
 
 
 @shared_options(HitOptions)
@@ -91,6 +96,7 @@ def query(
     min_score: MinScore = None,
     within: Within = None,
     by: ByOption = "both",
+    passages: Passages = PASSAGES,
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -101,8 +107,9 @@ def query(
 ) -> None:
     """Find recordings by words.
 
-    Prints rank, score, the seconds to listen at, the path, and in brackets the words it was found
-    by. The score tells how well the sound fits: it goes from 0 to 1 and means the same for every
+    Prints rank, score, the seconds to listen at, name and folder, and the words it was found by;
+    below, other passages of the recording that stand out. Into a pipe goes the path, with the words
+    in brackets. The score tells how well the sound fits: it goes from 0 to 1 and means the same for every
     query; of an encoder that is not calibrated, it is the cosine.
 
     Example: soundsearch query "dog barking in rain" -k 5
@@ -117,7 +124,14 @@ def query(
         typed = typed.strip()
     words = typed.decode("utf-8", "replace")
     with _opened(index, device, model) as opened:
-        hits = opened.search(text=words, top_k=top_k, min_score=min_score, within=within, by=by)
+        hits = opened.search(
+            text=words,
+            top_k=top_k,
+            min_score=min_score,
+            within=within,
+            by=by,
+            passages=passages,
+        )
         question: dict[str, Any] = {"text": words, "by": by}
         if json:
             question["truncated"] = bool(opened.encoder.truncated([words])[0])
@@ -132,6 +146,7 @@ def similar(
     top_k: TopK = 10,
     min_score: MinScore = None,
     within: Within = None,
+    passages: Passages = PASSAGES,
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -148,7 +163,9 @@ def similar(
     """
     audio = _named(file)
     with _opened(index, device, model) as opened:
-        hits = opened.search(audio=audio, top_k=top_k, min_score=min_score, within=within)
+        hits = opened.search(
+            audio=audio, top_k=top_k, min_score=min_score, within=within, passages=passages
+        )
         _print_hits(opened, {"audio": _source_of(audio)}, hits, paths, null, json)
     _act(hits, options)
 
@@ -241,8 +258,9 @@ def _print_hits(
         sys.stdout.buffer.write(path_bytes(there, b"\0" if null else b"\n"))
         sys.stdout.buffer.flush()
     else:
-        for line in hit_lines(hits):
-            typer.echo(line)
+        seen = look()
+        for line in hit_lines(hits, seen):
+            typer.echo(line, color=seen.colour)
 
 
 def _act(hits: Sequence[Hit], options: HitOptions) -> None:

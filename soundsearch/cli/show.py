@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soundsearch.cli.options import IndexFolder, Json
-from soundsearch.render import by_field, details_json, hit_lines, printable, short_path, timestamp
+from soundsearch.layout import hit_lines
+from soundsearch.render import by_field, details_json, printable, short_path, timestamp
 
 if TYPE_CHECKING:
     from soundsearch.search.show import Details

@@ -7,9 +7,9 @@ best window.
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import BinaryIO, get_args
 
@@ -25,15 +25,16 @@ from soundsearch.arguments import (
     check_paths,
     check_text,
 )
-from soundsearch.choices import By, Device
+from soundsearch.choices import PASSAGES, By, Device
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.calibration import Calibration
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import QueryError
 from soundsearch.files import Presence
 from soundsearch.search.describe import describe
-from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label
+from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label, Passage
 from soundsearch.search.in_step import in_step
+from soundsearch.search.passages import find_passages
 from soundsearch.search.question import Question, ask_audio, ask_stored, ask_text
 from soundsearch.search.ranking import Ranked, Ranking
 from soundsearch.search.scope import named_folders
@@ -79,17 +80,17 @@ class Index:
         with store.snapshot() as reader:
             self.pinned = reader.encoder()
 
-    @functools.cached_property
+    @cached_property
     def encoder(self) -> Encoder:
         """The encoder that the index was built with. Raises IndexMismatchError if it is missing."""
         return Encoder(self.bundle or pinned_bundle(self.store), self.device)
 
-    @functools.cached_property
+    @cached_property
     def calibration(self) -> Calibration | None:
         """What turns cosines into relevance; None if the encoder has no calibration."""
         return Calibration.of(self.encoder.bundle)
 
-    @functools.cached_property
+    @cached_property
     def vectors(self) -> VectorIndex:
         """The embeddings of all windows that may be hits."""
         return load_vectors(self.store)
@@ -104,6 +105,7 @@ class Index:
         min_score: float | None = None,
         within: str | Path | Sequence[str | Path] | None = None,
         by: By = "both",
+        passages: int = PASSAGES,
     ) -> list[Hit]:
         """Return the recordings that fit a text, or sound like a recording.
 
@@ -120,6 +122,7 @@ class Index:
             within: Search only in this folder, or in these; a recording may be named too.
             by: What a text is searched by: "sound", the "words" of names, folders and metadata, or
                 "both", which ranks recordings by their ranks in either.
+            passages: Largest number of passages of each hit, 0 or more.
 
         Returns:
             At most `top_k` hits, one a recording, the best first; equally good ones in the order in
@@ -132,6 +135,7 @@ class Index:
             IndexMismatchError: The encoder of the index is missing.
         """
         check_count("top_k", top_k)
+        check_count("passages", passages, least=0)
         check_min_score(min_score)
         named = None if within is None else check_paths("within", within)
         check_choice("by", by, get_args(By))
@@ -155,7 +159,7 @@ class Index:
                 return min_score is not None and self._score(question, cosine) < min_score
 
             ranked = ranking.rank(question, top_k, by if text else "sound", too_low)
-            return self._hits(question, ranked, top_k, min_score)
+            return self._hits(reader, question, ranked, top_k, min_score, passages)
 
     @in_step
     def describe(
@@ -207,7 +211,7 @@ class Index:
             if reader.facts(recording).n_windows:  # a recording that failed has none
                 question = ask_stored(reader, recording.id, frozenset([recording.id]))
                 ranked = self._ranking(reader, None).rank(question, top_k, "sound")
-                nearest = self._hits(question, ranked, top_k, None)
+                nearest = self._hits(reader, question, ranked, top_k, None, 0)
             return details_of(reader, recording, nearest)
 
     def _ranking(self, reader: Reader, named: Sequence[str | Path] | None) -> Ranking:
@@ -221,7 +225,13 @@ class Index:
         return Ranking(reader, self.vectors, folders, among)
 
     def _hits(
-        self, question: Question, ranked: Sequence[Ranked], top_k: int, min_score: float | None
+        self,
+        reader: Reader,
+        question: Question,
+        ranked: Sequence[Ranked],
+        top_k: int,
+        min_score: float | None,
+        n_passages: int,
     ) -> list[Hit]:
         """Return the first top_k of these recordings, in their order, whose score is high enough."""
         scores = self._scores(question, np.array([found.best.cosine for found in ranked]))
@@ -231,6 +241,12 @@ class Index:
             if min_score is None or score >= min_score
         ][:top_k]
         is_present = Presence()
+        passages: dict[int, tuple[tuple[Passage, ...], int]] = {}
+        if n_passages:
+            relevance = None if self.calibration is None else partial(self._scores, question)
+            chosen_ids = [found.recording_id for found, _ in chosen]
+            place = (reader, self.vectors, question.vector, chosen_ids)
+            passages = find_passages(*place, relevance, n_passages, min_score)
         return [
             Hit(
                 rank=rank,
@@ -242,9 +258,12 @@ class Index:
                 duration_s=window.duration_s,
                 is_present=is_present(window.root, window.relative_path),
                 words=found.words,
+                passages=shown,
+                n_more_passages=n_more,
             )
             for rank, (found, score) in enumerate(chosen, start=1)
             for window in [found.best.window]
+            for shown, n_more in [passages.get(found.recording_id, ((), 0))]
         ]
 
     def _score(self, question: Question, cosine: float) -> float:

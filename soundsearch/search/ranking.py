@@ -90,7 +90,7 @@ class Ranking:
             rankings.append(ranks((match.recording_id, match.score) for match in found))
             weights.append(weight)
         words = _words_of(matches)
-        others = self.reader.window_ids_of(set(words) - set(best))
+        others, _ = self.reader.windows_of(set(words) - set(best))
         best |= self._best(question.vector, len(others), others)[0]
         fused = fuse(rankings, weights)
         ranked = sorted(best, key=lambda i: (-fused[i], -best[i].cosine, i))

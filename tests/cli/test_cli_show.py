@@ -138,11 +138,12 @@ def test_the_nearest_are_those_of_similar(
     if is_calibrated:
         calibrate(EncoderBundle.read(tmp_path / "index" / "encoder"))
     for name in ("again.wav", "note.wav"):
-        similar = soundsearch("similar", library / name, "-k", 5)
+        ask = ("similar", library / name, "-k", 5, "--passages", 0)
+        similar = soundsearch(*ask)
         assert lines(soundsearch, library / name)["nearest"] == [
             line.strip() for line in similar.stdout.splitlines()
         ]
-        hits = json.loads(soundsearch("similar", library / name, "-k", 5, "--json").stdout)["hits"]
+        hits = json.loads(soundsearch(*ask, "--json").stdout)["hits"]
         assert shown(soundsearch, library / name)["nearest"] == hits
 
 
