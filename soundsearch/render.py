@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from soundsearch.duplicates import Duplicates
+    from soundsearch.near_copies import NearDuplicates
     from soundsearch.search.hits import Fit, Hit, Label
     from soundsearch.search.show import Details
     from soundsearch.store import PinnedEncoder, Words
@@ -104,12 +105,10 @@ def labels_json(audio: str, encoder: PinnedEncoder, labels: Sequence[Label]) -> 
 def details_json(encoder: PinnedEncoder, details: Details) -> str:
     """What is known of a recording."""
     facts = asdict(details.recording)
-    content_hash = details.recording.content_hash
     return to_json(
         {
             "recording": {
                 **facts,
-                "content_hash": None if content_hash is None else content_hash.hex(),
                 "words": by_field(details.recording.words),
                 "is_present": details.is_present,
                 "has_changed": details.has_changed,
@@ -129,12 +128,12 @@ def by_field(words: Words | None) -> dict[str, list[str]]:
     }
 
 
-def duplicates_json(groups: Iterable[Duplicates]) -> Iterator[str]:
+def duplicates_json(groups: Iterable[Duplicates | NearDuplicates]) -> Iterator[str]:
     """Groups of copies, a part of the JSON at a time: there may be more than memory holds."""
     yield f'{{"schema": {SCHEMA}, "groups": ['
     for i, group in enumerate(groups):
-        facts = {**asdict(group), "content_hash": group.content_hash.hex()}
-        yield f"{',' if i else ''}\n  {json.dumps(facts, default=_plain)}"
+        facts = json.dumps(asdict(group), default=_plain)
+        yield f"{',' if i else ''}\n  {facts}"
     yield "\n]}\n"
 
 
@@ -155,4 +154,6 @@ def to_json(facts: Mapping[str, Any]) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
     raise TypeError(f"no JSON for {type(value).__name__}")

@@ -43,7 +43,7 @@ WORD_SCORE_DECIMALS = 6
 
 #: Facts of a recording that are columns of its row.
 _PLAIN_FACTS = (
-    *("cause", "error", "size_bytes", "mtime_ns", "content_hash", "duration_s"),
+    *("cause", "error", "size_bytes", "mtime_ns", "content_hash", "sound_hash", "duration_s"),
     *("sample_rate", "n_channels", "format", "indexed_at"),
 )
 
