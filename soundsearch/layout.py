@@ -64,7 +64,9 @@ def hit_lines(hits: Sequence[Hit], look: Look = PLAIN) -> list[str]:
         lines.append(f"{start(hit.rank, hit)}  {place(hit)}")
         lines += [start("", passage) for passage in passages]
         if hit.n_more_passages:
-            lines.append(below + look.paint(f"+{hit.n_more_passages} more passages", DIM))
+            lines.append(below + look.paint(_more(hit.n_more_passages), DIM))
+        if hit.copies:
+            lines.append(below + look.paint(_also_in(hit), DIM))
     return lines
 
 
@@ -72,6 +74,15 @@ def _other_passages(hit: Hit) -> list[Passage]:
     """The passages that are shown beside the one with the hit's own window."""
     best = next((p for p in hit.passages if p.start_s <= hit.start_s < p.end_s), None)
     return [passage for passage in hit.passages if passage is not best]
+
+
+def _more(n: int) -> str:
+    return f"+{n} more passage{'s' * (n > 1)}"
+
+
+def _also_in(hit: Hit) -> str:
+    n = len(hit.copies)
+    return f"also in {n} other place{'s' * (n > 1)}"
 
 
 def _span(passage: Passage) -> str:

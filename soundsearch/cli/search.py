@@ -84,6 +84,13 @@ Passages = Annotated[
     int,
     typer.Option(min=0, help="At most so many passages of each recording, the best; 0 for none."),
 ]
+Unique = Annotated[
+    bool,
+    typer.Option(
+        "--unique/--no-unique",
+        help="Show recordings of the same sound as one, with how many other places it lies in.",
+    ),
+]
 
 
 @shared_options(HitOptions)
@@ -97,6 +104,7 @@ def query(
     within: Within = None,
     by: ByOption = "both",
     passages: Passages = PASSAGES,
+    unique: Unique = True,
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -131,6 +139,7 @@ def query(
             within=within,
             by=by,
             passages=passages,
+            unique=unique,
         )
         question: dict[str, Any] = {"text": words, "by": by}
         if json:
@@ -147,6 +156,7 @@ def similar(
     min_score: MinScore = None,
     within: Within = None,
     passages: Passages = PASSAGES,
+    unique: Unique = True,
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -164,7 +174,12 @@ def similar(
     audio = _named(file)
     with _opened(index, device, model) as opened:
         hits = opened.search(
-            audio=audio, top_k=top_k, min_score=min_score, within=within, passages=passages
+            audio=audio,
+            top_k=top_k,
+            min_score=min_score,
+            within=within,
+            passages=passages,
+            unique=unique,
         )
         _print_hits(opened, {"audio": _source_of(audio)}, hits, paths, null, json)
     _act(hits, options)

@@ -57,6 +57,8 @@ class Hit(Fit):
         passages: Where the query stands out in it, in order of time, see
             `soundsearch.search.passages`. At most as many as were asked for, the best of them.
         n_more_passages: How many more passages stand out.
+        copies: Absolute paths of other recordings with the same sound, where a search gives one
+            hit for all of them.
     """
 
     path: Path
@@ -65,6 +67,7 @@ class Hit(Fit):
     words: tuple[str, ...] = ()
     passages: tuple[Passage, ...] = ()
     n_more_passages: int = 0
+    copies: tuple[Path, ...] = ()
 
     @property
     def why(self) -> str:

@@ -36,10 +36,10 @@ from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label, Passage
 from soundsearch.search.in_step import in_step
 from soundsearch.search.passages import find_passages
 from soundsearch.search.question import Question, ask_audio, ask_stored, ask_text
-from soundsearch.search.ranking import Ranked, Ranking
+from soundsearch.search.ranking import Ranked, Ranking, first_of_each_sound
 from soundsearch.search.scope import named_folders
 from soundsearch.search.show import Details, details_of, find_recording
-from soundsearch.store import Reader, Store
+from soundsearch.store import Reader, State, Store, StoredCopy
 from soundsearch.store.pinned import check_same_encoder, pinned_bundle
 from soundsearch.vectors.cache import load_vectors
 from soundsearch.vectors.exact import VectorIndex
@@ -106,6 +106,7 @@ class Index:
         within: str | Path | Sequence[str | Path] | None = None,
         by: By = "both",
         passages: int = PASSAGES,
+        unique: bool = True,
     ) -> list[Hit]:
         """Return the recordings that fit a text, or sound like a recording.
 
@@ -123,6 +124,8 @@ class Index:
             by: What a text is searched by: "sound", the "words" of names, folders and metadata, or
                 "both", which ranks recordings by their ranks in either.
             passages: Largest number of passages of each hit, 0 or more.
+            unique: Whether recordings of the same sound are one hit, which names the others in
+                `copies`: the first of them whose file exists now.
 
         Returns:
             At most `top_k` hits, one a recording, the best first; equally good ones in the order in
@@ -148,7 +151,7 @@ class Index:
         else:
             check_text("text", text)
         with self.store.snapshot() as reader:
-            ranking = self._ranking(reader, named)
+            ranking = self._ranking(reader, named, unique)
             if audio is not None:
                 question = ask_audio(audio, reader, lambda: self.encoder)
             else:
@@ -159,7 +162,7 @@ class Index:
                 return min_score is not None and self._score(question, cosine) < min_score
 
             ranked = ranking.rank(question, top_k, by if text else "sound", too_low)
-            return self._hits(reader, question, ranked, top_k, min_score, passages)
+            return self._hits(ranking, question, ranked, top_k, min_score, passages)
 
     @in_step
     def describe(
@@ -210,23 +213,24 @@ class Index:
             nearest = []
             if reader.facts(recording).n_windows:  # a recording that failed has none
                 question = ask_stored(reader, recording.id, frozenset([recording.id]))
-                ranked = self._ranking(reader, None).rank(question, top_k, "sound")
-                nearest = self._hits(reader, question, ranked, top_k, None, 0)
+                ranking = Ranking(reader, self.vectors)
+                ranked = ranking.rank(question, top_k, "sound")
+                nearest = self._hits(ranking, question, ranked, top_k, None, 0)
             return details_of(reader, recording, nearest)
 
-    def _ranking(self, reader: Reader, named: Sequence[str | Path] | None) -> Ranking:
+    def _ranking(self, reader: Reader, named: Sequence[str | Path] | None, unique: bool) -> Ranking:
         """Return the ranking of the recordings in some folders, or of all."""
         if named is None:
-            return Ranking(reader, self.vectors)
+            return Ranking(reader, self.vectors, unique=unique)
         folders = named_folders(reader, named)
         among = reader.window_ids(folders)
         if not len(among):
             log.warning("nothing is indexed now in %s", ", ".join(map(str, named)))
-        return Ranking(reader, self.vectors, folders, among)
+        return Ranking(reader, self.vectors, folders, among, unique)
 
     def _hits(
         self,
-        reader: Reader,
+        ranking: Ranking,
         question: Question,
         ranked: Sequence[Ranked],
         top_k: int,
@@ -234,19 +238,22 @@ class Index:
         n_passages: int,
     ) -> list[Hit]:
         """Return the first top_k of these recordings, in their order, whose score is high enough."""
+        is_present = Presence()
+        if ranking.unique:
+            ranked = first_of_each_sound(ranked, is_present)
         scores = self._scores(question, np.array([found.best.cosine for found in ranked]))
         chosen = [
             (found, float(score))
             for found, score in zip(ranked, scores, strict=True)
             if min_score is None or score >= min_score
         ][:top_k]
-        is_present = Presence()
         passages: dict[int, tuple[tuple[Passage, ...], int]] = {}
         if n_passages:
             relevance = None if self.calibration is None else partial(self._scores, question)
             chosen_ids = [found.recording_id for found, _ in chosen]
-            place = (reader, self.vectors, question.vector, chosen_ids)
+            place = (ranking.reader, self.vectors, question.vector, chosen_ids)
             passages = find_passages(*place, relevance, n_passages, min_score)
+        copies = _copies(ranking.reader, question, chosen) if ranking.unique else {}
         return [
             Hit(
                 rank=rank,
@@ -260,6 +267,7 @@ class Index:
                 words=found.words,
                 passages=shown,
                 n_more_passages=n_more,
+                copies=copies.get(found.recording_id, ()),
             )
             for rank, (found, score) in enumerate(chosen, start=1)
             for window in [found.best.window]
@@ -285,3 +293,23 @@ class Index:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _copies(
+    reader: Reader, question: Question, chosen: Sequence[tuple[Ranked, float]]
+) -> dict[int, tuple[Path, ...]]:
+    """Return where else the sound of each of these recordings lies, by their ids."""
+    by_sound: dict[bytes, list[StoredCopy]] = {}
+    known = (found.best.window.sound_hash for found, _ in chosen)
+    hashes = {sound_hash for sound_hash in known if sound_hash}
+    for copy in reader.copies(hashes):
+        if copy.state is State.INDEXED and copy.id not in question.itself:
+            by_sound.setdefault(copy.sound_hash, []).append(copy)
+    return {
+        found.recording_id: tuple(
+            Path(copy.root, copy.relative_path)
+            for copy in by_sound.get(found.best.window.sound_hash or b"", ())
+            if copy.id != found.recording_id
+        )
+        for found, _ in chosen
+    }

@@ -369,7 +369,7 @@ def test_passages_of_a_recording(soundsearch: Run, tmp_path: Path, ask: list[str
     write(tmp_path / "hum.wav", tone(BAND_HZ[1]))
     first, *below, more = soundsearch(*ask).stdout.splitlines()
     assert first.split()[3] == "field/long.wav"
-    assert len(below) == 2 and more == "   +1 more passages"
+    assert len(below) == 2 and more == "   +1 more passage"
     assert len(soundsearch(*ask, "--passages", 4).stdout.splitlines()) == 4
     assert soundsearch(*ask, "--passages", 0).stdout == f"{first}\n"
     for n, n_more in ((0, 0), (1, 3), (3, 1), (9, 0)):
