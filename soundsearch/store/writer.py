@@ -305,6 +305,7 @@ class Transaction(Reader):
                 damage=facts.error if recording.cause is Cause.DAMAGED else None,
                 note=facts.error if recording.cause is Cause.TRACKS else None,
                 metadata=facts.metadata,
+                sound_hash=facts.sound_hash or b"",
             )
         )
 

@@ -100,6 +100,18 @@ def test_what_is_known_to_sound_alike_counts_and_else_the_bytes(store: Store) ->
     assert {name for _, name in names(store)} == {"old.wav", "old too.wav", "b.wav"}
 
 
+def test_what_another_index_knows_of_the_sound_is_taken_over(store: Store, tmp_path: Path) -> None:
+    put(store, "a.wav", b"bytes")  # as an earlier version left it
+    with contextlib.closing(Store.create(tmp_path / "other", FLAT)) as other:
+        with changing(other) as changes:
+            made = recording(changes.add_root(ROOT).id, "a.wav")
+            changes.put(replace(made, content_hash=b"bytes", sound_hash=b"sound"))
+        with other.snapshot() as reader, changing(store) as changes:
+            changes.put_from(reader, find(reader, ROOT / "a.wav"), made.file)
+    with store.snapshot() as reader:
+        assert reader.facts(find(reader, ROOT / "a.wav")).sound_hash == b"sound"
+
+
 def test_many_copies_are_read_in_bounded_memory(store: Store) -> None:
     n = 60_000
     with changing(store) as changes:
