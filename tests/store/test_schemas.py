@@ -23,7 +23,7 @@ from tests.program import another_writer
 
 ROOT = Path("/library")
 #: A database as the first release of each schema made it, with one recording.
-SCHEMAS = {version: Path(__file__).parent / f"schema_{version}.sql" for version in (1, 2)}
+SCHEMAS = {version: Path(__file__).parent / f"schema_{version}.sql" for version in (1, 2, 3)}
 
 
 @pytest.fixture
