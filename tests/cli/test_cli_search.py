@@ -106,6 +106,7 @@ def test_the_json_of_a_query(soundsearch: Run, library: Path, tiny: EncoderBundl
         "is_present": True,
         "words": ["beep"],
         "n_more_passages": 0,
+        "copies": [],
     }
     assert result.stderr == ""
 
