@@ -505,8 +505,10 @@ def odd_names(tmp_path: Path, soundsearch: Run) -> list[Path]:
     """Names with a newline, bytes that are no UTF-8, blanks, quotes; indexed in this order."""
     raw = [b"two\nlines.wav", b"latin-\xe9.wav", b" blank \"quote' .wav", "雨 ä.wav".encode()]
     paths = sorted(tmp_path / "library" / os.fsdecode(name) for name in raw)
-    for path in paths:  # all alike, so that they stand in the order in which they were indexed
-        write(tmp_path / "aside.wav", tone(3200))
+    for i, path in enumerate(paths):  # alike, so that they stand in the order of indexing
+        sound = tone(3200)
+        sound[0] = i / 2**15  # and no copies
+        write(tmp_path / "aside.wav", sound)
         path.parent.mkdir(exist_ok=True)
         (tmp_path / "aside.wav").rename(path)
     soundsearch("index", tmp_path / "library", "-j", 1)

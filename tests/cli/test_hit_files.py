@@ -40,8 +40,8 @@ def library(tmp_path: Path, soundsearch: Run) -> Path:
     """Four recordings of a second, in two folders with equal names, and one long one."""
     folder = tmp_path / "library"
     for word, hz in list(zip(WORDS, BAND_HZ, strict=True))[:2]:
-        for inside in ("day", "night"):
-            write(folder / inside / f"{word}.wav", tone(hz))
+        for inside, level in (("day", 0.5), ("night", 0.4)):
+            write(folder / inside / f"{word}.wav", tone(hz, level=level))
     quiet = tone(BAND_HZ[7], 4, level=0.05)
     write(folder / "long.wav", np.concatenate([quiet, tone(BAND_HZ[5]), quiet]), subtype="PCM_16")
     soundsearch("index", folder)
