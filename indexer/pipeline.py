@@ -330,4 +330,5 @@ def _indexed(todo: PendingFile, end: Decoded) -> Indexed:
         damage=end.damage,
         note=end.note,
         metadata=end.metadata,
+        sound_hash=end.sound_hash,
     )

@@ -87,6 +87,7 @@ class Decoded:
     note: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     unchanged: bool = False
+    sound_hash: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,7 @@ class Readers:
                     audio.damage,
                     audio.note,
                     _metadata_of(pending.path),
+                    sound_hash=audio.sound_hash,
                 )
         except (AudioError, OSError) as error:
             stop_if_ran_out(error, or_else=FEWER_JOBS)

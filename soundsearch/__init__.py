@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from soundsearch.progress import Progress
     from soundsearch.search.hits import Hit as Hit
     from soundsearch.search.hits import Label as Label
+    from soundsearch.search.hits import Passage as Passage
     from soundsearch.search.index import Index as Index
     from soundsearch.search.show import Details as Details
 
@@ -35,6 +36,7 @@ __all__ = [
     "Hit",
     "Index",
     "Label",
+    "Passage",
     "SoundsearchError",
     "cancel_reembedding",
     "index_folders",
@@ -277,7 +279,7 @@ def __getattr__(name: str) -> Any:
         from soundsearch.search.show import Details
 
         return Details
-    if name in ("Hit", "Label"):
+    if name in ("Hit", "Label", "Passage"):
         from soundsearch.search import hits
 
         return getattr(hits, name)

@@ -17,12 +17,12 @@ from soundsearch.errors import QueryError
 MOST_WEIGHT = 1_000_000
 
 
-def check_count(name: str, value: object) -> None:
-    """Raise QueryError unless the value is a whole number of 1 or more."""
+def check_count(name: str, value: object, *, least: int = 1) -> None:
+    """Raise QueryError unless the value is a whole number of at least so much."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise QueryError(f"{name} is {described(value)}, expected a whole number")
-    if value < 1:
-        raise QueryError(f"{name} is {value}, it must be 1 or more")
+    if value < least:
+        raise QueryError(f"{name} is {value}, it must be {least} or more")
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:

@@ -12,6 +12,8 @@ Device = Literal["auto", "cpu", "cuda"]
 
 #: What a search in words goes by: how recordings sound, the words they are named by, or both.
 By = Literal["both", "sound", "words"]
+#: Passages of each recording that a search gives, unless it is asked for more or fewer.
+PASSAGES = 3
 
 #: Of `soundsearch.bench.protocols`.
 ProtocolName = Literal["literature", "vip-ant", "dcase", "mteb-v2"]

@@ -1,6 +1,6 @@
-"""Exact copies: recordings of an index whose files hold the same bytes.
+"""Exact copies: recordings of an index that hold the same sound.
 
-In: one state of an index. Out: groups of recordings with one content hash. No file is read.
+In: one state of an index. Out: groups of recordings with one sound hash. No file is read.
 """
 
 from __future__ import annotations
@@ -9,67 +9,90 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from soundsearch.files import Presence
 from soundsearch.store import Reader, State, StoredCopy
 
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """A recording whose content another one has too.
+    """A recording whose sound another one has too.
 
     Attributes:
         path: Absolute path of the file.
         state: What the last look at it found.
         is_present: Whether the file exists now. It does not while its disk is not mounted.
+        content_hash: XXH3-128 of the bytes of the file.
+        size_bytes: Size of the file.
+        duration_s: Length in seconds.
     """
 
     path: Path
     state: State
     is_present: bool
+    content_hash: bytes
+    size_bytes: int
+    duration_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicates:
-    """Recordings with the same content.
+    """Recordings with the same sound.
 
     Attributes:
-        content_hash: XXH3-128 of the bytes of each file.
-        size_bytes: Size of each file.
+        sound_hash: Of the samples of each, see `soundsearch.store.records.RecordingFacts`.
+        content_hash: XXH3-128 of the bytes of each file; None where they differ.
+        size_bytes: Size of each file; None where they differ.
         copies: Two recordings or more, by path.
     """
 
-    content_hash: bytes
-    size_bytes: int
+    sound_hash: bytes
+    content_hash: bytes | None
+    size_bytes: int | None
     copies: list[Copy]
 
 
 def duplicates(reader: Reader) -> Iterator[Duplicates]:
-    """Yield each content that several recordings have, in the order in which they were indexed.
+    """Yield each sound that several recordings have, in the order in which they were indexed.
 
     One group is in memory at a time. Recordings that are missing count, too.
     """
     is_present = Presence()
-    for content_hash, stored in itertools.groupby(reader.copies(), lambda copy: copy.content_hash):
-        rows = list(stored)
+    for sound_hash, rows in itertools.groupby(reader.copies(), lambda copy: copy.sound_hash):
+        copies = _copies(rows, is_present)
         yield Duplicates(
-            content_hash=content_hash,
-            size_bytes=rows[0].size_bytes,
-            copies=_copies(rows, is_present),
+            sound_hash=sound_hash,
+            content_hash=_shared(copy.content_hash for copy in copies),
+            size_bytes=_shared(copy.size_bytes for copy in copies),
+            copies=copies,
         )
 
 
-def copies_of(reader: Reader, content_hash: bytes) -> list[Copy]:
-    """Return the recordings with this content, if there are several, by path."""
-    return _copies(reader.copies(content_hash), Presence())
+def copies_of(reader: Reader, sound_hash: bytes) -> list[Copy]:
+    """Return the recordings with this sound, if there are several, by path."""
+    return _copies(reader.copies([sound_hash]), Presence())
 
 
 def _copies(stored: Iterable[StoredCopy], is_present: Presence) -> list[Copy]:
-    return [
-        Copy(
-            path=Path(row.root, row.relative_path),
-            state=row.state,
-            is_present=is_present(row.root, row.relative_path),
-        )
-        for row in stored
-    ]
+    return [copy_of(row, is_present) for row in stored]
+
+
+def copy_of(row: StoredCopy, is_present: Presence) -> Copy:
+    """Return what is known of a recording that shares its sound with others."""
+    return Copy(
+        path=Path(row.root, row.relative_path),
+        state=row.state,
+        is_present=is_present(row.root, row.relative_path),
+        content_hash=row.content_hash,
+        size_bytes=row.size_bytes,
+        duration_s=row.duration_s,
+    )
+
+
+def _shared(values: Iterable[Value]) -> Value | None:
+    """The value that all are, if they are."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else None

@@ -21,7 +21,7 @@ from soundsearch.files import open_regular, write_atomically
 from soundsearch.render import printable
 
 if TYPE_CHECKING:
-    from soundsearch.search.hits import Hit
+    from soundsearch.search.hits import Hit, Passage
 
 #: Columns of the table.
 COLUMNS = ("rank", "score", "start_s", "end_s", "duration_s", "words", "path")
@@ -29,6 +29,8 @@ COLUMNS = ("rank", "score", "start_s", "end_s", "duration_s", "words", "path")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 #: Seconds of an excerpt before and after the passage.
 HANDLE_S = 0.5
+#: An excerpt of a longer passage is its beginning: a passage may be a recording of hours.
+LONGEST_EXCERPT_S = 60.0
 #: Bytes of a file name that every common file system takes.
 NAME_BYTES = 255
 BLOCK_BYTES = 1 << 20
@@ -52,7 +54,7 @@ class _SourceError(Exception):
 
 
 def write_table(hits: Sequence[Hit], path: Path) -> Path:
-    """Write hits as CSV (UTF-8, a comma between columns) with a header.
+    """Write hits as CSV (UTF-8, a comma between columns) with a header: a row for each passage.
 
     Words that a spreadsheet would take for a formula get an apostrophe before them. A path is
     absolute, and so is none.
@@ -74,16 +76,21 @@ def write_table(hits: Sequence[Hit], path: Path) -> Path:
         words = " ".join(hit.words)
         if words.startswith(FORMULA_STARTS):
             words = f"'{words}"
-        rows.writerow(
-            [hit.rank, hit.score, hit.start_s, hit.end_s, hit.duration_s, words, hit.path]
-        )
+        for place in _passages(hit):
+            times = (place.start_s, place.end_s, hit.duration_s)
+            rows.writerow([hit.rank, place.score, *times, words, hit.path])
     return _write_list(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _passages(hit: Hit) -> Sequence[Passage]:
+    """The passages of a hit in order of time; its best window where it has none."""
+    return hit.passages or (hit,)
 
 
 def write_playlist(hits: Sequence[Hit], path: Path) -> Path:
     """Write hits that exist now as an extended M3U8 playlist with absolute paths.
 
-    VLC starts each at its passage. A path that a line of UTF-8 cannot hold becomes a file: address.
+    VLC starts each at the second of the hit. A path that a line of UTF-8 cannot hold becomes a file: address.
 
     Args:
         hits: In the order of the playlist.
@@ -132,7 +139,10 @@ def write_labels(hits: Sequence[Hit], path: Path) -> Path:
     lines = []
     for hit in hits:
         name = "" if is_one else f"{printable(hit.path.name)} "
-        lines.append(f"{hit.start_s:.6f}\t{hit.end_s:.6f}\t{hit.rank} {name}({hit.score:.3f})\n")
+        lines += [
+            f"{place.start_s:.6f}\t{place.end_s:.6f}\t{hit.rank} {name}({place.score:.3f})\n"
+            for place in _passages(hit)
+        ]
     return _write_list(path, "".join(lines).encode("utf-8"))
 
 
@@ -164,7 +174,7 @@ def copy_recordings(hits: Sequence[Hit], folder: Path) -> Written:
         SoundsearchError: The folder cannot be written.
     """
 
-    def copy(hit: Hit) -> Path:
+    def copy(hit: Hit) -> Iterator[Path]:
         try:
             source = open_regular(hit.path)
         except OSError as error:
@@ -175,7 +185,7 @@ def copy_recordings(hits: Sequence[Hit], folder: Path) -> Written:
                     copied.write(block)
             facts = os.fstat(source.fileno())
             os.utime(temporary, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-        return to
+        yield to
 
     return _write_each(_once(hits), folder, copy)
 
@@ -205,7 +215,7 @@ def link_recordings(hits: Sequence[Hit], folder: Path) -> Written:
         SoundsearchError: The folder cannot be written, or its disk takes no links.
     """
 
-    def link(hit: Hit) -> Path:
+    def link(hit: Hit) -> Iterator[Path]:
         try:
             os.stat(hit.path)
         except OSError as error:
@@ -213,14 +223,16 @@ def link_recordings(hits: Sequence[Hit], folder: Path) -> Written:
         for to in _free_paths(folder, hit.path.stem, hit.path.suffix):
             with contextlib.suppress(FileExistsError):
                 to.symlink_to(hit.path)
-                return to
-        raise AssertionError("there is always another number")
+                yield to
+                return
 
     return _write_each(_once(hits), folder, link)
 
 
 def write_excerpts(hits: Sequence[Hit], folder: Path) -> Written:
-    """Write the passage of each hit as a WAV file, with HANDLE_S before and after.
+    """Write the passages of each hit as WAV files, with HANDLE_S before and after.
+
+    Of a passage that lasts longer than LONGEST_EXCERPT_S, the beginning is written.
 
     Args:
         hits: Whose passages to write.
@@ -236,17 +248,19 @@ def write_excerpts(hits: Sequence[Hit], folder: Path) -> Written:
 
     width = max(2, len(str(max((hit.rank for hit in hits), default=1))))
 
-    def cut(hit: Hit) -> Path:
-        try:
-            content = excerpt(hit.path, hit.start_s, hit.end_s, HANDLE_S)
-        except AudioError as error:
-            raise _SourceError(error.reason) from error
-        except OSError as error:
-            raise _unreadable(error) from error
-        stem, place = f"{hit.rank:0{width}d} {hit.path.stem}", f" {_place(hit.start_s)}"
-        with _new_file(folder, stem, ".wav", place) as (temporary, to):
-            temporary.write_bytes(content)
-        return to
+    def cut(hit: Hit) -> Iterator[Path]:
+        for place in _passages(hit):
+            end_s = min(place.end_s, place.start_s + LONGEST_EXCERPT_S)
+            try:
+                content = excerpt(hit.path, place.start_s, end_s, HANDLE_S)
+            except AudioError as error:
+                raise _SourceError(error.reason) from error
+            except OSError as error:
+                raise _unreadable(error) from error
+            stem, second = f"{hit.rank:0{width}d} {hit.path.stem}", f" {_place(place.start_s)}"
+            with _new_file(folder, stem, ".wav", second) as (temporary, to):
+                temporary.write_bytes(content)
+            yield to
 
     return _write_each(hits, folder, cut)
 
@@ -266,14 +280,16 @@ def _once(hits: Sequence[Hit]) -> list[Hit]:
     return list(first.values())
 
 
-def _write_each(hits: Sequence[Hit], folder: Path, write: Callable[[Hit], Path]) -> Written:
-    """Write something for each hit; a recording that cannot be read costs one line."""
+def _write_each(
+    hits: Sequence[Hit], folder: Path, write: Callable[[Hit], Iterator[Path]]
+) -> Written:
+    """Write files for each hit; a recording that cannot be read costs one line."""
     written = Written()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for hit in hits:
             try:
-                written.paths.append(write(hit))
+                written.paths += write(hit)
             except _SourceError as error:
                 written.left_out.append(f"{hit.path}: {error}")
     except OSError as error:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from soundsearch.duplicates import Duplicates
+    from soundsearch.near_copies import NearDuplicates
     from soundsearch.search.hits import Fit, Hit, Label
     from soundsearch.search.show import Details
     from soundsearch.store import PinnedEncoder, Words
@@ -67,39 +68,14 @@ def endings(counts: Counter[str], n_listed: int) -> str:
     return ", ".join([*parts, f"+{n_more} more"] if n_more else parts)
 
 
-def hit_lines(hits: Sequence[Hit]) -> list[str]:
-    """One line per hit: rank, score, where to listen, path, and by which words it was found.
-
-    Also that the file is not there now.
-    """
-    return _columns(
-        [
-            (
-                h.rank,
-                h.score,
-                f"{timestamp(h.start_s)}-{timestamp(h.end_s)}",
-                short_path(h.path)
-                + (f"  [{printable(', '.join(h.words))}]" if h.words else "")
-                + ("" if h.is_present else " (not there now)"),
-            )
-            for h in hits
-        ]
-    )
-
-
 def label_lines(labels: Sequence[Label]) -> list[str]:
     """One line per label: rank, score, where it fits best, the text."""
-    return _columns(
-        [(x.rank, x.score, f"{timestamp(x.start_s)}-{timestamp(x.end_s)}", x.text) for x in labels]
-    )
-
-
-def _columns(rows: Sequence[tuple[int, float, str, str]]) -> list[str]:
+    rows = [(x.rank, x.score, f"{timestamp(x.start_s)}-{timestamp(x.end_s)}") for x in labels]
     rank_width = max((len(str(rank)) for rank, *_ in rows), default=0)
-    span_width = max((len(span) for _, _, span, _ in rows), default=0)
+    span_width = max((len(span) for *_, span in rows), default=0)
     return [
-        f"{rank:>{rank_width}}  {score:6.3f}  {span:>{span_width}}  {text}"
-        for rank, score, span, text in rows
+        f"{rank:>{rank_width}}  {score:6.3f}  {span:>{span_width}}  {label.text}"
+        for (rank, score, span), label in zip(rows, labels, strict=True)
     ]
 
 
@@ -111,7 +87,7 @@ def path_bytes(hits: Iterable[Hit], end: bytes) -> bytes:
 def hits_json(query: Mapping[str, Any], encoder: PinnedEncoder, hits: Sequence[Hit]) -> str:
     """Hits with the question they answer."""
     return to_json(
-        {"query": query, "encoder": asdict(encoder), "hits": [_facts(hit) for hit in hits]}
+        {"query": query, "encoder": asdict(encoder), "hits": [_hit_facts(hit) for hit in hits]}
     )
 
 
@@ -129,19 +105,17 @@ def labels_json(audio: str, encoder: PinnedEncoder, labels: Sequence[Label]) -> 
 def details_json(encoder: PinnedEncoder, details: Details) -> str:
     """What is known of a recording."""
     facts = asdict(details.recording)
-    content_hash = details.recording.content_hash
     return to_json(
         {
             "recording": {
                 **facts,
-                "content_hash": None if content_hash is None else content_hash.hex(),
                 "words": by_field(details.recording.words),
                 "is_present": details.is_present,
                 "has_changed": details.has_changed,
             },
             "copies": [asdict(copy) for copy in details.copies],
             "encoder": asdict(encoder),
-            "nearest": [_facts(hit) for hit in details.nearest],
+            "nearest": [_hit_facts(hit) for hit in details.nearest],
         }
     )
 
@@ -154,17 +128,22 @@ def by_field(words: Words | None) -> dict[str, list[str]]:
     }
 
 
-def duplicates_json(groups: Iterable[Duplicates]) -> Iterator[str]:
+def duplicates_json(groups: Iterable[Duplicates | NearDuplicates]) -> Iterator[str]:
     """Groups of copies, a part of the JSON at a time: there may be more than memory holds."""
     yield f'{{"schema": {SCHEMA}, "groups": ['
     for i, group in enumerate(groups):
-        facts = {**asdict(group), "content_hash": group.content_hash.hex()}
-        yield f"{',' if i else ''}\n  {json.dumps(facts, default=_plain)}"
+        facts = json.dumps(asdict(group), default=_plain)
+        yield f"{',' if i else ''}\n  {facts}"
     yield "\n]}\n"
 
 
 def _facts(fit: Fit) -> dict[str, Any]:
     return {**asdict(fit), "score": fit.score}
+
+
+def _hit_facts(hit: Hit) -> dict[str, Any]:
+    passages = [{**asdict(passage), "score": passage.score} for passage in hit.passages]
+    return {**_facts(hit), "why": hit.why, "passages": passages}
 
 
 def to_json(facts: Mapping[str, Any]) -> str:
@@ -175,4 +154,6 @@ def to_json(facts: Mapping[str, Any]) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
     raise TypeError(f"no JSON for {type(value).__name__}")

@@ -44,7 +44,7 @@ def recording(
     n = len(embeddings)
     return Indexed(
         file=FileFacts(root_id, relative_path, 1000, 2000),
-        content_hash=relative_path.encode("utf-8", "surrogateescape")[:16],
+        content_hash=f"{root_id} {relative_path}".encode("utf-8", "surrogateescape"),
         duration_s=float(n) if duration_s is None else duration_s,
         sample_rate=8000,
         n_channels=1,

@@ -36,6 +36,7 @@ from soundsearch.audio.mixdown import one_channel
 from soundsearch.audio.parts import FilePart
 from soundsearch.audio.resampling import resample
 from soundsearch.audio.sndfile import SndfileDecoder
+from soundsearch.audio.sound_hash import SoundHash
 from soundsearch.audio.suffixes import FORM_OF_SUFFIX
 from soundsearch.audio.understated import find_understated
 from soundsearch.audio.windows import (
@@ -99,6 +100,7 @@ class AudioFile:
         self.format, self.bits = self._decoder.format, self._decoder.bits
         self.start_s = self._decoder.start_s
         self.note = self._decoder.note
+        self._sound = SoundHash(self.sample_rate, self.n_channels)
 
     def _open_decoder(self, suffix: str) -> Decoder:
         """A decoder of the file; where its beginning is unknown, of what its ending explains."""
@@ -157,6 +159,11 @@ class AudioFile:
         """How far into the file the decoder has got, about; to tell how much of it is left."""
         return self._file.tell()
 
+    @property
+    def sound_hash(self) -> bytes:
+        """After reading, the hash of all samples of all channels, see `SoundHash`."""
+        return self._sound.digest()
+
     def blocks(self, channels: Channels = "mean") -> Iterator[Array]:
         """Mono blocks in order, at the file's own sample rate.
 
@@ -171,7 +178,7 @@ class AudioFile:
         Raises:
             AudioError: A sample is not finite, or nothing at all can be decoded.
         """
-        return self._checked(one_channel(self._decoded(), self.sample_rate, channels))
+        return self._checked(one_channel(self._hashed(), self.sample_rate, channels))
 
     def channel_blocks(self) -> Iterator[Array]:
         """All channels in order, at the file's own sample rate.
@@ -184,7 +191,7 @@ class AudioFile:
         Raises:
             AudioError: As `blocks`.
         """
-        return self._checked(self._decoded())
+        return self._checked(self._hashed())
 
     def all_channels(self) -> Array:
         """The whole sound, at the file's own sample rate.
@@ -228,6 +235,11 @@ class AudioFile:
             yield block
         if n_samples == 0:
             raise AudioError(Cause.DAMAGED, self.damage or "the file holds no samples")
+
+    def _hashed(self) -> Iterator[Array]:
+        for block in self._decoded():
+            self._sound.add(block)
+            yield block
 
     def _decoded(self) -> Iterator[Array]:
         """All channels, (channel, time), block by block."""

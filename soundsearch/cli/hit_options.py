@@ -41,8 +41,8 @@ class HitOptions:
             metavar="FILE",
             readable=False,
             callback=_check_file,
-            help="Write the hits as a table: rank, score, seconds, words, path. No option "
-            "overwrites a file: a taken name gets a number.",
+            help="Write the hits as a table, a row for each passage: rank, score, seconds, words, "
+            "path. No option overwrites a file: a taken name gets a number.",
             show_default=False,
         ),
     ] = None
@@ -89,8 +89,8 @@ class HitOptions:
         typer.Option(
             metavar="FOLDER",
             readable=False,
-            help="Write the passage of each hit as WAV into this folder, with half a second before "
-            "and after.",
+            help="Write the passages of each hit as WAV into this folder, with half a second before "
+            "and after; of a long one, the first minute.",
             show_default=False,
         ),
     ] = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from soundsearch.choices import By, Device
+from soundsearch.choices import PASSAGES, By, Device
 from soundsearch.cli.compound_options import CompoundOptions, PassageOptions, parts_json
 from soundsearch.cli.hit_options import HitOptions
 from soundsearch.cli.options import (
@@ -22,9 +22,10 @@ from soundsearch.cli.options import (
     TopK,
     shared_options,
 )
-from soundsearch.cli.streams import note
+from soundsearch.cli.streams import look, note
 from soundsearch.errors import QueryError
-from soundsearch.render import hit_lines, hits_json, label_lines, labels_json, path_bytes
+from soundsearch.layout import hit_lines
+from soundsearch.render import hits_json, label_lines, labels_json, path_bytes
 
 if TYPE_CHECKING:
     from soundsearch.search.hits import Hit
@@ -87,6 +88,17 @@ ByOption = Annotated[
         "--by", help="Search by sound, by the words of names, folders and metadata, or by both."
     ),
 ]
+Passages = Annotated[
+    int,
+    typer.Option(min=0, help="At most so many passages of each recording, the best; 0 for none."),
+]
+Unique = Annotated[
+    bool,
+    typer.Option(
+        "--unique/--no-unique",
+        help="Show recordings of the same sound as one, with how many other places it lies in.",
+    ),
+]
 
 
 @shared_options(HitOptions)
@@ -100,6 +112,8 @@ def query(
     min_score: MinScore = None,
     within: Within = None,
     by: ByOption = "both",
+    passages: Passages = PASSAGES,
+    unique: Unique = True,
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -111,8 +125,9 @@ def query(
 ) -> None:
     """Find recordings by words.
 
-    Prints rank, score, the seconds to listen at, the path, and in brackets the words it was found
-    by. The score tells how well the sound fits: it goes from 0 to 1 and means the same for every
+    Prints rank, score, the seconds to listen at, name and folder, and the words it was found by;
+    below, other passages of the recording that stand out. Into a pipe goes the path, with the words
+    in brackets. The score tells how well the sound fits: it goes from 0 to 1 and means the same for every
     query; of an encoder that is not calibrated, it is the cosine. "without rain" and "no rain" in
     the text mean --minus rain; double quotes in the text keep them.
 
@@ -129,7 +144,15 @@ def query(
     words = typed.decode("utf-8", "replace")
     what: dict[str, Any] = {"text": words, **compound.arguments}
     with _opened(index, device, model) as opened:
-        hits = opened.search(**what, top_k=top_k, min_score=min_score, within=within, by=by)
+        hits = opened.search(
+            **what,
+            top_k=top_k,
+            min_score=min_score,
+            within=within,
+            by=by,
+            passages=passages,
+            unique=unique,
+        )
         question = {"text": words, "by": by, **_parts(what)}
         if json:
             question["truncated"] = bool(opened.encoder.truncated([words])[0])
@@ -146,6 +169,8 @@ def similar(
     top_k: TopK = 10,
     min_score: MinScore = None,
     within: Within = None,
+    passages: Passages = PASSAGES,
+    unique: Unique = True,
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -167,7 +192,14 @@ def similar(
     audio = [_named(one) for one in file]
     what: dict[str, Any] = {"audio": audio, **passage.arguments(len(file)), **compound.arguments}
     with _opened(index, device, model) as opened:
-        hits = opened.search(**what, top_k=top_k, min_score=min_score, within=within)
+        hits = opened.search(
+            **what,
+            top_k=top_k,
+            min_score=min_score,
+            within=within,
+            passages=passages,
+            unique=unique,
+        )
         question = {"audio": _source_of(audio[0]), **_parts(what)}
         _print_hits(opened, question, hits, paths, null, json)
     _act(hits, options)
@@ -269,8 +301,9 @@ def _print_hits(
         sys.stdout.buffer.write(path_bytes(there, b"\0" if null else b"\n"))
         sys.stdout.buffer.flush()
     else:
-        for line in hit_lines(hits):
-            typer.echo(line)
+        seen = look()
+        for line in hit_lines(hits, seen):
+            typer.echo(line, color=seen.colour)
 
 
 def _act(hits: Sequence[Hit], options: HitOptions) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soundsearch.cli.options import IndexFolder, Json
-from soundsearch.render import by_field, details_json, hit_lines, printable, short_path, timestamp
+from soundsearch.layout import hit_lines
+from soundsearch.render import by_field, details_json, printable, short_path, timestamp
 
 if TYPE_CHECKING:
     from soundsearch.search.show import Details
@@ -54,6 +55,8 @@ def _lines(details: Details) -> Iterator[tuple[str, str]]:
     yield "file", f"{facts.size_bytes:,} bytes of {_modified(facts.mtime_ns)}{changed}"
     if facts.content_hash is not None:
         yield "content", facts.content_hash.hex()
+    if facts.sound_hash is not None and facts.sound_hash != facts.content_hash:
+        yield "samples", facts.sound_hash.hex()
     if facts.duration_s is not None:
         channels = "1 channel" if facts.n_channels == 1 else f"{facts.n_channels} channels"
         length = f"{timestamp(facts.duration_s)} ({facts.duration_s:.3f} s)"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import typer
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.layout import Look
 from soundsearch.render import printable
 
 #: A name for ASCII under which Typer takes it for meant: by its own it would get UTF-8.
@@ -34,6 +36,25 @@ class OutputError(SoundsearchError):
 def note(text: str) -> None:
     """Print one line on stderr; control characters, as in a path, are escaped."""
     typer.echo(printable(text), err=True)
+
+
+def look() -> Look:
+    """How lines on standard output look: as https://no-color.org and https://force-color.org say."""
+    is_terminal = sys.stdout.isatty()
+    is_able = is_terminal and os.environ.get("TERM") != "dumb"
+    return Look(
+        width=shutil.get_terminal_size().columns if is_terminal else None,  # 80 where unknown
+        colour=not os.environ.get("NO_COLOR") and (is_able or bool(os.environ.get("FORCE_COLOR"))),
+        ellipsis="…" if _can_write("…") else "...",
+    )
+
+
+def _can_write(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def prepare() -> None:

@@ -10,20 +10,18 @@ SCORE_DECIMALS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
-    """How well one window of a recording fits a query.
+class Passage:
+    """A place of a recording to listen at, and how well it fits a query.
 
     Attributes:
-        rank: Place in the list; 1 is best.
-        start_s: Where the window begins in the recording, in seconds.
-        end_s: Where the window ends, in seconds.
-        cosine: Cosine similarity of query and window, in [-1, 1]. What counts as high differs
-            from query to query.
-        relevance: Calibrated score in [0, 1], comparable between queries; from 0.5 on the window
-            fits. None if the encoder has no calibration.
+        start_s: Where it begins in the recording, in seconds.
+        end_s: Where it ends, in seconds.
+        cosine: Cosine similarity of the query and the window of it that fits best, in [-1, 1].
+            What counts as high differs from query to query.
+        relevance: Calibrated score in [0, 1], comparable between queries; from 0.5 on it fits.
+            None if the encoder has no calibration.
     """
 
-    rank: int
     start_s: float
     end_s: float
     cosine: float
@@ -36,6 +34,17 @@ class Fit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fit(Passage):
+    """The window of a recording that fits a query best.
+
+    Attributes:
+        rank: Place in the list; 1 is best.
+    """
+
+    rank: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hit(Fit):
     """One recording that a search found, with its best window.
 
@@ -45,12 +54,26 @@ class Hit(Fit):
         is_present: Whether the file exists now. It does not while its disk is not mounted.
         words: Words of the query that its name, folders or metadata hold, as they stand there;
             empty where it was found by its sound alone.
+        passages: Where the query stands out in it, in order of time, see
+            `soundsearch.search.passages`. At most as many as were asked for, the best of them.
+        n_more_passages: How many more passages stand out.
+        copies: Absolute paths of other recordings with the same sound, where a search gives one
+            hit for all of them.
     """
 
     path: Path
     duration_s: float
     is_present: bool
     words: tuple[str, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    n_more_passages: int = 0
+    copies: tuple[Path, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """Why it is among the hits, such as: sound 0.71, words: "door", "metal"."""
+        found_by = ", ".join(f'"{word}"' for word in self.words)
+        return f"sound {self.score:.2f}" + (f", words: {found_by}" if found_by else "")
 
 
 @dataclass(frozen=True, kw_only=True)

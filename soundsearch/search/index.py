@@ -7,9 +7,9 @@ best window.
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import BinaryIO, get_args
 
@@ -23,21 +23,22 @@ from soundsearch.arguments import (
     check_path,
     check_paths,
 )
-from soundsearch.choices import By, Device
+from soundsearch.choices import PASSAGES, By, Device
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.calibration import Calibration
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import QueryError
 from soundsearch.files import Presence
 from soundsearch.search.describe import describe
-from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label
+from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label, Passage
 from soundsearch.search.in_step import in_step
 from soundsearch.search.parts import Recording, Weighted, understand
+from soundsearch.search.passages import find_passages
 from soundsearch.search.question import Asker, Question, ask_stored
-from soundsearch.search.ranking import Ranked, Ranking
+from soundsearch.search.ranking import Ranked, Ranking, first_of_each_sound
 from soundsearch.search.scope import named_folders
 from soundsearch.search.show import Details, details_of, find_recording
-from soundsearch.store import Reader, Store
+from soundsearch.store import Reader, State, Store, StoredCopy
 from soundsearch.store.pinned import check_same_encoder, pinned_bundle
 from soundsearch.vectors.cache import load_vectors
 from soundsearch.vectors.exact import VectorIndex
@@ -78,17 +79,17 @@ class Index:
         with store.snapshot() as reader:
             self.pinned = reader.encoder()
 
-    @functools.cached_property
+    @cached_property
     def encoder(self) -> Encoder:
         """The encoder that the index was built with. Raises IndexMismatchError if it is missing."""
         return Encoder(self.bundle or pinned_bundle(self.store), self.device)
 
-    @functools.cached_property
+    @cached_property
     def calibration(self) -> Calibration | None:
         """What turns cosines into relevance; None if the encoder has no calibration."""
         return Calibration.of(self.encoder.bundle)
 
-    @functools.cached_property
+    @cached_property
     def vectors(self) -> VectorIndex:
         """The embeddings of all windows that may be hits."""
         return load_vectors(self.store)
@@ -107,6 +108,8 @@ class Index:
         min_score: float | None = None,
         within: str | Path | Sequence[str | Path] | None = None,
         by: By = "both",
+        passages: int = PASSAGES,
+        unique: bool = True,
     ) -> list[Hit]:
         """Return the recordings that fit a text, sound like a recording, or both.
 
@@ -131,6 +134,9 @@ class Index:
             within: Search only in this folder, or in these; a recording may be named too.
             by: What a text is searched by: "sound", the "words" of names, folders and metadata, or
                 "both", which ranks recordings by their ranks in either.
+            passages: Largest number of passages of each hit, 0 or more.
+            unique: Whether recordings of the same sound are one hit, which names the others in
+                `copies`: the first of them whose file exists now.
 
         Returns:
             At most `top_k` hits, one a recording, the best first; equally good ones in the order in
@@ -144,6 +150,7 @@ class Index:
             IndexMismatchError: The encoder of the index is missing.
         """
         check_count("top_k", top_k)
+        check_count("passages", passages, least=0)
         check_min_score(min_score)
         named = None if within is None else check_paths("within", within)
         check_choice("by", by, get_args(By))
@@ -153,18 +160,18 @@ class Index:
         for phrase in asked.phrases:
             log.warning("%r is understood as what not to find; put it in quotes to keep it", phrase)
         with self.store.snapshot() as reader:
-            ranking = self._ranking(reader, named)
+            ranking = self._ranking(reader, named, unique)
             question = Asker(reader, lambda: self.encoder, self._spread).ask(asked)
             by = by if asked.words else "sound"
             if min_score is not None and question.has_minus:  # scores fall in no order
                 ranked = ranking.rank(question, max(1, len(self.vectors)), by)
-                return self._hits(question, ranked, top_k, min_score)
+                return self._hits(ranking, question, ranked, top_k, min_score, passages)
 
             def too_low(cosine: float) -> bool:
                 return min_score is not None and self._score(question, cosine) < min_score
 
             ranked = ranking.rank(question, top_k, by, too_low)
-            return self._hits(question, ranked, top_k, min_score)
+            return self._hits(ranking, question, ranked, top_k, min_score, passages)
 
     @in_step
     def describe(
@@ -215,31 +222,47 @@ class Index:
             nearest = []
             if reader.facts(recording).n_windows:  # a recording that failed has none
                 question = ask_stored(reader, recording.id)
-                ranked = self._ranking(reader, None).rank(question, top_k, "sound")
-                nearest = self._hits(question, ranked, top_k, None)
+                ranking = Ranking(reader, self.vectors)
+                ranked = ranking.rank(question, top_k, "sound")
+                nearest = self._hits(ranking, question, ranked, top_k, None, 0)
             return details_of(reader, recording, nearest)
 
-    def _ranking(self, reader: Reader, named: Sequence[str | Path] | None) -> Ranking:
+    def _ranking(self, reader: Reader, named: Sequence[str | Path] | None, unique: bool) -> Ranking:
         """Return the ranking of the recordings in some folders, or of all."""
         if named is None:
-            return Ranking(reader, self.vectors)
+            return Ranking(reader, self.vectors, unique=unique)
         folders = named_folders(reader, named)
         among = reader.window_ids(folders)
         if not len(among):
             log.warning("nothing is indexed now in %s", ", ".join(map(str, named)))
-        return Ranking(reader, self.vectors, folders, among)
+        return Ranking(reader, self.vectors, folders, among, unique)
 
     def _hits(
-        self, question: Question, ranked: Sequence[Ranked], top_k: int, min_score: float | None
+        self,
+        ranking: Ranking,
+        question: Question,
+        ranked: Sequence[Ranked],
+        top_k: int,
+        min_score: float | None,
+        n_passages: int,
     ) -> list[Hit]:
         """Return the first top_k of these recordings, in their order, whose score is high enough."""
+        is_present = Presence()
+        if ranking.unique:
+            ranked = first_of_each_sound(ranked, is_present)
         scores = self._scores(question, np.array([found.best.cosine for found in ranked]))
         chosen = [
             (found, float(score))
             for found, score in zip(ranked, scores, strict=True)
             if min_score is None or score >= min_score
         ][:top_k]
-        is_present = Presence()
+        passages: dict[int, tuple[tuple[Passage, ...], int]] = {}
+        if n_passages:
+            relevance = None if self.calibration is None else partial(self._scores, question)
+            chosen_ids = [found.recording_id for found, _ in chosen]
+            place = (ranking.reader, self.vectors, question.plus, chosen_ids)
+            passages = find_passages(*place, relevance, n_passages, min_score)
+        copies = _copies(ranking.reader, question, chosen) if ranking.unique else {}
         return [
             Hit(
                 rank=rank,
@@ -251,9 +274,13 @@ class Index:
                 duration_s=window.duration_s,
                 is_present=is_present(window.root, window.relative_path),
                 words=found.words,
+                passages=shown,
+                n_more_passages=n_more,
+                copies=copies.get(found.recording_id, ()),
             )
             for rank, (found, score) in enumerate(chosen, start=1)
             for window in [found.best.window]
+            for shown, n_more in [passages.get(found.recording_id, ((), 0))]
         ]
 
     def _spread(self, vector: Array) -> float:
@@ -278,3 +305,23 @@ class Index:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _copies(
+    reader: Reader, question: Question, chosen: Sequence[tuple[Ranked, float]]
+) -> dict[int, tuple[Path, ...]]:
+    """Return where else the sound of each of these recordings lies, by their ids."""
+    by_sound: dict[bytes, list[StoredCopy]] = {}
+    known = (found.best.window.sound_hash for found, _ in chosen)
+    hashes = {sound_hash for sound_hash in known if sound_hash}
+    for copy in reader.copies(hashes):
+        if copy.state is State.INDEXED and copy.id not in question.itself:
+            by_sound.setdefault(copy.sound_hash, []).append(copy)
+    return {
+        found.recording_id: tuple(
+            Path(copy.root, copy.relative_path)
+            for copy in by_sound.get(found.best.window.sound_hash or b"", ())
+            if copy.id != found.recording_id
+        )
+        for found, _ in chosen
+    }

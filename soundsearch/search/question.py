@@ -153,7 +153,7 @@ class Asker:
 
     def _stored(self, known: Recording, part: Part) -> Array:
         """Stored embeddings of a recording, or of its windows that overlap a passage, (n, dim)."""
-        ids = self.reader.window_ids_of([known.id])
+        ids, _ = self.reader.windows_of([known.id])
         if part.passage is not None:
             begin, end = part.passage
             windows = self.reader.describe_windows(ids)

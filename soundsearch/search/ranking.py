@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.choices import By
+from soundsearch.files import Presence
 from soundsearch.search.fusion import fuse, ranks
 from soundsearch.search.hits import SCORE_DECIMALS
 from soundsearch.search.question import Array, Question
@@ -49,6 +50,11 @@ class Ranked:
     best: Best
     words: tuple[str, ...] = ()
 
+    @property
+    def sound(self) -> bytes | int:
+        """What recordings of the same sound have in common."""
+        return sound_of(self.best.window)
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -59,12 +65,14 @@ class Ranking:
         vectors: The embeddings of its windows.
         folders: Absolute paths; only recordings in these. None for all.
         among: Ids of the windows in them, (n,) int64. None for all.
+        unique: Whether recordings of the same sound count as one.
     """
 
     reader: Reader
     vectors: VectorIndex
     folders: Sequence[Path] | None = None
     among: NDArray[np.int64] | None = None
+    unique: bool = False
 
     def rank(
         self,
@@ -79,7 +87,8 @@ class Ranking:
 
         Args:
             question: What is asked.
-            n: Recordings wanted; there may be more, or fewer if there are no more.
+            n: Recordings wanted; there may be more, or fewer if there are no more. If they are to
+                be unique, those of the same sound count as one, and all of them are returned.
             by: What they are ranked by.
             too_low: Whether no recording of this cosine or a lower one is wanted; of no use
                 where the question says what hits should not fit.
@@ -94,7 +103,7 @@ class Ranking:
             rankings.append(ranks((match.recording_id, match.score) for match in found))
             weights.append(weight)
         words = _words_of(matches)
-        others = self.reader.window_ids_of(set(words) - set(best))
+        others, _ = self.reader.windows_of(set(words) - set(best))
         best |= self._best(question.vector, len(others), others)[0]
         fused = fuse(rankings, weights)
         ranked = sorted(best, key=lambda i: (-fused[i], -best[i].cosine, i))
@@ -139,8 +148,9 @@ class Ranking:
         while True:
             best, lowest = self._best(question.vector, min(n_windows, n_all), self.among)
             others = ((i, found) for i, found in best.items() if i not in question.itself)
-            ranked = sorted(others, key=lambda found: (-found[1].cosine, found[0]))[:n_recordings]
-            enough = len(ranked) == n_recordings and ranked[-1][1].cosine > lowest
+            ranked = sorted(others, key=lambda found: (-found[1].cosine, found[0]))
+            ranked, is_full = self._first(ranked, n_recordings)
+            enough = is_full and ranked[-1][1].cosine > lowest
             if enough or n_windows >= n_all or too_low(lowest):
                 return dict(ranked)
             n_windows *= 4
@@ -158,6 +168,17 @@ class Ranking:
             )
         }
 
+    def _first(self, ranked: list[tuple[int, Best]], n: int) -> tuple[list[tuple[int, Best]], bool]:
+        """Return the beginning of a ranking that holds n recordings, and whether it has so many."""
+        if not self.unique:
+            return ranked[:n], len(ranked) >= n
+        sounds = set()
+        for place, (_, found) in enumerate(ranked, start=1):
+            sounds.add(sound_of(found.window))
+            if len(sounds) == n:
+                return ranked[:place], True
+        return ranked, False
+
     def _best(
         self, vector: Array, n_windows: int, among: NDArray[np.int64] | None
     ) -> tuple[dict[int, Best], float]:
@@ -173,6 +194,29 @@ class Ranking:
             if window is not None:
                 best.setdefault(window.recording_id, Best(float(cosine), window))
         return best, float(cosines[-1]) if len(cosines) else -1.0
+
+
+def sound_of(window: StoredWindow) -> bytes | int:
+    """Return what windows of recordings of the same sound have in common."""
+    return window.sound_hash or window.recording_id
+
+
+def first_of_each_sound(ranked: Sequence[Ranked], is_present: Presence) -> list[Ranked]:
+    """Return of recordings of the same sound the first whose file exists now, or else the first.
+
+    It stands where the first of them stands.
+    """
+    groups: dict[bytes | int, list[Ranked]] = {}
+    for found in ranked:
+        groups.setdefault(found.sound, []).append(found)
+
+    def is_there(found: Ranked) -> bool:
+        return is_present(found.best.window.root, found.best.window.relative_path)
+
+    return [
+        group[0] if len(group) == 1 else next(filter(is_there, group), group[0])
+        for group in groups.values()
+    ]
 
 
 def _words_of(matches: Sequence[Sequence[WordMatch]]) -> dict[int, tuple[str, ...]]:

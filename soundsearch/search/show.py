@@ -27,7 +27,7 @@ class Details:
         recording: What is stored of it.
         is_present: Whether the file exists now. It does not while its disk is not mounted.
         has_changed: Whether the file exists and differs in size or time from what was indexed.
-        copies: Other recordings with the same content.
+        copies: Other recordings with the same sound.
         nearest: Other recordings that sound most like it, by its stored embeddings; the best first.
     """
 
@@ -75,7 +75,7 @@ def _way_out(reader: Reader, place: Path) -> str:
 def details_of(reader: Reader, recording: Recording, nearest: Sequence[Hit]) -> Details:
     """Return what the index knows of a recording, with the recordings that sound most like it."""
     facts = reader.facts(recording)
-    copies = [] if facts.content_hash is None else copies_of(reader, facts.content_hash)
+    copies = [] if facts.sound_hash is None else copies_of(reader, facts.sound_hash)
     return Details(
         recording=facts,
         is_present=Presence()(str(facts.root), recording.relative_path),

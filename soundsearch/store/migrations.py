@@ -16,8 +16,15 @@ def _add_captions(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE recordings ADD COLUMN words_version INTEGER")
 
 
+def _add_sound_hash(connection: Connection) -> None:
+    """Samples are not known here: until a file is read again, its bytes stand for its sound."""
+    connection.exec_driver_sql("ALTER TABLE recordings ADD COLUMN sound_hash BLOB")
+    connection.exec_driver_sql("UPDATE recordings SET sound_hash = content_hash")
+    connection.exec_driver_sql("CREATE INDEX recordings_by_sound ON recordings (sound_hash)")
+
+
 #: Step i takes a database from schema i + 1 to i + 2. A step that was released is never changed.
-STEPS: list[Callable[[Connection], None]] = [_add_captions]
+STEPS: list[Callable[[Connection], None]] = [_add_captions, _add_sound_hash]
 
 
 def latest() -> int:

@@ -22,7 +22,6 @@ from soundsearch.store.records import (
     RecordingFacts,
     Root,
     State,
-    StoredCopy,
     StoredWindow,
     WordMatch,
 )
@@ -35,22 +34,21 @@ from soundsearch.store.schema import (
     skipped_table,
     windows_table,
 )
+from soundsearch.store.sounds import BATCH_ROWS, SoundReader
 from soundsearch.store.sqlite import FOUND
 from soundsearch.store.statements import chunks, recording_of, select_recordings, select_windows
 
-#: Windows read from the database at a time where all are read.
-BATCH_ROWS = 20_000
 #: Scores of words are compared to so many decimals: equal names are equally good.
 WORD_SCORE_DECIMALS = 6
 
 #: Facts of a recording that are columns of its row.
 _PLAIN_FACTS = (
-    *("cause", "error", "size_bytes", "mtime_ns", "content_hash", "duration_s"),
+    *("cause", "error", "size_bytes", "mtime_ns", "content_hash", "sound_hash", "duration_s"),
     *("sample_rate", "n_channels", "format", "indexed_at"),
 )
 
 
-class Reader(FieldReader):
+class Reader(FieldReader, SoundReader):
     """One state of an index. Made by `Store.snapshot`, and of use until its block ends.
 
     Each method raises StoreError where the database cannot be read.
@@ -143,31 +141,6 @@ class Reader(FieldReader):
             **{name: row[name] for name in _PLAIN_FACTS},
             **self._execute(span).one()._asdict(),
         )
-
-    def copies(self, content_hash: bytes | None = None) -> Iterator[StoredCopy]:
-        """Recordings of which another one has the same content; those of one content are together.
-
-        Contents come in the order in which they were first indexed, the recordings of each by path.
-
-        Args:
-            content_hash: only those of this content.
-        """
-        columns = recordings_table.c
-        of_content = columns.content_hash == content_hash
-        chosen = columns.content_hash.is_not(None) if content_hash is None else of_content
-        shared = sa.select(columns.content_hash, sa.func.min(columns.id).label("first"))
-        shared = shared.where(chosen).group_by(columns.content_hash).having(sa.func.count() > 1)
-        contents = shared.subquery()
-        fields = (columns.relative_path, columns.size_bytes, columns.state)
-        query = (
-            sa.select(columns.content_hash, roots_table.c.path, *fields)
-            .select_from(recordings_table.join(roots_table))
-            .join(contents, contents.c.content_hash == columns.content_hash)
-            .order_by(contents.c.first, roots_table.c.path, columns.relative_path)
-        )
-        for row in self._execute(query.execution_options(yield_per=BATCH_ROWS)):
-            file = (row.content_hash, row.path, row.relative_path, row.size_bytes)
-            yield StoredCopy(*file, State(row.state))
 
     def knows_of(self, folder: Path) -> bool:
         """Whether anything was ever indexed at this absolute path or in the folder that it names."""
@@ -284,14 +257,6 @@ class Reader(FieldReader):
                 found[place] = np.frombuffer(blob, "<f4")
                 place += 1
         return found
-
-    def window_ids_of(self, recording_ids: Iterable[int]) -> Ids:
-        """Ids of all windows of these recordings, (n,) int64."""
-        ids: list[int] = []
-        for some in chunks(recording_ids):
-            chosen = windows_table.c.recording_id.in_(some)
-            ids += self._execute(sa.select(windows_table.c.id).where(chosen)).scalars()
-        return np.array(sorted(ids), np.int64)
 
     def embeddings_of(self, recording_id: int, dim: int) -> Array:
         """The embeddings of one recording's windows in order, (n, dim) float32; see `embeddings`."""

@@ -97,6 +97,8 @@ class RecordingFacts:
         size_bytes: Size of the file when it was indexed.
         mtime_ns: Modification time of the file when it was indexed, in ns since 1970 (UTC).
         content_hash: XXH3-128 of the bytes of the file.
+        sound_hash: Of its samples, see `soundsearch.audio.sound_hash`; the content_hash for a
+            recording that was indexed by a version without such hashes and not read since.
         duration_s: Length in seconds.
         sample_rate: In Hz.
         n_channels: Number of channels.
@@ -119,6 +121,7 @@ class RecordingFacts:
     size_bytes: int
     mtime_ns: int
     content_hash: bytes | None
+    sound_hash: bytes | None
     duration_s: float | None
     sample_rate: int | None
     n_channels: int | None
@@ -135,20 +138,33 @@ class RecordingFacts:
 
 @dataclass(frozen=True, slots=True)
 class StoredCopy:
-    """A recording whose content another one has too. root: absolute path of its root."""
+    """A recording that shares its sound with others. root: absolute path of its root."""
 
+    id: int
+    sound_hash: bytes
     content_hash: bytes
     root: str
     relative_path: str
     size_bytes: int
+    duration_s: float
     state: State
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSound:
+    """A sound that one recording has, or several; recording_id: of the first of them."""
+
+    recording_id: int
+    sound_hash: bytes
+    duration_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class StoredWindow:
     """A window of a recording, where it lies in seconds, and where its file is.
 
-    root: absolute path of the root; relative_path: of the recording in it.
+    root: absolute path of the root; relative_path: of the recording in it. sound_hash: see
+    `RecordingFacts`.
     """
 
     id: int
@@ -158,6 +174,7 @@ class StoredWindow:
     duration_s: float
     relative_path: str
     root: str
+    sound_hash: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +217,7 @@ class Indexed:
     spans: (start_s, end_s) of n windows. embeddings: (n, dim) float32, unit norm.
     damage: one sentence if only part of the file could be read. note: one if it holds more than was
     read, such as other sound tracks. metadata: texts by field, see `soundsearch.audio.metadata`.
+    sound_hash: of its samples, see `soundsearch.audio.sound_hash`; empty where it is not known.
     """
 
     file: FileFacts
@@ -213,6 +231,7 @@ class Indexed:
     damage: str | None = None
     note: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    sound_hash: bytes = b""
 
 
 @dataclass(frozen=True)

@@ -116,8 +116,10 @@ recordings_table = sa.Table(
     sa.Column("indexed_at", sa.Text, nullable=False),
     sa.Column("captions", PlainText),  # JSON: texts by field, as a person gave them
     sa.Column("words_version", sa.Integer),  # of the words it is found by; NULL: they are stale
+    sa.Column("sound_hash", sa.LargeBinary),  # the content_hash where it is not known
     sa.UniqueConstraint("root_id", "relative_path"),
     sa.CheckConstraint(f"state IN {tuple(map(str, State))}"),
+    sa.Index("recordings_by_sound", "sound_hash"),
     info=NEVER_REUSED,
 )
 windows_table = sa.Table(  # the id is also the FAISS id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -13,6 +13,7 @@ from soundsearch.store.records import Recording, State
 from soundsearch.store.schema import recordings_table, roots_table, windows_table
 from soundsearch.store.sqlite import Database
 
+Value = TypeVar("Value")
 _CAUSES = frozenset(Cause)  # an index may hold some of a later version
 
 
@@ -31,8 +32,8 @@ class Statements:
         return self._execute(query.limit(1)).first() is not None
 
 
-def chunks(ids: Iterable[int], size: int = 500) -> Iterator[list[int]]:
-    """Ids in lists short enough for one statement."""
+def chunks(ids: Iterable[Value], size: int = 500) -> Iterator[list[Value]]:
+    """Ids, or other values, in lists short enough for one statement."""
     listed = list(ids)
     for i in range(0, len(listed), size):
         yield listed[i : i + size]
@@ -79,6 +80,7 @@ def select_windows() -> sa.Select[Any]:
             recordings_table.c.duration_s,
             recordings_table.c.relative_path,
             roots_table.c.path,
+            recordings_table.c.sound_hash,
         )
         .join(recordings_table, recordings_table.c.id == windows_table.c.recording_id)
         .join(roots_table, roots_table.c.id == recordings_table.c.root_id)

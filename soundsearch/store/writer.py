@@ -251,6 +251,7 @@ class Transaction(Reader):
         recording_id = self._put_row(
             recording.file,
             content_hash=recording.content_hash,
+            sound_hash=recording.sound_hash or recording.content_hash,
             duration_s=recording.duration_s,
             sample_rate=recording.sample_rate,
             n_channels=recording.n_channels,
@@ -260,6 +261,13 @@ class Transaction(Reader):
             cause=cause,
             error="; ".join(remarks) or None,
         )
+        if recording.sound_hash:  # now known for copies of the file, too
+            columns = recordings_table.c
+            self._execute(
+                recordings_table.update()
+                .where(columns.sound_hash == recording.content_hash)
+                .values(sound_hash=recording.sound_hash)
+            )
         self.put_words([recording_id])
         self._delete_windows(recording_id)
         self._insert(
@@ -297,6 +305,7 @@ class Transaction(Reader):
                 damage=facts.error if recording.cause is Cause.DAMAGED else None,
                 note=facts.error if recording.cause is Cause.TRACKS else None,
                 metadata=facts.metadata,
+                sound_hash=facts.sound_hash or b"",
             )
         )
 
@@ -402,6 +411,7 @@ class Transaction(Reader):
         """Store all that is known of a file; what is not among the values is not known any more."""
         values = {
             "content_hash": None,
+            "sound_hash": None,
             "duration_s": None,
             "sample_rate": None,
             "n_channels": None,

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import xxhash
 
+from soundsearch.audio.recording import AudioFile
 from soundsearch.store import Store
 from tests import program
 from tests.conftest import Run
@@ -54,26 +56,46 @@ def test_the_json_of_copies(soundsearch: Run, library: Path) -> None:
     assert facts["schema"] == 1
     by_hash = {group.pop("content_hash"): group for group in facts.pop("groups")}
     assert facts == {"schema": 1}
-
-    def copy(path: Path) -> dict[str, Any]:
-        return {"path": str(path), "state": "indexed", "is_present": True}
-
     hum, beep = library / "hum.wav", library / "beep.wav"
     other = library.parent / "other"
+
+    def content(path: Path) -> str:
+        return xxhash.xxh3_128(path.read_bytes()).hexdigest()
+
+    def group(like: Path, *paths: Path) -> dict[str, Any]:
+        facts = {"content_hash": content(like), "size_bytes": like.stat().st_size}
+        known = {**facts, "state": "indexed", "is_present": True, "duration_s": 1.0}
+        with AudioFile(like) as file:
+            file.all_channels()
+            sound_hash = file.sound_hash.hex()
+        return {
+            "sound_hash": sound_hash,
+            "size_bytes": like.stat().st_size,
+            "copies": [{"path": str(path), **known} for path in paths],
+        }
+
     assert by_hash == {
-        xxhash.xxh3_128(hum.read_bytes()).hexdigest(): {
-            "size_bytes": hum.stat().st_size,
-            "copies": [
-                copy(library / "a copy of hum.wav"),
-                copy(hum),
-                copy(other / "hum too.wav"),
-            ],
-        },
-        xxhash.xxh3_128(beep.read_bytes()).hexdigest(): {
-            "size_bytes": beep.stat().st_size,
-            "copies": [copy(beep), copy(other / "beep.wav")],
-        },
+        content(hum): group(hum, library / "a copy of hum.wav", hum, other / "hum too.wav"),
+        content(beep): group(beep, beep, other / "beep.wav"),
     }
+
+
+def test_copies_may_have_other_formats_and_tags(soundsearch: Run, tmp_path: Path) -> None:
+    wav = write(tmp_path / "a" / "hum.wav", tone(392), subtype="PCM_16")
+    samples, rate = soundfile.read(wav, dtype="int16")
+    soundfile.write(tmp_path / "a" / "hum.flac", samples, rate)
+    tagged = tmp_path / "a" / "tagged.wav"
+    tagged.write_bytes(wav.read_bytes())
+    with soundfile.SoundFile(tagged, "r+") as file:
+        file.title = "A fridge"
+    write(tmp_path / "a" / "louder.wav", tone(392, level=0.6), subtype="PCM_16")
+    soundsearch("index", "a")
+    assert groups(soundsearch("duplicates").stdout) == [["a/hum.flac", "a/hum.wav", "a/tagged.wav"]]
+    (group,) = json.loads(soundsearch("duplicates", "--json").stdout)["groups"]
+    assert group["content_hash"] is None and group["size_bytes"] is None
+    assert len({copy["content_hash"] for copy in group["copies"]}) == 3
+    sizes = [copy["size_bytes"] for copy in group["copies"]]
+    assert sizes == [Path(copy["path"]).stat().st_size for copy in group["copies"]]
 
 
 def test_files_that_are_not_there_are_marked_and_left_out_of_paths(

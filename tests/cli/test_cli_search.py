@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.runtime import load_onnxruntime
@@ -93,6 +98,10 @@ def test_the_json_of_a_query(soundsearch: Run, library: Path, tiny: EncoderBundl
             "dim": 8,
         },
     }
+    (passage,) = hit.pop("passages")
+    assert passage.pop("score") == passage.pop("cosine") == hit["score"]
+    assert passage == {"start_s": 0.0, "end_s": 1.0, "relevance": None}
+    assert hit.pop("why") == f'sound {hit["score"]:.2f}, words: "beep"'
     assert 0.9 < hit.pop("score") == hit.pop("cosine") <= 1
     assert hit == {
         "relevance": None,
@@ -103,6 +112,8 @@ def test_the_json_of_a_query(soundsearch: Run, library: Path, tiny: EncoderBundl
         "duration_s": 1.0,
         "is_present": True,
         "words": ["beep"],
+        "n_more_passages": 0,
+        "copies": [],
     }
     assert result.stderr == ""
 
@@ -304,6 +315,80 @@ def test_paths_are_shown_whole_from_the_top_of_the_tree(
     assert soundsearch("query", "hum", "-k", 1).stdout.endswith(f" {library}/low/hum.wav  [hum]\n")
 
 
+# ---- lines on a terminal, and passages
+
+
+def on_terminal(*arguments: object, columns: int = 60, **variables: str) -> list[str]:
+    """Run a command whose standard output is a terminal of so many columns."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    dropped = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM")
+    environment = {k: v for k, v in program.environment().items() if k not in dropped}
+    with open(master, "rb", closefd=True, buffering=0) as output:
+        done = program.soundsearch(
+            *arguments, stdout=slave, env={**environment, "TERM": "xterm", **variables}
+        )
+        os.close(slave)
+        assert done.returncode == 0, done.stderr
+        return output.read(100_000).decode().splitlines()
+
+
+@pytest.mark.usefixtures("library")
+def test_on_a_terminal_lines_fit_and_have_colours(tmp_path: Path) -> None:
+    (tmp_path / "library/high/hiss.wav").rename(tmp_path / "library/high/雨 and a hiss, long.wav")
+    program.soundsearch("index", "library", check=True)
+    command = ("query", "hiss", "-k", 2)
+    first, second = on_terminal(*command)
+    assert "\x1b[" in first and "\x1b[" in second
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", first)
+    assert cell_len(plain) <= 60
+    assert plain.index("雨") < plain.index("long.wav") < plain.index('words: "hi')
+    for variables in ({"NO_COLOR": "1"}, {"TERM": "dumb"}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}):
+        assert on_terminal(*command, **variables)[0] == plain
+    assert cell_len(on_terminal(*command, columns=45, NO_COLOR="1")[0]) <= 45
+    unknown = on_terminal(*command, columns=0, NO_COLOR="1")[0]
+    assert 60 < cell_len(unknown) <= 80 and "雨 and a hiss, long.wav" in unknown
+
+
+@pytest.mark.usefixtures("library")
+def test_in_a_pipe_there_are_no_colours_unless_they_are_forced() -> None:
+    command = ("query", "hiss", "-k", 1)
+    plain = program.soundsearch(*command, check=True).stdout
+    assert plain.endswith(b"  library/high/hiss.wav  [hiss]\n") and b"\x1b" not in plain
+    forced = {**program.environment(), "FORCE_COLOR": "1"}
+    coloured = program.soundsearch(*command, check=True, env=forced).stdout
+    assert b"\x1b[36m" in coloured and re.sub(rb"\x1b\[[0-9;]*m", b"", coloured) == plain
+    no = {**forced, "NO_COLOR": "1"}
+    assert program.soundsearch(*command, check=True, env=no).stdout == plain
+
+
+@pytest.fixture
+def dogs(tmp_path: Path, soundsearch: Run) -> Path:
+    """A recording with four such sounds among others, indexed."""
+    hum, hiss = tone(BAND_HZ[1], 2.0), tone(BAND_HZ[7], 6.0)
+    path = write(tmp_path / "field" / "long.wav", np.concatenate([hiss, hum] * 4 + [hiss]))
+    soundsearch("index", path.parent)
+    return path
+
+
+@pytest.mark.usefixtures("dogs")
+@pytest.mark.parametrize("ask", [["query", "hum"], ["similar", "hum.wav"]])
+def test_passages_of_a_recording(soundsearch: Run, tmp_path: Path, ask: list[str]) -> None:
+    write(tmp_path / "hum.wav", tone(BAND_HZ[1]))
+    first, *below, more = soundsearch(*ask).stdout.splitlines()
+    assert first.split()[3] == "field/long.wav"
+    assert len(below) == 2 and more == "   +1 more passage"
+    assert len(soundsearch(*ask, "--passages", 4).stdout.splitlines()) == 4
+    assert soundsearch(*ask, "--passages", 0).stdout == f"{first}\n"
+    for n, n_more in ((0, 0), (1, 3), (3, 1), (9, 0)):
+        (hit,) = json.loads(soundsearch(*ask, "--passages", n, "--json").stdout)["hits"]
+        assert (len(hit["passages"]), hit["n_more_passages"]) == (min(n, 4), n_more)
+        starts = [passage["start_s"] for passage in hit["passages"]]
+        assert starts == sorted(starts)
+    assert [round(start) // 8 for start in starts] == [0, 1, 2, 3]
+    assert "--passages" in soundsearch(*ask, "--passages", -1, code=2).stderr
+
+
 def test_root(soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     high = {f"{word}.wav" for word in WORDS[4:]}
     assert set(names(soundsearch("query", "hum", "--in", library / "high", "--paths").stdout)) == (
@@ -427,8 +512,10 @@ def odd_names(tmp_path: Path, soundsearch: Run) -> list[Path]:
     """Names with a newline, bytes that are no UTF-8, blanks, quotes; indexed in this order."""
     raw = [b"two\nlines.wav", b"latin-\xe9.wav", b" blank \"quote' .wav", "雨 ä.wav".encode()]
     paths = sorted(tmp_path / "library" / os.fsdecode(name) for name in raw)
-    for path in paths:  # all alike, so that they stand in the order in which they were indexed
-        write(tmp_path / "aside.wav", tone(3200))
+    for i, path in enumerate(paths):  # alike, so that they stand in the order of indexing
+        sound = tone(3200)
+        sound[0] = i / 2**15  # and no copies
+        write(tmp_path / "aside.wav", sound)
         path.parent.mkdir(exist_ok=True)
         (tmp_path / "aside.wav").rename(path)
     soundsearch("index", tmp_path / "library", "-j", 1)

@@ -17,6 +17,7 @@ import soundfile
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import sha256_of
 from soundsearch.hit_files import (
+    LONGEST_EXCERPT_S,
     Written,
     copy_recordings,
     link_recordings,
@@ -25,7 +26,7 @@ from soundsearch.hit_files import (
     write_playlist,
     write_table,
 )
-from soundsearch.search.hits import Hit
+from soundsearch.search.hits import Hit, Passage
 from tests import program
 from tests.conftest import Run
 from tests.ordinary_user import open_folder, ordinary_user
@@ -39,8 +40,8 @@ def library(tmp_path: Path, soundsearch: Run) -> Path:
     """Four recordings of a second, in two folders with equal names, and one long one."""
     folder = tmp_path / "library"
     for word, hz in list(zip(WORDS, BAND_HZ, strict=True))[:2]:
-        for inside in ("day", "night"):
-            write(folder / inside / f"{word}.wav", tone(hz))
+        for inside, level in (("day", 0.5), ("night", 0.4)):
+            write(folder / inside / f"{word}.wav", tone(hz, level=level))
     quiet = tone(BAND_HZ[7], 4, level=0.05)
     write(folder / "long.wav", np.concatenate([quiet, tone(BAND_HZ[5]), quiet]), subtype="PCM_16")
     soundsearch("index", folder)
@@ -277,6 +278,35 @@ def test_an_excerpt_is_the_passage_with_handles(
         samples, found_rate = soundfile.read(path, dtype="int16")
         np.testing.assert_array_equal(samples, whole[first:stop])
         assert found_rate == rate
+
+
+def test_each_passage_is_a_row_a_label_and_an_excerpt(soundsearch: Run, tmp_path: Path) -> None:
+    hum, hiss = tone(BAND_HZ[1], 2.0), tone(BAND_HZ[7], 6.0)
+    write(tmp_path / "field" / "long.wav", np.concatenate([hiss, hum] * 4 + [hiss]))
+    soundsearch("index", tmp_path / "field")
+    for n, starts in ((4, [6, 14, 22, 30]), (1, [6]), (0, [6])):
+        to = tmp_path / str(n)
+        to.mkdir()
+        ask = ("query", "hum", "--passages", n)
+        soundsearch(*ask, "--csv", to / "a.csv", "--labels", to / "a.txt", "--excerpts", to / "cut")
+        soundsearch(*ask, "--m3u", to / "a.m3u")
+        with open(to / "a.csv") as file:
+            rows = list(csv.DictReader(file))
+        assert [round(float(row["start_s"])) for row in rows] == starts
+        assert {row["rank"] for row in rows} == {"1"}
+        labels = [line.split("\t") for line in (to / "a.txt").read_text().splitlines()]
+        spans = [(float(start), float(end)) for start, end, _ in labels]
+        assert spans == [(float(row["start_s"]), float(row["end_s"])) for row in rows]
+        cuts = [soundfile.info(path).duration for path in sorted((to / "cut").iterdir())]
+        assert cuts == pytest.approx([end - start + 1 for start, end in spans])
+        assert (to / "a.m3u").read_text().count("long.wav") == 2  # its title and its path
+
+
+def test_of_a_long_passage_the_beginning_is_written(tmp_path: Path) -> None:
+    path = write(tmp_path / "rain.wav", tone(100, 90))
+    rain = Passage(start_s=10.0, end_s=85.0, cosine=0.5, relevance=None)
+    written = write_excerpts([a_hit(path, passages=(rain,))], tmp_path / "cut")
+    assert soundfile.info(written.paths[0]).duration == pytest.approx(LONGEST_EXCERPT_S + 1)
 
 
 def test_a_recording_that_is_no_sound_any_more_costs_one_line(

@@ -30,7 +30,9 @@ def put(store: Store, relative_path: str, content: bytes, root: Path = ROOT) -> 
 
 def names(store: Store, content: bytes | None = None) -> list[tuple[bytes, str]]:
     with store.snapshot() as reader:
-        return [(copy.content_hash, copy.relative_path) for copy in reader.copies(content)]
+        return [
+            (copy.sound_hash, copy.relative_path) for copy in reader.copies(content and [content])
+        ]
 
 
 def test_the_facts_of_a_recording(store: Store) -> None:
@@ -76,6 +78,40 @@ def test_copies_are_together_in_the_order_of_the_first_and_by_path(store: Store)
     assert names(store, b"3") == names(store, b"4") == []
 
 
+def test_what_is_known_to_sound_alike_counts_and_else_the_bytes(store: Store) -> None:
+    def put_sound(name: str, content: bytes, sound: bytes) -> None:
+        with changing(store) as changes:
+            made = recording(changes.add_root(ROOT).id, name)
+            changes.put(replace(made, content_hash=content, sound_hash=sound))
+
+    put_sound("a.wav", b"1", b"sound")
+    put_sound("a.flac", b"2", b"sound")
+    put_sound("old.wav", b"3", b"")
+    put_sound("old too.wav", b"3", b"")
+    assert names(store) == [
+        (b"sound", "a.flac"),
+        (b"sound", "a.wav"),
+        (b"3", "old too.wav"),
+        (b"3", "old.wav"),
+    ]
+    put_sound("b.wav", b"3", b"another")  # so the bytes of the old ones make this sound
+    assert [sound for sound, _ in names(store)] == [b"sound"] * 2 + [b"another"] * 3
+    put_sound("a.wav", b"1b", b"new")  # changed
+    assert {name for _, name in names(store)} == {"old.wav", "old too.wav", "b.wav"}
+
+
+def test_what_another_index_knows_of_the_sound_is_taken_over(store: Store, tmp_path: Path) -> None:
+    put(store, "a.wav", b"bytes")  # as an earlier version left it
+    with contextlib.closing(Store.create(tmp_path / "other", FLAT)) as other:
+        with changing(other) as changes:
+            made = recording(changes.add_root(ROOT).id, "a.wav")
+            changes.put(replace(made, content_hash=b"bytes", sound_hash=b"sound"))
+        with other.snapshot() as reader, changing(store) as changes:
+            changes.put_from(reader, find(reader, ROOT / "a.wav"), made.file)
+    with store.snapshot() as reader:
+        assert reader.facts(find(reader, ROOT / "a.wav")).sound_hash == b"sound"
+
+
 def test_many_copies_are_read_in_bounded_memory(store: Store) -> None:
     n = 60_000
     with changing(store) as changes:
@@ -84,9 +120,9 @@ def test_many_copies_are_read_in_bounded_memory(store: Store) -> None:
         changes.put(made)
         insert = (
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) "
-            "INSERT INTO recordings (root_id, relative_path, size_bytes, mtime_ns, content_hash, "
-            "state, indexed_at) SELECT {}, CAST('name ' || i AS BLOB), 1, 1, "
-            "CAST('content ' || (i / 2) AS BLOB), 'indexed', '' FROM n"
+            "INSERT INTO recordings (root_id, relative_path, size_bytes, mtime_ns, sound_hash, "
+            "content_hash, duration_s, state, indexed_at) SELECT {}, CAST('name ' || i AS BLOB), 1, 1, "
+            "CAST('content ' || (i / 2) AS BLOB), x'', 1.0, 'indexed', '' FROM n"
         )
         changes._connection.exec_driver_sql(insert.format(n, root.id))
     with store.snapshot() as reader:

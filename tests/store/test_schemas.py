@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import sqlite3
 import threading
@@ -16,13 +17,13 @@ import sqlalchemy as sa
 from soundsearch.errors import IndexBusyError, StoreError
 from soundsearch.health import verify
 from soundsearch.store import Reader, State, Store, migrations
-from tests.filled_store import FLAT, changing, put
+from tests.filled_store import FLAT, changing, find, put, recording
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.program import another_writer
 
 ROOT = Path("/library")
 #: A database as the first release of each schema made it, with one recording.
-SCHEMAS = {version: Path(__file__).parent / f"schema_{version}.sql" for version in (1, 2)}
+SCHEMAS = {version: Path(__file__).parent / f"schema_{version}.sql" for version in (1, 2, 3)}
 
 
 @pytest.fixture
@@ -84,6 +85,33 @@ def test_an_index_of_any_schema_is_opened_and_has_the_tables_of_a_new_one(
             assert reader.captions() == texts and reader.fields([1]) == (texts or {1: {}})
         assert [p.text for p in verify(old) if p.kind in ("database", "rows")] == []
     assert tables_of(folder / "soundsearch.db") == tables_of(store.folder / "soundsearch.db")
+
+
+def test_until_it_is_read_again_the_bytes_of_an_old_recording_stand_for_its_sound(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "old"
+    make_old(folder)
+    with contextlib.closing(Store.open(folder)) as old:
+        with old.snapshot() as reader:
+            facts = reader.facts(find(reader, ROOT / "a.wav"))
+        assert facts.sound_hash == facts.content_hash == b"a.wav"
+        copy = dataclasses.replace(
+            recording(1, "b.wav"), content_hash=b"a.wav", sound_hash=b"its sound"
+        )
+        with changing(old) as changes:  # the same bytes, now with a known sound
+            changes.put(copy)
+        with old.snapshot() as reader:
+            found = [(row.relative_path, row.sound_hash) for row in reader.copies()]
+        assert found == [("a.wav", b"its sound"), ("b.wav", b"its sound")]
+
+
+def test_recordings_of_one_sound_are_looked_up_and_not_searched_for(store: Store) -> None:
+    plan = query(
+        store.folder / "soundsearch.db",
+        "EXPLAIN QUERY PLAN SELECT id FROM recordings WHERE sound_hash IN (x'00')",
+    )
+    assert "recordings_by_sound" in str(plan)
 
 
 @pytest.mark.parametrize(

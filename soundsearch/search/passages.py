@@ -1,0 +1,148 @@
+"""Passages: where in a recording a question stands out.
+
+In: the recordings that were found, and one state of the index with its vectors. Out: for each, its
+passages in order of time. No file is read.
+
+A window stands out if its cosine lies nearer to the highest of its recording than to the median of
+its recording, or within ALIKE of the highest, or if it fits by its relevance. Windows that stand
+out and overlap or touch are one passage, also where windows between them fall no more than ALIKE
+below the others. So a recording of one sound throughout has one passage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsearch.encoder.calibration import FITS
+from soundsearch.search.hits import SCORE_DECIMALS, Passage
+from soundsearch.search.question import Array
+from soundsearch.store import Reader
+from soundsearch.vectors.exact import VectorIndex
+
+#: Cosines of windows of one unchanging sound differ by about so much at most: by 0.03 to 0.09 in
+#: recordings of rain, rivers, waves and crickets with the starter encoder.
+ALIKE = 0.05
+#: Seconds by which times may differ through rounding.
+SAME_S = 1e-6
+
+Cosines = NDArray[np.float64]
+#: Cosines (m,) to the relevance of each; None if the encoder has no calibration.
+Relevance = Callable[[Cosines], Cosines] | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A passage before it is scored: seconds, and the cosine of its best window."""
+
+    start_s: float
+    end_s: float
+    cosine: float
+
+
+def find_passages(
+    reader: Reader,
+    vectors: VectorIndex,
+    vector: Array,
+    recording_ids: Sequence[int],
+    relevance: Relevance,
+    n: int,
+    min_score: float | None = None,
+) -> dict[int, tuple[tuple[Passage, ...], int]]:
+    """Return passages of recordings.
+
+    Args:
+        reader: One state of the index.
+        vectors: The embeddings of its windows.
+        vector: Of the question, (dim,) float32 of unit length.
+        recording_ids: The recordings.
+        relevance: Of cosines to the question.
+        n: At most so many passages of each, the best of them.
+        min_score: Leave out passages whose score is lower.
+
+    Returns:
+        By id of the recording: the passages in order of time, and how many more there are.
+    """
+    window_ids, owners = reader.windows_of(recording_ids)
+    ids, scores = vectors.search(vector, len(window_ids), window_ids)
+    cosines = scores.astype(np.float64).round(SCORE_DECIMALS)
+    leasts, near = {}, []
+    for recording_id, own in _groups(owners[np.searchsorted(window_ids, ids)]):
+        fit = None if relevance is None else relevance(cosines[own]) >= FITS
+        leasts[recording_id] = least = lowest_of_passages(cosines[own], fit)
+        near.append(own[cosines[own] >= least - ALIKE])
+    spans = reader.spans(np.concatenate([np.empty(0, np.int64), *(ids[own] for own in near)]))
+    passages = {}
+    for (recording_id, least), own in zip(leasts.items(), near, strict=True):
+        windows = [
+            (*spans[window_id], cosine)
+            for window_id, cosine in zip(ids[own].tolist(), cosines[own].tolist(), strict=True)
+        ]
+        found = [
+            passage
+            for passage in _scored(merge(windows, least), relevance)
+            if min_score is None or passage.score >= min_score
+        ]
+        best = sorted(found, key=lambda passage: (-passage.cosine, passage.start_s))[:n]
+        in_time = tuple(sorted(best, key=lambda passage: passage.start_s))
+        passages[recording_id] = (in_time, len(found) - len(best))
+    return passages
+
+
+def _groups(owners: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield each owner, and where in the array it stands."""
+    order = np.argsort(owners, kind="stable")
+    firsts = np.flatnonzero(np.diff(owners[order], prepend=-1))
+    for own in np.split(order, firsts[1:]) if len(order) else []:
+        yield int(owners[own[0]]), own
+
+
+def lowest_of_passages(cosines: Cosines, fit: NDArray[np.bool_] | None) -> float:
+    """Return the cosine from which on a window of a recording stands out.
+
+    Args:
+        cosines: Of all windows of the recording, (n,) with n >= 1.
+        fit: Whether each of them fits by its relevance, (n,); None if there is no calibration.
+    """
+    highest = cosines.max()
+    least = highest - max(ALIKE, (highest - np.median(cosines)) / 2)
+    if fit is not None:
+        least = min(least, cosines[fit].min(initial=least))
+    return float(least)
+
+
+def merge(windows: Iterable[tuple[float, float, float]], least: float) -> list[Place]:
+    """Return the passages that windows make, in order of time.
+
+    Args:
+        windows: Start and end in seconds, and cosine, of each window that may belong to one.
+        least: The cosine from which on a window stands out; others only join those that do.
+    """
+    places: list[Place] = []
+    is_joined, reached_s = False, -np.inf  # the last passage goes on; where windows have got to
+    for start_s, end_s, cosine in sorted(windows):
+        if start_s > reached_s + SAME_S:
+            is_joined = False
+        reached_s = max(reached_s, end_s)
+        if cosine < least:
+            continue
+        if is_joined:
+            before = places.pop()
+            start_s, end_s = before.start_s, max(before.end_s, end_s)
+            cosine = max(before.cosine, cosine)
+        places.append(Place(start_s, end_s, cosine))
+        is_joined = True
+    return places
+
+
+def _scored(places: Sequence[Place], relevance: Relevance) -> list[Passage]:
+    scores: list[float | None] = [None] * len(places)
+    if relevance is not None:
+        scores = relevance(np.array([place.cosine for place in places])).tolist()
+    return [
+        Passage(start_s=place.start_s, end_s=place.end_s, cosine=place.cosine, relevance=score)
+        for place, score in zip(places, scores, strict=True)
+    ]

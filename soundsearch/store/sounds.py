@@ -1,0 +1,119 @@
+"""What a reader tells of the sound of recordings: where their windows lie, and which are copies."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import sqlalchemy as sa
+
+from soundsearch.store.records import Array, Ids, State, StoredCopy, StoredSound
+from soundsearch.store.schema import recordings_table, roots_table, windows_table
+from soundsearch.store.statements import Statements, chunks
+
+#: Rows read from the database at a time where all are read.
+BATCH_ROWS = 20_000
+
+
+class SoundReader(Statements):
+    """Rows of one state of the database; a part of `Reader`."""
+
+    def windows_of(self, recording_ids: Iterable[int]) -> tuple[Ids, Ids]:
+        """Ids of all windows of these recordings, ascending, and of the recording of each.
+
+        Returns:
+            (n,) int64 both.
+        """
+        columns = windows_table.c
+        found: list[tuple[int, int]] = []
+        for some in chunks(recording_ids):
+            query = sa.select(columns.id, columns.recording_id)
+            rows = self._execute(query.where(columns.recording_id.in_(some)))
+            found += [(row[0], row[1]) for row in rows]
+        pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
+    def spans(self, window_ids: Ids) -> dict[int, tuple[float, float]]:
+        """Start and end in seconds of windows by their ids, (n,) int64."""
+        columns = windows_table.c
+        found: dict[int, tuple[float, float]] = {}
+        for some in chunks(window_ids.tolist()):
+            query = sa.select(columns.id, columns.start_s, columns.end_s)
+            rows = self._execute(query.where(columns.id.in_(some)))
+            found.update({row[0]: (row[1], row[2]) for row in rows})
+        return found
+
+    def sounds(self) -> Iterator[StoredSound]:
+        """Each sound once, by the recording of it that was indexed first, by its id."""
+        columns = recordings_table.c
+        query = (
+            sa.select(sa.func.min(columns.id).label("id"), columns.sound_hash)
+            .where(columns.state != State.FAILED)
+            .group_by(columns.sound_hash)
+            .subquery()
+        )
+        rows = self._execute(
+            sa.select(columns.id, columns.sound_hash, columns.duration_s)
+            .join(query, query.c.id == columns.id)
+            .order_by(columns.id)
+        )
+        return (StoredSound(*row) for row in rows)
+
+    def means(self) -> Iterator[tuple[int, Array]]:
+        """Ids of all recordings with windows, each with the mean of its embeddings, made unit."""
+        columns = windows_table.c
+        query = sa.select(columns.recording_id, columns.embedding)
+        query = query.order_by(columns.recording_id, columns.id)
+        rows = self._execute(query.execution_options(yield_per=BATCH_ROWS))
+        for recording_id, own in itertools.groupby(rows, lambda row: row.recording_id):
+            total: Array | None = None
+            for row in own:
+                embedding = np.frombuffer(row.embedding, "<f4").astype(np.float32)
+                total = embedding if total is None else total + embedding
+            assert total is not None
+            norm = np.linalg.norm(total)
+            yield recording_id, total / norm if norm > 0 else total
+
+    def copies(
+        self, sound_hashes: Iterable[bytes] | None = None, *, least: int = 2
+    ) -> Iterator[StoredCopy]:
+        """Recordings of which another one has the same sound; those of one sound are together.
+
+        Sounds come in the order in which they were first indexed, the recordings of each by path.
+
+        Args:
+            sound_hashes: only those of these sounds; in that order only if they are 500 at most.
+            least: so many recordings there must be of a sound.
+        """
+        column = recordings_table.c.sound_hash
+        if sound_hashes is None:
+            yield from self._copies(column.is_not(None), least)
+            return
+        for some in chunks(sound_hashes):
+            yield from self._copies(column.in_(some), least)
+
+    def _copies(self, chosen: sa.ColumnElement[bool], least: int) -> Iterator[StoredCopy]:
+        columns = recordings_table.c
+        shared = sa.select(columns.sound_hash, sa.func.min(columns.id).label("first"))
+        shared = shared.where(chosen).group_by(columns.sound_hash).having(sa.func.count() >= least)
+        sounds = shared.subquery()
+        query = (
+            sa.select(
+                columns.id,
+                columns.sound_hash,
+                columns.content_hash,
+                roots_table.c.path,
+                columns.relative_path,
+                columns.size_bytes,
+                columns.duration_s,
+                columns.state,
+            )
+            .select_from(recordings_table.join(roots_table))
+            .join(sounds, sounds.c.sound_hash == columns.sound_hash)
+            .order_by(sounds.c.first, roots_table.c.path, columns.relative_path)
+        )
+        for row in self._execute(query.execution_options(yield_per=BATCH_ROWS)):
+            facts = (row.size_bytes, row.duration_s, State(row.state))
+            file = (row.content_hash, row.path, row.relative_path)
+            yield StoredCopy(row.id, row.sound_hash, *file, *facts)
