@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.errors import AudioError, SoundsearchError
 from soundsearch.files import open_regular, write_atomically
-from soundsearch.render import printable
+from soundsearch.render import printable, score_text
 
 if TYPE_CHECKING:
     from soundsearch.search.hits import Hit
@@ -132,7 +132,9 @@ def write_labels(hits: Sequence[Hit], path: Path) -> Path:
     lines = []
     for hit in hits:
         name = "" if is_one else f"{printable(hit.path.name)} "
-        lines.append(f"{hit.start_s:.6f}\t{hit.end_s:.6f}\t{hit.rank} {name}({hit.score:.3f})\n")
+        lines.append(
+            f"{hit.start_s:.6f}\t{hit.end_s:.6f}\t{hit.rank} {name}({score_text(hit.score)})\n"
+        )
     return _write_list(path, "".join(lines).encode("utf-8"))
 
 

@@ -94,11 +94,16 @@ def label_lines(labels: Sequence[Label]) -> list[str]:
     )
 
 
-def _columns(rows: Sequence[tuple[int, float, str, str]]) -> list[str]:
+def score_text(score: float | None) -> str:
+    """A score as it is shown; a dash of a hit that has none."""
+    return "-" if score is None else f"{score:.3f}"
+
+
+def _columns(rows: Sequence[tuple[int, float | None, str, str]]) -> list[str]:
     rank_width = max((len(str(rank)) for rank, *_ in rows), default=0)
     span_width = max((len(span) for _, _, span, _ in rows), default=0)
     return [
-        f"{rank:>{rank_width}}  {score:6.3f}  {span:>{span_width}}  {text}"
+        f"{rank:>{rank_width}}  {score_text(score):>6}  {span:>{span_width}}  {text}"
         for rank, score, span, text in rows
     ]
 

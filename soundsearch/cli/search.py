@@ -21,6 +21,7 @@ from soundsearch.cli.options import (
     TopK,
     shared_options,
 )
+from soundsearch.cli.questions import FilterTexts, say_how_many, text_facts
 from soundsearch.cli.streams import note
 from soundsearch.errors import QueryError
 from soundsearch.render import hit_lines, hits_json, label_lines, labels_json, path_bytes
@@ -84,12 +85,16 @@ ByOption = Annotated[
 @shared_options(HitOptions)
 def query(
     text: Annotated[
-        list[str], typer.Argument(help="What to hear, in words; - reads it from stdin.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            help="What to hear, in words, and filters; - reads it from stdin.", show_default=False
+        ),
+    ] = None,
     index: IndexFolder = None,
     top_k: TopK = 10,
     min_score: MinScore = None,
     within: Within = None,
+    filters: FilterTexts = None,
     by: ByOption = "both",
     model: Model = None,
     device: DeviceChoice = "auto",
@@ -105,8 +110,32 @@ def query(
     by. The score tells how well the sound fits: it goes from 0 to 1 and means the same for every
     query; of an encoder that is not calibrated, it is the cosine.
 
-    Example: soundsearch query "dog barking in rain" -k 5
+    Filters may stand among the words, as in the example. Without any words, recordings that fit
+    them are listed by path, without a score.
+
+    Example: soundsearch query "dog barking in rain duration:<10 -music" -k 5
     """
+    words = _typed(text) if text else None
+    if words is None and not filters and not within:
+        raise typer.BadParameter("say what to hear, or give --filter", param_hint="TEXT")
+    with _opened(index, device, model) as opened:
+        hits = opened.search(
+            text=words,
+            top_k=top_k,
+            min_score=min_score,
+            within=within,
+            by=by,
+            filters=filters or (),
+        )
+        question = text_facts(opened, words, by, filters or (), json)
+        if hits and hits[0].score is None:
+            say_how_many(opened, len(hits), question["filters"], within)
+        _print_hits(opened, question, hits, paths, null, json)
+    _act(hits, options)
+
+
+def _typed(text: list[str]) -> str:
+    """The question as it was typed, or standard input for a dash."""
     typed = os.fsencode(" ".join(text))  # bytes, since a locale may know no UTF-8
     if typed == b"-":
         typed = sys.stdin.buffer.read(MOST_BYTES + 1)
@@ -115,14 +144,7 @@ def query(
                 f"standard input is longer than {MOST_BYTES:,} bytes; give a few words"
             )
         typed = typed.strip()
-    words = typed.decode("utf-8", "replace")
-    with _opened(index, device, model) as opened:
-        hits = opened.search(text=words, top_k=top_k, min_score=min_score, within=within, by=by)
-        question: dict[str, Any] = {"text": words, "by": by}
-        if json:
-            question["truncated"] = bool(opened.encoder.truncated([words])[0])
-        _print_hits(opened, question, hits, paths, null, json)
-    _act(hits, options)
+    return typed.decode("utf-8", "replace")
 
 
 @shared_options(HitOptions)
@@ -132,6 +154,7 @@ def similar(
     top_k: TopK = 10,
     min_score: MinScore = None,
     within: Within = None,
+    filters: FilterTexts = None,
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -148,8 +171,11 @@ def similar(
     """
     audio = _named(file)
     with _opened(index, device, model) as opened:
-        hits = opened.search(audio=audio, top_k=top_k, min_score=min_score, within=within)
-        _print_hits(opened, {"audio": _source_of(audio)}, hits, paths, null, json)
+        hits = opened.search(
+            audio=audio, top_k=top_k, min_score=min_score, within=within, filters=filters or ()
+        )
+        question = {"audio": _source_of(audio), "filters": list(filters or ())}
+        _print_hits(opened, question, hits, paths, null, json)
     _act(hits, options)
 
 
@@ -224,6 +250,8 @@ def _print_hits(
             if empty
             else NOTHING_NAMED_SO
             if question.get("by") == "words"
+            else "no recording that fits the filters is found; try fewer of them"
+            if question["filters"]
             else "no recording fits; try other words, a lower --min-score or a wider --in",
             err=True,
         )

@@ -18,20 +18,23 @@ class Fit:
         start_s: Where the window begins in the recording, in seconds.
         end_s: Where the window ends, in seconds.
         cosine: Cosine similarity of query and window, in [-1, 1]. What counts as high differs
-            from query to query.
+            from query to query. None of a search by filters alone, which ranks nothing.
         relevance: Calibrated score in [0, 1], comparable between queries; from 0.5 on the window
-            fits. None if the encoder has no calibration.
+            fits. None if the encoder has no calibration, and of a search by filters alone.
     """
 
     rank: int
     start_s: float
     end_s: float
-    cosine: float
+    cosine: float | None
     relevance: float | None
 
     @property
-    def score(self) -> float:
-        """The relevance, or the cosine if the encoder has no calibration; higher is better."""
+    def score(self) -> float | None:
+        """The relevance, or the cosine if the encoder has no calibration; higher is better.
+
+        None of a search by filters alone.
+        """
         return self.cosine if self.relevance is None else self.relevance
 
 

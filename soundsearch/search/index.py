@@ -20,6 +20,7 @@ from soundsearch.arguments import (
     check_audio,
     check_choice,
     check_count,
+    check_filters,
     check_min_score,
     check_path,
     check_paths,
@@ -32,13 +33,17 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import QueryError
 from soundsearch.files import Presence
 from soundsearch.search.describe import describe
+from soundsearch.search.filters import parse_filters, parse_question
 from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label
 from soundsearch.search.in_step import in_step
+from soundsearch.search.listing import listed
 from soundsearch.search.question import Question, ask_audio, ask_stored, ask_text
 from soundsearch.search.ranking import Ranked, Ranking
-from soundsearch.search.scope import named_folders
+from soundsearch.search.scope import conditions_of
 from soundsearch.search.show import Details, details_of, find_recording
+from soundsearch.search.spelling import Spelling, check_spelling
 from soundsearch.store import Reader, Store
+from soundsearch.store.conditions import Condition
 from soundsearch.store.pinned import check_same_encoder, pinned_bundle
 from soundsearch.vectors.cache import load_vectors
 from soundsearch.vectors.exact import VectorIndex
@@ -104,15 +109,18 @@ class Index:
         min_score: float | None = None,
         within: str | Path | Sequence[str | Path] | None = None,
         by: By = "both",
+        filters: str | Sequence[str] = (),
     ) -> list[Hit]:
         """Return the recordings that fit a text, or sound like a recording.
 
-        Exactly one of `text` and `audio` is given. An audio query that can be decoded only in
-        part, and a text that is longer than the encoder reads, are used as far as they go; a
-        warning is logged.
+        One of `text` and `audio` is given. Without both, or with a text of filters alone, the
+        recordings that pass are returned by path, each as a whole and without a score. An audio
+        query that can be decoded only in part, and a text that is longer than the encoder reads,
+        are used as far as they go; a warning is logged.
 
         Args:
-            text: What to search for, in plain words.
+            text: What to search for, in plain words, with filters among them as on the command
+                line (docs/how-to/ask.md): `dog barking duration:<3 -music`.
             audio: A sound file to search by, indexed or not, or an open stream of one, which is
                 copied to a temporary file. The file itself is never among the hits.
             top_k: Largest number of hits returned, 1 or more.
@@ -120,14 +128,15 @@ class Index:
             within: Search only in this folder, or in these; a recording may be named too.
             by: What a text is searched by: "sound", the "words" of names, folders and metadata, or
                 "both", which ranks recordings by their ranks in either.
+            filters: Filters as they stand in a text, in one text or in several; all must hold.
 
         Returns:
             At most `top_k` hits, one a recording, the best first; equally good ones in the order in
             which the recordings were indexed. Found by sound alone, scores fall from hit to hit.
 
         Raises:
-            QueryError: An argument is missing, of another type or out of range, or `within` names
-                a folder of which nothing is indexed.
+            QueryError: An argument is missing, of another type or out of range, a filter does not
+                parse, or a folder is named of which nothing is indexed.
             AudioError: The audio query cannot be used.
             IndexMismatchError: The encoder of the index is missing.
         """
@@ -135,27 +144,76 @@ class Index:
         check_min_score(min_score)
         named = None if within is None else check_paths("within", within)
         check_choice("by", by, get_args(By))
-        if (text is None) == (audio is None):
-            raise QueryError("a search needs either a text or a recording")
+        chosen = parse_filters(check_filters("filters", filters))
+        is_asked = text is not None or audio is not None
+        if (text is not None and audio is not None) or not (is_asked or chosen or named):
+            raise QueryError("a search needs either a text or a recording, or filters alone")
         if audio is not None and by == "words":
             raise QueryError("by is 'words', which a recording has none of; search by a text")
+        words = ""
         if audio is not None:
             check_audio(audio)
-        else:
+        elif text is not None:
             check_text("text", text)
+            asked = parse_question(text)
+            words, chosen = asked.text, (*asked.filters, *chosen)
+        is_list = audio is None and not words.strip()
+        if is_list and min_score is not None:
+            raise QueryError(
+                "min_score needs a text or a recording; a search by filters alone has no scores"
+            )
         with self.store.snapshot() as reader:
-            ranking = self._ranking(reader, named)
+            conditions = conditions_of(reader, named, chosen)
+            if named and not chosen and not reader.n_recordings(conditions):
+                log.warning("nothing is indexed now in %s", ", ".join(map(str, named)))
+            if is_list:
+                return listed(reader, conditions, top_k)
+            ranking = self._ranking(reader, conditions)
             if audio is not None:
                 question = ask_audio(audio, reader, lambda: self.encoder)
             else:
-                assert text is not None
-                question = ask_text(text, self.encoder)
+                question = ask_text(words, self.encoder)
 
             def too_low(cosine: float) -> bool:
                 return min_score is not None and self._score(question, cosine) < min_score
 
-            ranked = ranking.rank(question, top_k, by if text else "sound", too_low)
+            ranked = ranking.rank(question, top_k, by if words else "sound", too_low)
             return self._hits(question, ranked, top_k, min_score)
+
+    def count(
+        self,
+        filters: str | Sequence[str] = (),
+        *,
+        within: str | Path | Sequence[str | Path] | None = None,
+    ) -> int:
+        """Return how many recordings a search with these filters is among.
+
+        Args:
+            filters: As of `search`.
+            within: As of `search`.
+
+        Raises:
+            QueryError: As of `search`.
+        """
+        named = None if within is None else check_paths("within", within)
+        chosen = parse_filters(check_filters("filters", filters))
+        with self.store.snapshot() as reader:
+            return reader.n_recordings(conditions_of(reader, named, chosen))
+
+    @in_step
+    def check_spelling(self, text: str) -> Spelling:
+        """Return which words of a text neither the index nor the encoder knows, and what is like them.
+
+        Args:
+            text: As of `search`; its filters do not count.
+
+        Raises:
+            QueryError: The text is no text, is empty, or holds a filter that does not parse.
+            IndexMismatchError: The encoder of the index is missing.
+        """
+        check_text("text", text)
+        with self.store.snapshot() as reader:
+            return check_spelling(parse_question(text).text, reader, self.encoder)
 
     @in_step
     def describe(
@@ -206,19 +264,14 @@ class Index:
             nearest = []
             if reader.facts(recording).n_windows:  # a recording that failed has none
                 question = ask_stored(reader, recording.id, frozenset([recording.id]))
-                ranked = self._ranking(reader, None).rank(question, top_k, "sound")
+                ranked = self._ranking(reader).rank(question, top_k, "sound")
                 nearest = self._hits(question, ranked, top_k, None)
             return details_of(reader, recording, nearest)
 
-    def _ranking(self, reader: Reader, named: Sequence[str | Path] | None) -> Ranking:
-        """Return the ranking of the recordings in some folders, or of all."""
-        if named is None:
-            return Ranking(reader, self.vectors)
-        folders = named_folders(reader, named)
-        among = reader.window_ids(folders)
-        if not len(among):
-            log.warning("nothing is indexed now in %s", ", ".join(map(str, named)))
-        return Ranking(reader, self.vectors, folders, among)
+    def _ranking(self, reader: Reader, conditions: Sequence[Condition] = ()) -> Ranking:
+        """Return the ranking of the recordings that are chosen, or of all."""
+        among = reader.window_ids(conditions) if conditions else None
+        return Ranking(reader, self.vectors, conditions, among)
 
     def _hits(
         self, question: Question, ranked: Sequence[Ranked], top_k: int, min_score: float | None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from soundsearch.search.fusion import fuse, ranks
 from soundsearch.search.hits import SCORE_DECIMALS
 from soundsearch.search.question import Array, Question
 from soundsearch.store import Reader, StoredWindow, WordMatch
+from soundsearch.store.conditions import Condition
 from soundsearch.vectors.exact import VectorIndex
 from soundsearch.words import terms
 
@@ -54,13 +54,13 @@ class Ranking:
     Attributes:
         reader: One state of the index.
         vectors: The embeddings of its windows.
-        folders: Absolute paths; only recordings in these. None for all.
-        among: Ids of the windows in them, (n,) int64. None for all.
+        conditions: What a recording must be like; all hold. None of them for all.
+        among: Ids of the windows of those that are so, (n,) int64. None for all.
     """
 
     reader: Reader
     vectors: VectorIndex
-    folders: Sequence[Path] | None = None
+    conditions: Sequence[Condition] = ()
     among: NDArray[np.int64] | None = None
 
     def rank(
@@ -100,7 +100,7 @@ class Ranking:
         """Return the recordings found by words of a question, and those found by parts of names."""
         wanted = terms(question.words)
         return [
-            find(wanted, within=self.folders, limit=LISTED)
+            find(wanted, among=self.conditions, limit=LISTED)
             for find in (self.reader.find_words, self.reader.find_name_parts)
         ]
 

@@ -68,7 +68,7 @@ def test_words_need_no_quotes(soundsearch: Run) -> None:
 def test_a_dash_reads_the_words_from_stdin(soundsearch: Run) -> None:
     result = soundsearch("query", "-", "-k", 1, "--json", stdin="squeak\n")
     facts = json.loads(result.stdout)
-    assert facts["query"] == {"text": "squeak", "by": "both", "truncated": False}
+    assert facts["query"]["text"] == "squeak"
     assert facts["hits"][0]["path"].endswith("squeak.wav")
 
 
@@ -78,7 +78,14 @@ def test_the_json_of_a_query(soundsearch: Run, library: Path, tiny: EncoderBundl
     (hit,) = facts.pop("hits")
     assert facts == {
         "schema": 1,
-        "query": {"text": "beep", "by": "both", "truncated": False},
+        "query": {
+            "text": "beep",
+            "by": "both",
+            "truncated": False,
+            "filters": [],
+            "unknown": [],
+            "did_you_mean": {},
+        },
         "encoder": {
             "name": "tiny",
             "version": "1",
@@ -196,7 +203,7 @@ def test_the_hint_at_two_dashes_is_for_commands_that_take_something(soundsearch:
 def test_a_text_longer_than_the_encoder_reads_is_named() -> None:
     long = "hum " * 17
     result = program.soundsearch("query", long, "-k", 1, "--json")
-    assert json.loads(result.stdout)["query"] == {"text": long, "by": "both", "truncated": True}
+    assert json.loads(result.stdout)["query"]["truncated"] is True
     assert result.stderr.startswith(b"note: the query is longer than the 16 tokens that encoder ")
     assert result.stderr.count(b"\n") == 1
     assert program.soundsearch("query", "hum " * 16, "-k", 1).stderr == b""
