@@ -28,6 +28,8 @@ SHORTEST_OF_ENCODER = 6
 MOST_WORDS, MOST_MEANT = 16, 3
 #: How alike words must be of which more than one letter differs (see `difflib`).
 LIKENESS = 0.8
+#: How many letters more, or less, such a word may have.
+MOST_MORE = 2
 #: Endings of forms of a word, and what may stand in their place in the word.
 ENDINGS = (("s", ("",)), ("es", ("",)), *((ending, ("", "e")) for ending in ("ed", "ing", "er")))
 
@@ -98,8 +100,9 @@ def _nearest(word: str, reader: Reader, encoder: Encoder, *, only_one_letter: bo
     near = changed & _sounds() or reader.known_words(changed)
     if near:
         return _most_like(word, near, 0)
-    others = set() if only_one_letter else {*_sounds(), *reader.words_like(word[:2])}
-    found = _most_like(word, others, LIKENESS)
+    others = () if only_one_letter else (*_sounds(), *reader.words_like(word[:2]))
+    close = (other for other in others if abs(len(other) - len(word)) <= MOST_MORE)
+    found = _most_like(word, close, LIKENESS)
     if found is None and len(word) >= SHORTEST_OF_ENCODER:
         found = _most_like(word, filter(encoder.is_word, changed), 0)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -251,7 +252,11 @@ class Reader(FieldReader):
         """
         shown = sa.select(recordings_table.c.id).where(self._is_shown(among))
         query = sa.select(windows_table.c.id).where(windows_table.c.recording_id.in_(shown))
-        return np.sort(np.array(self._execute(query).scalars().all(), np.int64))
+        with contextlib.closing(self._execute(query)) as rows:
+            assert rows.cursor is not None
+            # From the driver: a row of SQLAlchemy's takes four times as long.
+            found = np.fromiter((row[0] for row in rows.cursor.fetchall()), np.int64)
+        return np.sort(found)
 
     def embeddings(self, window_ids: Ids, dim: int) -> Array:
         """The embeddings of windows, in the order of their ids.
