@@ -86,9 +86,20 @@ def check_paths(name: str, value: object) -> list[str | Path]:
     return list(value)
 
 
+def check_filters(name: str, value: object) -> list[str]:
+    """A text as a list of one, a list of texts as it is; QueryError for anything else."""
+    texts = [value] if isinstance(value, str) else value
+    check_texts(name, texts)
+    assert isinstance(texts, Sequence)
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise QueryError(f"{name}[{i}] is {described(text)}, expected a text")
+    return list(texts)
+
+
 def check_texts(name: str, value: object) -> None:
     """Raise QueryError unless the value is a list of texts."""
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         raise QueryError(f"{name} is {described(value)}, expected a list of texts")
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.errors import AudioError, SoundsearchError
 from soundsearch.files import open_regular, write_atomically
-from soundsearch.render import printable
+from soundsearch.render import printable, score_text
 
 if TYPE_CHECKING:
     from soundsearch.search.hits import Hit, Passage
@@ -140,7 +140,7 @@ def write_labels(hits: Sequence[Hit], path: Path) -> Path:
     for hit in hits:
         name = "" if is_one else f"{printable(hit.path.name)} "
         lines += [
-            f"{place.start_s:.6f}\t{place.end_s:.6f}\t{hit.rank} {name}({place.score:.3f})\n"
+            f"{place.start_s:.6f}\t{place.end_s:.6f}\t{hit.rank} {name}({score_text(place.score)})\n"
             for place in _passages(hit)
         ]
     return _write_list(path, "".join(lines).encode("utf-8"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from soundsearch.render import printable, short_path, timestamp
+from soundsearch.render import printable, score_text, short_path, timestamp
 
 if TYPE_CHECKING:
     from soundsearch.search.hits import Hit, Passage
@@ -54,7 +54,7 @@ def hit_lines(hits: Sequence[Hit], look: Look = PLAIN) -> list[str]:
     span_columns = max((len(_span(passage)) for passage in shown), default=0)
 
     def start(rank: object, passage: Passage) -> str:
-        score = look.paint(f"{passage.score:6.3f}", FITTING if _fits(passage) else "")
+        score = look.paint(f"{score_text(passage.score):>6}", FITTING if _fits(passage) else "")
         return f"{rank:>{rank_columns}}  {score}  {_span(passage):>{span_columns}}"
 
     place = _places(hits, look, rank_columns + 2 + 6 + 2 + span_columns + 2)

@@ -68,13 +68,18 @@ def endings(counts: Counter[str], n_listed: int) -> str:
     return ", ".join([*parts, f"+{n_more} more"] if n_more else parts)
 
 
+def score_text(score: float | None) -> str:
+    """A score as it is shown; a dash of a hit that has none."""
+    return "-" if score is None else f"{score:.3f}"
+
+
 def label_lines(labels: Sequence[Label]) -> list[str]:
     """One line per label: rank, score, where it fits best, the text."""
     rows = [(x.rank, x.score, f"{timestamp(x.start_s)}-{timestamp(x.end_s)}") for x in labels]
     rank_width = max((len(str(rank)) for rank, *_ in rows), default=0)
     span_width = max((len(span) for *_, span in rows), default=0)
     return [
-        f"{rank:>{rank_width}}  {score:6.3f}  {span:>{span_width}}  {label.text}"
+        f"{rank:>{rank_width}}  {score_text(score):>6}  {span:>{span_width}}  {label.text}"
         for (rank, score, span), label in zip(rows, labels, strict=True)
     ]
 

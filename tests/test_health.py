@@ -217,8 +217,8 @@ def test_a_missing_recording_is_checked_too(store: Store) -> None:
 
 def _found(store: Store, term: str) -> list[str]:
     with store.snapshot() as reader:
-        matches = reader.find_words([term], within=None, limit=9)
-        parts = reader.find_name_parts([term], within=None, limit=9)
+        matches = reader.find_words([term], limit=9)
+        parts = reader.find_name_parts([term], limit=9)
         paths = {recording.id: recording.relative_path for recording in reader.recordings()}
     assert not parts or parts[0].recording_id == matches[0].recording_id
     return [paths[match.recording_id] for match in matches]

@@ -91,7 +91,9 @@ def test_a_query_loads_no_other_command() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     loaded = {name.removeprefix("soundsearch.cli.") for name in eval(done.stdout.splitlines()[-1])}
-    assert loaded == {"compound_options", "hit_options", "options", "search", "streams"}
+    assert loaded == {
+        *("compound_options", "hit_options", "options", "questions", "search", "streams")
+    }
 
 
 def test_tests_outside_of_the_trainer_load_without_torch() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from soundsearch.choices import PASSAGES, By, Device
-from soundsearch.cli.compound_options import CompoundOptions, PassageOptions, parts_json
+from soundsearch.cli.compound_options import CompoundOptions, PassageOptions
 from soundsearch.cli.hit_options import HitOptions
 from soundsearch.cli.options import (
     DeviceChoice,
@@ -22,6 +22,7 @@ from soundsearch.cli.options import (
     TopK,
     shared_options,
 )
+from soundsearch.cli.questions import FilterTexts, parts_facts, say_how_many, text_facts
 from soundsearch.cli.streams import look, note
 from soundsearch.errors import QueryError
 from soundsearch.layout import hit_lines
@@ -105,12 +106,16 @@ Unique = Annotated[
 @shared_options(CompoundOptions, "compound")
 def query(
     text: Annotated[
-        list[str], typer.Argument(help="What to hear, in words; - reads it from stdin.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            help="What to hear, in words, and filters; - reads it from stdin.", show_default=False
+        ),
+    ] = None,
     index: IndexFolder = None,
     top_k: TopK = 10,
     min_score: MinScore = None,
     within: Within = None,
+    filters: FilterTexts = None,
     by: ByOption = "both",
     passages: Passages = PASSAGES,
     unique: Unique = True,
@@ -129,20 +134,17 @@ def query(
     below, other passages of the recording that stand out. Into a pipe goes the path, with the words
     in brackets. The score tells how well the sound fits: it goes from 0 to 1 and means the same for every
     query; of an encoder that is not calibrated, it is the cosine. "without rain" and "no rain" in
-    the text mean --minus rain; double quotes in the text keep them.
+    the text mean --minus rain.
 
-    Example: soundsearch query "dog barking in rain" -k 5
+    Filters may stand among the words, as in the example. Without any words, recordings that fit
+    them are listed by path, without a score.
+
+    Example: soundsearch query "dog barking in rain duration:<10 -music" -k 5
     """
-    typed = os.fsencode(" ".join(text))  # bytes, since a locale may know no UTF-8
-    if typed == b"-":
-        typed = sys.stdin.buffer.read(MOST_BYTES + 1)
-        if len(typed) > MOST_BYTES:
-            raise QueryError(
-                f"standard input is longer than {MOST_BYTES:,} bytes; give a few words"
-            )
-        typed = typed.strip()
-    words = typed.decode("utf-8", "replace")
+    words = _typed(text) if text else None
     what: dict[str, Any] = {"text": words, **compound.arguments}
+    if words is None and not (filters or within or what["plus"]):
+        raise typer.BadParameter("say what to hear, or give --filter", param_hint="TEXT")
     with _opened(index, device, model) as opened:
         hits = opened.search(
             **what,
@@ -152,12 +154,29 @@ def query(
             by=by,
             passages=passages,
             unique=unique,
+            filters=filters or (),
         )
-        question = {"text": words, "by": by, **_parts(what)}
-        if json:
-            question["truncated"] = bool(opened.encoder.truncated([words])[0])
+        question = {
+            **text_facts(opened, words, by, json),
+            **parts_facts(what, filters or ()),
+        }
+        if hits and hits[0].score is None:
+            say_how_many(opened, len(hits), question["filters"], within)
         _print_hits(opened, question, hits, paths, null, json)
     _act(hits, options)
+
+
+def _typed(text: list[str]) -> str:
+    """The question as it was typed, or standard input for a dash."""
+    typed = os.fsencode(" ".join(text))  # bytes, since a locale may know no UTF-8
+    if typed == b"-":
+        typed = sys.stdin.buffer.read(MOST_BYTES + 1)
+        if len(typed) > MOST_BYTES:
+            raise QueryError(
+                f"standard input is longer than {MOST_BYTES:,} bytes; give a few words"
+            )
+        typed = typed.strip()
+    return typed.decode("utf-8", "replace")
 
 
 @shared_options(HitOptions)
@@ -171,6 +190,7 @@ def similar(
     within: Within = None,
     passages: Passages = PASSAGES,
     unique: Unique = True,
+    filters: FilterTexts = None,
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -199,8 +219,9 @@ def similar(
             within=within,
             passages=passages,
             unique=unique,
+            filters=filters or (),
         )
-        question = {"audio": _source_of(audio[0]), **_parts(what)}
+        question = {"audio": _source_of(audio[0]), **parts_facts(what, filters or ())}
         _print_hits(opened, question, hits, paths, null, json)
     _act(hits, options)
 
@@ -258,14 +279,6 @@ def _source_of(audio: Path | BinaryIO) -> str:
     return str(audio.absolute()) if isinstance(audio, Path) else "-"
 
 
-def _parts(what: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a question, given as arguments of a search, as JSON has them."""
-    from soundsearch.search.parts import understand
-
-    asked = understand(**what)
-    return {"plus": parts_json(asked.plus), "minus": parts_json(asked.minus)}
-
-
 def _opened(index: Path | None, device: Device, model: str | None) -> Index:
     import soundsearch
 
@@ -284,6 +297,8 @@ def _print_hits(
             if empty
             else NOTHING_NAMED_SO
             if question.get("by") == "words"
+            else "no recording that fits the filters is found; try fewer of them"
+            if question["filters"]
             else "no recording fits; try other words, a lower --min-score or a wider --in",
             err=True,
         )

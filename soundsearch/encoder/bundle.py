@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,9 @@ AUDIO_TOWER = "audio.onnx"
 TEXT_TOWER = "text.onnx"
 TOKENIZER = "tokenizer.json"
 BACKGROUND = "background.npy"
+CARD = "model_card.md"
+#: Names of languages, by the codes in the head of a model card; of others the code is shown.
+LANGUAGES = {"en": "English"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +179,16 @@ class EncoderBundle:
             name: self.files[name] for name in (AUDIO_TOWER, TEXT_TOWER, TOKENIZER)
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def language(self) -> str | None:
+        """The language of texts that the model card names; None if there is none that does."""
+        try:
+            card = (self.folder / CARD).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
+        found = re.match(r"---\n(?:(?!---).*\n)*?language: *(\w+)\n", card)
+        return None if found is None else LANGUAGES.get(found[1], found[1])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of bundle.json without its format number, as plain values."""

@@ -215,6 +215,11 @@ class Encoder:
             ]
         return np.array(is_cut, np.bool_)
 
+    def is_word(self, word: str) -> bool:
+        """Whether the tokenizer has a word of letters as one token, as it has frequent ones."""
+        tokens = self._tokenizer.encode(word, add_special_tokens=False).tokens
+        return len(tokens) == 1 and tokens[0].strip("▁Ġ").removesuffix("</w>").lower() == word
+
     def _tokenised(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
         # Bytes that are not UTF-8 arrive as lone surrogates, which tokenizers refuse.
         clean = [t[:MAX_CHARACTERS].encode("utf-8", "replace").decode() for t in texts]

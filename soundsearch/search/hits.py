@@ -17,19 +17,23 @@ class Passage:
         start_s: Where it begins in the recording, in seconds.
         end_s: Where it ends, in seconds.
         cosine: Cosine similarity of the query and the window of it that fits best, in [-1, 1].
-            What counts as high differs from query to query.
+            What counts as high differs from query to query. None of a search by filters alone,
+            which ranks nothing.
         relevance: Calibrated score in [0, 1], comparable between queries; from 0.5 on it fits.
-            None if the encoder has no calibration.
+            None if the encoder has no calibration, and of a search by filters alone.
     """
 
     start_s: float
     end_s: float
-    cosine: float
+    cosine: float | None
     relevance: float | None
 
     @property
-    def score(self) -> float:
-        """The relevance, or the cosine if the encoder has no calibration; higher is better."""
+    def score(self) -> float | None:
+        """The relevance, or the cosine if the encoder has no calibration; higher is better.
+
+        None of a search by filters alone.
+        """
         return self.cosine if self.relevance is None else self.relevance
 
 
@@ -71,7 +75,9 @@ class Hit(Fit):
 
     @property
     def why(self) -> str:
-        """Why it is among the hits, such as: sound 0.71, words: "door", "metal"."""
+        """Why it is among the hits, such as: sound 0.71, words: "door", "metal"; or filters."""
+        if self.score is None:
+            return "filters"
         found_by = ", ".join(f'"{word}"' for word in self.words)
         return f"sound {self.score:.2f}" + (f", words: {found_by}" if found_by else "")
 

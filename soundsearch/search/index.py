@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from soundsearch.arguments import (
     check_choice,
     check_count,
+    check_filters,
     check_min_score,
     check_path,
     check_paths,
@@ -30,15 +31,19 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import QueryError
 from soundsearch.files import Presence
 from soundsearch.search.describe import describe
+from soundsearch.search.filters import parse_filters
 from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label, Passage
 from soundsearch.search.in_step import in_step
-from soundsearch.search.parts import Recording, Weighted, understand
+from soundsearch.search.listing import listed
+from soundsearch.search.parts import Recording, Weighted, understand, words_of
 from soundsearch.search.passages import find_passages
 from soundsearch.search.question import Asker, Question, ask_stored
 from soundsearch.search.ranking import Ranked, Ranking, first_of_each_sound
-from soundsearch.search.scope import named_folders
+from soundsearch.search.scope import conditions_of
 from soundsearch.search.show import Details, details_of, find_recording
+from soundsearch.search.spelling import Spelling, check_spelling
 from soundsearch.store import Reader, State, Store, StoredCopy
+from soundsearch.store.conditions import Condition
 from soundsearch.store.pinned import check_same_encoder, pinned_bundle
 from soundsearch.vectors.cache import load_vectors
 from soundsearch.vectors.exact import VectorIndex
@@ -110,16 +115,20 @@ class Index:
         by: By = "both",
         passages: int = PASSAGES,
         unique: bool = True,
+        filters: str | Sequence[str] = (),
     ) -> list[Hit]:
         """Return the recordings that fit a text, sound like a recording, or both.
 
-        At least one of `text`, `audio` and `plus` is given. A recording that can be decoded only
-        in part, and a text that is longer than the encoder reads, are used as far as they go; a
-        warning is logged. Recordings of the question are never among the hits.
+        At least one of `text`, `audio` and `plus` is given. Without them, or with a text of filters
+        alone, the recordings that pass are returned by path, each as a whole and without a score. A
+        recording that can be decoded only in part, and a text that is longer than the encoder
+        reads, are used as far as they go; a warning is logged. Recordings of the question are never
+        among the hits.
 
         Args:
-            text: What to search for, in plain words. "without X", "no X" and "but not X" in it
-                are understood as `minus`, and a warning says so; double quotes keep them.
+            text: What to search for, in plain words, with filters among them as on the command
+                line (docs/how-to/ask.md): `dog barking duration:<3 -music`. "without X", "no X" and
+                "but not X" in it are understood as `minus`, and a warning says so.
             audio: A sound file to search by, indexed or not, or an open stream of one, which is
                 copied to a temporary file; or several.
             plus: What hits should fit as well: a text (str), a recording (Path), or a tuple of a
@@ -137,15 +146,16 @@ class Index:
             passages: Largest number of passages of each hit, 0 or more.
             unique: Whether recordings of the same sound are one hit, which names the others in
                 `copies`: the first of them whose file exists now.
+            filters: Filters as they stand in a text, in one text or in several; all must hold.
 
         Returns:
             At most `top_k` hits, one a recording, the best first; equally good ones in the order in
             which the recordings were indexed. Found by sound alone, scores fall from hit to hit.
 
         Raises:
-            QueryError: An argument is missing, of another type or out of range, `within` names
-                a folder of which nothing is indexed, or parts of the question cancel each other
-                out.
+            QueryError: An argument is missing, of another type or out of range, a filter does not
+                parse, a folder is named of which nothing is indexed, or parts of the question
+                cancel each other out.
             AudioError: A recording of the question cannot be used.
             IndexMismatchError: The encoder of the index is missing.
         """
@@ -154,13 +164,26 @@ class Index:
         check_min_score(min_score)
         named = None if within is None else check_paths("within", within)
         check_choice("by", by, get_args(By))
-        asked = understand(text, audio, plus, minus, start_s, end_s)
-        if not asked.words and by == "words":
+        asked = understand(text, audio, plus, minus, start_s, end_s, filters)
+        if not (asked.plus or asked.filters or named):
+            raise QueryError("a search needs a text or a recording, or filters alone")
+        if not asked.words and by == "words" and asked.plus:
             raise QueryError("by is 'words', which a recording has none of; search by a text")
+        if not asked.plus and min_score is not None:
+            raise QueryError(
+                "min_score needs a text or a recording; a search by filters alone has no scores"
+            )
         for phrase in asked.phrases:
-            log.warning("%r is understood as what not to find; put it in quotes to keep it", phrase)
+            log.warning(
+                "%r is understood as what not to find; to keep the words, give them as plus", phrase
+            )
         with self.store.snapshot() as reader:
-            ranking = self._ranking(reader, named, unique)
+            conditions = conditions_of(reader, named, asked.filters)
+            if named and not asked.filters and not reader.n_recordings(conditions):
+                log.warning("nothing is indexed now in %s", ", ".join(map(str, named)))
+            if not asked.plus:
+                return listed(reader, conditions, top_k)
+            ranking = self._ranking(reader, conditions, unique)
             question = Asker(reader, lambda: self.encoder, self._spread).ask(asked)
             by = by if asked.words else "sound"
             if min_score is not None and question.has_minus:  # scores fall in no order
@@ -172,6 +195,41 @@ class Index:
 
             ranked = ranking.rank(question, top_k, by, too_low)
             return self._hits(ranking, question, ranked, top_k, min_score, passages)
+
+    def count(
+        self,
+        filters: str | Sequence[str] = (),
+        *,
+        within: str | Path | Sequence[str | Path] | None = None,
+    ) -> int:
+        """Return how many recordings a search with these filters is among.
+
+        Args:
+            filters: As of `search`.
+            within: As of `search`.
+
+        Raises:
+            QueryError: As of `search`.
+        """
+        named = None if within is None else check_paths("within", within)
+        chosen = parse_filters(check_filters("filters", filters))
+        with self.store.snapshot() as reader:
+            return reader.n_recordings(conditions_of(reader, named, chosen))
+
+    @in_step
+    def check_spelling(self, text: str) -> Spelling:
+        """Return which words of a text neither the index nor the encoder knows, and what is like them.
+
+        Args:
+            text: As of `search`; its filters do not count.
+
+        Raises:
+            QueryError: The text is no text, is empty, or holds a filter that does not parse.
+            IndexMismatchError: The encoder of the index is missing.
+        """
+        words = words_of(text)
+        with self.store.snapshot() as reader:
+            return check_spelling(words, reader, self.encoder) if words else Spelling()
 
     @in_step
     def describe(
@@ -227,15 +285,10 @@ class Index:
                 nearest = self._hits(ranking, question, ranked, top_k, None, 0)
             return details_of(reader, recording, nearest)
 
-    def _ranking(self, reader: Reader, named: Sequence[str | Path] | None, unique: bool) -> Ranking:
-        """Return the ranking of the recordings in some folders, or of all."""
-        if named is None:
-            return Ranking(reader, self.vectors, unique=unique)
-        folders = named_folders(reader, named)
-        among = reader.window_ids(folders)
-        if not len(among):
-            log.warning("nothing is indexed now in %s", ", ".join(map(str, named)))
-        return Ranking(reader, self.vectors, folders, among, unique)
+    def _ranking(self, reader: Reader, conditions: Sequence[Condition], unique: bool) -> Ranking:
+        """Return the ranking of the recordings that are chosen, or of all."""
+        among = reader.window_ids(conditions) if conditions else None
+        return Ranking(reader, self.vectors, conditions, among, unique)
 
     def _hits(
         self,

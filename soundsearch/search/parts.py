@@ -1,7 +1,7 @@
 """The parts of a question: texts and recordings that hits should fit, and those they should not.
 
-In: the arguments of a search. Out: `Asked`, checked, with what the text says is not wanted taken
-apart. Nothing is embedded here, and no file is opened.
+In: the arguments of a search. Out: `Asked`, checked, with the filters of the text and what it says is
+not wanted taken apart. Nothing is embedded here, and no file is opened.
 """
 
 from __future__ import annotations
@@ -12,8 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from soundsearch.arguments import check_audio, check_text, check_weight, described, is_number
+from soundsearch.arguments import (
+    check_audio,
+    check_filters,
+    check_text,
+    check_weight,
+    described,
+    is_number,
+)
 from soundsearch.errors import QueryError
+from soundsearch.search.filters import Filter, parse_filters, parse_question
 from soundsearch.search.without import split_minus
 
 #: No recording is longer: a hundred years.
@@ -55,14 +63,16 @@ class Asked:
     """What a search is asked for.
 
     Attributes:
-        plus: What hits should fit, one part or more.
+        plus: What hits should fit; none for all that pass the filters.
         minus: What they should not fit.
         phrases: Where the text itself says what is not wanted, such as "without rain".
+        filters: What recordings must be like: those of the text first.
     """
 
     plus: tuple[Part, ...]
     minus: tuple[Part, ...] = ()
     phrases: tuple[str, ...] = ()
+    filters: tuple[Filter, ...] = ()
 
     @property
     def words(self) -> str:
@@ -77,19 +87,24 @@ def understand(
     minus: Weighted | Sequence[Weighted] = (),
     start_s: float | None = None,
     end_s: float | None = None,
+    filters: str | Sequence[str] = (),
 ) -> Asked:
     """Return the parts of a question. The arguments are those of `Index.search`.
 
     Raises:
-        QueryError: An argument is of another type or out of range, or nothing is asked for.
+        QueryError: An argument is of another type or out of range, a filter does not parse, or
+            the question says only what not to find.
     """
     wanted, unwanted = [], _parts("minus", minus)
     phrases: tuple[str, ...] = ()
+    chosen = parse_filters(check_filters("filters", filters))
     if text is not None:
         check_text("text", text)
         understood = split_minus(text)
-        if understood.text:
-            wanted.append(Part(text=understood.text))
+        parsed = parse_question(understood.text)
+        chosen = (*parsed.filters, *chosen)
+        if parsed.text.strip():
+            wanted.append(Part(text=parsed.text))
         unwanted = [*(Part(text=thing) for thing in understood.minus), *unwanted]
         phrases = understood.phrases
     _check_passage(start_s, end_s)
@@ -106,9 +121,17 @@ def understand(
     if not wanted and unwanted:
         said = f"{text!r} says" if phrases else "minus alone says"
         raise QueryError(f"{said} only what not to find; say also what to find")
-    if not wanted:
-        raise QueryError("a search needs a text or a recording")
-    return Asked(tuple(wanted), tuple(unwanted), phrases)
+    return Asked(tuple(wanted), tuple(unwanted), phrases, chosen)
+
+
+def words_of(text: str) -> str:
+    """Return what a text says should be found: without filters, and without what should not be.
+
+    Raises:
+        QueryError: It is no text, is empty, or holds a filter that does not parse.
+    """
+    check_text("text", text)
+    return parse_question(split_minus(text).text).text.strip()
 
 
 def _recordings(audio: Any) -> list[Any]:

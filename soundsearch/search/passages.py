@@ -82,12 +82,12 @@ def find_passages(
             for window_id, cosine in zip(ids[own].tolist(), cosines[own].tolist(), strict=True)
         ]
         found = [
-            passage
-            for passage in _scored(merge(windows, least), relevance)
-            if min_score is None or passage.score >= min_score
+            (place, passage)
+            for place, passage, score in _scored(merge(windows, least), relevance)
+            if min_score is None or score >= min_score
         ]
-        best = sorted(found, key=lambda passage: (-passage.cosine, passage.start_s))[:n]
-        in_time = tuple(sorted(best, key=lambda passage: passage.start_s))
+        best = sorted(found, key=lambda pair: (-pair[0].cosine, pair[0].start_s))[:n]
+        in_time = tuple(sorted((passage for _, passage in best), key=lambda p: p.start_s))
         passages[recording_id] = (in_time, len(found) - len(best))
     return passages
 
@@ -138,11 +138,13 @@ def merge(windows: Iterable[tuple[float, float, float]], least: float) -> list[P
     return places
 
 
-def _scored(places: Sequence[Place], relevance: Relevance) -> list[Passage]:
-    scores: list[float | None] = [None] * len(places)
-    if relevance is not None:
-        scores = relevance(np.array([place.cosine for place in places])).tolist()
-    return [
-        Passage(start_s=place.start_s, end_s=place.end_s, cosine=place.cosine, relevance=score)
-        for place, score in zip(places, scores, strict=True)
-    ]
+def _scored(
+    places: Sequence[Place], relevance: Relevance
+) -> Iterator[tuple[Place, Passage, float]]:
+    """Yield each place, what is shown of it, and its score."""
+    cosines = np.array([place.cosine for place in places])
+    scores = cosines if relevance is None else relevance(cosines)
+    for place, score in zip(places, scores.tolist(), strict=True):
+        shown = None if relevance is None else score
+        times = {"start_s": place.start_s, "end_s": place.end_s}
+        yield place, Passage(**times, cosine=place.cosine, relevance=shown), score

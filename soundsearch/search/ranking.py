@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from soundsearch.search.fusion import fuse, ranks
 from soundsearch.search.hits import SCORE_DECIMALS
 from soundsearch.search.question import Array, Question
 from soundsearch.store import Reader, StoredWindow, WordMatch
+from soundsearch.store.conditions import Condition
 from soundsearch.vectors.exact import VectorIndex
 from soundsearch.words import terms
 
@@ -63,14 +63,14 @@ class Ranking:
     Attributes:
         reader: One state of the index.
         vectors: The embeddings of its windows.
-        folders: Absolute paths; only recordings in these. None for all.
-        among: Ids of the windows in them, (n,) int64. None for all.
+        conditions: What a recording must be like; all hold. None of them for all.
+        among: Ids of the windows of those that are so, (n,) int64. None for all.
         unique: Whether recordings of the same sound count as one.
     """
 
     reader: Reader
     vectors: VectorIndex
-    folders: Sequence[Path] | None = None
+    conditions: Sequence[Condition] = ()
     among: NDArray[np.int64] | None = None
     unique: bool = False
 
@@ -117,7 +117,7 @@ class Ranking:
         return [
             [
                 match
-                for match in find(wanted, within=self.folders, limit=LISTED + len(left_out))
+                for match in find(wanted, among=self.conditions, limit=LISTED + len(left_out))
                 if match.recording_id not in left_out
             ]
             for find in (self.reader.find_words, self.reader.find_name_parts)
@@ -130,7 +130,7 @@ class Ranking:
             found = [
                 {match.recording_id for match in matches}
                 for term in terms(text)
-                for matches in [self.reader.find_words([term], within=self.folders, limit=None)]
+                for matches in [self.reader.find_words([term], among=self.conditions, limit=None)]
             ]
             named |= set.intersection(*found) if found else set()
         return named

@@ -1,4 +1,4 @@
-"""The SQLite file of an index: the only module that knows what kind of database it is.
+"""The SQLite file of an index: with `sqlite_words.py` the only module that knows SQLite.
 
 In: an index folder. Out: a `Database`, whose transactions begin where we say so and whose errors are
 StoreErrors with the way out. Another kind of database offers what `Database` offers; tables and
@@ -27,6 +27,7 @@ from soundsearch.errors import IndexBusyError, StoreError
 from soundsearch.files import write_atomically
 from soundsearch.store.records import State, Words
 from soundsearch.store.schema import NEVER_REUSED, Integer64, index_table, metadata
+from soundsearch.store.sqlite_words import WordIndex, add_functions
 
 DATABASE = "soundsearch.db"
 LOCK = "writer.lock"
@@ -70,7 +71,7 @@ def _integer(type_: Integer64, compiler: Any, **_: object) -> str:
     return "INTEGER"  # of 64 bits, and the only type of a key that counts up
 
 
-class Database:
+class Database(WordIndex):
     """The database of one index folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -370,6 +371,7 @@ def _connect(
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
+        add_functions(connection)
     except sqlite3.Error:
         connection.close()
         raise

@@ -39,7 +39,8 @@ def library(tmp_path: Path, soundsearch: Run) -> Path:
 def asked(text: str, *, truncated: bool = False) -> dict[str, Any]:
     """A question in words as JSON has it."""
     plus = [{"weight": 1.0, "text": text}]
-    return {"text": text, "by": "both", "plus": plus, "minus": [], "truncated": truncated}
+    facts = {"text": text, "by": "both", "plus": plus, "minus": [], "truncated": truncated}
+    return {**facts, "filters": [], "unknown": [], "did_you_mean": {}}
 
 
 def names(text: str) -> list[str]:
@@ -597,7 +598,7 @@ def test_similar_to_an_indexed_recording_leaves_itself_out(soundsearch: Run, lib
     facts = json.loads(result.stdout)
     path = str(library / "low" / "hum.wav")
     whole = {"weight": 1.0, "audio": path, "start_s": 0.0, "end_s": None}
-    assert facts["query"] == {"audio": path, "plus": [whole], "minus": []}
+    assert facts["query"] == {"audio": path, "plus": [whole], "minus": [], "filters": []}
     assert set(facts) == {"schema", "query", "encoder", "hits"}
     assert len(facts["hits"]) == 7
     assert str(library / "low" / "hum.wav") not in {hit["path"] for hit in facts["hits"]}

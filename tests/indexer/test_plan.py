@@ -12,6 +12,7 @@ from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import StoreError
 from soundsearch.roots import way_out
 from soundsearch.store import Root, State
+from soundsearch.store.conditions import Within
 from tests.index_contents import Row, searchable
 from tests.indexer.conftest import Indexer
 from tests.ordinary_user import open_folder, ordinary_user
@@ -527,7 +528,7 @@ def test_many_files_are_roots_of_their_own(indexer: Indexer, library: Path) -> N
     assert len(indexer.roots()) == 1200
     assert [target.path for target in applied] == paths
     with indexer.store.snapshot() as reader:
-        assert reader.window_ids([library]).size == 0
+        assert reader.window_ids([Within(library)]).size == 0
 
 
 @pytest.mark.parametrize("is_known", [False, True])

@@ -76,8 +76,8 @@ def test_a_text_may_say_so_itself(store: Store, caplog: pytest.LogCaptureFixture
     assert caplog.messages == []
     assert names(store, text="hum without whine") == expected
     (message,) = caplog.messages
-    assert "'without whine'" in message and "quotes" in message
-    assert names(store, text='hum "without whine"') != expected
+    assert "'without whine'" in message and "plus" in message
+    assert names(store, text="hum", plus="without whine") != expected
     assert len(caplog.messages) == 1
 
 

@@ -199,12 +199,12 @@ def test_words_of_an_old_index_are_found_as_before_and_made_again_by_a_writer(
         with old.snapshot() as reader:
             before = reader.revision()
             assert reader.stale_words() == [1]
-            assert len(reader.find_words(["library"], within=None, limit=9)) == 1
-            assert reader.find_words(["metal"], within=None, limit=9) == []
+            assert len(reader.find_words(["library"], limit=9)) == 1
+            assert reader.find_words(["metal"], limit=9) == []
         with old.writer() as writer:
             writer.renew_words()
         with old.snapshot() as reader:
-            (match,) = reader.find_words(["metal"], within=None, limit=9)
+            (match,) = reader.find_words(["metal"], limit=9)
             assert (match.recording_id, match.words) == (1, ("metal",))
             assert reader.stale_words() == [] and reader.revision() == before
             check_embeddings(reader)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from soundsearch.errors import Cause, IndexBusyError, StoreError
 from soundsearch.store import Failed, FileFacts, Indexed, PinnedEncoder, State, Store
+from soundsearch.store.conditions import Within
 from tests import program
 from tests.conftest import Run
 from tests.filled_store import FLAT, changing, find, put, recording, windows_of
@@ -485,7 +486,7 @@ def test_every_name_comes_back(shared: Store, name: bytes, folder: bytes) -> Non
         assert found.relative_path == relative_path
         assert find(reader, root / relative_path).id == recording_id
         assert root in [known.path for known in reader.roots()]
-        (window_id,) = reader.window_ids([root / relative_path])
+        (window_id,) = reader.window_ids([Within(root / relative_path)])
         row = reader.describe_windows(np.array([window_id]))[window_id]
         assert Path(row.root, row.relative_path) == root / relative_path
 
@@ -562,7 +563,7 @@ def test_only_what_lies_below_a_folder(store: Store, below: str) -> None:
     expected = {i for path, i in by_path.items() if path.is_relative_to(below)}
 
     with store.snapshot() as reader:
-        ids = reader.window_ids([Path(below)])
+        ids = reader.window_ids([Within(Path(below))])
         rows = reader.describe_windows(ids)
 
     assert {row.recording_id for row in rows.values()} == expected

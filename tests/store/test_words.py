@@ -12,6 +12,7 @@ import pytest
 from soundsearch.progress import Silent
 from soundsearch.store import Failed, FileFacts, Store
 from soundsearch.store import writer as writer_module
+from soundsearch.store.conditions import AnyOf, Within
 from tests.filled_store import FLAT, changing, recording
 
 ROOT = Path("/Field Recordings")
@@ -34,12 +35,13 @@ def put(
 def found(store: Store, *terms: str, within: list[Path] | None = None) -> list[int]:
     """Ids of the recordings that whole words find, the best first."""
     with store.snapshot() as reader:
-        return [m.recording_id for m in reader.find_words(terms, within=within, limit=100)]
+        among = [] if within is None else [AnyOf(tuple(map(Within, within)))]
+        return [m.recording_id for m in reader.find_words(terms, among=among, limit=100)]
 
 
 def parts(store: Store, *terms: str) -> list[int]:
     with store.snapshot() as reader:
-        return [m.recording_id for m in reader.find_name_parts(terms, within=None, limit=100)]
+        return [m.recording_id for m in reader.find_name_parts(terms, limit=100)]
 
 
 def test_words_of_names_folders_roots_and_metadata_are_found(store: Store) -> None:
@@ -66,7 +68,7 @@ def test_a_name_says_more_than_a_folder(store: Store) -> None:
 def test_more_words_are_better_and_equal_names_are_equally_good(store: Store) -> None:
     one, both, twin = (put(store, n) for n in ("door.wav", "x/metal door.wav", "x/metal door.mp3"))
     with store.snapshot() as reader:
-        first, second, third = reader.find_words(["metal", "door"], within=None, limit=9)
+        first, second, third = reader.find_words(["metal", "door"], limit=9)
     assert (first.recording_id, second.recording_id, third.recording_id) == (both, twin, one)
     assert first.score == second.score > third.score
     assert first.words == ("metal", "door") and third.words == ("door",)
@@ -90,7 +92,7 @@ def test_a_search_in_folders_finds_nothing_outside(store: Store) -> None:
 def test_only_so_many_are_returned(store: Store) -> None:
     ids = [put(store, f"{i}/rain.wav") for i in range(5)]
     with store.snapshot() as reader:
-        matches = reader.find_words(["rain"], within=None, limit=3)
+        matches = reader.find_words(["rain"], limit=3)
     assert [match.recording_id for match in matches] == ids[:3]
 
 
@@ -175,7 +177,7 @@ def test_a_ucs_name_is_found_by_its_category(store: Store) -> None:
     slam = put(store, "DOORMetl_CellSlam02_TN_DORY.wav")
     put(store, "DOORXetl_CellSlam02_TN_DORY.wav")
     with store.snapshot() as reader:
-        first, second = reader.find_words(["metal", "doors"], within=None, limit=9)
+        first, second = reader.find_words(["metal", "doors"], limit=9)
         assert reader.fields([slam]) == {slam: {"category": "DOORS", "subcategory": "METAL"}}
     assert first.recording_id == slam and set(first.words) == {"door", "doors", "metal"}
     assert second.words == ("door",)
