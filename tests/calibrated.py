@@ -6,7 +6,13 @@ import dataclasses
 
 import numpy as np
 
-from soundsearch.encoder.bundle import BACKGROUND, Curve, EncoderBundle, RelevanceConfig
+from soundsearch.encoder.bundle import (
+    BACKGROUND,
+    BACKGROUND_TEXTS,
+    Curve,
+    EncoderBundle,
+    RelevanceConfig,
+)
 from soundsearch.files import sha256_of
 
 CURVES = RelevanceConfig(text=Curve(slope=2.0, offset=-4.0), audio=Curve(slope=1.5, offset=-1.0))
@@ -17,6 +23,14 @@ def calibrate(bundle: EncoderBundle, curves: RelevanceConfig = CURVES) -> Encode
     background = np.random.default_rng(0).dirichlet(np.ones(bundle.dim), 50)
     background /= np.linalg.norm(background, axis=1, keepdims=True)
     return with_background(bundle, background.astype(np.float16), curves)
+
+
+def calibrate_searches(bundle: EncoderBundle, texts: object, search: Curve) -> EncoderBundle:
+    """The same encoder, calibrated for searches, too. texts: (n, dim), ordinary ones."""
+    np.save(bundle.folder / BACKGROUND_TEXTS, np.asarray(texts))
+    files = {**bundle.files, BACKGROUND_TEXTS: sha256_of(bundle.folder / BACKGROUND_TEXTS)}
+    curves = dataclasses.replace(CURVES, search=search)
+    return calibrate(dataclasses.replace(bundle, files=files), curves)
 
 
 def with_background(

@@ -5,6 +5,7 @@
     text.onnx        input_ids, attention_mask (n, n_tokens) int64 -> embeddings (n, dim) float32
     tokenizer.json   a tokenizer of the `tokenizers` library
     background.npy   embeddings (n, dim) float16 of ordinary sounds, if scores are calibrated
+    background_texts.npy  embeddings (n, dim) float16 of ordinary texts, if searches are, too
     model_card.md    for people, with a head that the Hugging Face hub reads
     training.json    every setting of its training, if it was trained here
 
@@ -21,6 +22,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from soundsearch.audio.features import FEATURE_KINDS, FeatureConfig
 from soundsearch.audio.windows import AudioConfig
@@ -39,6 +43,7 @@ BACKGROUND = "background.npy"
 CARD = "model_card.md"
 #: Names of languages, by the codes in the head of a model card; of others the code is shown.
 LANGUAGES = {"en": "English"}
+BACKGROUND_TEXTS = "background_texts.npy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,16 +76,24 @@ class Curve:
         if self.slope <= 0:
             raise ValueError(f"slope must be above 0, not {self.slope}")
 
+    def height(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the heights at z, of any shape, in [0, 1]."""
+        return np.exp(-np.logaddexp(0.0, -(self.slope * z + self.offset)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class RelevanceConfig:
-    """Curves that turn cosines into a relevance in [0, 1], one for each kind of query.
+    """Curves that turn cosines into a relevance in [0, 1]; see `calibration.py`.
 
-    See `calibration.py`.
+    Attributes:
+        text: Of a text and a recording.
+        audio: Of two recordings.
+        search: Of a text and the recordings of a library; None for `text`.
     """
 
     text: Curve
     audio: Curve
+    search: Curve | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +142,9 @@ class EncoderBundle:
                 raise ValueError(f"files may only name files of the bundle's folder, not {name!r}")
         if self.relevance is not None and BACKGROUND not in self.files:
             raise ValueError(f"files lacks {BACKGROUND}, which relevance needs")
+        searches = self.relevance is not None and self.relevance.search is not None
+        if searches and BACKGROUND_TEXTS not in self.files:
+            raise ValueError(f"files lacks {BACKGROUND_TEXTS}, which relevance.search needs")
 
     @classmethod
     def read(cls, folder: Path) -> EncoderBundle:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, get_args
 
@@ -32,7 +32,7 @@ from soundsearch.errors import QueryError
 from soundsearch.files import Presence
 from soundsearch.search.describe import describe
 from soundsearch.search.filters import parse_filters
-from soundsearch.search.hits import SCORE_DECIMALS, Hit, Label, Passage
+from soundsearch.search.hits import Hit, Label, Passage
 from soundsearch.search.in_step import in_step
 from soundsearch.search.listing import listed
 from soundsearch.search.parts import Recording, Weighted, understand, words_of
@@ -40,6 +40,7 @@ from soundsearch.search.passages import find_passages
 from soundsearch.search.question import Asker, Question, ask_stored
 from soundsearch.search.ranking import Ranked, Ranking, first_of_each_sound
 from soundsearch.search.scope import conditions_of
+from soundsearch.search.scores import Scores
 from soundsearch.search.show import Details, details_of, find_recording
 from soundsearch.search.spelling import Spelling, check_spelling
 from soundsearch.store import Reader, State, Store, StoredCopy
@@ -186,15 +187,16 @@ class Index:
             ranking = self._ranking(reader, conditions, unique)
             question = Asker(reader, lambda: self.encoder, self._spread).ask(asked)
             by = by if asked.words else "sound"
+            scores = Scores.among(ranking, question, self.calibration)
             if min_score is not None and question.has_minus:  # scores fall in no order
                 ranked = ranking.rank(question, max(1, len(self.vectors)), by)
-                return self._hits(ranking, question, ranked, top_k, min_score, passages)
+                return self._hits(ranking, scores, ranked, top_k, min_score, passages)
 
             def too_low(cosine: float) -> bool:
-                return min_score is not None and self._score(question, cosine) < min_score
+                return min_score is not None and scores.of(np.array([cosine]))[0] < min_score
 
             ranked = ranking.rank(question, top_k, by, too_low)
-            return self._hits(ranking, question, ranked, top_k, min_score, passages)
+            return self._hits(ranking, scores, ranked, top_k, min_score, passages)
 
     def count(
         self,
@@ -282,7 +284,8 @@ class Index:
                 question = ask_stored(reader, recording.id)
                 ranking = Ranking(reader, self.vectors)
                 ranked = ranking.rank(question, top_k, "sound")
-                nearest = self._hits(ranking, question, ranked, top_k, None, 0)
+                scores = Scores(question, self.calibration)
+                nearest = self._hits(ranking, scores, ranked, top_k, None, 0)
             return details_of(reader, recording, nearest)
 
     def _ranking(self, reader: Reader, conditions: Sequence[Condition], unique: bool) -> Ranking:
@@ -293,7 +296,7 @@ class Index:
     def _hits(
         self,
         ranking: Ranking,
-        question: Question,
+        scores: Scores,
         ranked: Sequence[Ranked],
         top_k: int,
         min_score: float | None,
@@ -303,19 +306,19 @@ class Index:
         is_present = Presence()
         if ranking.unique:
             ranked = first_of_each_sound(ranked, is_present)
-        scores = self._scores(question, np.array([found.best.cosine for found in ranked]))
+        scored = scores.of(np.array([found.best.cosine for found in ranked]))
         chosen = [
             (found, float(score))
-            for found, score in zip(ranked, scores, strict=True)
+            for found, score in zip(ranked, scored, strict=True)
             if min_score is None or score >= min_score
         ][:top_k]
         passages: dict[int, tuple[tuple[Passage, ...], int]] = {}
         if n_passages:
-            relevance = None if self.calibration is None else partial(self._scores, question)
+            relevance = scores.of if scores.are_relevance else None
             chosen_ids = [found.recording_id for found, _ in chosen]
-            place = (ranking.reader, self.vectors, question.plus, chosen_ids)
+            place = (ranking.reader, self.vectors, scores.question.plus, chosen_ids)
             passages = find_passages(*place, relevance, n_passages, min_score)
-        copies = _copies(ranking.reader, question, chosen) if ranking.unique else {}
+        copies = _copies(ranking.reader, scores.question, chosen) if ranking.unique else {}
         return [
             Hit(
                 rank=rank,
@@ -323,7 +326,7 @@ class Index:
                 start_s=window.start_s,
                 end_s=window.end_s,
                 cosine=found.best.cosine,
-                relevance=None if self.calibration is None else score,
+                relevance=score if scores.are_relevance else None,
                 duration_s=window.duration_s,
                 is_present=is_present(window.root, window.relative_path),
                 words=found.words,
@@ -338,16 +341,6 @@ class Index:
 
     def _spread(self, vector: Array) -> float:
         return 1.0 if self.calibration is None else self.calibration.spread(vector)
-
-    def _score(self, question: Question, cosine: float) -> float:
-        return float(self._scores(question, np.array([cosine]))[0])
-
-    def _scores(self, question: Question, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return scores (m,) float64 of cosines (m,): their relevance, or themselves."""
-        if self.calibration is None:
-            return cosines
-        relevance = self.calibration.relevance(question.kind, question.plus, cosines)
-        return relevance.round(SCORE_DECIMALS)
 
     def close(self) -> None:
         """Close the database."""

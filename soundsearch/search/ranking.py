@@ -110,6 +110,11 @@ class Ranking:
         best = self._scored(question, best)
         return [Ranked(i, best[i], words.get(i, ())) for i in ranked]
 
+    def nearest(self, question: Question) -> Array | None:
+        """Return the embedding that fits a question best, (dim,) float32; None if there are none."""
+        ids, _ = self.vectors.search(question.plus, 1, self.among)
+        return self.vectors.embeddings(ids)[0] if len(ids) else None
+
     def _find_words(self, question: Question) -> list[list[WordMatch]]:
         """Return the recordings found by words of a question, and those found by parts of names."""
         wanted = terms(question.words)

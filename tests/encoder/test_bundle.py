@@ -78,6 +78,7 @@ def test_calibration_is_written_and_read(tiny: EncoderBundle) -> None:
     assert facts["relevance"] == {
         "text": {"slope": 2.0, "offset": -4.0},
         "audio": {"slope": 1.5, "offset": -1.0},
+        "search": None,
     }
     assert calibrated.file(BACKGROUND) == tiny.folder / "background.npy"
 

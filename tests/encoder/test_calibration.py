@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from soundsearch.encoder.bundle import Curve, EncoderBundle, RelevanceConfig
 from soundsearch.encoder.calibration import Calibration, read_background, standardise
 from soundsearch.errors import BundleError
+from soundsearch.files import sha256_of
 from tests.calibrated import CURVES, calibrate, listed, with_background
 
 #: Coarse, so that equal cosines and backgrounds that are all alike occur.
@@ -25,13 +27,17 @@ def vectors(n: int, dim: int = 3) -> st.SearchStrategy[NDArray[np.float32]]:
     return arrays.arrays(np.float32, (n, dim), elements=numbers)
 
 
-def _by_hand(
-    query: NDArray[np.float32], cosine: float, background: NDArray[np.float32], curve: Curve
-) -> float:
+def _z(query: NDArray[np.float32], cosine: float, background: NDArray[np.float32]) -> float:
     met = [sum(float(q) * float(b) for q, b in zip(query, row, strict=True)) for row in background]
     mean = sum(met) / len(met)
     std = math.sqrt(sum((x - mean) ** 2 for x in met) / len(met))
-    z = (cosine - mean) / max(std, 1e-6)
+    return (cosine - mean) / max(std, 1e-6)
+
+
+def _by_hand(
+    query: NDArray[np.float32], cosine: float, background: NDArray[np.float32], curve: Curve
+) -> float:
+    z = _z(query, cosine, background)
     return 1 / (1 + math.exp(min(700.0, -(curve.slope * z + curve.offset))))
 
 
@@ -75,6 +81,50 @@ def test_a_query_that_meets_the_same_everywhere_has_finite_numbers() -> None:
     background = np.tile(np.float32([0.6, 0.8]), (4, 1))
     z = standardise(np.float32([1, 0]), np.array([0.1, np.float32(0.6), 0.9]), background)
     assert np.isfinite(z).all() and z[0] < -1e5 and abs(z[1]) < 1 and z[2] > 1e5
+
+
+@given(
+    query=vectors(1),
+    nearest=vectors(1),
+    background=vectors(5),
+    texts=vectors(4),
+    cosines=arrays.arrays(np.float64, (3,), elements=numbers),
+)
+def test_hits_of_words_are_compared_with_ordinary_texts_too(
+    query: NDArray[np.float32],
+    nearest: NDArray[np.float32],
+    background: NDArray[np.float32],
+    texts: NDArray[np.float32],
+    cosines: NDArray[np.float64],
+) -> None:
+    curves = dataclasses.replace(CURVES, search=Curve(slope=0.5, offset=-1.0))
+    calibration = Calibration(background, curves, texts)
+
+    found = calibration.relevance_of_hits("text", query[0], cosines, nearest[0])
+
+    own = float(query[0] @ nearest[0])
+    for cosine, score in zip(cosines, found, strict=True):
+        z = _z(query[0], cosine, background) + _z(nearest[0], own, texts)
+        expected = 1 / (1 + math.exp(max(-700.0, min(700.0, -(0.5 * z - 1.0)))))
+        assert score == pytest.approx(expected, abs=1e-5)
+    for kind, curves_of in (("audio", curves), ("text", CURVES)):  # neither has such a curve
+        plain = Calibration(background, curves_of, texts)
+        np.testing.assert_array_equal(
+            plain.relevance_of_hits(kind, query[0], cosines, nearest[0]),  # type: ignore[arg-type]
+            plain.relevance(kind, query[0], cosines),  # type: ignore[arg-type]
+        )
+
+
+def test_a_curve_of_searches_needs_its_texts(tiny: EncoderBundle) -> None:
+    searching = dataclasses.replace(CURVES, search=Curve(slope=1.0, offset=0.0))
+    with pytest.raises(ValueError, match=r"files lacks background_texts\.npy"):
+        calibrate(tiny, searching)
+    np.save(tiny.folder / "background_texts.npy", np.ones((3, 7), np.float16))
+    files = {**tiny.files, "background_texts.npy": sha256_of(tiny.folder / "background_texts.npy")}
+    bundle = calibrate(dataclasses.replace(tiny, files=files), searching)
+    assert EncoderBundle.read(tiny.folder).relevance == searching
+    with pytest.raises(BundleError, match=r"background_texts\.npy: expected .* of 8 numbers"):
+        Calibration.of(bundle)
 
 
 def test_a_bundle_without_calibration_has_none(tiny: EncoderBundle) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import soundsearch
 from soundsearch.audio.recording import AudioFile
-from soundsearch.encoder.bundle import EncoderBundle, TextConfig
+from soundsearch.encoder.bundle import Curve, EncoderBundle, TextConfig
 from soundsearch.encoder.calibration import Calibration, Kind
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, Cause, QueryError, SoundsearchError, StoreError
@@ -27,7 +27,7 @@ from soundsearch.search.index import Index
 from soundsearch.store import FileFacts, Indexed, Store
 from soundsearch.store.pinned import create_index
 from tests import sounds
-from tests.calibrated import calibrate
+from tests.calibrated import calibrate, calibrate_searches
 from tests.filled_store import changing, put, recording, unit
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.tiny_encoder import BAND_HZ, WORDS, write_tiny_bundle
@@ -243,6 +243,31 @@ def test_a_recording_asks_by_a_curve_of_its_own(relevant: Store, tmp_path: Path)
     as_audio = _relevance(index, "audio", query, hits)
     assert [hit.score for hit in hits] == pytest.approx(as_audio, abs=1e-5)
     assert as_audio != pytest.approx(_relevance(index, "text", query, hits), abs=1e-3)
+
+
+def test_words_are_scored_against_ordinary_texts_too(tmp_path: Path, tiny: EncoderBundle) -> None:
+    texts = np.eye(tiny.dim, dtype=np.float16)[:3]
+    bundle = calibrate_searches(tiny, texts, Curve(slope=0.7, offset=-2.0))
+    with contextlib.closing(create_index(tmp_path / "index", bundle)) as store:
+        put(store, ROOT, "sure.wav", [_towards("hum", 0.9)])
+        put(store, ROOT / "deep", "unsure.wav", [_towards("hum", 0.4), _towards("hum", 0.6)])
+        index = Index(store)
+        query = index.encoder.embed_text(["hum"])[0]
+        calibration = index.calibration
+        assert calibration is not None
+        for within, nearest in ((None, 0.9), (ROOT / "deep", 0.6)):
+            hits = index.search(text="hum", within=within)
+            cosines = np.array([hit.cosine for hit in hits], np.float64)
+            best = _towards("hum", nearest)
+            expected = calibration.relevance_of_hits("text", query, cosines, best)
+            assert [hit.score for hit in hits] == pytest.approx(expected.tolist(), abs=1e-4)
+            least = hits[0].score
+            assert index.search(text="hum", within=within, min_score=least) == hits[:1]
+        assert expected[0] != pytest.approx(
+            calibration.relevance("text", query, cosines)[0], abs=0.01
+        )
+        by_sound = index.search(audio=sounds.write(tmp_path / "q.wav", sounds.tone(BAND_HZ[1])))
+        assert by_sound[0].score is not None  # of recordings, the curve is their own
 
 
 # ---- what may be shown

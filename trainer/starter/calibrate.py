@@ -1,4 +1,4 @@
-"""Scores from 0 to 1 for a finished bundle: its background and its two curves.
+"""Scores from 0 to 1 for a finished bundle: its backgrounds and its curves.
 
 The validation recordings are a library. Each of their captions asks it, and so does each recording
 that shares its caption with another. A hit is right if it has the caption asked for. What counts
@@ -8,6 +8,11 @@ all, tells the two apart: where it says 0.5, a right best hit is as likely as th
 
 Best hits are compared with best hits: the best of many mistakes often beats a right recording
 that is not found, so a curve that held all right recordings against them could fall.
+
+A third curve is for words that are asked of a library which may not hold what they name. Lines of
+the shipped vocabulary ask; a recording is right if its caption has all words of the line. Lines of
+which no caption has a word have no answer. Right best hits, wrong ones and those of lines without
+an answer weigh alike.
 """
 
 from __future__ import annotations
@@ -21,14 +26,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.encoder.bundle import BACKGROUND, Curve, EncoderBundle, RelevanceConfig
+from soundsearch.encoder.bundle import (
+    BACKGROUND,
+    BACKGROUND_TEXTS,
+    Curve,
+    EncoderBundle,
+    RelevanceConfig,
+)
 from soundsearch.encoder.calibration import FITS, Calibration, Kind, standardise
 from soundsearch.encoder.embed_clips import ClipEmbeddings, embed_clips, score_texts
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, SoundsearchError
 from soundsearch.files import sha256_of
+from soundsearch.vocabulary import load_vocabulary
 from trainer.data.manifests import Recording
+from trainer.starter.english import stem, words_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +49,8 @@ Array = NDArray[np.float32]
 
 #: Windows in a background, one of a recording.
 N_BACKGROUND = 1024
+#: Texts in the background of texts, lines of the vocabulary.
+N_TEXTS = 512
 #: Keeps the curve finite where one number tells all right hits from all wrong ones.
 RIDGE = 1e-3
 N_NEWTON_STEPS = 50
@@ -116,15 +131,75 @@ def ask(encoder: Encoder, library: Library) -> list[Asked]:
     return [said, Asked("audio", sounds, cosines, right)]
 
 
-def fit_curve(z: NDArray[np.float64], is_right: NDArray[np.bool_]) -> Curve | None:
-    """The logistic curve that tells right from wrong by z, both (n,); both sides weigh alike.
+@dataclass(frozen=True)
+class Answers:
+    """The best hits of a library for words.
 
-    None if there is no such curve: all are right, none is, or the right ones do not lie higher.
+    queries, nearest: (n, dim), the words and the window that fits them best. is_right: (n,),
+    whether its recording is what the words name. exists: (n,), whether any recording is.
+    """
+
+    queries: Array
+    nearest: Array
+    is_right: NDArray[np.bool_]
+    exists: NDArray[np.bool_]
+
+    def z(self, calibration: Calibration) -> NDArray[np.float64]:
+        """(n,), see `Calibration.two_sided`."""
+        pairs = zip(self.queries, self.nearest, strict=True)
+        return np.array([calibration.two_sided(q, np.array([q @ w]), w)[0] for q, w in pairs])
+
+
+def ask_vocabulary(encoder: Encoder, library: Library, lines: Sequence[str]) -> Answers:
+    """What the library answers to lines of a vocabulary; see the head of this module."""
+    captions = [_stems(caption) for caption in library.captions.tolist()]
+    known = frozenset().union(*captions)
+    wanted = {line: _stems(line) for line in lines}
+    right = {line: [words <= caption for caption in captions] for line, words in wanted.items()}
+    asked = [line for line in lines if any(right[line]) or not wanted[line] & known]
+    queries = encoder.embed_text(asked)
+    windows = library.embeddings.vectors
+    owner = np.repeat(np.arange(len(captions)), np.diff(library.embeddings.first))
+    nearest = (queries @ windows.T).argmax(axis=1)
+    return Answers(
+        queries,
+        windows[nearest],
+        np.array([right[line][i] for line, i in zip(asked, owner[nearest], strict=True)]),
+        np.array([any(right[line]) for line in asked]),
+    )
+
+
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(map(stem, words_of(text)))
+
+
+def fit_search_curve(answers: Answers, z: NDArray[np.float64]) -> Curve | None:
+    """The curve for words asked of a library by their z, (n,).
+
+    None as `fit_curve`, or if a kind of answer is lacking.
+    """
+    kinds = answers.is_right, answers.exists & ~answers.is_right, ~answers.exists
+    if not all(kind.any() for kind in kinds):
+        return None
+    return fit_curve(z, answers.is_right, sum(kind / kind.sum() for kind in kinds))
+
+
+def fit_curve(
+    z: NDArray[np.float64],
+    is_right: NDArray[np.bool_],
+    weights: NDArray[np.float64] | None = None,
+) -> Curve | None:
+    """The logistic curve that tells right from wrong by z, both (n,).
+
+    weights: (n,), of each; None for right and wrong ones that weigh alike in all. None if there is
+    no such curve: all are right, none is, or the right ones do not lie higher.
     """
     n_right = int(is_right.sum())
     if n_right in (0, len(z)) or z.std() == 0:
         return None
-    weights = np.where(is_right, 0.5 / n_right, 0.5 / (len(z) - n_right))
+    if weights is None:
+        weights = np.where(is_right, 1 / n_right, 1 / (len(z) - n_right))
+    weights = weights / weights.sum()
     centre, spread = float(z.mean()), float(z.std())
     x = np.stack([(z - centre) / spread, np.ones_like(z)])  # (2, n)
     curve = np.zeros(2)
@@ -159,11 +234,28 @@ def calibrate(encoder: Encoder, library: Library, background: NDArray[np.float16
             )
             return bundle
         curves[asked.kind] = curve
-    np.save(bundle.folder / BACKGROUND, background)
-    files = {**bundle.files, BACKGROUND: sha256_of(bundle.folder / BACKGROUND)}
-    calibrated = dataclasses.replace(bundle, files=files, relevance=RelevanceConfig(**curves))
+    lines = load_vocabulary()
+    drawn = np.random.default_rng(0).permutation(len(lines))[:N_TEXTS]
+    texts = encoder.embed_text([lines[i] for i in drawn]).astype(np.float16)
+    backgrounds = Calibration(
+        background.astype(np.float32), RelevanceConfig(**curves), texts.astype(np.float32)
+    )
+    answers = ask_vocabulary(encoder, library, lines)
+    search = fit_search_curve(answers, answers.z(backgrounds))
+    files = {**bundle.files, **_saved(bundle, BACKGROUND, background)}
+    if search is None:
+        logger.warning("%s: the vocabulary's lines give no curve for searches", bundle.folder)
+    else:
+        files |= _saved(bundle, BACKGROUND_TEXTS, texts)
+    relevance = RelevanceConfig(**curves, search=search)
+    calibrated = dataclasses.replace(bundle, files=files, relevance=relevance)
     calibrated.write()
     return calibrated
+
+
+def _saved(bundle: EncoderBundle, name: str, embeddings: NDArray[np.float16]) -> dict[str, str]:
+    np.save(bundle.folder / name, embeddings)
+    return {name: sha256_of(bundle.folder / name)}
 
 
 def separation(encoder: Encoder, library: Library) -> dict[str, float]:
@@ -172,7 +264,7 @@ def separation(encoder: Encoder, library: Library) -> dict[str, float]:
     For text and audio queries each: how often the best hit scores 0.5 or more, with the right
     recordings in the library and with them taken out; and how often it is right where it does,
     and where it does not. A share of no queries is left out. Nothing for a bundle without
-    calibration.
+    calibration. The same of the vocabulary's lines, asked of the library.
     """
     calibration = Calibration.of(encoder.bundle)
     if calibration is None:
@@ -191,7 +283,24 @@ def separation(encoder: Encoder, library: Library) -> dict[str, float]:
         }.items():
             if len(shares):
                 found[f"{asked.kind}: {name}"] = round(float(shares.mean()), 4)
+    if calibration.texts is not None:
+        found |= claims(ask_vocabulary(encoder, library, load_vocabulary()), calibration)
     return found
+
+
+def claims(answers: Answers, calibration: Calibration) -> dict[str, float]:
+    """How often the best hit for words scores 0.5 or more, and is right; shares by name."""
+    assert calibration.curves.search is not None
+    fits = calibration.curves.search.height(answers.z(calibration)) >= FITS
+    groups = {
+        f"search: best hit scores {FITS} or more": fits[answers.exists],
+        "search: the same, words of which nothing is there": fits[~answers.exists],
+        f"search: best hit is right where it scores {FITS} or more": answers.is_right[
+            answers.exists & fits
+        ],
+        "search: best hit is right where it scores less": answers.is_right[answers.exists & ~fits],
+    }
+    return {name: round(float(found.mean()), 4) for name, found in groups.items() if len(found)}
 
 
 def _cosines(queries: Array, library: Library) -> NDArray[np.float64]:

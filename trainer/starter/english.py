@@ -96,6 +96,13 @@ def singular(word: str) -> str:
     return word[:-1] if len(word) > 3 and re.search(r"[^sui]s$", word) else word
 
 
+def stem(word: str) -> str:
+    """The word without endings of plurals, verbs and participles: "barks" and "barking" are alike."""
+    bare = re.sub(r"(?<=..[^e])(ing|ed)$", "", singular(word))
+    bare = re.sub(r"([^aeiouls])\1$", r"\1", bare)
+    return bare.removesuffix("e") if len(bare) > 3 else bare
+
+
 def plural(word: str) -> str:
     """The plural of one noun in lower case."""
     if word in IRREGULAR:

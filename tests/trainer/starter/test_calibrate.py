@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from soundsearch.encoder.bundle import BACKGROUND, EncoderBundle
+from soundsearch.encoder.bundle import (
+    BACKGROUND,
+    BACKGROUND_TEXTS,
+    Curve,
+    EncoderBundle,
+    RelevanceConfig,
+)
 from soundsearch.encoder.calibration import Calibration
 from soundsearch.encoder.embed_clips import ClipEmbeddings
 from soundsearch.encoder.embedding_cache import EmbeddingCache
@@ -18,12 +24,16 @@ from soundsearch.errors import SoundsearchError
 from tests import sounds
 from tests.tiny_encoder import BAND_HZ, WORDS
 from trainer.data.manifests import Recording
+from trainer.starter import calibrate as module
 from trainer.starter.calibrate import (
+    Answers,
     Library,
     ask,
+    ask_vocabulary,
     calibrate,
     draw_background,
     fit_curve,
+    fit_search_curve,
     make_library,
     separation,
 )
@@ -91,6 +101,10 @@ def test_a_background_is_one_window_a_recording(
 # ---- asking
 
 
+#: The embedding of a text that a test says nothing of.
+ELSEWHERE = np.float32([0, 0, 0, 0, 0, 0, 0, 1])
+
+
 class _ByWord(Encoder):
     """Texts as given, without a tower."""
 
@@ -99,7 +113,7 @@ class _ByWord(Encoder):
         self._vectors = vectors
 
     def embed_text(self, texts, *, normalise=True):  # type: ignore[no-untyped-def]
-        return np.stack([self._vectors[text] for text in texts])
+        return np.stack([self._vectors.get(text, ELSEWHERE) for text in texts])
 
 
 def test_captions_and_recordings_ask(tiny: EncoderBundle) -> None:
@@ -125,7 +139,51 @@ def test_captions_and_recordings_ask(tiny: EncoderBundle) -> None:
     assert audio.right.tolist() == [[False, False, True], [True, False, False]]
 
 
+def test_words_ask_a_library_that_may_lack_what_they_name(tiny: EncoderBundle) -> None:
+    library = Library(
+        np.array(["dogs bark", "a door closes"]),
+        ClipEmbeddings(np.float32([[1, 0], [0, 1], [0.6, 0.8]]), np.array([0, 1, 3])),
+    )
+    vectors = {
+        "barking dog": np.float32([0.8, 0.6]),  # the second recording's second window is nearest
+        "door closing": np.float32([0.6, 0.8]),
+        "thunder": np.float32([1, 0]),
+        "dog growling": np.float32([1, 0]),  # a caption has one of its words: it asks nothing
+    }
+    calibration = Calibration(
+        np.float32([[1, 0], [0, 1], [0.6, 0.8]]),
+        RelevanceConfig(text=Curve(slope=1, offset=0), audio=Curve(slope=1, offset=0)),
+        np.float32([[0, 1], [1, 0]]),
+    )
+
+    answers = ask_vocabulary(_ByWord(tiny, vectors), library, list(vectors))
+
+    assert answers.exists.tolist() == [True, True, False]
+    assert answers.is_right.tolist() == [False, True, False]
+    assert answers.nearest.tolist() == np.float32([[0.6, 0.8], [0.6, 0.8], [1, 0]]).tolist()
+    expected = [
+        float(calibration.two_sided(query, np.array([query @ near]), near)[0])
+        for query, near in zip(answers.queries, answers.nearest, strict=True)
+    ]
+    assert answers.z(calibration).tolist() == pytest.approx(expected, rel=1e-6)
+
+
 # ---- fitting
+
+
+def test_right_hits_wrong_ones_and_those_without_an_answer_weigh_alike() -> None:
+    rng = np.random.default_rng(0)
+    z = np.concatenate([rng.normal(m, 1, n) for m, n in ((4, 2_000), (2, 30_000), (2, 8_000))])
+    kind = np.repeat([0, 1, 2], [2_000, 30_000, 8_000])
+    answers = Answers(np.empty(0), np.empty(0), kind == 0, kind != 2)
+    curve = fit_search_curve(answers, z)
+    assert curve is not None  # of two such bells, the lower twice as high, 2 z - 6 - ln 2
+    assert curve.slope == pytest.approx(2, rel=0.1)
+    assert curve.offset == pytest.approx(-6 - np.log(2), rel=0.1)
+    for lacking in range(3):
+        some = kind != lacking
+        fewer = Answers(np.empty(0), np.empty(0), kind[some] == 0, kind[some] != 2)
+        assert fit_search_curve(fewer, z[some]) is None
 
 
 @given(st.lists(st.tuples(st.floats(-6, 6), st.booleans()), min_size=2, max_size=40))
@@ -236,6 +294,34 @@ def test_a_bundle_is_calibrated(tiny: EncoderBundle) -> None:
         assert np.mean(where) > 0.8 > 0.3 > np.mean(elsewhere)
 
 
+def test_a_bundle_is_calibrated_for_words_that_name_nothing_there(
+    tiny: EncoderBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, library = _library(n_odd=5)
+    rng = np.random.default_rng(3)
+    strange = {name: v / np.linalg.norm(v) for name in "pqrs" for v in [rng.normal(size=8)]}
+    vectors |= {name: v.astype(np.float32) for name, v in strange.items()}
+    monkeypatch.setattr(module, "load_vocabulary", lambda: sorted(vectors))
+    encoder = _ByWord(tiny, vectors)
+
+    bundle = calibrate(encoder, library, _background())
+
+    assert bundle == EncoderBundle.read(tiny.folder)
+    calibration = Calibration.of(bundle)
+    assert calibration is not None and calibration.curves.search is not None
+    assert calibration.texts is not None and len(calibration.texts) == len(vectors)
+    answers = ask_vocabulary(encoder, library, sorted(vectors))
+    assert answers.exists.sum() == 12 and (~answers.exists).sum() == 4
+    fits = calibration.curves.search.height(answers.z(calibration)) >= 0.5
+    shares = separation(_ByWord(bundle, vectors), library)
+    assert shares["search: best hit scores 0.5 or more"] == pytest.approx(
+        fits[answers.exists].mean(), abs=1e-4
+    )
+    assert shares["search: best hit is right where it scores 0.5 or more"] == pytest.approx(
+        answers.is_right[fits & answers.exists].mean(), abs=1e-4
+    )
+
+
 def test_a_bundle_that_cannot_tell_stays_as_it_is(
     tiny: EncoderBundle, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -251,3 +337,4 @@ def test_a_bundle_that_cannot_tell_stays_as_it_is(
         assert "stays without calibration" in caplog.text
     assert (tiny.folder / "bundle.json").read_bytes() == before
     assert not (tiny.folder / BACKGROUND).exists()
+    assert not (tiny.folder / BACKGROUND_TEXTS).exists()
