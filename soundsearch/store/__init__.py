@@ -21,8 +21,9 @@ from soundsearch.store.records import (
     WordMatch,
     Words,
 )
-from soundsearch.store.sqlite import RESTORE
-from soundsearch.store.writer import Transaction, Writer
+from soundsearch.store.sqlite_errors import RESTORE
+from soundsearch.store.transaction import Transaction
+from soundsearch.store.writer import Writer
 
 __all__ = [
     "RESTORE",

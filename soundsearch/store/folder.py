@@ -15,8 +15,10 @@ from soundsearch.errors import StoreError
 from soundsearch.store import migrations
 from soundsearch.store.reader import Reader
 from soundsearch.store.records import PinnedEncoder
-from soundsearch.store.sqlite import Database, cannot_write
-from soundsearch.store.writer import Transaction, Writer
+from soundsearch.store.sqlite import Database
+from soundsearch.store.sqlite_errors import cannot_write
+from soundsearch.store.transaction import Transaction
+from soundsearch.store.writer import Writer
 
 
 class Store:

@@ -17,7 +17,7 @@ from soundsearch.errors import BundleError, IndexBusyError, IndexMismatchError, 
 from soundsearch.files import flush
 from soundsearch.store.folder import Store
 from soundsearch.store.records import PinnedEncoder
-from soundsearch.store.sqlite import cannot_write
+from soundsearch.store.sqlite_errors import cannot_write
 from soundsearch.store.writer import Writer
 
 #: Folder inside an index that holds its copy of the bundle.

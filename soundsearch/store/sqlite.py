@@ -11,7 +11,6 @@ import contextlib
 import functools
 import os
 import re
-import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,26 +21,27 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.ext.compiler import compiles
 
-from soundsearch.descriptors import TO_OPEN_A_DATABASE, n_free, ran_out, too_many
 from soundsearch.errors import IndexBusyError, StoreError
 from soundsearch.files import write_atomically
 from soundsearch.store.records import State, Words
 from soundsearch.store.schema import NEVER_REUSED, Integer64, index_table, metadata
+from soundsearch.store.sqlite_errors import (
+    DATABASE,
+    WORD_TABLES,
+    cannot_write,
+    is_corrupt,
+    translated,
+)
 from soundsearch.store.sqlite_words import WordIndex, add_functions
 
-DATABASE = "soundsearch.db"
 LOCK = "writer.lock"
 #: The mark of an index in the header of its file: "snds".
 APPLICATION_ID = 0x736E6473
 #: How long a statement waits for another process to finish its transaction.
 BUSY_TIMEOUT_MS = 30_000
-#: A disk with less room than this is a full one, where SQLite only says that it could not write.
-FULL_BYTES = 1 << 20
 #: SQLite's pages, and what a row of windows takes beside its embedding, its entry in an index too.
 PAGE_BYTES = 4096
 WINDOW_BYTES = 64
-#: The way out where the database itself is damaged.
-RESTORE = f"restore {DATABASE} from a backup, or move it away and index again"
 
 #: What is searched by words: in `words` whole ones, alike in their stems; in `name_parts` any three
 #: letters and more. The id of a row is that of its recording.
@@ -52,8 +52,6 @@ FULL_TEXT = (
     "CREATE TRIGGER words_of_deleted AFTER DELETE ON recordings BEGIN "
     "DELETE FROM words WHERE rowid = old.id; DELETE FROM name_parts WHERE rowid = old.id; END",
 )
-WORD_TABLES = ("words", "name_parts")
-NO_WORDS = re.compile(rf"no such table: (main\.)?({'|'.join(WORD_TABLES)})$")
 #: How much a word counts in a name, in folder names and in metadata.
 WORD_WEIGHTS = "4.0, 2.0, 2.0"
 #: Shorter words are sought whole only: as parts they are in too many names.
@@ -226,7 +224,7 @@ class Database(WordIndex):
                 try:
                     connection.exec_driver_sql(statement)
                 except sa.exc.DatabaseError as error:
-                    if not _is_corrupt(error.orig):
+                    if not is_corrupt(error.orig):
                         raise
                     found.append(f"table {table}: does not find what it holds ({error.orig})")
         return found
@@ -389,68 +387,3 @@ def _is_sealed(database: Path) -> bool:
         and not os.access(database.parent, os.W_OK, effective_ids=effective)
         and not database.with_name(f"{database.name}-wal").exists()
     )
-
-
-@contextlib.contextmanager
-def translated(folder: Path) -> Iterator[None]:
-    """SQLite's errors as StoreErrors that say what to do."""
-    try:
-        yield
-    except (sa.exc.DBAPIError, sqlite3.Error) as error:
-        message = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
-        is_io_error = "I/O" in message
-        could_not_open = is_io_error or "unable to open" in message
-        if "full" in message or (could_not_open and _is_full(folder)):
-            way_out = (
-                "the disk is full; make room and run the command again, what was committed is kept"
-            )
-        elif could_not_open and n_free(TO_OPEN_A_DATABASE) < TO_OPEN_A_DATABASE:
-            way_out = too_many()
-        elif "readonly" in message or "unable to open" in message:
-            way_out = (
-                "the folder cannot be written; check its permissions or choose another --index"
-            )
-        elif NO_WORDS.search(message):
-            way_out = "the words of the recordings are lost; run: soundsearch repair"
-        elif _is_corrupt(error, in_words=True) and "constructor" not in message:
-            way_out = "the words of the recordings are damaged; run: soundsearch repair"
-        elif (
-            "malformed" in message
-            or "not a database" in message
-            or "vtable" in message
-            or "fts5" in message
-        ):
-            way_out = f"the database is damaged; {RESTORE}"
-        elif "no such" in message or "no column" in message:
-            way_out = f"the database is not as soundsearch makes it; {RESTORE}"
-        elif "locked" in message:
-            way_out = "another process holds the database; try again when it has finished"
-        elif is_io_error:
-            way_out = "the disk fails; check it, then run: soundsearch verify"
-        else:
-            way_out = "run: soundsearch verify"
-        raise StoreError(f"{folder}: {message}: {way_out}") from error
-
-
-def _is_corrupt(error: BaseException | None, *, in_words: bool = False) -> bool:
-    """Whether SQLite says that what it reads is damaged. in_words: in a table of words."""
-    if isinstance(error, sa.exc.DBAPIError):
-        error = error.orig
-    code = getattr(error, "sqlite_errorcode", 0)
-    return code == sqlite3.SQLITE_CORRUPT_VTAB or (
-        not in_words and code & 0xFF == sqlite3.SQLITE_CORRUPT
-    )
-
-
-def _is_full(folder: Path) -> bool:
-    try:
-        return shutil.disk_usage(folder).free < FULL_BYTES
-    except OSError:
-        return False
-
-
-def cannot_write(folder: Path, error: OSError) -> str:
-    """What to say of an index folder into which something could not be written."""
-    if ran_out(error):
-        return f"{folder}: {too_many()}"
-    return f"{folder}: the index folder cannot be written ({error.strerror}); choose another with --index"

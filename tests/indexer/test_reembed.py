@@ -195,7 +195,7 @@ def test_too_little_room_is_said_before(index: Path, monkeypatch: pytest.MonkeyP
 def stop_after(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     """Ctrl-C comes when so many recordings were stored."""
     monkeypatch.setattr("indexer.pipeline.COMMIT_S", 0.0)
-    from soundsearch.store.writer import Transaction
+    from soundsearch.store.transaction import Transaction
 
     put = Transaction.put
     stored: list[Any] = []
