@@ -66,7 +66,7 @@ def sounds_of(folder: Path) -> dict[Path, tuple[object, object]]:
 def searchable(folder: Path) -> set[Path]:
     """The recordings that a search can answer with."""
     with soundsearch.open_index(folder) as index:
-        return {hit.path for hit in index.search(text="hum", top_k=100_000)}
+        return {hit.path for hit in index.search(text="hum", top_k=100_000, unique=False)}
 
 
 def vectors_of(row: Row) -> np.ndarray:

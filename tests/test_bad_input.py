@@ -610,7 +610,9 @@ def test_one_writes_others_read(
     is_over = False
     while not is_over:
         is_over = process.poll() is not None
-        hits = json.loads(soundsearch("query", "hum", "-k", 100, "--json").stdout)["hits"]
+        hits = json.loads(soundsearch("query", "hum", "-k", 100, "--no-unique", "--json").stdout)[
+            "hits"
+        ]
         found = {Path(hit["path"]) for hit in hits}
         assert seen <= found and found
         seen = found

@@ -69,6 +69,7 @@ def test_status_in_json(soundsearch: Run, library: Path, index: Path) -> None:
         "duration_s": 4.0,
         "failures": {"not audio": 1},
         "skipped": {},
+        "reembedding": None,
     }
     assert result.stderr == ""
 
@@ -206,7 +207,8 @@ def test_a_damaged_encoder_is_found_and_mended(
     (index / "encoder" / "text.onnx").unlink()
     result = soundsearch("repair", code=1)
     assert result.stderr.startswith(f"error: {index}: this index was built with tiny 1 (8-d, ")
-    assert result.stderr.endswith("run: soundsearch repair --model BUNDLE\n")
+    assert "run: soundsearch repair --model BUNDLE" in result.stderr
+    assert result.stderr.endswith("with: soundsearch reembed --model NAME\n")
     write_tiny_bundle(tmp_path / "other", name="other", shift=1)
     result = soundsearch("repair", "--model", "./other", code=1)
     assert "tiny 1 (8-d, " in result.stderr and "other 1 (8-d, " in result.stderr
@@ -318,6 +320,7 @@ def test_the_commands_there_are() -> None:
         "status",
         "verify",
         "repair",
+        "reembed",
         "demo",
         *(f"roots {name}" for name in ("move", "remove")),
         *(f"models {name}" for name in ("list", "show", "build vip-ant", "build clap")),

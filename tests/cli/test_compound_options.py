@@ -152,7 +152,7 @@ def test_what_is_no_weight_is_a_usage_error(soundsearch: Run, option: str, weigh
 def test_what_cannot_be_asked(soundsearch: Run) -> None:
     for command in ("query", "similar"):
         result = soundsearch(command, "--minus", "rain", code=2)
-        assert result.stdout == "" and ("TEXT" in result.stderr or "FILE" in result.stderr)
+        assert result.stdout == "" and ("TEXT" in result.stderr or "file" in result.stderr)
     assert "standard input" in soundsearch("query", "hum", "--plus", "-", code=2).stderr
     for command, said in (
         (["query", "hum", "--plus", "none.wav"], "none.wav: no such file"),

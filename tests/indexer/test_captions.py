@@ -48,7 +48,7 @@ def captions(indexer: Indexer) -> dict[str, dict[str, str]]:
 def found(indexer: Indexer, term: str) -> list[str]:
     with indexer.store.snapshot() as reader:
         paths = {r.id: r.relative_path for r in reader.recordings()}
-        matches = reader.find_words([term], within=None, limit=9)
+        matches = reader.find_words([term], limit=9)
     return [paths[match.recording_id] for match in matches]
 
 

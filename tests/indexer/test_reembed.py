@@ -12,7 +12,6 @@ import pytest
 
 import soundsearch
 from soundsearch.encoder.bundle import EncoderBundle
-from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import (
     BundleError,
     IndexBusyError,
@@ -21,8 +20,8 @@ from soundsearch.errors import (
     StoreError,
 )
 from soundsearch.health import status
-from soundsearch.search import index as index_module
-from soundsearch.search.question import Question
+from soundsearch.search.parts import Asked
+from soundsearch.search.question import Asker, Question
 from soundsearch.store import State, Store
 from tests import program
 from tests.index_contents import rows_of, searchable, sounds_of, vectors_of
@@ -304,15 +303,15 @@ def test_an_open_index_answers_with_the_new_encoder(index: Path) -> None:
 def test_an_index_that_is_switched_during_a_search_answers_once_with_one_encoder(
     index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = index_module.ask_text
+    ask = Asker.ask
 
-    def switched_meanwhile(text: str, encoder: Encoder) -> Question:
-        question = ask(text, encoder)
-        if encoder.bundle.name == "tiny":
+    def switched_meanwhile(self: Asker, asked: Asked) -> Question:
+        question = ask(self, asked)
+        if self.encoder().bundle.name == "tiny":
             reembed()
         return question
 
-    monkeypatch.setattr(index_module, "ask_text", switched_meanwhile)
+    monkeypatch.setattr(Asker, "ask", switched_meanwhile)
     assert best("hiss") == "low.wav"
 
 
