@@ -40,6 +40,7 @@ class Question:
         words: The text that names, folders and metadata are searched for; empty for none.
         minus_texts: Texts that hits should not fit.
         itself: Ids of recordings that are part of the question, and never among the hits.
+        is_words: Whether hits should fit texts alone.
     """
 
     kind: Kind
@@ -48,6 +49,7 @@ class Question:
     words: str = ""
     minus_texts: tuple[str, ...] = ()
     itself: frozenset[int] = frozenset()
+    is_words: bool = False
 
     @property
     def has_minus(self) -> bool:
@@ -99,6 +101,7 @@ class Asker:
             itself=frozenset(
                 known.id for part in parts if (known := self._known(part)) is not None
             ),
+            is_words=all(part.text is not None for part in asked.plus),
         )
 
     def _combined(self, parts: Sequence[Part]) -> Array:

@@ -34,9 +34,7 @@ class Scores:
     def among(cls, ranking: Ranking, question: Question, calibration: Calibration | None) -> Scores:
         """Return what scores the recordings that are ranked."""
         needs_nearest = (
-            calibration is not None
-            and calibration.curves.search is not None
-            and question.kind == "text"
+            calibration is not None and calibration.curves.search is not None and question.is_words
         )
         return cls(question, calibration, ranking.nearest(question) if needs_nearest else None)
 
