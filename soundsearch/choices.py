@@ -40,8 +40,8 @@ Texts = Literal["captions", "labels", "labels-joined"]
 #: Audio towers: the paper's, and a small one for computers without a GPU.
 Tower = Literal["vit", "compact"]
 Optimiser = Literal["lars", "adamw"]
-#: Of the matrix products.
-Precision = Literal["fp32", "bf16", "fp16"]
+#: Of the matrix products; tf32 is float32 with inputs of 10 bits, on GPUs alone.
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 #: Of the two directions of the loss.
 Reduction = Literal["sum", "mean"]
 #: What the same vector twice in a batch is.

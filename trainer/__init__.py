@@ -12,6 +12,7 @@ stage.py         what both stages share                scaling.py    stage 2 wit
 contrast.py      the training step                     contrastive_loss.py  its loss
 loop.py          the one training loop                 lars.py, distributed.py  what it uses
 checks.py        what is measured during training      runs.py       run folders and their settings
+average.py       the average of the weights            epochs.py, pick.py  weights by epoch, and the choice
 onnx_export.py   torch modules to ONNX files           bundle_export.py  a finished run to a bundle
 convert/         published weights to a bundle         model_card.py the card of a bundle
 starter/         the recipe of the shipped bundle

@@ -246,6 +246,9 @@ def text_parts(clip: FrozenClip) -> dict[str, Any]:
 def _sections(run: TrainedRun) -> dict[str, str]:
     """Return the sections of a run's model card after the measurements."""
     data = run.config["data"]
+    epoch = f" Weights of epoch {run.picked.epoch}." if run.picked else ""
+    if run.picked and run.picked.by:
+        epoch = f" Weights of epoch {run.picked.epoch}, chosen by {run.picked.by}."
     learnt = {
         "pivot": "the images that belong to them, embedded by a frozen CLIP model; no text was used",
         "captions": f"the texts that belong to them ({run.config.get('texts')}), embedded by a frozen CLIP model",
@@ -253,7 +256,7 @@ def _sections(run: TrainedRun) -> dict[str, str]:
     return {
         "What it learnt from": f"""
 {data["n_clips"]} examples of the shards {data["shards"]}, and {learnt[run.stage]}
-(vectors {data["encoder"]}). Initial weights: {run.config.get("init")}. The licences of the
+(vectors {data["encoder"]}). Initial weights: {run.config.get("init")}.{epoch} The licences of the
 recordings, images and texts are not stored with the shards; check them before you pass these
 weights on. No recording is part of this bundle.""",
         "Limits": f"""
@@ -264,8 +267,10 @@ of sound. It does not transcribe speech, and it does not identify speakers.""",
 
 
 def _last_checks(run: TrainedRun) -> dict[str, Any]:
-    """Return the last measurements during training."""
+    """Return the last measurements during training, those of the picked epoch if there is one."""
     records = model_card.read_log(run.log)
+    if run.picked:
+        records = [record for record in records if record.get("epoch") == run.picked.epoch]
     if not records:
         return {}
     fullest = max(reversed(records), key=len)  # checks are rarer than losses
@@ -273,7 +278,7 @@ def _last_checks(run: TrainedRun) -> dict[str, Any]:
         name: fullest[name] for name in model_card.columns_of(run.log) if name in fullest
     }
     command = f"soundsearch train {run.stage}"
-    return {"training": {"command": command, "about": "last checks during training", **numbers}}
+    return {"training": {"command": command, "about": "last checks of these weights", **numbers}}
 
 
 @contextlib.contextmanager

@@ -49,7 +49,8 @@ def pair_loss(
     Returns:
         A scalar.
     """
-    positive = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    counted = torch.ones_like(positive) if ignored is None else ~ignored
-    mean = contrastive_loss(scores, positive, counted)
-    return 2 * mean if reduction == "sum" else mean
+    right = scores.diagonal()
+    if ignored is not None:
+        scores = scores.masked_fill(ignored, float("-inf"))
+    total = (scores.logsumexp(dim=1) - right).mean() + (scores.logsumexp(dim=0) - right).mean()
+    return total if reduction == "sum" else total / 2

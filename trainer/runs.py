@@ -4,6 +4,7 @@ config.json             every setting, and the identity of the data
 log.jsonl               losses and checks, one JSON object a line
 checkpoint.safetensors  during the run: the state from which it continues
 weights.safetensors     after the run: `tower.*` and `log_scale`
+epochs/, picked.json    weights by epoch, and the epoch that stands for the run (`trainer/epochs.py`)
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from soundsearch.config import changed, read_json
 from soundsearch.errors import ConfigError
 from soundsearch.files import write_text
 from trainer.contrast import ContrastConfig
+from trainer.epochs import Picked, read_picked, weights_path
 from trainer.front_ends import FRONT_ENDS, VIP_ANT, FrontEnd
 from trainer.loop import LOG, LoopConfig, TrainingError, strip_prefix
 from trainer.towers.clip_model import ClipChoice
@@ -30,7 +32,6 @@ from trainer.towers.compact import AudioTower, AudioTowerConfig
 from trainer.towers.vit import SpectrogramViT, VitConfig
 
 CONFIG = "config.json"
-WEIGHTS = "weights.safetensors"
 #: Settings that may change when a run continues: they do not change what is learnt.
 MAY_CHANGE = frozenset({"log_every", "save_every"})
 
@@ -56,6 +57,7 @@ class StageConfig:
         warmup_epochs: Passes in which the learning rate rises.
         schedule_epochs: Epoch at which the cosine ends, None for the last one.
         learning_rate: None for the optimiser's own; so is flat_learning_rate.
+        precision: None for bf16 on a GPU and fp32 on a CPU.
         contrast: The loss.
         block: Shards that are shuffled together.
     """
@@ -80,7 +82,7 @@ class StageConfig:
     weight_decay: float = 1e-6
     clip_norm: float | None = None
     average: float = 0.0
-    precision: Precision = "bf16"
+    precision: Precision | None = None
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     block: int = 8
     seed: int = 1213
@@ -140,7 +142,7 @@ class StageConfig:
             betas=(0.9, 0.999),
             clip_norm=self.clip_norm,
             average=self.average,
-            precision=self.precision,
+            precision=self.precision or "fp32",
             log_every=self.log_every,
             save_every=self.save_every,
         )
@@ -238,6 +240,7 @@ class TrainedRun:
         clip: The frozen CLIP model that it was trained against.
         dim: Numbers in a vector.
         config: The content of config.json.
+        picked: The epoch whose weights the tower has; None for the last ones.
     """
 
     folder: Path
@@ -248,6 +251,7 @@ class TrainedRun:
     clip: ClipChoice
     dim: int
     config: Mapping[str, Any]
+    picked: Picked | None
 
     @property
     def log(self) -> Path:
@@ -274,11 +278,15 @@ def _read_config(folder: Path) -> tuple[StageConfig, dict[str, Any]]:
     return stage_config(plain, base, where), data
 
 
-def read_run(folder: Path) -> TrainedRun:
-    """Read a finished run. Raises TrainingError or ConfigError for anything else."""
+def read_run(folder: Path, epoch: int | None = None) -> TrainedRun:
+    """Read a finished run, or one of which an epoch was picked or is named here.
+
+    Raises TrainingError or ConfigError for anything else.
+    """
     config, data = _read_config(folder)
     tower = build_tower(config, data["dim"])
-    weights = read_weights(folder)
+    picked = Picked(epoch=epoch) if epoch else read_picked(folder)
+    weights = read_weights(folder, epoch)
     tower.load_state_dict(strip_prefix(weights, "tower."))
     return TrainedRun(
         folder=folder,
@@ -289,19 +297,19 @@ def read_run(folder: Path) -> TrainedRun:
         clip=ClipChoice(model=data["model"], pretrained=data["pretrained"]),
         dim=data["dim"],
         config={**dataclasses.asdict(config), "data": data},
+        picked=picked,
     )
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read weights.safetensors of a run. Raises TrainingError if the run is not finished."""
+def read_weights(folder: Path, epoch: int | None = None) -> dict[str, Tensor]:
+    """Read the weights that stand for a run, or those of an epoch; see `trainer/epochs.py`.
+
+    Raises TrainingError if they are not there or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = folder / WEIGHTS
-    if not path.exists():
-        raise TrainingError(
-            f"{folder}: not a finished run, {WEIGHTS} is missing; continue it to its end"
-        )
+    path = weights_path(folder, epoch)
     try:
         return load_file(path)
     except SafetensorError as error:

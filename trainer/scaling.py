@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
-from soundsearch.config import fill
 from soundsearch.errors import ConfigError, SoundsearchError
 from soundsearch.files import write_atomically
 from soundsearch.progress import Progress, Silent
 from trainer.captions import train_captions
 from trainer.checks import ShardCheck
 from trainer.contrast import Contrast
-from trainer.data.vectors import VectorsFacts
+from trainer.pick import vectors_facts
 from trainer.runs import StageConfig, read_run, torch_device
 from trainer.stage import Machine
 
@@ -52,7 +51,7 @@ def scaling_curve(
         )
     if steps < 1:
         raise ConfigError(f"steps must be 1 or more, not {steps}")
-    machine = replace(machine or Machine(), valid=valid, check_every=steps)
+    machine = replace(machine or Machine(), valid=valid)
     points = [(n, seed) for n in sorted(set(counts)) for seed in (seeds if n else seeds[:1])]
     progress = progress or Silent()
     progress.begin("points of the curve", len(points))
@@ -85,12 +84,9 @@ def measure(
 ) -> Mapping[str, float]:
     """What `ShardCheck` finds of a finished run."""
     run = read_run(folder)
-    names = {field.name for field in fields(VectorsFacts)}
-    known = {name: value for name, value in run.config["data"].items() if name in names}
-    facts = fill(VectorsFacts, known, f"{folder}: data.")
     model = Contrast(run.tower, 1.0).to(torch_device(machine.device)).eval()
     here = replace(config, front_end=run.front_end)
-    return ShardCheck(valid, here, facts, machine.n_valid)(model)
+    return ShardCheck(valid, here, vectors_facts(run), n_clips=machine.n_valid)(model)
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:

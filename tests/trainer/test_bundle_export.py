@@ -25,8 +25,9 @@ from trainer.bundle_export import (
     new_bundle,
     refuse_collapsed_texts,
 )
+from trainer.epochs import WEIGHTS
 from trainer.front_ends import STARTER, VIP_ANT, extract_features
-from trainer.runs import LOG, WEIGHTS, StageConfig, build_tower, read_run, write_config
+from trainer.runs import LOG, StageConfig, build_tower, read_run, write_config
 from trainer.towers.clip_model import load_clip
 from trainer.towers.compact import AudioTowerConfig
 from trainer.towers.unit import embed_unit

@@ -40,11 +40,16 @@ def test_the_stages_follow_each_other(
     done = soundsearch(
         *("train", "pivot", shards, "--run", "pivot", "--config", config, *SMALL),
         *("--optimiser", "adamw", "--loss", "mean", "--chunk", "4", "--valid", shards),
-        *("--check-every", "3", "--seed", "5"),
+        *("--check-every", "1", "--keep-epochs", "all", "--seed", "5"),
     )
     assert done.stdout == "pivot\n"
     assert "step 6/6" in done.stderr
     assert "valid_images_from_audio_recall_at_1" in done.stderr
+    assert [path.name for path in sorted(Path("pivot/epochs").iterdir())] == [
+        "0001.safetensors",
+        "0002.safetensors",
+    ]
+    soundsearch("train", "pick", "pivot", "--by", "valid_images_from_audio_recall_at_1")
     used = read_config(Path("pivot"))
     assert (used.optimiser, used.contrast.reduction, used.contrast.chunk) == ("adamw", "mean", 4)
     assert (used.epochs, used.seed, used.vit) == (2.0, 5, TINY.vit)
@@ -71,6 +76,11 @@ def test_the_stages_follow_each_other(
     [
         (["--tower", "compact"], "init clip is for the vit tower"),
         (["--batch-size", "12", "--precision", "fp16", "--device", "cpu"], "fp16 needs a GPU"),
+        (["--batch-size", "12", "--precision", "tf32", "--device", "cpu"], "tf32 needs a GPU"),
+        (
+            ["--tower", "compact", "--init", "random", "--batch-size", "6", "--chunk", "3"],
+            "chunk is 3, but this tower has batch normalisation",
+        ),
         (["--front-end", "clap"], "front_end: must be one of vip-ant, starter, not 'clap'"),
         (["--init", "nowhere", "--batch-size", "6"], "nowhere: not a finished run"),
         (["--encoder", "x"], "no vectors of images by x"),
@@ -96,6 +106,9 @@ def test_what_cannot_be_is_one_line(
         ["pivot", "shards", "--run", "r", "--batch-size", "1"],
         ["pivot", "shards", "--run", "r", "--precision", "int4"],
         ["pivot", "shards", "--run", "r", "--bench", "esc50"],
+        ["pivot", "shards", "--run", "r", "--keep-epochs", "some"],
+        ["pivot", "shards", "--run", "r", "--keep-epochs", "-1"],
+        ["pivot", "shards", "--run", "r", "--check-every", "0"],
         ["scaling", "s", "--init", "i", "--valid", "v", "--out", "o", "--counts", "ten"],
     ],
 )

@@ -19,6 +19,7 @@ from tests.trainer.made_shards import DIM, ENCODER, TINY, made_shards, store, ve
 from trainer.captions import train_captions
 from trainer.contrast import ContrastConfig
 from trainer.data.example import ShardError
+from trainer.epochs import kept_epochs
 from trainer.loop import TrainingError
 from trainer.pivot import PAPER, train_pivot
 from trainer.runs import StageConfig, read_run, read_weights
@@ -52,7 +53,7 @@ def test_the_pivot_stage_learns_which_sound_belongs_to_which_picture(
     shards: Path, tmp_path: Path
 ) -> None:
     config = dataclasses.replace(TINY, epochs=60.0, average=0.9)
-    machine = Machine(valid=shards, check_every=60)
+    machine = Machine(valid=shards, check_every=20.0)
     run = train_pivot(shards, tmp_path / "run", config, machine)
     last = log_of(run)[-1]
     # six pitches: a guess is right one time in six; words were never seen
@@ -79,7 +80,9 @@ def test_shuffled_pairs_teach_nothing(shards: Path, tmp_path: Path) -> None:
         pitches = torch.randint(6, (12,), generator=generator).tolist()
         store(shard, "images", [vector_of(p)[None] for p in pitches], data.digest(number))
     config = dataclasses.replace(TINY, epochs=30.0)
-    run = train_pivot(data.folder, tmp_path / "run", config, Machine(valid=shards, check_every=180))
+    run = train_pivot(
+        data.folder, tmp_path / "run", config, Machine(valid=shards, check_every=30.0)
+    )
     assert log_of(run)[-1]["valid_images_from_audio_recall_at_1"] < 0.45
 
 
@@ -115,15 +118,21 @@ def test_a_killed_run_goes_on_to_the_same_losses(
         torch.testing.assert_close(read_weights(broken)[name], value, msg=name, rtol=0, atol=0)
 
 
-def test_two_processes_train_as_one(shards: Path, tmp_path: Path) -> None:
-    alone = train_pivot(shards, tmp_path / "alone", SHARED)
+def test_two_processes_train_and_measure_as_one(shards: Path, tmp_path: Path) -> None:
+    machine = Machine(valid=shards, check_every=2.0, keep_epochs=2)
+    alone = train_pivot(shards, tmp_path / "alone", SHARED, machine)
     program = tmp_path / "program.py"
     program.write_text(
         "import sys\n"
         "from pathlib import Path\n"
+        "import trainer.checks\n"
         "from tests.trainer.test_stage import SHARED\n"
         "from trainer.pivot import train_pivot\n"
-        "train_pivot(Path(sys.argv[1]), Path(sys.argv[2]), SHARED)\n"
+        "from trainer.stage import Machine\n"
+        "trainer.checks.BATCH_SIZE = 5\n"  # 18 clips: 10 for one process, 8 for the other
+        "shards, run = map(Path, sys.argv[1:])\n"
+        "machine = Machine(valid=shards, check_every=2.0, keep_epochs=2)\n"
+        "train_pivot(shards, run, SHARED, machine)\n"
     )
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
@@ -133,6 +142,26 @@ def test_two_processes_train_as_one(shards: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert losses(tmp_path / "two") == pytest.approx(losses(alone), abs=2e-4)
+    measured = [
+        [{k: v for k, v in r.items() if k.startswith("valid")} for r in log_of(run)]
+        for run in (tmp_path / "two", alone)
+    ]
+    assert measured[0] == measured[1]
+    assert [step for step, found in enumerate(measured[1], 1) if found] == [6, 12]
+    assert kept_epochs(tmp_path / "two") == [3, 4]
+
+
+def test_measuring_by_default_is_a_quarter_of_training_at_most(
+    shards: Path, tmp_path: Path
+) -> None:
+    nine = dataclasses.replace(TINY, epochs=9.0, precision=None)
+    run = train_pivot(shards, tmp_path / "run", nine, Machine(valid=shards))  # 18 clips, 3 steps
+    metric = "valid_images_from_audio_recall_at_1"
+    assert [r["step"] for r in log_of(run) if metric in r] == [12, 24, 27]
+    few = train_pivot(shards, tmp_path / "few", nine, Machine(valid=shards, n_valid=4))
+    assert [r["step"] for r in log_of(few) if metric in r] == list(range(3, 28, 3))
+    # without a choice, what the device does best
+    assert json.loads((run / "config.json").read_text())["precision"] == "fp32"
 
 
 def test_chunks_and_workers_change_nothing(shards: Path, tmp_path: Path) -> None:

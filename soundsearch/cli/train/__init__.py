@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from soundsearch.cli.train import data, embed, export, stages, starter
+from soundsearch.cli.train import data, embed, export, pick, stages, starter
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,5 +29,6 @@ app.command()(embed.curate)
 app.command()(stages.pivot)
 app.command()(stages.captions)
 app.command()(stages.scaling)
+app.command()(pick.pick)
 app.command()(export.export)
 app.command()(starter.starter)

@@ -76,7 +76,8 @@ class StageOptions:
         float | None, typer.Option(help="Largest norm of the gradient. [default: no limit]")
     ] = None
     precision: Annotated[
-        Precision | None, typer.Option(help="[default: bf16; fp16 needs a GPU]")
+        Precision | None,
+        typer.Option(help="fp16 and tf32 need a GPU. [default: bf16 on a GPU, fp32 on a CPU]"),
     ] = None
     loss: Annotated[Reduction | None, typer.Option(help="Over both directions. [default: sum]")] = (
         None
@@ -102,8 +103,26 @@ class StageOptions:
         ),
     ] = None
     check_every: Annotated[
-        int, typer.Option(min=1, help="Steps from one measuring to the next.")
-    ] = 500
+        float | None,
+        typer.Option(
+            min=0.0001,
+            help="Epochs from one measuring to the next. [default: 1, or more where measuring "
+            "would take as long as training]",
+        ),
+    ] = None
+    keep_epochs: Annotated[
+        str,
+        typer.Option(
+            metavar="N|all",
+            help="Keep the weights of so many of the latest epochs, for `train pick`.",
+        ),
+    ] = "0"
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Make the tower's kernels with torch.compile: minutes at first."
+        ),
+    ] = False
     device: DeviceChoice = "auto"
     workers: Workers = 0
 
@@ -140,6 +159,8 @@ class StageOptions:
             n_workers=self.workers,
             valid=self.valid,
             check_every=self.check_every,
+            keep_epochs=_n_kept(self.keep_epochs),
+            compiled=self.compile,
         )
 
     def checks(self) -> list[MakeCheck]:
@@ -153,7 +174,7 @@ class StageOptions:
                 raise typer.BadParameter(
                     f"expected NAME=FOLDER, found {one!r}", param_hint="--bench"
                 )
-            made.append(bench_check(name, Path(place)))
+            made.append(bench_check(name, Path(place).expanduser()))
         return made
 
 
@@ -332,6 +353,17 @@ def _numbers(text: str, option: str) -> list[int]:
         raise typer.BadParameter(
             f"expected whole numbers with commas, found {text!r}", param_hint=option
         ) from error
+
+
+def _n_kept(text: str) -> int | None:
+    """How many epochs are kept; None for all."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise typer.BadParameter(
+            f"expected a whole number or all, found {text!r}", param_hint="--keep-epochs"
+        )
+    return int(text)
 
 
 def _leads() -> bool:
