@@ -104,8 +104,9 @@ def contrast_step(
             f"chunk is {config.chunk}, but this tower has batch normalisation, which needs the whole "
             "batch at once; leave --chunk out, take a smaller --batch-size, or --tower vit"
         )
-    parallel = world.parallel(model)
-    embed = torch.compile(parallel) if compiled else parallel
+    if compiled:
+        model.compile()
+    embed = world.parallel(model)
 
     def loss_of(audio: Tensor, scale: Tensor, vectors: Tensor) -> dict[str, Tensor]:
         audio, targets = world.gather(audio), world.gather(embed_unit(vectors))
@@ -134,7 +135,7 @@ def contrast_step(
         amp.backward(losses["loss"])
         assert audio.grad is not None
         parts = torch.split(audio.grad, len(chunks[0]))
-        with without_averaging(parallel):
+        with without_averaging(embed):
             for chunk, gradient in zip(chunks[:-1], parts[:-1], strict=True):
                 with amp.forward():
                     again, _ = embed(chunk)

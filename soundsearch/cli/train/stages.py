@@ -167,7 +167,7 @@ class StageOptions:
         """The benchmarks, read at once."""
         from trainer.checks import bench_check
 
-        made = []
+        made: list[MakeCheck] = []
         for one in self.bench or []:
             name, equals, place = one.partition("=")
             if not equals or not place:
