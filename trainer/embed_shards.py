@@ -24,6 +24,7 @@ from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
 from soundsearch.progress import Progress, Silent
+from trainer.data.audioset import display_name
 from trainer.data.example import ExampleFacts, ShardError
 from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import Kind, ShardVectors, VectorsFacts, vectors_path, write_vectors
@@ -72,6 +73,13 @@ class TextFacts(VectorsFacts):
     """Facts of vectors of texts. prompt: the text of a label, empty for captions."""
 
     prompt: str
+
+
+@dataclass(frozen=True)
+class LabelFacts(TextFacts):
+    """Facts of vectors of labels. classes: what stands for the ids of AudioSet's classes."""
+
+    classes: str = "audioset-names"
 
 
 def embed_images(
@@ -143,13 +151,20 @@ def embed_captions(
     if texts != "captions" and prompt.count("{}") != 1:
         raise EmbedError(f"the prompt {prompt!r} must hold {{}} once, where the label goes")
     progress = progress or Silent()
-    facts = TextFacts(
-        kind=texts, **_encoder_facts(clip), prompt="" if texts == "captions" else prompt
+    encoder = _encoder_facts(clip)
+    facts = (
+        TextFacts(kind=texts, **encoder, prompt="")
+        if texts == "captions"
+        else LabelFacts(kind=texts, **encoder, prompt=prompt)
     )
     cache: OrderedDict[str, Array] = OrderedDict()
+    unknown: set[str] = set()
 
     def rows_of(shard: Shard) -> list[Array]:
-        rows = [texts_of(shard.facts(i), texts, prompt) for i in range(len(shard))]
+        of_all = [shard.facts(i) for i in range(len(shard))]
+        if texts != "captions":
+            _note_unknown((label for facts in of_all for label in facts.labels), unknown, progress)
+        rows = [texts_of(facts, texts, prompt) for facts in of_all]
         vectors = _text_vectors((text for row in rows for text in row), clip, cache)
         progress.advance(1)
         return [_stacked([vectors[text] for text in row], clip.dim) for row in rows]
@@ -165,14 +180,27 @@ def embed_captions(
 
 
 def texts_of(facts: ExampleFacts, texts: Kind, prompt: str) -> list[str]:
-    """The texts of a clip that are embedded, in order; labels with spaces for underscores."""
+    """The texts of a clip that are embedded, in order.
+
+    Labels are in lower case, with spaces for underscores; ids of AudioSet's classes become their
+    names, and ids of no class of it are left out. Source: VIP-ANT, `build_audioset_label_map`.
+    """
     if texts == "captions":
         return [caption for caption in facts.captions if caption.strip()]
-    labels = [" ".join(label.replace("_", " ").split()).lower() for label in facts.labels]
+    named = [display_name(label) or "" for label in facts.labels]
+    labels = [" ".join(label.replace("_", " ").split()).lower() for label in named]
     labels = [label for label in labels if label]
     if texts == "labels-joined":
         labels = [", ".join(labels)] if labels else []
     return [prompt.replace("{}", label) for label in labels]
+
+
+def _note_unknown(labels: Iterable[str], known: set[str], progress: Progress) -> None:
+    """Report each id of no class of AudioSet once; known: those that were reported."""
+    for label in labels:
+        if display_name(label) is None and label not in known:
+            known.add(label)
+            progress.note(f"skipped the label {label}: no class of AudioSet has this id")
 
 
 def is_ready(path: Path, facts: VectorsFacts, digest: str) -> bool:

@@ -11,7 +11,7 @@ from trainer.data.cutting import ExtractConfig, read_examples
 from trainer.data.pack import Report, Sources, pack
 from trainer.data.shard_writer import CLIPS_PER_SHARD
 from trainer.data.sources import file_digest
-from trainer.data.videos import SegmentedVideos, Video, WholeVideos
+from trainer.data.videos import Video, WholeVideos, segmented_videos
 
 
 def extract(
@@ -35,7 +35,7 @@ def extract(
         videos = whole = WholeVideos(folder)
         which = {"videos": len(whole), "videos_digest": whole.digest()}
     else:
-        videos = SegmentedVideos(segments, folder)
+        videos = segmented_videos(segments, folder)
         which = {"videos": len(videos), "segments_digest": file_digest(segments)}
     return pack(
         videos,

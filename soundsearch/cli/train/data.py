@@ -35,8 +35,9 @@ def extract(
     segments: Annotated[
         Path | None,
         typer.Option(
-            help="CSV file with the columns file,begin_s,end_s (and caption, labels): cut these "
-            "clips, in seconds, and no others; paths begin at VIDEO_DIR."
+            help="CSV file with the columns file,begin_s,end_s (and caption, labels), or a list of "
+            "AudioSet as it is published: cut these clips, in seconds, and no others; paths begin "
+            "at VIDEO_DIR."
         ),
     ] = None,
     clip_s: Annotated[
@@ -89,8 +90,9 @@ def shards(
     manifest: Annotated[
         Path,
         typer.Argument(
-            help="CSV file with audio,image or audio,caption (and labels); Clotho's captions; or "
-            "an index of VIP-ANT, one JSON object a line."
+            help="CSV file with audio,image or audio,caption (and labels); the captions of Clotho or "
+            "AudioCaps, or a list of AudioSet, as they are published; or an index of VIP-ANT, one "
+            "JSON object a line."
         ),
     ],
     out: Out,
