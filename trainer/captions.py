@@ -10,6 +10,7 @@ Source: VIP-ANT ("AT"), `cvap/monitor/cvalp.py`. The logit scale is initialised 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from trainer.data.recently_used import RecentlyUsed
 from trainer.data.shards import ShardFolder
 from trainer.data.targets import OPEN_SHARDS, StoredTargets, Targets
 from trainer.data.vectors import Kind
+from trainer.presets import preset
 from trainer.runs import StageConfig
 from trainer.stage import Machine, Watch, run_stage
 
@@ -39,15 +41,20 @@ STRATEGIES: dict[str, Kind] = {
 #: Prefix of the name of a pool: captions found by the images of the example.
 CURATED = "curated:"
 
-#: The setting of the paper's code: batches of 64, the rest as in the pivot stage. Set `init` to the
-#: run folder of a pivot stage. The released checkpoints are of epochs 6, 9 and 10.
-PAPER = StageConfig(stage="captions", texts="gold", batch_size=64, epochs=10.0, warmup_epochs=10.0)
+#: The preset paper-at, but the cosine ends at the last epoch, rates follow the batch, and bfloat16.
+#: Replace `init` by the run folder of a pivot stage.
+DEFAULT = replace(
+    preset("paper-at"),
+    schedule_epochs=None,
+    learning_rate=None,
+    flat_learning_rate=None,
+)
 
 
 def train_captions(
     shards: Path,
     folder: Path,
-    config: StageConfig = PAPER,
+    config: StageConfig,
     machine: Machine | None = None,
     *,
     checks: Sequence[MakeCheck] = (),
@@ -61,12 +68,18 @@ def train_captions(
     kind = kind_of(texts)
 
     def targets_of(data: ShardFolder, encoder: str) -> Targets:
-        if texts.startswith(CURATED):
-            return CuratedTargets(data, texts.removeprefix(CURATED), encoder)
-        own = StoredTargets(data, kind, encoder)
-        return RandomTargets(own, len(data.shards)) if texts == "random" else own
+        return caption_targets(data, texts, encoder)
 
     return run_stage(shards, folder, config, kind, targets_of, machine, checks=checks, watch=watch)
+
+
+def caption_targets(data: ShardFolder, texts: str, encoder: str) -> Targets:
+    """Return the targets of a strategy. Raises ConfigError for an unknown one."""
+    kind = kind_of(texts)
+    if texts.startswith(CURATED):
+        return CuratedTargets(data, texts.removeprefix(CURATED), encoder)
+    own = StoredTargets(data, kind, encoder)
+    return RandomTargets(own, len(data.shards)) if texts == "random" else own
 
 
 def kind_of(texts: str) -> Kind:

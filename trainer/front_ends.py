@@ -6,6 +6,7 @@ Stretch, channel, rate and features are computed as in search (`soundsearch/audi
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,34 @@ VIP_ANT = FrontEnd(
     frequency_mask=32,
     time_mask=200,
 )
+#: Seconds of clips other than VIP-ANT's own 10: those of UrbanSound8K, ESC-50, and long ones of Clotho.
+OTHER_SECONDS = (4, 5, 18)
+#: Seconds by which a stretch is longer than its frames, as in the authors' crops.
+SPARE_S = 0.05
+
+
+def with_frames(front_end: FrontEnd, n_frames: int) -> FrontEnd:
+    """Return a front end of VIP-ANT's kind for another number of frames, which last 10 ms each.
+
+    Source: VIP-ANT, `running.audio.max_len`; masks stay as they are.
+    """
+    audio = dataclasses.replace(
+        front_end.audio,
+        window_s=round(n_frames / 100 + SPARE_S, 9),
+        hop_s=min(VIP_ANT.audio.hop_s, n_frames / 200),
+    )
+    features = dataclasses.replace(front_end.features, n_frames=n_frames)
+    return dataclasses.replace(front_end, audio=audio, features=features)
+
+
+def of_length(n_frames: int) -> FrontEnd:
+    """Return VIP-ANT's front end for a number of frames, with a name of its own."""
+    if n_frames == VIP_ANT.features.n_frames:
+        return VIP_ANT
+    name = f"{VIP_ANT.name}-{n_frames / 100:g}s"
+    return dataclasses.replace(with_frames(VIP_ANT, n_frames), name=name)
+
+
 #: That of the shipped encoder.
 STARTER = FrontEnd(
     name="starter",
@@ -63,7 +92,9 @@ STARTER = FrontEnd(
     frequency_mask=12,
     time_mask=60,
 )
-FRONT_ENDS: dict[str, FrontEnd] = {front_end.name: front_end for front_end in (VIP_ANT, STARTER)}
+FRONT_ENDS: dict[str, FrontEnd] = {
+    front_end.name: front_end for front_end in (VIP_ANT, STARTER)
+} | {f"{VIP_ANT.name}-{seconds}s": of_length(100 * seconds) for seconds in OTHER_SECONDS}
 
 
 def extract_features(

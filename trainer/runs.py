@@ -52,6 +52,9 @@ class StageConfig:
             of the paper's authors.
         n_clips: Train on so many examples, drawn with the seed.
         fraction: Train on this share of the examples, drawn with the seed.
+        only: File of the ids whose examples take part, see `trainer/data/selection.py`.
+        only_top_k: Neighbours of each seed of that file.
+        weights: Examples are drawn by weight: labels, or a file of the authors' weights.
         batch_size: Examples in a step, over all processes.
         epochs: Passes over the examples.
         warmup_epochs: Passes in which the learning rate rises.
@@ -72,6 +75,9 @@ class StageConfig:
     init: str = "clip"
     n_clips: int | None = None
     fraction: float = 1.0
+    only: str | None = None
+    only_top_k: int | None = None
+    weights: str | None = None
     batch_size: int = 432
     epochs: float = 20.0
     warmup_epochs: float = 10.0
@@ -100,6 +106,8 @@ class StageConfig:
             raise ValueError(f"fraction must be above 0 and at most 1, not {self.fraction}")
         if self.n_clips is not None and (self.n_clips < 2 or self.fraction != 1):
             raise ValueError(f"n_clips must be 2 or more and excludes fraction, not {self.n_clips}")
+        if self.only_top_k is not None and (self.only is None or self.only_top_k < 1):
+            raise ValueError(f"only_top_k must be 1 or more and needs only, not {self.only_top_k}")
         if not self.epochs > 0 or not self.warmup_epochs >= 0:
             raise ValueError(
                 f"need epochs > 0 and warmup_epochs >= 0, not {self.epochs} and {self.warmup_epochs}"
@@ -192,7 +200,7 @@ def check_same_run(folder: Path, config: StageConfig, data: Mapping[str, Any]) -
     path = folder / CONFIG
     if not path.exists():
         return
-    found, wanted = read_json(path), _as_json(config, data)
+    found, wanted = _as_now(read_json(path), path), _as_json(config, data)
     for key in MAY_CHANGE:
         found[key] = wanted[key]
     if others := differences(found, wanted):
@@ -200,6 +208,18 @@ def check_same_run(folder: Path, config: StageConfig, data: Mapping[str, Any]) -
             f"{folder}: begun with other settings ({'; '.join(others)}); "
             "continue with the old ones or begin in another folder"
         )
+
+
+def _as_now(plain: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the content of a config.json with the settings that are younger than it at their defaults."""
+    rest = dict(plain)
+    data = rest.pop("data", {})
+    try:
+        return _as_json(_filled(rest, f"{path}: "), data if isinstance(data, Mapping) else {})
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}; the run was begun by another version, begin in another folder"
+        ) from error
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:
@@ -271,11 +291,16 @@ def _read_config(folder: Path) -> tuple[StageConfig, dict[str, Any]]:
     plain = read_json(folder / CONFIG)
     data = plain.pop("data", {})
     where = f"{folder / CONFIG}: "
-    texts = "gold" if plain.get("stage") == "captions" else None
-    base = StageConfig(stage="captions" if texts else "pivot", texts=texts, init="random")
     if not isinstance(data, dict) or not {"dim", "model", "pretrained"} <= data.keys():
         raise ConfigError(f"{where}does not say which vectors it learnt from; not a run's own file")
-    return stage_config(plain, base, where), data
+    return _filled(plain, where), data
+
+
+def _filled(plain: Mapping[str, Any], where: str) -> StageConfig:
+    """Return the settings of a run's config.json, without the facts of the data."""
+    texts = "gold" if plain.get("stage") == "captions" else None
+    base = StageConfig(stage="captions" if texts else "pivot", texts=texts, init="random")
+    return stage_config(plain, base, where)
 
 
 def read_run(folder: Path, epoch: int | None = None) -> TrainedRun:
@@ -287,7 +312,13 @@ def read_run(folder: Path, epoch: int | None = None) -> TrainedRun:
     tower = build_tower(config, data["dim"])
     picked = Picked(epoch=epoch) if epoch else read_picked(folder)
     weights = read_weights(folder, epoch)
-    tower.load_state_dict(strip_prefix(weights, "tower."))
+    try:
+        tower.load_state_dict(strip_prefix(weights, "tower."))
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{weights_path(folder, epoch)}: its tower has another layout than {CONFIG} says "
+            f"({str(error).splitlines()[-1].strip()}); train the run again with this version"
+        ) from error
     return TrainedRun(
         folder=folder,
         stage=config.stage,
@@ -311,9 +342,16 @@ def read_weights(folder: Path, epoch: int | None = None) -> dict[str, Tensor]:
 
     path = weights_path(folder, epoch)
     try:
-        return load_file(path)
+        weights = load_file(path)
     except SafetensorError as error:
         raise TrainingError(f"{path}: damaged ({error})") from error
+    if "log_scale" not in weights or not any(name.startswith("tower.") for name in weights):
+        found = ", ".join(sorted(weights)[:3]) or "nothing"
+        raise TrainingError(
+            f"{path}: an older layout, or no run's weights: expected tower.* and log_scale, found "
+            f"{found}; train the run again with this version"
+        )
+    return weights
 
 
 def torch_device(name: str) -> torch.device:

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from trainer.checks import ClipCheck, MakeCheck, ShardCheck
 from trainer.contrast import Contrast, contrast_step
+from trainer.convert.authors_front_end import refuse_other_front_end
 from trainer.convert.checkpoint import read_checkpoint
 from trainer.data.order import Numbers, Order, subset
+from trainer.data.selection import filtered, read_filter, weighted, weights_of
 from trainer.data.shards import ShardFolder
 from trainer.data.stream import Batches, Positions
 from trainer.data.targets import Targets
@@ -42,7 +44,7 @@ from trainer.runs import (
     write_config,
 )
 from trainer.towers.clip_model import ClipChoice, load_clip
-from trainer.towers.vit import SpectrogramViT, vit_from_authors, vit_from_clip
+from trainer.towers.vit import SpectrogramViT, TowerError, vit_from_authors, vit_from_clip
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +148,9 @@ def run_stage(
         model = Contrast(initial_tower(config, facts), config.contrast.logit_scale).to(device)
         if config.tower == "compact":
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.weights is not None:
+            weights = weights_of(config.weights)
+            clips = weighted(data, clips, weights, loop.steps * config.batch_size, config.seed)
         order = Order(clips, config.seed, config.block)
         examples = Positions(data, order, targets, config.front_end, config.seed)
         batches = Batches(examples, config.batch_size, loop.steps, world, machine.n_workers)
@@ -225,8 +230,10 @@ def _milestones(
 
 
 def chosen_clips(data: ShardFolder, targets: Targets, config: StageConfig) -> list[Numbers]:
-    """Return the examples used of each shard: those with a vector, or a random part of them."""
+    """Return the examples used of each shard: those with a vector, filtered, or a random part."""
     clips = [targets.usable(shard) for shard in range(len(data.shards))]
+    if config.only is not None:
+        clips = filtered(data, clips, read_filter(Path(config.only), config.only_top_k))
     total = sum(len(some) for some in clips)
     n = config.n_clips or int(total * config.fraction)
     if n == total or total == 0:
@@ -253,11 +260,16 @@ def initial_tower(config: StageConfig, facts: VectorsFacts) -> nn.Module:
     if config.init.endswith(AUTHORS):
         if not isinstance(tower, SpectrogramViT):
             raise TrainingError(f"{config.init}: the authors' weights are for the vit tower")
-        return vit_from_authors(read_checkpoint(Path(config.init)).audio, tower.config)
+        checkpoint = read_checkpoint(Path(config.init))
+        refuse_other_front_end(checkpoint, config.front_end)
+        return vit_from_authors(checkpoint.audio, tower.config)
     weights = read_weights(Path(config.init))
     of_tower = strip_prefix(weights, "tower.")
     if isinstance(tower, SpectrogramViT):
-        return vit_from_authors(of_tower, tower.config)
+        try:
+            return vit_from_authors(of_tower, tower.config)
+        except TowerError as error:
+            raise TrainingError(f"{Path(config.init) / WEIGHTS}: {error}") from error
     try:
         tower.load_state_dict(of_tower)
     except RuntimeError as error:

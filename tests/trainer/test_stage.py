@@ -20,9 +20,11 @@ from trainer.captions import train_captions
 from trainer.contrast import ContrastConfig
 from trainer.data.example import ShardError
 from trainer.epochs import kept_epochs
+from trainer.front_ends import with_frames
 from trainer.loop import TrainingError
-from trainer.pivot import PAPER, train_pivot
-from trainer.runs import StageConfig, read_run, read_weights
+from trainer.pivot import DEFAULT, train_pivot
+from trainer.presets import preset
+from trainer.runs import read_run, read_weights
 from trainer.stage import Machine
 
 ROOT = Path(__file__).parents[2]
@@ -292,35 +294,92 @@ def test_missing_shards_and_vectors_are_one_line(shards: Path, tmp_path: Path) -
 
 
 def test_the_papers_numbers() -> None:
-    """Section 5: LARS, base rate batch / 256, ten epochs of warm-up, cosine to a thousandth."""
-    loop = dataclasses.replace(PAPER, schedule_epochs=1000.0).loop(1_715_367)
+    """LARS, base rate batch / 256, ten epochs of warm-up, cosine to a thousandth at epoch 1,000."""
+    paper = preset("paper-va")
+    loop = paper.loop(1_715_367)
     assert (loop.optimiser, loop.momentum, loop.eta, loop.weight_decay) == ("lars", 0.9, 1e-3, 1e-6)
     assert loop.learning_rate == pytest.approx(0.3375)
     assert loop.flat_learning_rate == pytest.approx(0.0081)
+    assert loop.steps == pytest.approx(83_391, abs=10)  # the last of the released checkpoints
     assert loop.warmup_steps == pytest.approx(39_710, abs=5)
     assert loop.schedule_steps == pytest.approx(3_971_000, abs=300)
-    assert (loop.last_rate, loop.clip_norm) == (0.001, None)
-    assert PAPER.contrast == ContrastConfig(reduction="sum", logit_scale=1 / 0.07)
-    assert PAPER.front_end.name == "vip-ant"
-    captions = StageConfig(stage="captions", texts="gold", batch_size=64).loop(44_100)
+    assert (loop.last_rate, loop.clip_norm, loop.precision) == (0.001, None, "fp16")
+    assert paper.contrast == ContrastConfig(reduction="sum", logit_scale=1 / 0.07)
+    captions = preset("paper-at").loop(44_160)
     assert captions.learning_rate == pytest.approx(0.05)
     assert captions.flat_learning_rate == pytest.approx(0.0012)
-    faster = dataclasses.replace(PAPER, learning_rate=2.0).loop(1000)
+    assert captions.steps == captions.warmup_steps == 6_900
+    # the default's rates follow the batch and the rate that are given, to the same numbers
+    assert DEFAULT.loop(1_715_367).learning_rate == pytest.approx(0.3375)
+    assert DEFAULT.loop(1_715_367).flat_learning_rate == pytest.approx(0.0081)
+    faster = dataclasses.replace(DEFAULT, learning_rate=2.0).loop(1000)
     assert faster.flat_learning_rate == pytest.approx(0.048)  # in the same proportion
 
 
 def test_a_stage_begins_with_the_authors_weights(shards: Path, tmp_path: Path) -> None:
-    from tests.trainer.convert.made_checkpoint import tower_of, write_checkpoint
+    from tests.trainer.convert.made_checkpoint import SETTINGS, tower_of, write_checkpoint
+    from trainer.convert.vip_ant import authors_settings
 
-    theirs = tower_of(TINY.vit, seed=4)
-    path = write_checkpoint(tmp_path / "00071478.pth", theirs.state_dict())
-    still = dataclasses.replace(TINY, init=str(path), learning_rate=1e-9, epochs=1.0)
+    audio = {"max_len": 40, "num_mel_bins": 16, "norms": [-6.0, 5.0]}
+    model = {"pre_encoder": {"stride": [5, 4]}}
+    settings = {**SETTINGS, "running": {"audio": audio}, "model": {"audio": model}}
+    vit = dataclasses.replace(TINY.vit, n_heads=1, n_frames=40)
+    theirs = tower_of(vit, seed=4)
+    path = write_checkpoint(tmp_path / "00071478.pth", theirs.state_dict(), settings=settings)
+    front_end, found = authors_settings(path)
+    assert (found, front_end.features.n_frames, front_end.features.mean) == (vit, 40, -6.0)
+    assert front_end.audio.window_s == pytest.approx(0.45)
+    still = dataclasses.replace(
+        TINY, init=str(path), front_end=front_end, vit=vit, learning_rate=1e-9, epochs=1.0
+    )
     run = read_run(train_pivot(shards, tmp_path / "run", still))
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(run.tower.state_dict()[name], value, msg=name)
-    small = dataclasses.replace(still, vit=dataclasses.replace(TINY.vit, width=8))
+    small = dataclasses.replace(still, vit=dataclasses.replace(vit, width=8))
     with pytest.raises(SoundsearchError):
         train_pivot(shards, tmp_path / "small", small)
     compact = dataclasses.replace(still, tower="compact")
     with pytest.raises(TrainingError, match="the authors' weights are for the vit tower"):
         train_pivot(shards, tmp_path / "compact", compact)
+    norms = dataclasses.replace(front_end.features, mean=-4.0)
+    other = dataclasses.replace(still, front_end=dataclasses.replace(front_end, features=norms))
+    with pytest.raises(SoundsearchError, match=r"mean is -6\.0, this run's -4\.0"):
+        train_pivot(shards, tmp_path / "norms", other)
+    # a run of another length has the front end, and positions of its own
+    longer = with_frames(front_end, 45)
+    train_pivot(shards, tmp_path / "longer", dataclasses.replace(still, front_end=longer))
+
+
+def test_weights_of_an_older_layout_are_one_line(shards: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    run = train_pivot(shards, tmp_path / "run", dataclasses.replace(TINY, epochs=1.0))
+    whole = load_file(run / "weights.safetensors")
+    later = dataclasses.replace(TINY, stage="captions", texts="gold", init=str(run), epochs=1.0)
+    older = {name.removeprefix("tower."): value for name, value in whole.items()}
+    renamed = {name.replace("misc.", "positions."): value for name, value in whole.items()}
+    for weights, message in (
+        (older, r"weights\.safetensors: an older layout, .* expected tower\.\* and log_scale"),
+        (renamed, "another layout than config.json says"),
+    ):
+        save_file(weights, run / "weights.safetensors")
+        with pytest.raises(TrainingError, match=message) as caught:
+            read_run(run)
+        assert "\n" not in str(caught.value)
+        with pytest.raises(SoundsearchError) as refused:
+            train_captions(shards, tmp_path / "later", later)
+        assert "\n" not in str(refused.value) and "weights.safetensors" in str(refused.value)
+
+
+def test_a_run_that_an_older_version_began_goes_on(shards: Path, tmp_path: Path) -> None:
+    run = train_pivot(shards, tmp_path / "run", TINY)
+    path = run / "config.json"
+    plain = json.loads(path.read_text())
+    del plain["average"], plain["contrast"]["duplicates"]  # settings that came later
+    path.write_text(json.dumps(plain))
+    assert train_pivot(shards, run, TINY) == run
+    with pytest.raises(ConfigError, match=r"average was 0\.0, is 0\.5"):
+        train_pivot(shards, run, dataclasses.replace(TINY, average=0.5))
+    path.write_text(json.dumps({**plain, "batchsize": 3}))
+    with pytest.raises(ConfigError, match=r"batchsize: unknown key.* begun by another version"):
+        train_pivot(shards, run, TINY)

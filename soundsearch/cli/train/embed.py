@@ -97,9 +97,16 @@ def curate(
         Path,
         typer.Option(
             help="Captions to choose from: a text file, one a line, or a CSV file with a column "
-            "caption (or caption_1, caption_2 ...)."
+            "caption (or caption_1, caption_2 ...); with --chosen the authors' file ..._map.csv."
         ),
     ],
+    chosen: Annotated[
+        Path | None,
+        typer.Option(
+            help="Captions that the paper's authors chose: their file ..._cap.csv, or the JSON of "
+            "its captions by clip."
+        ),
+    ] = None,
     top_k: Annotated[int, typer.Option(help="Captions that each frame brings.", min=1)] = 10,
     encoder: Annotated[
         str | None,
@@ -132,9 +139,10 @@ def curate(
         from trainer.curate import write_manifest
         from trainer.runs import torch_device
     with progress_on_stderr() as progress:
-        chosen, report = choose(
+        pool_name, report = choose(
             shards,
             pool,
+            chosen=chosen,
             encoder=encoder,
             model=model,
             pretrained=pretrained,
@@ -144,8 +152,8 @@ def curate(
             progress=progress,
         )
     if manifest is not None:
-        write_manifest(shards, chosen, manifest)
-    typer.echo(f"curated:{chosen}")
+        write_manifest(shards, pool_name, manifest)
+    typer.echo(f"curated:{pool_name}")
     _print_summary(report, "captions")
 
 
