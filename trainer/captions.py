@@ -41,13 +41,15 @@ STRATEGIES: dict[str, Kind] = {
 #: Prefix of the name of a pool: captions found by the images of the example.
 CURATED = "curated:"
 
-#: The preset paper-at, but the cosine ends at the last epoch, rates follow the batch, and bfloat16.
+#: The preset paper-at, but the cosine ends at the last epoch, rates follow the batch, and
+#: precision is the machine's.
 #: Replace `init` by the run folder of a pivot stage.
 DEFAULT = replace(
     preset("paper-at"),
     schedule_epochs=None,
     learning_rate=None,
     flat_learning_rate=None,
+    precision=StageConfig.precision,
 )
 
 
@@ -68,7 +70,10 @@ def train_captions(
     kind = kind_of(texts)
 
     def targets_of(data: ShardFolder, encoder: str) -> Targets:
-        return caption_targets(data, texts, encoder)
+        targets = caption_targets(data, texts, encoder)
+        if not config.contrast.three_way:
+            return targets
+        return PairedTargets(StoredTargets(data, "images", encoder), targets)
 
     return run_stage(shards, folder, config, kind, targets_of, machine, checks=checks, watch=watch)
 
@@ -93,6 +98,23 @@ def kind_of(texts: str) -> Kind:
         known = ", ".join((*STRATEGIES, f"{CURATED}POOL"))
         raise ConfigError(f"texts must be one of {known}, not {texts!r}")
     return STRATEGIES[texts]
+
+
+class PairedTargets:
+    """An image's and a text's vector of an example, one after the other, for the three-way loss."""
+
+    def __init__(self, images: Targets, texts: Targets) -> None:
+        self._both = images, texts
+        self.dim = images.dim + texts.dim
+
+    def usable(self, shard: int) -> Numbers:
+        """See `Targets`."""
+        images, texts = self._both
+        return np.intersect1d(images.usable(shard), texts.usable(shard))
+
+    def draw(self, shard: int, clip: int, generator: np.random.Generator | None) -> Array:
+        """See `Targets`."""
+        return np.concatenate([each.draw(shard, clip, generator) for each in self._both])
 
 
 class RandomTargets:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from soundsearch.choices import Duplicates, Reduction
-from trainer.contrastive_loss import pair_loss
+from trainer.contrastive_loss import pair_loss, three_way_loss
 from trainer.distributed import World, without_averaging
 from trainer.loop import Amp, Step, TrainingError
 from trainer.towers.unit import embed_unit
@@ -38,6 +38,8 @@ class ContrastConfig:
         largest_logit_scale: Upper bound of the logit scale; None for no bound (the paper).
         duplicates: Whether an equal vector of another example is a negative (the paper) or is
             left out of the loss.
+        three_way: Whether images take part beside texts, each pair with a scale of its own; the
+            vectors of an example are then its image's and its text's, one after the other.
         chunk: Examples that pass through the tower at once; None for the whole batch.
     """
 
@@ -45,6 +47,7 @@ class ContrastConfig:
     logit_scale: float = 1 / 0.07
     largest_logit_scale: float | None = None
     duplicates: Duplicates = "negative"
+    three_way: bool = False
     chunk: int | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +55,8 @@ class ContrastConfig:
             raise ValueError(f"reduction must be sum or mean, not {self.reduction!r}")
         if self.duplicates not in ("negative", "ignored"):
             raise ValueError(f"duplicates must be negative or ignored, not {self.duplicates!r}")
+        if self.three_way and self.duplicates == "ignored":
+            raise ValueError("three_way has equal vectors as negatives; leave duplicates out")
         if not self.logit_scale > 0:
             raise ValueError(f"logit_scale must be above 0, not {self.logit_scale}")
         if self.largest_logit_scale is not None and self.largest_logit_scale < self.logit_scale:
@@ -64,15 +69,19 @@ class ContrastConfig:
 
 
 class Contrast(nn.Module):
-    """The trained parameters: the audio tower, and the logarithm of the logit scale."""
+    """The trained parameters: the audio tower, and the logarithm of the logit scale.
 
-    def __init__(self, tower: nn.Module, logit_scale: float) -> None:
+    n_scales: 3 for the three-way loss, whose scales are in one tensor of one axis.
+    """
+
+    def __init__(self, tower: nn.Module, logit_scale: float, n_scales: int = 1) -> None:
         super().__init__()
         self.tower = tower
-        self.log_scale = nn.Parameter(torch.tensor(math.log(logit_scale)))
+        scale = torch.tensor(math.log(logit_scale))
+        self.log_scale = nn.Parameter(scale if n_scales == 1 else scale.repeat(n_scales))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (n, n_mels, n_frames) -> unit embeddings (n, dim), and the logit scale."""
+        """Features (n, n_mels, n_frames) -> unit embeddings (n, dim), and the logit scale, or the three."""
         return embed_unit(self.tower(features)), self.log_scale.exp()
 
 
@@ -109,8 +118,10 @@ def contrast_step(
     embed = world.parallel(model)
 
     def loss_of(audio: Tensor, scale: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-        audio, targets = world.gather(audio), world.gather(embed_unit(vectors))
         scale = scale.clamp(max=config.largest_logit_scale or math.inf)
+        if config.three_way:
+            return three_way(audio, scale, vectors)
+        audio, targets = world.gather(audio), world.gather(embed_unit(vectors))
         ignored = None
         if config.duplicates == "ignored":
             exact = targets.double()  # TF32 could not tell SAME from 1
@@ -118,6 +129,11 @@ def contrast_step(
             ignored.fill_diagonal_(False)
         loss = pair_loss(scale * audio @ targets.T, config.reduction, ignored)
         return {"loss": loss, "logit_scale": scale.detach()}
+
+    def three_way(audio: Tensor, scales: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+        halves = (world.gather(embed_unit(half)) for half in vectors.chunk(2, dim=1))
+        loss = three_way_loss(world.gather(audio), *halves, scales, config.reduction)
+        return {"loss": loss, "logit_scale": scales[-1].detach()}
 
     def whole(features: Tensor, vectors: Tensor, amp: Amp) -> Mapping[str, Tensor]:
         with amp.forward():

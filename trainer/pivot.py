@@ -21,12 +21,14 @@ from trainer.presets import preset
 from trainer.runs import StageConfig
 from trainer.stage import Machine, Watch, run_stage
 
-#: The preset paper-va, but the cosine ends at the last epoch, rates follow the batch, and bfloat16.
+#: The preset paper-va, but the cosine ends at the last epoch, rates follow the batch, and
+#: precision is the machine's.
 DEFAULT = replace(
     preset("paper-va"),
     schedule_epochs=None,
     learning_rate=None,
     flat_learning_rate=None,
+    precision=StageConfig.precision,
 )
 
 

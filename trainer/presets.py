@@ -48,6 +48,7 @@ _BOTH = {
     "contrast.logit_scale": Fixed(1 / 0.07, "cvap/module/decoder/loss_head.py"),
     "contrast.largest_logit_scale": Fixed(None, "cvap/module/decoder/loss_head.py"),
     "contrast.duplicates": Fixed("negative", "cvap/module/decoder/loss_head.py"),
+    "contrast.three_way": Fixed(False, "configs/model/loss/ce_val.yaml, bash/run_bimodal_at.sh"),
     "precision": Fixed("fp16", "cvap/monitor: autocast and GradScaler"),
     "seed": Fixed(1213, "configs/default.yaml"),
 }

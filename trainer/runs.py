@@ -98,6 +98,8 @@ class StageConfig:
     def __post_init__(self) -> None:
         if (self.stage == "captions") != (self.texts is not None):
             raise ValueError("texts belongs to the captions stage, and only to that")
+        if self.contrast.three_way and self.stage != "captions":
+            raise ValueError("three_way belongs to the captions stage, which has images and texts")
         if self.batch_size < 2:
             raise ValueError(
                 f"batch_size must be 2 or more, to have a negative, not {self.batch_size}"
@@ -256,7 +258,7 @@ class TrainedRun:
         stage: pivot or captions.
         front_end: How sound becomes features.
         tower: The audio tower.
-        log_scale: Logarithm of the learnt logit scale.
+        log_scale: Logarithm of the learnt logit scale, of sounds and texts where there are three.
         clip: The frozen CLIP model that it was trained against.
         dim: Numbers in a vector.
         config: The content of config.json.
@@ -324,7 +326,7 @@ def read_run(folder: Path, epoch: int | None = None) -> TrainedRun:
         stage=config.stage,
         front_end=config.front_end,
         tower=tower.eval(),
-        log_scale=float(weights["log_scale"]),
+        log_scale=float(weights["log_scale"].reshape(-1)[-1]),
         clip=ClipChoice(model=data["model"], pretrained=data["pretrained"]),
         dim=data["dim"],
         config={**dataclasses.asdict(config), "data": data},

@@ -145,7 +145,9 @@ def run_stage(
             logger.info("%s: done before", folder)
             return folder
         loop = config.loop(n_clips)
-        model = Contrast(initial_tower(config, facts), config.contrast.logit_scale).to(device)
+        n_scales = 3 if config.contrast.three_way else 1
+        tower = initial_tower(config, facts)
+        model = Contrast(tower, config.contrast.logit_scale, n_scales).to(device)
         if config.tower == "compact":
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.weights is not None:

@@ -166,7 +166,13 @@ class StageOptions:
     device: DeviceChoice = "auto"
     workers: Workers = 0
 
-    def settings(self, default: StageConfig, init: str | None, **more: Any) -> StageConfig:
+    def settings(
+        self,
+        default: StageConfig,
+        init: str | None,
+        loss: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> StageConfig:
         """The preset or the default, changed by the config file, changed by the options given."""
         given = {
             "encoder": self.encoder,
@@ -190,6 +196,7 @@ class StageOptions:
             "reduction": self.loss,
             "largest_logit_scale": self.largest_logit_scale,
             "duplicates": self.duplicates,
+            **(loss or {}),
         }
         base = Base(default, self.preset, self.config, init)
         return base.settings({**given, **more}, contrast)
@@ -275,6 +282,12 @@ def captions(
     fraction: Annotated[
         float | None, typer.Option(help="Train on this part of the clips only, 0 to 1.")
     ] = None,
+    three_way: Annotated[
+        bool,
+        typer.Option(
+            "--three-way", help="Learn from the clips' pictures too, which have vectors then."
+        ),
+    ] = False,
     *,
     options: StageOptions,
 ) -> None:
@@ -286,7 +299,12 @@ def captions(
     """
     with training_extra():
         from trainer.captions import DEFAULT, train_captions
-    settings = options.settings(DEFAULT, init, texts=texts, n_clips=count, fraction=fraction)
+    settings = options.settings(
+        *(DEFAULT, init, {"three_way": three_way or None}),
+        texts=texts,
+        n_clips=count,
+        fraction=fraction,
+    )
     machine, checks = options.machine(), options.checks()
     with _progress() as watch:
         done = train_captions(shards, run, settings, machine, checks=checks, watch=watch)
