@@ -129,6 +129,10 @@ def test_what_cannot_be_is_one_line(
         ["captions", "shards", "--run", "r"],
         ["captions", "shards", "--run", "r", "--init", "clip", "--preset", "paper-va"],
         ["pivot", "shards", "--run", "r", "--preset", "paper"],
+        [
+            *("scaling", "s", "--init", "i", "--valid", "v", "--out", "o"),
+            *("--preset", "paper-at", "--steps", "2"),
+        ],
         ["scaling", "s", "--init", "i", "--valid", "v", "--out", "o", "--counts", "ten"],
         [
             "scaling",

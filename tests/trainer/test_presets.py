@@ -9,6 +9,7 @@ import pytest
 
 from soundsearch.choices import Preset
 from soundsearch.errors import ConfigError
+from tests.conftest import ROOT
 from trainer.front_ends import of_length
 from trainer.presets import FREE, PRESETS, preset, refuse_contradictions
 from trainer.runs import StageConfig
@@ -62,3 +63,30 @@ def test_a_contradiction_names_both_values_and_who_gave_the_other() -> None:
     front_end = dataclasses.replace(preset("paper-va"), front_end=of_length(400))
     with pytest.raises(ConfigError, match=r"front_end at vip-ant .* has vip-ant-4s"):
         refuse_contradictions("paper-va", front_end, {"front_end": "runs/x"})
+
+
+def table_of_presets() -> list[str]:
+    """The rows of docs/training.md: setting, both values, where they are from."""
+    va, at = PRESETS["paper-va"], PRESETS["paper-at"]
+
+    def cell(value: object) -> str:
+        if isinstance(value, tuple):
+            return " x ".join(map(str, value))
+        if isinstance(value, float):
+            return f"{value:.4g}"
+        return "none" if value is None else str(value)
+
+    rows = []
+    for key in dict.fromkeys((*va, *at)):
+        both = [preset[key] for preset in (va, at) if key in preset]
+        cells = [cell(p[key].value) if key in p else "free" for p in (va, at)]
+        cells = ["-" if (key, c) == ("texts", "free") else c for c in cells]
+        source = "; ".join(dict.fromkeys(one.source for one in both))
+        rows.append(f"| `{key}` | {' | '.join(cells)} | {source} |")
+    return rows
+
+
+def test_the_page_has_every_value_of_the_presets() -> None:
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for row in table_of_presets():
+        assert row in page.splitlines(), row

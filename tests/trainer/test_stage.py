@@ -20,12 +20,13 @@ from trainer.captions import train_captions
 from trainer.contrast import ContrastConfig
 from trainer.data.example import ShardError
 from trainer.epochs import kept_epochs
-from trainer.front_ends import with_frames
+from trainer.front_ends import FRONT_ENDS, VIP_ANT, with_frames
 from trainer.loop import TrainingError
 from trainer.pivot import DEFAULT, train_pivot
 from trainer.presets import preset
 from trainer.runs import read_run, read_weights
 from trainer.stage import Machine
+from trainer.towers.vit import SpectrogramViT, VitConfig
 
 ROOT = Path(__file__).parents[2]
 #: For several processes: an optimiser that notices gradients of the wrong size.
@@ -383,3 +384,21 @@ def test_a_run_that_an_older_version_began_goes_on(shards: Path, tmp_path: Path)
     path.write_text(json.dumps({**plain, "batchsize": 3}))
     with pytest.raises(ConfigError, match=r"batchsize: unknown key.* begun by another version"):
         train_pivot(shards, run, TINY)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("vip-ant-4s", 24), ("vip-ant-5s", 30)])
+def test_stages_on_clips_of_4_and_5_seconds(
+    shards: Path, tmp_path: Path, name: str, rows: int
+) -> None:
+    """Trained at that length, and gone on from weights of 10 s, whose rows from 6 on are taken."""
+    vit = VitConfig(width=8, n_layers=1, n_heads=1, patch=32, dim=DIM)
+    ten = dataclasses.replace(TINY, vit=vit, front_end=VIP_ANT, learning_rate=1e-9, epochs=1.0)
+    begun = train_pivot(shards, tmp_path / "ten", ten)
+    short = dataclasses.replace(ten, front_end=FRONT_ENDS[name], init=str(begun))
+    run = read_run(train_pivot(shards, tmp_path / "short", short))
+    assert isinstance(run.tower, SpectrogramViT)
+    assert run.tower.config.grid == (rows, 5)
+    assert run.front_end.audio.window_s == pytest.approx(float(name[-2]) + 0.05)
+    table = read_weights(begun)["tower.misc.positional_embedding"]
+    expected = torch.cat([table[:1], table[1 + 6 * 5 : 1 + (6 + rows) * 5]])
+    torch.testing.assert_close(run.tower.misc.positional_embedding.detach(), expected)

@@ -353,6 +353,12 @@ def scaling(
         from trainer.stage import Machine
     if steps is not None and epochs is not None:
         raise typer.BadParameter("give --steps or --epochs, not both", param_hint="--epochs")
+    if preset is not None and steps is not None:
+        raise typer.BadParameter(
+            f"--preset {preset} fixes the epochs, and --steps {steps} decides them anew; leave out "
+            "one of the two",
+            param_hint="--steps",
+        )
     given = {
         "texts": texts,
         "batch_size": batch_size,
@@ -361,7 +367,7 @@ def scaling(
         "learning_rate": learning_rate,
     }
     settings = Base(DEFAULT, preset, config, str(init)).settings(given, {})
-    by_epochs = epochs is not None or (preset is not None and steps is None)
+    by_epochs = epochs is not None or preset is not None
     with progress_on_stderr() as progress:
         rows = scaling_curve(
             shards,
