@@ -131,8 +131,8 @@ def contrast_step(
         return {"loss": loss, "logit_scale": scale.detach()}
 
     def three_way(audio: Tensor, scales: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-        halves = (world.gather(embed_unit(half)) for half in vectors.chunk(2, dim=1))
-        loss = three_way_loss(world.gather(audio), *halves, scales, config.reduction)
+        images, texts = (world.gather(embed_unit(half)) for half in vectors.chunk(2, dim=1))
+        loss = three_way_loss(world.gather(audio), images, texts, scales, config.reduction)
         return {"loss": loss, "logit_scale": scales[-1].detach()}
 
     def whole(features: Tensor, vectors: Tensor, amp: Amp) -> Mapping[str, Tensor]:

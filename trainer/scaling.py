@@ -21,7 +21,7 @@ from trainer.data.shards import ShardFolder
 from trainer.data.vectors import stored_facts
 from trainer.pick import vectors_facts
 from trainer.runs import StageConfig, TrainedRun, read_run, torch_device
-from trainer.stage import Machine
+from trainer.stage import Machine, chosen_clips
 
 TABLE = "scaling.csv"
 PLOT = "scaling.png"
@@ -123,7 +123,8 @@ def _refuse_impossible(
     data = ShardFolder(shards)
     facts = stored_facts(data, kind_of(texts), config.encoder)
     targets = caption_targets(data, texts, facts.encoder)
-    total = sum(len(targets.usable(shard)) for shard in range(len(data.shards)))
+    whole = replace(config, n_clips=None, fraction=1.0)
+    total = sum(len(some) for some in chosen_clips(data, targets, whole))
     if max(counts) > total:
         raise ConfigError(
             f"{shards}: counts must be at most {total}, its clips with {texts} texts, "
