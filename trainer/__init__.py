@@ -5,6 +5,7 @@
 data/            what training reads: videos and manifests to shards, shards to batches
 towers/          the audio towers, the text tower, and the frozen CLIP model
 embed_shards.py  images and texts of shards through the frozen CLIP model, once
+store_log_mels.py  log-mels of shards, computed once
 curate.py        captions for examples, found by their images
 front_ends.py    an example's sound to features, by the paper's rules or ours
 pivot.py         stage 1: sounds against images        captions.py   stage 2: sounds against texts

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.errors import ConfigError
+from soundsearch.progress import Progress
 from trainer.checks import MakeCheck
 from trainer.curate import CuratedCaptions, CurateError, curated_path, fingerprint, read_pool
 from trainer.data.order import Numbers
 from trainer.data.recently_used import RecentlyUsed
-from trainer.data.shards import ShardFolder
+from trainer.data.shards import ShardFolder, ShardPaths
 from trainer.data.targets import OPEN_SHARDS, StoredTargets, Targets
 from trainer.data.vectors import Kind
 from trainer.presets import preset
@@ -54,13 +55,14 @@ DEFAULT = replace(
 
 
 def train_captions(
-    shards: Path,
+    shards: ShardPaths,
     folder: Path,
     config: StageConfig,
     machine: Machine | None = None,
     *,
     checks: Sequence[MakeCheck] = (),
     watch: Watch | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Train on shards with stored text vectors, and return the run folder. See `run_stage`.
 
@@ -75,7 +77,17 @@ def train_captions(
             return targets
         return PairedTargets(StoredTargets(data, "images", encoder), targets)
 
-    return run_stage(shards, folder, config, kind, targets_of, machine, checks=checks, watch=watch)
+    return run_stage(
+        shards,
+        folder,
+        config,
+        kind,
+        targets_of,
+        machine,
+        checks=checks,
+        watch=watch,
+        progress=progress,
+    )
 
 
 def caption_targets(data: ShardFolder, texts: str, encoder: str) -> Targets:

@@ -32,6 +32,7 @@ from soundsearch.bench.datasets import (
 from soundsearch.bench.metrics import best_ranks, recall_at_k
 from soundsearch.errors import AudioError, ConfigError, SoundsearchError
 from trainer.contrast import SAME, Contrast
+from trainer.data.log_mels import whole_log_mels
 from trainer.data.order import Numbers
 from trainer.data.shards import ShardFolder
 from trainer.data.stream import fixed_examples
@@ -182,6 +183,7 @@ class ShardCheck(ClipCheck):
     ) -> None:
         super().__init__(world, n_workers)
         self._data, self._front_end = ShardFolder(shards), config.front_end
+        self._log_mels = whole_log_mels(self._data, config.front_end)
         kinds: tuple[Kind, ...] = ("images", "captions")
         available = [kind for kind in kinds if facts.encoder in encoders_of(shards, kind)]
         if not available:
@@ -213,7 +215,7 @@ class ShardCheck(ClipCheck):
     def _read(self, start: int, stop: int) -> Tensor:
         places = self._all[start:stop]
         ((features, _),) = fixed_examples(
-            self._data, places, _NoTargets(), self._front_end, len(places)
+            self._data, places, _NoTargets(), self._front_end, len(places), self._log_mels
         )
         return features
 

@@ -7,7 +7,10 @@ Stretch, channel, rate and features are computed as in search (`soundsearch/audi
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,7 @@ from soundsearch.audio.features import FeatureConfig, KaldiFbank, compute_featur
 from soundsearch.audio.windows import AudioConfig
 
 Array = NDArray[np.float32]
+Floats = TypeVar("Floats", bound=np.floating)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,25 @@ class FrontEnd:
                 "frequency_mask and time_mask must be 0 or more, "
                 f"not {self.frequency_mask} and {self.time_mask}"
             )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that decides the log-mels of a clip; masks are drawn later."""
+        facts = {"audio": asdict(self.audio), "features": asdict(self.features)}
+        del facts["audio"]["hop_s"]  # windows of a recording, not the stretch of a clip
+        facts["features"]["kind"] = self.features.kind
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def slug(self) -> str:
+        """Name and beginning of the fingerprint, for the names of files."""
+        return f"{self.name}-{self.fingerprint[:8]}"
+
+    @property
+    def padding(self) -> float:
+        """What stands for the frames that a short clip lacks."""
+        before = self.features.pad == "before-normalisation"
+        return -self.features.mean / self.features.std if before else 0.0
 
 
 #: That of VIP-ANT's released checkpoints: own rate of the file, first channel, 10.05 s for 1,000
@@ -125,12 +148,21 @@ def extract_features(
         waveform = lifted(waveform)
     features = compute_features(waveform, audio.rate_for(sample_rate), front_end.features)
     if generator is not None:
-        masked_rows(features, front_end.frequency_mask, generator)[:] = 0.0
-        masked_rows(features.T, front_end.time_mask, generator)[:] = 0.0
+        mask(features, front_end, generator)
     return features
 
 
-def masked_rows(features: Array, longest: int, generator: np.random.Generator) -> Array:
+def mask(
+    features: NDArray[np.floating], front_end: FrontEnd, generator: np.random.Generator
+) -> None:
+    """Set a random stretch of bands, and one of frames, to 0 in place: (n_mels, n_frames)."""
+    masked_rows(features, front_end.frequency_mask, generator)[:] = 0.0
+    masked_rows(features.T, front_end.time_mask, generator)[:] = 0.0
+
+
+def masked_rows(
+    features: NDArray[Floats], longest: int, generator: np.random.Generator
+) -> NDArray[Floats]:
     """Return a view of the rows that a mask covers: fewer than `longest`, at a random place.
 
     Length and place are uniform and rounded down. The mask value is 0, which is the mean of the data

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from soundsearch.progress import Progress
 from trainer.checks import MakeCheck
-from trainer.data.shards import ShardFolder
+from trainer.data.shards import ShardFolder, ShardPaths
 from trainer.data.targets import StoredTargets
 from trainer.presets import preset
 from trainer.runs import StageConfig
@@ -33,13 +34,14 @@ DEFAULT = replace(
 
 
 def train_pivot(
-    shards: Path,
+    shards: ShardPaths,
     folder: Path,
     config: StageConfig = DEFAULT,
     machine: Machine | None = None,
     *,
     checks: Sequence[MakeCheck] = (),
     watch: Watch | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Train on shards with stored image vectors, and return the run folder. See `run_stage`."""
 
@@ -47,5 +49,13 @@ def train_pivot(
         return StoredTargets(data, "images", encoder)
 
     return run_stage(
-        shards, folder, config, "images", targets_of, machine, checks=checks, watch=watch
+        shards,
+        folder,
+        config,
+        "images",
+        targets_of,
+        machine,
+        checks=checks,
+        watch=watch,
+        progress=progress,
     )

@@ -17,7 +17,8 @@ from soundsearch.progress import Progress, Silent
 from trainer.captions import caption_targets, kind_of, train_captions
 from trainer.checks import ShardCheck
 from trainer.contrast import Contrast
-from trainer.data.shards import ShardFolder
+from trainer.data.log_mels import find_log_mels
+from trainer.data.shards import ShardFolder, ShardPaths
 from trainer.data.vectors import stored_facts
 from trainer.pick import vectors_facts
 from trainer.runs import StageConfig, TrainedRun, read_run, torch_device
@@ -30,7 +31,7 @@ Row = dict[str, float]
 
 
 def scaling_curve(
-    shards: Path,
+    shards: ShardPaths,
     out: Path,
     config: StageConfig,
     *,
@@ -65,8 +66,8 @@ def scaling_curve(
         ConfigError: A count is impossible; nothing is trained.
         TrainingError: The pivot run is not finished, or there is nothing to measure against.
     """
-    _refuse_impossible(shards, config, counts, seeds, steps)
     machine = replace(machine or Machine(), valid=None)
+    _refuse_impossible(shards, config, machine, counts, seeds, steps)
     _check_of(read_run(Path(config.init)), config, valid, machine)  # raises before any training
     points = [(n, seed) for n in sorted(set(counts)) for seed in (seeds if n else seeds[:1])]
     progress = progress or Silent()
@@ -106,8 +107,9 @@ def point_config(config: StageConfig, n: int, seed: int, steps: int | None) -> S
 
 
 def _refuse_impossible(
-    shards: Path,
+    shards: ShardPaths,
     config: StageConfig,
+    machine: Machine,
     counts: Sequence[int],
     seeds: Sequence[int],
     steps: int | None,
@@ -124,10 +126,11 @@ def _refuse_impossible(
     facts = stored_facts(data, kind_of(texts), config.encoder)
     targets = caption_targets(data, texts, facts.encoder)
     whole = replace(config, n_clips=None, fraction=1.0)
-    total = sum(len(some) for some in chosen_clips(data, targets, whole))
+    log_mels = None if machine.from_sound else find_log_mels(data, config.front_end)
+    total = sum(len(some) for some in chosen_clips(data, targets, whole, log_mels))
     if max(counts) > total:
         raise ConfigError(
-            f"{shards}: counts must be at most {total}, its clips with {texts} texts, "
+            f"{data}: counts must be at most {total}, its clips with {texts} texts, "
             f"not {max(counts)}"
         )
 

@@ -11,16 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from soundsearch.progress import Progress, Silent
 from trainer.checks import ClipCheck, MakeCheck, ShardCheck
 from trainer.contrast import Contrast, contrast_step
 from trainer.convert.authors_front_end import refuse_other_front_end
 from trainer.convert.checkpoint import read_checkpoint
+from trainer.data.log_mels import StoredLogMels, find_log_mels
 from trainer.data.order import Numbers, Order, subset
 from trainer.data.selection import filtered, read_filter, weighted, weights_of
-from trainer.data.shards import ShardFolder
+from trainer.data.shards import ShardFolder, ShardPaths
 from trainer.data.stream import Batches, Positions
 from trainer.data.targets import Targets
 from trainer.data.vectors import Kind, VectorsFacts, stored_facts
@@ -70,6 +73,7 @@ class Machine:
         n_valid: How many of their examples are measured, the first ones.
         keep_epochs: Of how many of the latest epochs the weights stay; None for all.
         compiled: Whether torch.compile makes the tower's kernels, which takes minutes at first.
+        from_sound: Whether to decode sound also where log-mels are stored.
     """
 
     device: str = "auto"
@@ -79,6 +83,7 @@ class Machine:
     n_valid: int = 5184
     keep_epochs: int | None = 0
     compiled: bool = False
+    from_sound: bool = False
 
     def __post_init__(self) -> None:
         if self.check_every is not None and not self.check_every > 0:
@@ -88,7 +93,7 @@ class Machine:
 
 
 def run_stage(
-    shards: Path,
+    shards: ShardPaths,
     folder: Path,
     config: StageConfig,
     kind: Kind,
@@ -97,11 +102,12 @@ def run_stage(
     *,
     checks: Sequence[MakeCheck] = (),
     watch: Watch | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Train a stage, or continue an interrupted run.
 
     Args:
-        shards: Folder of shards with stored vectors.
+        shards: Folder of shards with stored vectors, or several.
         folder: The run folder.
         config: What the stage learns.
         kind: Of the side files whose vectors decide the encoder.
@@ -109,6 +115,7 @@ def run_stage(
         machine: Settings that do not change what is learnt.
         checks: Make further measurements, once the encoder is known.
         watch: Is called with each logged record.
+        progress: Is notified of what is read before the first step, and of every step.
 
     Returns:
         The run folder.
@@ -118,7 +125,8 @@ def run_stage(
         ConfigError: The run was begun with other settings.
         ShardError: The shards cannot be used.
     """
-    machine = machine or Machine()
+    machine, progress = machine or Machine(), progress or Silent()
+    progress.begin("reading the shards' indexes and vectors")
     device = torch_device(machine.device)
     on_gpu = device.type == "cuda"
     config = replace(config, precision=config.precision or ("bf16" if on_gpu else "fp32"))
@@ -132,19 +140,21 @@ def run_stage(
         data = ShardFolder(shards, n_open=config.block + 1)
         facts = stored_facts(data, kind, config.encoder)
         targets = targets_of(data, facts.encoder)
-        clips = chosen_clips(data, targets, config)
+        log_mels = None if machine.from_sound else find_log_mels(data, config.front_end)
+        clips = chosen_clips(data, targets, config, log_mels)
         n_clips = sum(len(some) for some in clips)
         if n_clips < config.batch_size:
             raise TrainingError(
-                f"{shards}: {n_clips} clips have vectors, fewer than a batch of {config.batch_size}; "
+                f"{data}: {n_clips} clips have vectors, fewer than a batch of {config.batch_size}; "
                 "choose a smaller batch"
             )
-        identity = _identity(data, n_clips, facts, config)
+        identity = _identity(data, n_clips, facts, config, log_mels)
         check_same_run(folder, config, identity)
         if (folder / WEIGHTS).exists():
             logger.info("%s: done before", folder)
             return folder
         loop = config.loop(n_clips)
+        progress.begin("reading the weights that the run begins from")
         n_scales = 3 if config.contrast.three_way else 1
         tower = initial_tower(config, facts)
         model = Contrast(tower, config.contrast.logit_scale, n_scales).to(device)
@@ -153,13 +163,19 @@ def run_stage(
         if config.weights is not None:
             weights = weights_of(config.weights)
             clips = weighted(data, clips, weights, loop.steps * config.batch_size, config.seed)
-        order = Order(clips, config.seed, config.block)
-        examples = Positions(data, order, targets, config.front_end, config.seed)
-        batches = Batches(examples, config.batch_size, loop.steps, world, machine.n_workers)
+        order = Order(clips, config.seed, len(data.shards) if log_mels else config.block)
+        examples = Positions(data, order, targets, config.front_end, config.seed, log_mels)
+        batches = Batches(examples, config.batch_size, loop.steps, world, machine.n_workers, device)
         contrast = contrast_step(model, batches, config.contrast, world, compiled=machine.compiled)
 
+        n_done = 0
+
         def step_of(step: int, amp: Amp) -> Mapping[str, Tensor]:
-            return {**contrast(step, amp), "waited_s": torch.tensor(batches.waited_s)}
+            nonlocal n_done
+            losses = contrast(step, amp)
+            progress.advance(step + 1 - n_done)  # a run that goes on does not begin at 0
+            n_done = step + 1
+            return {**losses, "waited_s": torch.tensor(batches.waited_s)}
 
         logger.info(
             "%d clips, %d steps of %d on %s in %s",
@@ -180,6 +196,7 @@ def run_stage(
             if watch:
                 watch(step, {**record, "n_steps": loop.steps})
 
+        progress.begin("steps", loop.steps)
         train(
             model,
             step_of,
@@ -231,9 +248,16 @@ def _milestones(
     return {step: functools.partial(reached, step) for step in {*ends, *measured}}
 
 
-def chosen_clips(data: ShardFolder, targets: Targets, config: StageConfig) -> list[Numbers]:
-    """Return the examples used of each shard: those with a vector, filtered, or a random part."""
+def chosen_clips(
+    data: ShardFolder, targets: Targets, config: StageConfig, log_mels: StoredLogMels | None = None
+) -> list[Numbers]:
+    """Return the examples used of each shard: those with a vector, filtered, or a random part.
+
+    Where log-mels are stored, those whose sound cannot be used are left out.
+    """
     clips = [targets.usable(shard) for shard in range(len(data.shards))]
+    if log_mels:
+        clips = [np.intersect1d(some, log_mels.usable(i)) for i, some in enumerate(clips)]
     if config.only is not None:
         clips = filtered(data, clips, read_filter(Path(config.only), config.only_top_k))
     total = sum(len(some) for some in clips)
@@ -282,7 +306,11 @@ def initial_tower(config: StageConfig, facts: VectorsFacts) -> nn.Module:
 
 
 def _identity(
-    data: ShardFolder, n_clips: int, facts: VectorsFacts, config: StageConfig
+    data: ShardFolder,
+    n_clips: int,
+    facts: VectorsFacts,
+    config: StageConfig,
+    log_mels: StoredLogMels | None,
 ) -> dict[str, object]:
     """Return the facts that a run depends on beside its settings.
 
@@ -290,9 +318,10 @@ def _identity(
     """
     picked = read_picked(Path(config.init))
     begun = {"init_epoch": picked.epoch} if picked else {}
-    names = [(path.name, int(n)) for path, n in zip(data.shards, data.counts, strict=True)]
-    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
-    return {"shards": digest, "n_clips": n_clips, **asdict(facts), **begun}
+    digests = [data.digest(shard) for shard in range(len(data.shards))]
+    digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
+    read = f"log-mels {log_mels.front_end.slug}" if log_mels else "sound"
+    return {"shards": digest, "n_clips": n_clips, "read": read, **asdict(facts), **begun}
 
 
 def _board(folder: Path) -> torch.utils.tensorboard.SummaryWriter | None:

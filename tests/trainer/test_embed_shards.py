@@ -159,7 +159,7 @@ def test_a_frame_that_cannot_be_decoded_is_left_out(clip: FrozenClip) -> None:
     close(first, seen(clip, 1, 2))
     assert second.shape == (0, 16)
     close(third, seen(clip, 3))
-    assert (report.n_bad_frames, report.n_empty, report.n_rows) == (2, 1, 3)
+    assert (report.n_bad, report.n_empty, report.n_rows) == (2, 1, 3)
     assert len(progress.notes) == 2
     assert (
         "shard-000000.tar: image 1 of example 000000-00000: cannot be decoded ("
@@ -215,7 +215,7 @@ def test_threads_keep_the_order_and_are_not_far_ahead(monkeypatch: pytest.Monkey
         return i
 
     with ThreadPoolExecutor(4) as threads:
-        for i, found in enumerate(embed_shards._ahead(threads, work, 40)):
+        for i, found in enumerate(embed_shards.ahead(threads, work, 40)):
             assert found == i
             assert begun <= i + 1 + 5
     assert begun == 40

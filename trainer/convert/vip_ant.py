@@ -18,6 +18,7 @@ from typing import Any
 from soundsearch.choices import VipAntVariant
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.files import sha256_of
+from soundsearch.progress import Progress, Silent
 from trainer.bundle_export import EncoderParts, new_bundle, text_parts, write_bundle
 from trainer.convert import ConversionError
 from trainer.convert.authors_front_end import authors_front_end
@@ -97,6 +98,7 @@ def build_vip_ant(
     clip: Path | None = None,
     sha256: str | None = None,
     force: bool = False,
+    progress: Progress | None = None,
 ) -> EncoderBundle:
     """Convert a checkpoint into a bundle.
 
@@ -107,6 +109,7 @@ def build_vip_ant(
         clip: Weights of CLIP ViT-B/32; by default open_clip downloads them.
         sha256: Expected SHA-256 of the checkpoint. That of a downloaded one is logged.
         force: Whether to replace a bundle in `out`.
+        progress: Is notified of what is downloaded, read and written.
 
     Raises:
         ConversionError: The checkpoint cannot be downloaded, read or used.
@@ -115,11 +118,13 @@ def build_vip_ant(
     """
     chosen = VARIANTS[variant]
     chosen = dataclasses.replace(chosen, sha256=sha256 or chosen.sha256)
+    progress = progress or Silent()
     with new_bundle(out, force=force) as folder:
-        file = _of_variant(checkpoint, variant) if checkpoint else _download(chosen)
+        file = _of_variant(checkpoint, variant) if checkpoint else _download(chosen, progress)
         if checkpoint and sha256:
             otherwise = "give the file that was meant with --checkpoint FILE"
             check_sha256(file, sha256, f"{file}: another file", otherwise)
+        progress.begin("reading the checkpoint and CLIP")
         found = read_checkpoint(file)
         front_end = authors_front_end(found)
         if chosen.n_frames is not None:
@@ -141,6 +146,7 @@ def build_vip_ant(
             features.mean,
             features.std,
         )
+        progress.begin("writing the towers")
         source = f"at {chosen.url}" if checkpoint is None else "given as a file"
         given = " --checkpoint FILE" if checkpoint else ""
         write_bundle(
@@ -187,10 +193,10 @@ def _of_variant(checkpoint: Path, variant: VipAntVariant) -> Path:
     return checkpoint
 
 
-def _download(variant: Variant) -> Path:
+def _download(variant: Variant, progress: Progress | None = None) -> Path:
     path = downloads_folder() / "vip-ant" / variant.file
     otherwise = "give a file that you have with --checkpoint FILE"
-    return fetch(variant.url, path, otherwise, variant.sha256)
+    return fetch(variant.url, path, otherwise, variant.sha256, progress)
 
 
 def _clip(file: Path | None) -> FrozenClip:

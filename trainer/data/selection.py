@@ -179,7 +179,7 @@ def weighted(
     total = math.fsum(by_example)
     if total == 0:
         what = "labels" if weights is None else "a weight"
-        raise ManifestError(f"{data.folder}: no example has {what}, so none can be drawn by it")
+        raise ManifestError(f"{data}: no example has {what}, so none can be drawn by it")
     shares = np.array(by_example) / total
     counts = np.random.default_rng((seed, 2)).multinomial(n, shares / shares.sum())
     ends = np.cumsum([len(some) for some in examples])[:-1]

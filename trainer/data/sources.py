@@ -33,13 +33,14 @@ from soundsearch.bench.datasets.audio_folder import AudioFolder
 from soundsearch.bench.datasets.audiocaps import AUDIOCAPS_SECONDS, audiocaps_stems
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
-from soundsearch.progress import Progress
+from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Row, Table, listed
 from trainer.data.audioset import Segment, is_segments, parse_segment
 from trainer.data.example import Example, ExampleFacts, image_suffix
 from trainer.data.lines import Lines
 from trainer.data.manifests import ManifestError
 from trainer.data.pack import Outcome, Problem, Report, Sources, pack
+from trainer.data.part import Part
 from trainer.data.shard_writer import CLIPS_PER_SHARD
 from trainer.data.waveforms import Sound, flac, read_sound
 
@@ -374,13 +375,17 @@ def pack_manifest(
     root: Path | None = None,
     clips_per_shard: int = CLIPS_PER_SHARD,
     n_workers: int | None = None,
+    part: Part | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Shards in `out` of all examples of a manifest; an interrupted run goes on.
 
-    root: where its paths begin; default: its own folder. n_workers: default: one a core.
+    root: where its paths begin; default: its own folder. n_workers: default: one a core. part: the
+    entries to work on.
     Raises ManifestError, and ShardError as `pack` does.
     """
+    progress = progress or Silent()
+    progress.begin(f"reading {path.name}")
     manifest, folder = Manifest(path), AudioFolder(root or path.parent)
     return pack(
         manifest,
@@ -389,5 +394,6 @@ def pack_manifest(
         {"command": "train shards", "manifest": manifest.digest},
         clips_per_shard=clips_per_shard,
         n_workers=n_workers or os.cpu_count() or 1,
+        part=part,
         progress=progress,
     )

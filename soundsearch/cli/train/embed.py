@@ -11,12 +11,17 @@ from soundsearch.choices import Texts
 from soundsearch.cli.options import DeviceChoice
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
-from soundsearch.cli.train.extra import training_extra
+from soundsearch.cli.train.extra import (
+    PartOption,
+    Shards,
+    chosen_part,
+    shard_folders,
+    training_extra,
+)
 
 if TYPE_CHECKING:
     from trainer.embed_shards import Report
 
-Shards = Annotated[Path, typer.Argument(help="Folder of shards (*.tar).")]
 Model = Annotated[
     str, typer.Option(help="CLIP model: a name of open_clip, or a JSON file with its config.")
 ]
@@ -34,6 +39,7 @@ def embed_images(
     model: Model = "ViT-B-32-quickgelu",
     pretrained: Pretrained = "openai",
     batch_size: Annotated[int, typer.Option(help="Frames embedded at once.", min=1)] = 64,
+    part: PartOption = None,
     device: DeviceChoice = "auto",
 ) -> None:
     """Embed every frame of every clip with the frozen CLIP; prints the encoder's name.
@@ -41,17 +47,20 @@ def embed_images(
     The vectors lie beside the shards. Shards that have them are skipped, so that a stopped run
     goes on. Frames that cannot be decoded are left out, each with a line.
 
-    Example: soundsearch train embed-images shards/ --device cuda --batch-size 256
+    Example: soundsearch train embed-images shards/ --device cuda --batch-size 256 --part 1/4
     """
     with training_extra():
         from trainer.embed_shards import embed_images as embed
         from trainer.runs import torch_device
         from trainer.towers.clip_model import ClipChoice, load_clip
-    clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
+    share = chosen_part(part)
     with progress_on_stderr() as progress:
-        report = embed(shards, clip, batch_size=batch_size, progress=progress)
+        folders = shard_folders(shards, progress)
+        progress.begin("loading CLIP")
+        clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
+        report = embed(folders, clip, batch_size=batch_size, part=share, progress=progress)
     typer.echo(clip.encoder)
-    _print_summary(report, "frames")
+    print_summary(report, "frames")
 
 
 def embed_captions(
@@ -67,6 +76,7 @@ def embed_captions(
     ] = "the sound of {}",
     model: Model = "ViT-B-32-quickgelu",
     pretrained: Pretrained = "openai",
+    part: PartOption = None,
     device: DeviceChoice = "auto",
 ) -> None:
     """Embed the captions or labels of every clip with the frozen CLIP; prints the encoder's name.
@@ -84,15 +94,18 @@ def embed_captions(
         raise typer.BadParameter(
             f"must hold {{}} once, where the label goes, not {prompt!r}", param_hint="--prompt"
         )
-    clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
+    share = chosen_part(part)
     with progress_on_stderr() as progress:
-        report = embed(shards, clip, texts, prompt=prompt, progress=progress)
+        folders = shard_folders(shards, progress)
+        progress.begin("loading CLIP")
+        clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
+        report = embed(folders, clip, texts, prompt=prompt, part=share, progress=progress)
     typer.echo(clip.encoder)
-    _print_summary(report, "texts")
+    print_summary(report, "texts")
 
 
 def curate(
-    shards: Shards,
+    shards: Annotated[Path, typer.Argument(help="Folder of shards (*.tar).")],
     pool: Annotated[
         Path,
         typer.Option(
@@ -154,18 +167,19 @@ def curate(
     if manifest is not None:
         write_manifest(shards, pool_name, manifest)
     typer.echo(f"curated:{pool_name}")
-    _print_summary(report, "captions")
+    print_summary(report, "captions")
 
 
-def _print_summary(report: Report, what: str) -> None:
+def print_summary(report: Report, what: str, bad: str = "frames") -> None:
+    """Print the counts of a run over shards; exit with 1 if a shard failed. bad: what n_bad counts."""
     parts = [
         f"{report.n_done} shards done",
         f"{report.n_ready} ready before",
         f"{report.n_clips} clips",
         f"{report.n_rows} {what}",
     ]
-    if report.n_bad_frames:
-        parts.append(f"{report.n_bad_frames} frames left out")
+    if report.n_bad:
+        parts.append(f"{report.n_bad} {bad} left out")
     if report.n_empty:
         parts.append(f"{report.n_empty} clips without any")
     if report.n_failed:

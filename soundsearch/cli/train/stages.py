@@ -13,10 +13,11 @@ import typer
 from soundsearch.choices import Duplicates, Optimiser, Precision, Preset, Reduction, Tower
 from soundsearch.cli.options import DeviceChoice, shared_options
 from soundsearch.cli.progress import progress_on_stderr
-from soundsearch.cli.train.extra import training_extra
+from soundsearch.cli.train.extra import Shards, shard_folders, training_extra
 from soundsearch.cli.train.settings import Base
 
 if TYPE_CHECKING:
+    from soundsearch.progress import Progress
     from trainer.checks import MakeCheck
     from trainer.runs import StageConfig
     from trainer.stage import Machine
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 #: Steps of every point of a scaling curve.
 STEPS = 200
 
-Shards = Annotated[Path, typer.Argument(help="Folder of shards with stored vectors.")]
 Run = Annotated[
     Path, typer.Option(help="Folder of this run; an interrupted run goes on where it was.")
 ]
@@ -163,6 +163,10 @@ class StageOptions:
             "--compile", help="Make the tower's kernels with torch.compile: minutes at first."
         ),
     ] = False
+    from_sound: Annotated[
+        bool,
+        typer.Option("--from-sound", help="Decode sound, also where log-mels are stored."),
+    ] = False
     device: DeviceChoice = "auto"
     workers: Workers = 0
 
@@ -212,6 +216,7 @@ class StageOptions:
             check_every=self.check_every,
             keep_epochs=_n_kept(self.keep_epochs),
             compiled=self.compile,
+            from_sound=self.from_sound,
         )
 
     def checks(self) -> list[MakeCheck]:
@@ -248,14 +253,24 @@ def pivot(
     No text is seen. With torchrun --nproc-per-node N -m soundsearch -- train pivot ... N processes
     train together, on one batch.
 
+    Several folders of shards are one set. Stored log-mels (`train features`) are read where there are some.
+
     Example: soundsearch train pivot shards --run runs/pivot --batch-size 256 --workers 8
     """
     with training_extra():
         from trainer.pivot import DEFAULT, train_pivot
     settings = options.settings(DEFAULT, init)
     machine, checks = options.machine(), options.checks()
-    with _progress() as watch:
-        done = train_pivot(shards, run, settings, machine, checks=checks, watch=watch)
+    with _progress() as (progress, watch):
+        done = train_pivot(
+            shard_folders(shards, progress),
+            run,
+            settings,
+            machine,
+            checks=checks,
+            watch=watch,
+            progress=progress,
+        )
     if _leads():
         typer.echo(str(done))
 
@@ -306,8 +321,16 @@ def captions(
         fraction=fraction,
     )
     machine, checks = options.machine(), options.checks()
-    with _progress() as watch:
-        done = train_captions(shards, run, settings, machine, checks=checks, watch=watch)
+    with _progress() as (progress, watch):
+        done = train_captions(
+            shard_folders(shards, progress),
+            run,
+            settings,
+            machine,
+            checks=checks,
+            watch=watch,
+            progress=progress,
+        )
     if _leads():
         typer.echo(str(done))
 
@@ -370,7 +393,7 @@ def scaling(
     by_epochs = epochs is not None or preset is not None
     with progress_on_stderr() as progress:
         rows = scaling_curve(
-            shards,
+            shard_folders(shards, progress),
             out,
             settings,
             counts=chosen_counts,
@@ -413,23 +436,16 @@ def _leads() -> bool:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Progress on stderr: the steps, and a line for each log record."""
+def _progress() -> Iterator[tuple[Progress, Callable[[int, Mapping[str, float]], None]]]:
+    """Progress on stderr, and what prints a line for each log record."""
     import logging
 
     if _leads():
         logging.getLogger("trainer").setLevel(logging.INFO)
     with progress_on_stderr(quiet=not _leads()) as progress:
-        last = 0
 
         def watch(step: int, record: Mapping[str, float]) -> None:
-            nonlocal last
-            n_steps = int(record["n_steps"])
-            if not last:
-                progress.begin("steps", n_steps)
-            progress.advance(step - last)
-            last = step
             numbers = "  ".join(f"{k} {v:.4g}" for k, v in record.items() if k != "n_steps")
-            progress.note(f"step {step}/{n_steps}  {numbers}")
+            progress.note(f"step {step}/{record['n_steps']:.0f}  {numbers}")
 
-        yield watch
+        yield progress, watch
