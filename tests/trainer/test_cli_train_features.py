@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import http.server
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tests.trainer.made_shards import made_shards
+from tests.trainer.made_shards import TINY, made_shards
 from trainer.data.log_mels import find_log_mels, log_mels_path
 from trainer.data.shards import ShardFolder
 from trainer.front_ends import STARTER, VIP_ANT
@@ -63,6 +64,28 @@ def test_a_part_out_of_range_of_sources_is_a_usage_error(
     failed = soundsearch("train", command, tmp_path, tmp_path / "out", "--part", "17/16", code=2)
     assert "'17/16'" in failed.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_takes_several_folders_and_log_mels_where_they_are(
+    tmp_path: Path, soundsearch: Run
+) -> None:
+    folders = [made_shards(tmp_path / name, n_clips=6).folder for name in "ab"]
+    plain = dataclasses.asdict(TINY)
+    config = tmp_path / "tiny.json"
+    config.write_text(json.dumps({key: plain[key] for key in ("vit", "front_end", "init")}))
+    soundsearch("train", "features", *folders, "--config", config)
+    small = ("--config", config, "--batch-size", "6", "--epochs", "1", "--precision", "fp32")
+    for run, read, more in (
+        ("one", f"log-mels {TINY.front_end.slug}", ()),
+        ("other", "sound", ("--from-sound",)),
+    ):
+        done = soundsearch("train", "pivot", *folders, "--run", run, *small, *more)
+        assert done.stdout == f"{run}\n"
+        data = json.loads(Path(run, "config.json").read_text())["data"]
+        assert (data["read"], data["n_clips"]) == (read, 12)
+    failed = soundsearch("train", "pivot", *folders, "--run", "no", "--batch-size", "6", code=1)
+    assert VIP_ANT.slug in failed.stderr and TINY.front_end.slug in failed.stderr
+    assert failed.stderr.count("\n") == 1
 
 
 def test_a_sound_left_out_is_named_and_a_shard_cut_off_fails(

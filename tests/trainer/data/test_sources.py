@@ -165,6 +165,7 @@ def test_each_missing_or_bad_file_is_one_row(files: Path, tmp_path: Path) -> Non
     report = pack_manifest(
         write_rows(files / "x.csv", rows), tmp_path / "out", progress=progress, n_workers=2
     )
+    assert [stage.what for stage in progress.stages] == ["reading x.csv", "sources"]
     told = list(read_problems(tmp_path / "out"))
     assert [facts.source for facts in facts_of(tmp_path / "out")] == ["rain.wav"]
     assert ShardFolder(tmp_path / "out").open(0).frames(0) == [(files / "a.jpg").read_bytes()]
