@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--batch", type=int, default=8, help="clips a step (the paper: 432)")
-    parser.add_argument("--steps", type=int, default=4, help="measured steps of each loop")
+    parser.add_argument("--steps", type=int, default=4, help="measured steps; 0: read alone")
     parser.add_argument("--workers", type=int, default=1, help="processes that read")
     parser.add_argument("--precisions", default="bf16")
     parser.add_argument("--clips", type=int, default=64, help="different clips on disk")
@@ -77,7 +77,7 @@ def main() -> None:
         storing(folder, options.clips)
         room(data, options.clips)
         read_ms = {way: reading(data, clip, way, options) for way in ("sound", "log-mels")}
-        for precision in options.precisions.split(","):
+        for precision in options.precisions.split(",") if options.steps else ():
             model = Contrast(build_tower(StageConfig(stage="pivot"), clip.dim), 1 / 0.07).to(device)
             rate = step_alone(model, precision, device, options)
             for way in read_ms:
@@ -127,7 +127,7 @@ def reading(data: ShardFolder, clip: FrozenClip, way: str, options: argparse.Nam
     batch = torch.empty(n_frames, n_mels, dtype=examples.dtype).numpy().T
     vector = torch.empty(clip.dim).numpy()
     position = iter(range(10**9))
-    ms = core_ms(lambda: examples.fill(next(position), batch, vector), 40)
+    ms = core_ms(lambda: examples.fill(next(position), batch, vector), 100)
     n_steps = 1 + 4 * options.steps + 4 * options.workers
     batches = Batches(examples, options.batch, n_steps, World(), options.workers)
     batches(0)

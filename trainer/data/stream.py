@@ -11,7 +11,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -193,13 +193,19 @@ class _Ring:
     def locked_pages(self) -> Iterator[None]:
         """Within, pages are locked for copies to a GPU, which are slower where that fails."""
         runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        for part in (self._features, self._vectors):
-            runtime.cudaHostRegister(part.data_ptr(), part.nbytes, 0)
+        locked = [
+            part
+            for part in (self._features, self._vectors)
+            if int(runtime.cudaHostRegister(part.data_ptr(), part.nbytes, 0)) == 0
+        ]
+        if len(locked) < 2:
+            with suppress(RuntimeError):  # the next kernel meets the error of the call that failed
+                torch.zeros(1, device="cuda")
         try:
             yield
         finally:
             torch.cuda.synchronize()
-            for part in (self._features, self._vectors):
+            for part in locked:
                 runtime.cudaHostUnregister(part.data_ptr())
 
 

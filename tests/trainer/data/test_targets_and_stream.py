@@ -21,6 +21,7 @@ from tests.trainer.made_shards import (
     vector_of,
 )
 from trainer.captions import RandomTargets
+from trainer.data import stream
 from trainer.data.example import Example, ExampleFacts, ShardError
 from trainer.data.order import Order
 from trainer.data.shard_writer import write_shards
@@ -154,6 +155,34 @@ def test_a_sound_too_short_names_its_example(tmp_path: Path) -> None:
 def test_batches_larger_than_the_shared_memory_are_refused_at_once(data: ShardFolder) -> None:
     with pytest.raises(ShardError, match="MB of shared memory"):
         Batches(examples(data), 1 << 40, 1, World(), 0)(0)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_pages_are_locked_for_a_gpu_and_let_go(
+    data: ShardFolder, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """The calls to CUDA, which no test has: each part once, and none unlocked that was not locked."""
+    locked: dict[int, int] = {}
+
+    class Runtime:
+        def cudaHostRegister(self, pointer: int, n_bytes: int, flags: int) -> int:
+            if fails and locked:
+                return 1
+            locked[pointer] = n_bytes
+            return 0
+
+        def cudaHostUnregister(self, pointer: int) -> None:
+            del locked[pointer]
+
+    monkeypatch.setattr(torch.cuda, "cudart", Runtime)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    ring = stream._Ring(examples(data), 4, 3)
+    with ring.locked_pages():
+        wanted = [3 * 4 * 16 * 23 * 4, 3 * 4 * DIM * 4]
+        assert sorted(locked.values()) == sorted(wanted[: 1 if fails else 2])
+        assert ring[4][0].data_ptr() - next(iter(locked)) == 4 * 16 * 23 * 4  # slot 1 of 3
+    assert locked == {}
 
 
 def test_several_folders_are_one_set(tmp_path: Path) -> None:
