@@ -128,7 +128,7 @@ def reading(data: ShardFolder, clip: FrozenClip, way: str, options: argparse.Nam
     vector = torch.empty(clip.dim).numpy()
     position = iter(range(10**9))
     ms = core_ms(lambda: examples.fill(next(position), batch, vector), 100)
-    n_steps = 1 + 4 * options.steps + 4 * options.workers
+    n_steps = 30 + 4 * options.workers
     batches = Batches(examples, options.batch, n_steps, World(), options.workers)
     batches(0)
     began = time.perf_counter()
