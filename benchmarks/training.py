@@ -135,6 +135,7 @@ def reading(data: ShardFolder, clip: FrozenClip, way: str, options: argparse.Nam
     for step in range(1, n_steps):
         batches(step)
     rate = options.batch * (n_steps - 1) / (time.perf_counter() - began)
+    batches.close()
     print(f"\nreading alone, {way}:")
     print(f"    {ms:.2f} core ms a clip: {1000 / ms:.0f} clips a second for each core")
     print(f"    into batches by {options.workers} workers: {rate:.0f} clips a second")
@@ -193,6 +194,7 @@ def both(
         finish(device)
         seconds.append(time.perf_counter() - began)
         waits.append(batches.waited_s - waited)
+    batches.close()
     rate = options.batch / statistics.median(seconds[1:])  # the first one starts the workers
     share = sum(waits[1:]) / sum(seconds[1:])
     print(f"both, {way + ',':9} {precision}: {rate:20.2f} clips a second, waits {share:.1%}")

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -197,15 +198,16 @@ def run_stage(
                 watch(step, {**record, "n_steps": loop.steps})
 
         progress.begin("steps", loop.steps)
-        train(
-            model,
-            step_of,
-            loop,
-            folder,
-            checks=_milestones(folder, config, machine, made, n_clips, world),
-            world=world,
-            watch=report,
-        )
+        with closing(batches):
+            train(
+                model,
+                step_of,
+                loop,
+                folder,
+                checks=_milestones(folder, config, machine, made, n_clips, world),
+                world=world,
+                watch=report,
+            )
         if board:
             board.close()
         if world.is_main:

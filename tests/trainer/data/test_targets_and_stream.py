@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import closing
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -101,9 +103,9 @@ def test_another_epoch_crops_and_masks_anew(data: ShardFolder) -> None:
 def test_batches_are_the_same_from_any_step_on(data: ShardFolder, n_workers: int) -> None:
     whole = Batches(examples(data), 4, 6, World(), 0)
     wanted = [whole(step) for step in range(6)]
-    later = Batches(examples(data), 4, 6, World(), n_workers)
-    for step in range(3, 6):
-        torch.testing.assert_close(list(later(step)), list(wanted[step]), rtol=0, atol=0)
+    with closing(Batches(examples(data), 4, 6, World(), n_workers)) as later:
+        for step in range(3, 6):
+            torch.testing.assert_close(list(later(step)), list(wanted[step]), rtol=0, atol=0)
 
 
 def test_processes_share_a_batch(data: ShardFolder) -> None:
@@ -124,11 +126,28 @@ def test_evaluation_is_fixed(data: ShardFolder) -> None:
 
 
 def test_a_batch_stays_as_it_was_while_later_ones_are_made(data: ShardFolder) -> None:
-    batches = Batches(examples(data), 4, 12, World(), 1)
-    kept = [batches(step) for step in range(12)]
+    with closing(Batches(examples(data), 4, 12, World(), 1)) as batches:
+        kept = [batches(step) for step in range(12)]
     alone = Batches(examples(data), 4, 12, World(), 0)
     for step, batch in enumerate(kept):
         torch.testing.assert_close(list(batch), list(alone(step)), rtol=0, atol=0)
+
+
+def test_workers_end_when_batches_are_closed_and_when_reading_fails(tmp_path: Path) -> None:
+    folder = made_shards(tmp_path, n_clips=5, clips_per_shard=5)
+    batches = Batches(examples(folder), 4, 50, World(), 2)
+    before = set(active_children())
+    first = batches(0)
+    assert len(set(active_children()) - before) == 2
+    batches.close()
+    assert set(active_children()) <= before
+    torch.testing.assert_close(list(batches(0)), list(first), rtol=0, atol=0)
+    batches.close()
+    there, path = examples(folder), folder.shards[0]
+    path.write_bytes(path.read_bytes()[:4000])
+    with pytest.raises(ShardError):
+        Batches(there, 4, 2, World(), 2)(0)
+    assert set(active_children()) <= before
 
 
 @pytest.mark.parametrize("n_workers", [0, 2])
