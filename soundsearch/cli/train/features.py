@@ -26,7 +26,10 @@ def features(
     shards: Shards,
     front_end: Annotated[
         str | None,
-        typer.Option(help="Front end of the training: vip-ant or starter. [default: vip-ant]"),
+        typer.Option(
+            help="Front end of the training: vip-ant, vip-ant-4s, vip-ant-5s, vip-ant-18s or "
+            "starter. [default: vip-ant]"
+        ),
     ] = None,
     config: Annotated[
         Path | None,

@@ -260,19 +260,7 @@ def pivot(
     with training_extra():
         from trainer.pivot import DEFAULT, train_pivot
     settings = options.settings(DEFAULT, init)
-    machine, checks = options.machine(), options.checks()
-    with _progress() as (progress, watch):
-        done = train_pivot(
-            shard_folders(shards, progress),
-            run,
-            settings,
-            machine,
-            checks=checks,
-            watch=watch,
-            progress=progress,
-        )
-    if _leads():
-        typer.echo(str(done))
+    _run(train_pivot, shards, run, settings, options)
 
 
 @shared_options(StageOptions)
@@ -320,19 +308,7 @@ def captions(
         n_clips=count,
         fraction=fraction,
     )
-    machine, checks = options.machine(), options.checks()
-    with _progress() as (progress, watch):
-        done = train_captions(
-            shard_folders(shards, progress),
-            run,
-            settings,
-            machine,
-            checks=checks,
-            watch=watch,
-            progress=progress,
-        )
-    if _leads():
-        typer.echo(str(done))
+    _run(train_captions, shards, run, settings, options)
 
 
 def scaling(
@@ -406,6 +382,22 @@ def scaling(
     plot(rows, out / PLOT)
     typer.echo(str(out / TABLE))
     typer.echo(str(out / PLOT))
+
+
+def _run(
+    train: Callable[..., Path],
+    shards: list[str],
+    run: Path,
+    settings: StageConfig,
+    options: StageOptions,
+) -> None:
+    """Run a stage, and print its folder."""
+    machine, checks = options.machine(), options.checks()
+    with _progress() as (progress, watch):
+        folders = shard_folders(shards, progress)
+        done = train(folders, run, settings, machine, checks=checks, watch=watch, progress=progress)
+    if _leads():
+        typer.echo(str(done))
 
 
 def _numbers(text: str, option: str) -> list[int]:
