@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -37,6 +38,10 @@ def test_a_run_on_log_mels_decodes_nothing_and_learns_the_same_whatever_the_work
     monkeypatch.setattr(Shard, "audio", refuse)
     one = train_pivot(shards, tmp_path / "one", TINY, Machine(valid=shards))
     other = train_pivot(shards, tmp_path / "other", TINY, Machine(n_workers=2))
+    drawn = dataclasses.replace(TINY, weights="labels", only=str(tmp_path / "ids.txt"))
+    (tmp_path / "ids.txt").write_text("made\n")
+    by_weight = train_pivot([shards, shards], tmp_path / "drawn", drawn)
+    assert len(losses(by_weight)) == 2 * len(losses(one))
     assert losses(one) == losses(other)
     assert losses(one)[-1] < losses(one)[0]
     read = json.loads((one / "config.json").read_text())["data"]["read"]

@@ -35,6 +35,8 @@ CASES: dict[str, tuple[StageConfig, ContrastConfig]] = {
     "vit": (TINY, ContrastConfig()),
     "vit-chunks": (TINY, ContrastConfig(chunk=3)),
     "vit-even-chunks": (TINY, ContrastConfig(chunk=2, duplicates="ignored")),
+    "vit-three-way": (TINY, ContrastConfig(three_way=True)),
+    "vit-three-way-chunks": (TINY, ContrastConfig(three_way=True, chunk=3)),
     "compact": (COMPACT, ContrastConfig()),
     "compact-mean": (COMPACT, ContrastConfig(reduction="mean", largest_logit_scale=20.0)),
 }
@@ -54,7 +56,8 @@ def gradients(name: str, world: World) -> dict[str, Tensor]:
     """The loss, every gradient and every buffer after one step of a case."""
     tower, loss = CASES[name]
     torch.manual_seed(5)
-    model = Contrast(build_tower(tower, DIM), loss.logit_scale).train()
+    dim, n_scales = (DIM // 2, 3) if loss.three_way else (DIM, 1)
+    model = Contrast(build_tower(tower, dim), loss.logit_scale, n_scales).train()
     step = contrast_step(model, lambda _: own_part(0, world), loss, world)
     losses = step(0, Amp("fp32", torch.device("cpu")))
     found = {f"gradient.{key}": p.grad for key, p in model.named_parameters() if p.grad is not None}
