@@ -119,8 +119,9 @@ def settings(**audio: Any) -> dict[str, Any]:
     return changed
 
 
-@pytest.mark.parametrize(("variant", "max_len"), [("us8k-4s", 400), ("esc50-5s", 500)])
-@pytest.mark.parametrize("trained", [None, 1000])
+@pytest.mark.parametrize(
+    ("variant", "max_len", "trained"), [("us8k-4s", 400, None), ("esc50-5s", 500, 1000)]
+)
 def test_clips_of_4_and_5_seconds_score_as_in_the_authors_protocol(
     clip_patch: None, tmp_path: Path, variant: VipAntVariant, max_len: int, trained: int | None
 ) -> None:
