@@ -33,7 +33,9 @@ VipAntVariant = Literal[
     "clotho-18s",
     "audiocaps",
     "esc50",
+    "esc50-5s",
     "us8k",
+    "us8k-4s",
     "start",
 ]
 
@@ -41,9 +43,11 @@ VipAntVariant = Literal[
 Texts = Literal["captions", "labels", "labels-joined"]
 #: Audio towers: the paper's, and a small one for computers without a GPU.
 Tower = Literal["vit", "compact"]
+#: Settings of the paper for the two stages of training: against pictures, against captions.
+Preset = Literal["paper-va", "paper-at"]
 Optimiser = Literal["lars", "adamw"]
-#: Of the matrix products.
-Precision = Literal["fp32", "bf16", "fp16"]
+#: Of the matrix products; tf32 is float32 with inputs of 10 bits, on GPUs alone.
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 #: Of the two directions of the loss.
 Reduction = Literal["sum", "mean"]
 #: What the same vector twice in a batch is.

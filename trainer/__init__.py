@@ -5,6 +5,7 @@
 data/            what training reads: videos and manifests to shards, shards to batches
 towers/          the audio towers, the text tower, and the frozen CLIP model
 embed_shards.py  images and texts of shards through the frozen CLIP model, once
+store_log_mels.py  log-mels of shards, computed once
 curate.py        captions for examples, found by their images
 front_ends.py    an example's sound to features, by the paper's rules or ours
 pivot.py         stage 1: sounds against images        captions.py   stage 2: sounds against texts
@@ -12,6 +13,7 @@ stage.py         what both stages share                scaling.py    stage 2 wit
 contrast.py      the training step                     contrastive_loss.py  its loss
 loop.py          the one training loop                 lars.py, distributed.py  what it uses
 checks.py        what is measured during training      runs.py       run folders and their settings
+average.py       the average of the weights            epochs.py, pick.py  weights by epoch, and the choice
 onnx_export.py   torch modules to ONNX files           bundle_export.py  a finished run to a bundle
 convert/         published weights to a bundle         model_card.py the card of a bundle
 starter/         the recipe of the shipped bundle

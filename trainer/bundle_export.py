@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import shutil
 import tempfile
@@ -35,6 +36,7 @@ from soundsearch.encoder.bundle import (
 from soundsearch.files import flush, sha256_of
 from trainer import model_card
 from trainer.convert.clip_text import ClipText, clip_tokenizer
+from trainer.front_ends import with_frames
 from trainer.onnx_export import (
     ExportError,
     export_onnx,
@@ -48,6 +50,7 @@ from trainer.onnx_export import (
 )
 from trainer.runs import TrainedRun, read_run
 from trainer.towers.clip_model import FrozenClip, load_clip
+from trainer.towers.vit import SpectrogramViT, TowerError, vit_from_authors
 
 Array = NDArray[np.float32]
 
@@ -180,6 +183,7 @@ def export_run(
     *,
     name: str | None = None,
     licence: str = model_card.NO_LICENCE,
+    clip_s: float | None = None,
     int8: bool = False,
     force: bool = False,
 ) -> EncoderBundle:
@@ -190,6 +194,7 @@ def export_run(
         out: Folder of the bundle.
         name: Of the encoder, by default that of `out`.
         licence: Of the weights.
+        clip_s: Seconds of a clip, if not those of the training; see `with_clips_of`.
         int8: As for `write_bundle`.
         force: Whether to replace a bundle in `out`.
 
@@ -200,6 +205,8 @@ def export_run(
     """
     with new_bundle(out, force=force) as made:
         run = read_run(folder)
+        if clip_s is not None:
+            run = with_clips_of(run, clip_s)
         clip = load_clip(run.clip)
         data = run.config["data"]
         if clip.fingerprint != data["fingerprint"]:
@@ -222,13 +229,38 @@ def export_run(
                     f"text tower is that of CLIP {clip.encoder}, fingerprint {clip.fingerprint}."
                 ),
             ),
-            command=f"soundsearch train export RUN BUNDLE{' --int8' if int8 else ''}",
+            command="soundsearch train export RUN BUNDLE"
+            + (f" --clip-s {clip_s:g}" if clip_s is not None else "")
+            + (" --int8" if int8 else ""),
             sections=_sections(run),
             settings=run.config,
             measured=_last_checks(run),
             int8=int8,
         )
     return EncoderBundle.read(out)
+
+
+def with_clips_of(run: TrainedRun, clip_s: float) -> TrainedRun:
+    """Return a run for clips of another length, with the positions that the authors' code takes.
+
+    Source: VIP-ANT, `load_pos_embedding` of CLIPAudioHead; see `vit_from_authors`.
+
+    Raises:
+        ExportError: The tower or the front end has one length alone, or the length is impossible.
+    """
+    if not isinstance(run.tower, SpectrogramViT) or run.front_end.audio.clip != "centre":
+        raise ExportError(
+            f"{run.folder}: tower {run.config['tower']} with front end {run.front_end.name} has one "
+            "length of clips; leave out --clip-s"
+        )
+    n_frames = round(100 * clip_s)
+    try:
+        config = dataclasses.replace(run.tower.config, n_frames=n_frames)
+        tower = vit_from_authors(run.tower.state_dict(), config)
+    except (ValueError, TowerError) as error:
+        raise ExportError(f"{run.folder}: no clips of {clip_s:g} s ({error})") from error
+    front_end = with_frames(run.front_end, n_frames)
+    return dataclasses.replace(run, front_end=front_end, tower=tower.eval())
 
 
 def text_parts(clip: FrozenClip) -> dict[str, Any]:
@@ -246,6 +278,9 @@ def text_parts(clip: FrozenClip) -> dict[str, Any]:
 def _sections(run: TrainedRun) -> dict[str, str]:
     """Return the sections of a run's model card after the measurements."""
     data = run.config["data"]
+    epoch = f" Weights of epoch {run.picked.epoch}." if run.picked else ""
+    if run.picked and run.picked.by:
+        epoch = f" Weights of epoch {run.picked.epoch}, chosen by {run.picked.by}."
     learnt = {
         "pivot": "the images that belong to them, embedded by a frozen CLIP model; no text was used",
         "captions": f"the texts that belong to them ({run.config.get('texts')}), embedded by a frozen CLIP model",
@@ -253,7 +288,7 @@ def _sections(run: TrainedRun) -> dict[str, str]:
     return {
         "What it learnt from": f"""
 {data["n_clips"]} examples of the shards {data["shards"]}, and {learnt[run.stage]}
-(vectors {data["encoder"]}). Initial weights: {run.config.get("init")}. The licences of the
+(vectors {data["encoder"]}). Initial weights: {run.config.get("init")}.{epoch} The licences of the
 recordings, images and texts are not stored with the shards; check them before you pass these
 weights on. No recording is part of this bundle.""",
         "Limits": f"""
@@ -264,8 +299,10 @@ of sound. It does not transcribe speech, and it does not identify speakers.""",
 
 
 def _last_checks(run: TrainedRun) -> dict[str, Any]:
-    """Return the last measurements during training."""
+    """Return the last measurements during training, those of the picked epoch if there is one."""
     records = model_card.read_log(run.log)
+    if run.picked:
+        records = [record for record in records if record.get("epoch") == run.picked.epoch]
     if not records:
         return {}
     fullest = max(reversed(records), key=len)  # checks are rarer than losses
@@ -273,7 +310,7 @@ def _last_checks(run: TrainedRun) -> dict[str, Any]:
         name: fullest[name] for name in model_card.columns_of(run.log) if name in fullest
     }
     command = f"soundsearch train {run.stage}"
-    return {"training": {"command": command, "about": "last checks during training", **numbers}}
+    return {"training": {"command": command, "about": "last checks of these weights", **numbers}}
 
 
 @contextlib.contextmanager

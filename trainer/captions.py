@@ -10,19 +10,22 @@ Source: VIP-ANT ("AT"), `cvap/monitor/cvalp.py`. The logit scale is initialised 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.errors import ConfigError
+from soundsearch.progress import Progress
 from trainer.checks import MakeCheck
 from trainer.curate import CuratedCaptions, CurateError, curated_path, fingerprint, read_pool
 from trainer.data.order import Numbers
 from trainer.data.recently_used import RecentlyUsed
-from trainer.data.shards import ShardFolder
+from trainer.data.shards import ShardFolder, ShardPaths
 from trainer.data.targets import OPEN_SHARDS, StoredTargets, Targets
 from trainer.data.vectors import Kind
+from trainer.presets import preset
 from trainer.runs import StageConfig
 from trainer.stage import Machine, Watch, run_stage
 
@@ -39,19 +42,27 @@ STRATEGIES: dict[str, Kind] = {
 #: Prefix of the name of a pool: captions found by the images of the example.
 CURATED = "curated:"
 
-#: The setting of the paper's code: batches of 64, the rest as in the pivot stage. Set `init` to the
-#: run folder of a pivot stage. The released checkpoints are of epochs 6, 9 and 10.
-PAPER = StageConfig(stage="captions", texts="gold", batch_size=64, epochs=10.0, warmup_epochs=10.0)
+#: The preset paper-at, but the cosine ends at the last epoch, rates follow the batch, and
+#: precision is the machine's.
+#: Replace `init` by the run folder of a pivot stage.
+DEFAULT = replace(
+    preset("paper-at"),
+    schedule_epochs=None,
+    learning_rate=None,
+    flat_learning_rate=None,
+    precision=StageConfig.precision,
+)
 
 
 def train_captions(
-    shards: Path,
+    shards: ShardPaths,
     folder: Path,
-    config: StageConfig = PAPER,
+    config: StageConfig,
     machine: Machine | None = None,
     *,
     checks: Sequence[MakeCheck] = (),
     watch: Watch | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Train on shards with stored text vectors, and return the run folder. See `run_stage`.
 
@@ -61,12 +72,31 @@ def train_captions(
     kind = kind_of(texts)
 
     def targets_of(data: ShardFolder, encoder: str) -> Targets:
-        if texts.startswith(CURATED):
-            return CuratedTargets(data, texts.removeprefix(CURATED), encoder)
-        own = StoredTargets(data, kind, encoder)
-        return RandomTargets(own, len(data.shards)) if texts == "random" else own
+        targets = caption_targets(data, texts, encoder)
+        if not config.contrast.three_way:
+            return targets
+        return PairedTargets(StoredTargets(data, "images", encoder), targets)
 
-    return run_stage(shards, folder, config, kind, targets_of, machine, checks=checks, watch=watch)
+    return run_stage(
+        shards,
+        folder,
+        config,
+        kind,
+        targets_of,
+        machine,
+        checks=checks,
+        watch=watch,
+        progress=progress,
+    )
+
+
+def caption_targets(data: ShardFolder, texts: str, encoder: str) -> Targets:
+    """Return the targets of a strategy. Raises ConfigError for an unknown one."""
+    kind = kind_of(texts)
+    if texts.startswith(CURATED):
+        return CuratedTargets(data, texts.removeprefix(CURATED), encoder)
+    own = StoredTargets(data, kind, encoder)
+    return RandomTargets(own, len(data.shards)) if texts == "random" else own
 
 
 def kind_of(texts: str) -> Kind:
@@ -80,6 +110,23 @@ def kind_of(texts: str) -> Kind:
         known = ", ".join((*STRATEGIES, f"{CURATED}POOL"))
         raise ConfigError(f"texts must be one of {known}, not {texts!r}")
     return STRATEGIES[texts]
+
+
+class PairedTargets:
+    """An image's and a text's vector of an example, one after the other, for the three-way loss."""
+
+    def __init__(self, images: Targets, texts: Targets) -> None:
+        self._both = images, texts
+        self.dim = images.dim + texts.dim
+
+    def usable(self, shard: int) -> Numbers:
+        """See `Targets`."""
+        images, texts = self._both
+        return np.intersect1d(images.usable(shard), texts.usable(shard))
+
+    def draw(self, shard: int, clip: int, generator: np.random.Generator | None) -> Array:
+        """See `Targets`."""
+        return np.concatenate([each.draw(shard, clip, generator) for each in self._both])
 
 
 class RandomTargets:

@@ -1,15 +1,22 @@
-"""Measurements during training: on held-out shards, and on benchmarks."""
+"""Measurements during training: on held-out shards, and on benchmarks.
+
+The processes share the clips and measure at the same time, so that none waits long for another.
+"""
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 
 from soundsearch.bench.datasets import (
     ClassificationSet,
@@ -23,21 +30,22 @@ from soundsearch.bench.datasets import (
     require_whole,
 )
 from soundsearch.bench.metrics import best_ranks, recall_at_k
-from soundsearch.errors import AudioError, ConfigError
+from soundsearch.errors import AudioError, ConfigError, SoundsearchError
 from trainer.contrast import SAME, Contrast
+from trainer.data.log_mels import whole_log_mels
+from trainer.data.order import Numbers
 from trainer.data.shards import ShardFolder
 from trainer.data.stream import fixed_examples
 from trainer.data.targets import StoredTargets
 from trainer.data.vectors import Kind, VectorsFacts, encoders_of
 from trainer.data.waveforms import read_sound
+from trainer.distributed import World
 from trainer.front_ends import extract_features
-from trainer.loop import Check, TrainingError
+from trainer.loop import TrainingError
 from trainer.runs import StageConfig
 from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.unit import embed_unit
 
-#: Makes a check, once the encoder of the stored vectors is known.
-MakeCheck = Callable[[StageConfig, VectorsFacts], Check]
 #: Text of a label. Source: VIP-ANT, `running.prompt` for ESC-50 and UrbanSound8K.
 PROMPT = "the sound of {}"
 #: Benchmarks by name, each with its reader.
@@ -53,7 +61,109 @@ BATCH_SIZE = 32
 KS = (1, 10)
 
 
-class ShardCheck:
+class MakeCheck(Protocol):
+    """Makes a measurement, once the encoder of the stored vectors is known."""
+
+    def __call__(
+        self,
+        config: StageConfig,
+        facts: VectorsFacts,
+        *,
+        world: World = ...,
+        n_workers: int = ...,
+    ) -> ClipCheck:
+        """Return the measurement; world and n_workers as in `ClipCheck`."""
+        ...
+
+
+class ClipCheck(ABC):
+    """A measurement of the tower on clips that do not change.
+
+    Every process embeds its share of the batches, of the same size but for one batch; the main one
+    gets all embeddings and computes the metrics.
+    """
+
+    def __init__(self, world: World, n_workers: int) -> None:
+        """Take the processes that measure together, and the workers of each one that read."""
+        self._world, self._n_workers = world, n_workers
+
+    @property
+    @abstractmethod
+    def n_clips(self) -> int:
+        """How many clips are embedded."""
+
+    @abstractmethod
+    def _read(self, start: int, stop: int) -> Tensor:
+        """Return the features (n, n_mels, n_frames) of clips. Raises SoundsearchError."""
+
+    @abstractmethod
+    def _metrics(self, audio: Tensor) -> dict[str, float]:
+        """Return metrics in [0, 1] by name, of unit embeddings (n_clips, dim)."""
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module) -> Mapping[str, float]:
+        """Measure a `Contrast`; all processes must call it.
+
+        Returns:
+            The metrics by name; none in other processes than the main one.
+
+        Raises:
+            TrainingError: A clip cannot be read.
+        """
+        assert isinstance(model, Contrast)
+        device = model.log_scale.device
+        starts = range(0, self.n_clips, BATCH_SIZE)
+        own = starts[self._world.rank :: self._world.size]
+        embedded: list[Tensor] = []
+        reading: DataLoader[Tensor | TrainingError] = DataLoader(
+            _Batches(self._read, own, self.n_clips),
+            batch_size=None,
+            num_workers=min(self._n_workers, len(own)),
+            generator=torch.Generator(),  # the global one is of the training
+        )
+        for features in reading:
+            if isinstance(features, TrainingError):
+                raise features
+            embedded.append(embed_unit(model.tower(features.to(device))).cpu())
+        parts = self._world.collect(embedded)
+        if not self._world.is_main:
+            return {}
+        size = self._world.size
+        return self._metrics(torch.cat([parts[i % size][i // size] for i in range(len(starts))]))
+
+
+class _Batches(Dataset["Tensor | TrainingError"]):
+    """Features of batches. Errors are returned: one raised in a worker would be many lines."""
+
+    def __init__(self, read: Callable[[int, int], Tensor], starts: range, n_clips: int) -> None:
+        self._read, self._starts, self._n_clips = read, starts, n_clips
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, i: int) -> Tensor | TrainingError:
+        start = self._starts[i]
+        try:
+            return self._read(start, min(start + BATCH_SIZE, self._n_clips))
+        except SoundsearchError as error:
+            return TrainingError(str(error))
+
+
+class _NoTargets:
+    """Targets of clips of which the sound alone is read."""
+
+    dim = 0
+
+    def usable(self, shard: int) -> Numbers:
+        """See `Targets`."""
+        raise NotImplementedError
+
+    def draw(self, shard: int, example: int, generator: np.random.Generator | None) -> np.ndarray:
+        """See `Targets`."""
+        return np.empty(0, np.float32)
+
+
+class ShardCheck(ClipCheck):
     """Recall at 1 and 10 between the sounds of held-out examples and their images and captions.
 
     Measured for each kind of vectors that the folder has by the encoder of the run, so that the
@@ -62,9 +172,18 @@ class ShardCheck:
     """
 
     def __init__(
-        self, shards: Path, config: StageConfig, facts: VectorsFacts, n_clips: int
+        self,
+        shards: Path,
+        config: StageConfig,
+        facts: VectorsFacts,
+        *,
+        n_clips: int,
+        world: World = World(),  # noqa: B008
+        n_workers: int = 0,
     ) -> None:
+        super().__init__(world, n_workers)
         self._data, self._front_end = ShardFolder(shards), config.front_end
+        self._log_mels = whole_log_mels(self._data, config.front_end)
         kinds: tuple[Kind, ...] = ("images", "captions")
         available = [kind for kind in kinds if facts.encoder in encoders_of(shards, kind)]
         if not available:
@@ -86,22 +205,28 @@ class ShardCheck:
             )
             for kind, targets in self._targets.items()
         }
+        self._all = sorted({place for places in self._clips.values() for place in places})
 
-    @torch.no_grad()
-    def __call__(self, model: torch.nn.Module) -> dict[str, float]:
-        """Measure the tower. Returns metrics in [0, 1] by name."""
-        assert isinstance(model, Contrast)
-        device = model.log_scale.device
+    @property
+    def n_clips(self) -> int:
+        """See `ClipCheck`."""
+        return len(self._all)
+
+    def _read(self, start: int, stop: int) -> Tensor:
+        places = self._all[start:stop]
+        ((features, _),) = fixed_examples(
+            self._data, places, _NoTargets(), self._front_end, len(places), self._log_mels
+        )
+        return features
+
+    def _metrics(self, audio: Tensor) -> dict[str, float]:
+        number = {place: i for i, place in enumerate(self._all)}
         found: dict[str, float] = {}
-        for kind, targets in self._targets.items():
-            audio, vectors = [], []
-            batches = fixed_examples(
-                self._data, self._clips[kind], targets, self._front_end, BATCH_SIZE
-            )
-            for features, stored in batches:
-                audio.append(embed_unit(model.tower(features.to(device))).cpu())
-                vectors.append(embed_unit(stored))
-            found |= _both_ways(torch.cat(audio), torch.cat(vectors), f"valid_{kind}")
+        for kind, places in self._clips.items():
+            targets = self._targets[kind]
+            vectors = torch.from_numpy(np.stack([targets.draw(*place, None) for place in places]))
+            own = audio[[number[place] for place in places]]
+            found |= _both_ways(own, embed_unit(vectors), f"valid_{kind}")
         return found
 
 
@@ -117,8 +242,8 @@ def _both_ways(audio: Tensor, vectors: Tensor, name: str) -> dict[str, float]:
     return found
 
 
-def bench_check(name: str, place: Path) -> MakeCheck:
-    """Read a benchmark for measurements during training.
+def bench_check(name: str, place: Path) -> functools.partial[BenchCheck]:
+    """Read a benchmark for measurements during training, and return a `MakeCheck`.
 
     Args:
         name: One of `BENCHES`.
@@ -129,13 +254,13 @@ def bench_check(name: str, place: Path) -> MakeCheck:
         DataSetError: The benchmark is missing or incomplete.
     """
     if name not in BENCHES:
-        raise ConfigError(f"--bench: must be one of {', '.join(BENCHES)}, not {name!r}")
+        raise ConfigError(f"the benchmark must be one of {', '.join(BENCHES)}, not {name!r}")
     data = BENCHES[name](place)
     require_whole(data, allow_missing=False)
-    return lambda config, facts: BenchCheck(name, data, config, facts)
+    return functools.partial(BenchCheck, name, data)
 
 
-class BenchCheck:
+class BenchCheck(ClipCheck):
     """A benchmark, with the audio tower as it is and the texts of the frozen CLIP model.
 
     Cosine similarity, and one embedding a clip, of the stretch at its centre. Numbers to publish
@@ -143,7 +268,17 @@ class BenchCheck:
     `clotho_text_to_audio_recall_at_10`; audio_to_text counts the best of a clip's captions.
     """
 
-    def __init__(self, name: str, data: DataSet, config: StageConfig, facts: VectorsFacts) -> None:
+    def __init__(
+        self,
+        name: str,
+        data: DataSet,
+        config: StageConfig,
+        facts: VectorsFacts,
+        *,
+        world: World = World(),  # noqa: B008
+        n_workers: int = 0,
+    ) -> None:
+        super().__init__(world, n_workers)
         self._name, self._data, self._front_end = name, data, config.front_end
         if isinstance(data, ClassificationSet):
             texts = [PROMPT.format(label.replace("_", " ")) for label in data.classes]
@@ -153,20 +288,34 @@ class BenchCheck:
         clip = load_clip(ClipChoice(model=facts.model, pretrained=facts.pretrained))
         self._texts = embed_unit(torch.from_numpy(clip.embed_texts(texts)))
 
-    @torch.no_grad()
-    def __call__(self, model: torch.nn.Module) -> dict[str, float]:
-        """Measure the tower. Returns metrics in [0, 1] by name. Raises TrainingError for a bad clip."""
-        assert isinstance(model, Contrast)
-        device = model.log_scale.device
-        found = []
-        for start in range(0, len(self._data.clips), BATCH_SIZE):
-            paths = self._data.clips[start : start + BATCH_SIZE]
-            features = torch.from_numpy(np.stack([self._features(path) for path in paths]))
-            found.append(embed_unit(model.tower(features.to(device))).cpu())
-        scores = (torch.cat(found) @ self._texts.T).numpy()  # (n_clips, n_texts)
+    @property
+    def n_clips(self) -> int:
+        """See `ClipCheck`."""
+        return len(self._data.clips)
+
+    @property
+    def primary_metric(self) -> str:
+        """Name of the metric that epochs are compared by."""
+        if isinstance(self._data, ClassificationSet):
+            return f"{self._name}_accuracy"
+        return f"{self._name}_text_to_audio_recall_at_10"
+
+    def _read(self, start: int, stop: int) -> Tensor:
+        paths = self._data.clips[start:stop]
+        return torch.from_numpy(np.stack([self._features(path) for path in paths]))
+
+    def _features(self, path: Path) -> np.ndarray:
+        try:
+            sound = read_sound(path)
+            return extract_features(sound.channels, sound.sample_rate, self._front_end, None)
+        except AudioError as error:
+            raise TrainingError(f"{path}: {error}") from error
+
+    def _metrics(self, audio: Tensor) -> dict[str, float]:
+        scores = (audio @ self._texts.T).numpy()  # (n_clips, n_texts)
         if isinstance(self._data, ClassificationSet):
             right = np.arange(scores.shape[1])[None, :] == self._data.target[:, None]
-            return {f"{self._name}_accuracy": recall_at_k(best_ranks(scores, right), 1)}
+            return {self.primary_metric: recall_at_k(best_ranks(scores, right), 1)}
         assert isinstance(self._data, RetrievalSet)
         right = self._data.owner[None, :] == np.arange(len(scores))[:, None]
         return {
@@ -177,10 +326,3 @@ class BenchCheck:
             )
             for k in KS
         }
-
-    def _features(self, path: Path) -> np.ndarray:
-        try:
-            sound = read_sound(path)
-            return extract_features(sound.channels, sound.sample_rate, self._front_end, None)
-        except AudioError as error:
-            raise TrainingError(f"{path}: {error}") from error

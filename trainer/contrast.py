@@ -3,23 +3,23 @@
 The loss moves the embedding of a sound towards the vector of its own example and away from those of
 the other examples of the batch, on all processes. A large batch fits a small memory by gradient
 caching (arXiv:2101.06983): a first pass without gradients embeds the batch, and a second pass, in
-chunks, propagates the gradients of the loss.
+chunks, propagates the gradients of the loss. Batch normalisation depends on the whole batch, so a
+tower with it takes no chunks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from soundsearch.choices import Duplicates, Reduction
-from trainer.contrastive_loss import pair_loss
-from trainer.distributed import World
-from trainer.loop import Amp, Step
+from trainer.contrastive_loss import pair_loss, three_way_loss
+from trainer.distributed import World, without_averaging
+from trainer.loop import Amp, Step, TrainingError
 from trainer.towers.unit import embed_unit
 
 #: Vectors with a higher cosine belong to the same image or the same text.
@@ -38,6 +38,8 @@ class ContrastConfig:
         largest_logit_scale: Upper bound of the logit scale; None for no bound (the paper).
         duplicates: Whether an equal vector of another example is a negative (the paper) or is
             left out of the loss.
+        three_way: Whether images take part beside texts, each pair with a scale of its own; the
+            vectors of an example are then its image's and its text's, one after the other.
         chunk: Examples that pass through the tower at once; None for the whole batch.
     """
 
@@ -45,6 +47,7 @@ class ContrastConfig:
     logit_scale: float = 1 / 0.07
     largest_logit_scale: float | None = None
     duplicates: Duplicates = "negative"
+    three_way: bool = False
     chunk: int | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +55,8 @@ class ContrastConfig:
             raise ValueError(f"reduction must be sum or mean, not {self.reduction!r}")
         if self.duplicates not in ("negative", "ignored"):
             raise ValueError(f"duplicates must be negative or ignored, not {self.duplicates!r}")
+        if self.three_way and self.duplicates == "ignored":
+            raise ValueError("three_way has equal vectors as negatives; leave duplicates out")
         if not self.logit_scale > 0:
             raise ValueError(f"logit_scale must be above 0, not {self.logit_scale}")
         if self.largest_logit_scale is not None and self.largest_logit_scale < self.logit_scale:
@@ -64,12 +69,20 @@ class ContrastConfig:
 
 
 class Contrast(nn.Module):
-    """The trained parameters: the audio tower, and the logarithm of the logit scale."""
+    """The trained parameters: the audio tower, and the logarithm of the logit scale.
 
-    def __init__(self, tower: nn.Module, logit_scale: float) -> None:
+    n_scales: 3 for the three-way loss, whose scales are in one tensor of one axis.
+    """
+
+    def __init__(self, tower: nn.Module, logit_scale: float, n_scales: int = 1) -> None:
         super().__init__()
         self.tower = tower
-        self.log_scale = nn.Parameter(torch.tensor(math.log(logit_scale)))
+        scale = torch.tensor(math.log(logit_scale))
+        self.log_scale = nn.Parameter(scale if n_scales == 1 else scale.repeat(n_scales))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (n, n_mels, n_frames) -> unit embeddings (n, dim), and the logit scale, or the three."""
+        return embed_unit(self.tower(features)), self.log_scale.exp()
 
 
 def contrast_step(
@@ -77,58 +90,80 @@ def contrast_step(
     batch_of: Callable[[int], tuple[Tensor, Tensor]],
     config: ContrastConfig,
     world: World,
+    *,
+    compiled: bool = False,
 ) -> Step:
     """Return the contrastive step of the training loop.
 
     Args:
-        model: Tower and logit scale.
+        model: Tower and logit scale. With several processes its batch normalisation is replaced by
+            one over all of them.
         batch_of: Step -> this process's features (n, n_mels, n_frames) and vectors (n, dim).
         config: The loss.
         world: The processes that train together.
-    """
+        compiled: Whether torch.compile makes the kernels of the tower.
 
-    def loss_of(audio: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+    Raises:
+        TrainingError: Chunks were asked for, and the tower has batch normalisation.
+    """
+    if config.chunk and any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()
+    ):
+        raise TrainingError(
+            f"chunk is {config.chunk}, but this tower has batch normalisation, which needs the whole "
+            "batch at once; leave --chunk out, take a smaller --batch-size, or --tower vit"
+        )
+    if compiled:
+        model.compile()
+    embed = world.parallel(model)
+
+    def loss_of(audio: Tensor, scale: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+        scale = scale.clamp(max=config.largest_logit_scale or math.inf)
+        if config.three_way:
+            return three_way(audio, scale, vectors)
         audio, targets = world.gather(audio), world.gather(embed_unit(vectors))
-        ceiling = config.largest_logit_scale
-        log_scale = model.log_scale.clamp(max=math.log(ceiling) if ceiling else math.inf)
         ignored = None
         if config.duplicates == "ignored":
-            ignored = targets @ targets.T > SAME
+            exact = targets.double()  # TF32 could not tell SAME from 1
+            ignored = exact @ exact.T > SAME
             ignored.fill_diagonal_(False)
-        loss = pair_loss(log_scale.exp() * audio @ targets.T, config.reduction, ignored)
-        return {"loss": loss, "logit_scale": log_scale.detach().exp()}
+        loss = pair_loss(scale * audio @ targets.T, config.reduction, ignored)
+        return {"loss": loss, "logit_scale": scale.detach()}
+
+    def three_way(audio: Tensor, scales: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+        images, texts = (world.gather(embed_unit(half)) for half in vectors.chunk(2, dim=1))
+        loss = three_way_loss(world.gather(audio), images, texts, scales, config.reduction)
+        return {"loss": loss, "logit_scale": scales[-1].detach()}
+
+    def whole(features: Tensor, vectors: Tensor, amp: Amp) -> Mapping[str, Tensor]:
+        with amp.forward():
+            audio, scale = embed(features)
+        losses = loss_of(audio, scale, vectors)
+        amp.backward(losses["loss"])
+        return losses
+
+    def in_chunks(features: Tensor, vectors: Tensor, amp: Amp) -> Mapping[str, Tensor]:
+        chunks = torch.split(features, config.chunk or len(features))
+        with torch.no_grad(), amp.forward():
+            audio = torch.cat([model(chunk)[0] for chunk in chunks])
+        scale = model.log_scale.detach().exp()
+        losses = loss_of(audio.requires_grad_(), scale.requires_grad_(), vectors)
+        amp.backward(losses["loss"])
+        assert audio.grad is not None
+        parts = torch.split(audio.grad, len(chunks[0]))
+        with without_averaging(embed):
+            for chunk, gradient in zip(chunks[:-1], parts[:-1], strict=True):
+                with amp.forward():
+                    again, _ = embed(chunk)
+                torch.autograd.backward(again, gradient)
+        with amp.forward():
+            both = embed(chunks[-1])
+        torch.autograd.backward(both, (parts[-1], scale.grad))
+        return losses
 
     def step_of(step: int, amp: Amp) -> Mapping[str, Tensor]:
         features, vectors = (part.to(amp.device, non_blocking=True) for part in batch_of(step))
-        chunks = torch.split(features, config.chunk or len(features))
-        if len(chunks) == 1:
-            with amp.forward():
-                audio = model.tower(features)
-            losses = loss_of(embed_unit(audio), vectors)
-            amp.backward(losses["loss"])
-            return losses
-        with torch.no_grad(), amp.forward(), _frozen_statistics(model.tower):
-            audio = torch.cat([embed_unit(model.tower(chunk)) for chunk in chunks])
-        audio.requires_grad_()
-        losses = loss_of(audio, vectors)
-        amp.backward(losses["loss"])
-        assert audio.grad is not None
-        for chunk, gradient in zip(chunks, torch.split(audio.grad, len(chunks[0])), strict=True):
-            with amp.forward():
-                again = model.tower(chunk)
-            embed_unit(again).backward(gradient)  # type: ignore[no-untyped-call]
-        return losses
+        in_parts = config.chunk is not None and config.chunk < len(features)
+        return (in_chunks if in_parts else whole)(features, vectors, amp)
 
     return step_of
-
-
-@contextmanager
-def _frozen_statistics(tower: nn.Module) -> Iterator[None]:
-    """Leave the running statistics of batch normalisation unchanged by the first of two passes."""
-    norms = [m for m in tower.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    yield
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum

@@ -49,7 +49,34 @@ def pair_loss(
     Returns:
         A scalar.
     """
-    positive = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    counted = torch.ones_like(positive) if ignored is None else ~ignored
-    mean = contrastive_loss(scores, positive, counted)
-    return 2 * mean if reduction == "sum" else mean
+    right = scores.diagonal()
+    if ignored is not None:
+        scores = scores.masked_fill(ignored, float("-inf"))
+    total = (scores.logsumexp(dim=1) - right).mean() + (scores.logsumexp(dim=0) - right).mean()
+    return total if reduction == "sum" else total / 2
+
+
+def three_way_loss(
+    audio: Tensor, images: Tensor, texts: Tensor, scales: Tensor, reduction: Reduction = "sum"
+) -> Tensor:
+    """Sum of the pair losses of images and sounds, texts and images, sounds and texts.
+
+    Source: VIP-ANT, `cvap/module/decoder/loss_head.py`, VALCELossHead with va, lv and al; each pair
+    has a scale of its own. The paper's runs use one pair alone.
+
+    Args:
+        audio: (n, dim) unit embeddings; row i of each belongs to example i.
+        images: (n, dim) unit vectors.
+        texts: (n, dim) unit vectors.
+        scales: (3,) logit scales of the pairs, in the order above.
+        reduction: Of the two directions of each pair.
+
+    Returns:
+        A scalar.
+    """
+    pairs = ((images, audio), (texts, images), (audio, texts))
+    losses = [
+        pair_loss(scale * left @ right.T, reduction)
+        for scale, (left, right) in zip(scales, pairs, strict=True)
+    ]
+    return torch.stack(losses).sum()

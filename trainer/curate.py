@@ -20,7 +20,7 @@ import csv
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,11 @@ from soundsearch.errors import SoundsearchError
 from soundsearch.files import write_atomically
 from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Table, text_lines
+from trainer.authors_captions import Ids, read_choice, read_map
 from trainer.data.example import ShardError
+from trainer.data.selection import clip_id
 from trainer.data.shards import Shard, ShardFolder
+from trainer.data.sources import file_digest
 from trainer.data.vectors import (
     ShardVectors,
     VectorsFacts,
@@ -48,7 +51,6 @@ from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.unit import embed_unit
 
 Array = NDArray[np.float32]
-Ids = NDArray[np.int32]
 
 #: Captions of the pool that each image takes (VIP-ANT).
 TOP_K = 10
@@ -222,6 +224,7 @@ def curate(
     folder: Path,
     pool_file: Path,
     *,
+    chosen: Path | None = None,
     encoder: str | None = None,
     model: str | None = None,
     pretrained: str | None = None,
@@ -237,7 +240,9 @@ def curate(
 
     Args:
         folder: Folder of shards.
-        pool_file: Text or CSV file of captions.
+        pool_file: Text or CSV file of captions; with `chosen` the authors' map of captions.
+        chosen: Captions of each clip as the authors publish them (`trainer/authors_captions.py`),
+            in place of a choice by the images here. Clips are known by the ids of their sources.
         encoder: CLIP model that embedded the images, needed if there are several.
         model: Model that embeds the pool, see `ClipChoice`; by default that of the images.
         pretrained: Its weights, see `ClipChoice`; by default those of the images.
@@ -255,11 +260,16 @@ def curate(
         ShardError: The shards cannot be used.
     """
     progress = progress or Silent()
-    texts = read_captions(pool_file)
-    if not 1 <= top_k <= len(texts):
-        raise CurateError(
-            f"{pool_file}: top-k is {top_k}, and must be from 1 to the pool's {len(texts)} captions"
-        )
+    ids_of: dict[str, Ids] = {}
+    if chosen is not None:
+        texts, numbers = read_map(pool_file)
+        ids_of = read_choice(chosen, numbers)
+    else:
+        texts = read_captions(pool_file)
+        if not 1 <= top_k <= len(texts):
+            raise CurateError(
+                f"{pool_file}: top-k is {top_k}, and must be from 1 to the pool's {len(texts)} captions"
+            )
     pool = re.sub("[^a-z0-9]+", "-", (name or pool_file.stem).lower()).strip("-") or KIND
     shards = ShardFolder(folder)
     facts = stored_facts(shards, "images", encoder)
@@ -270,8 +280,14 @@ def curate(
         "pool": fingerprint(texts),
         "encoder": facts.encoder,
         "fingerprint": facts.fingerprint,
-        "top_k": str(top_k),
+        "top_k": str(top_k) if chosen is None else f"chosen by {file_digest(chosen)}",
     }
+    known: set[str] = set()
+    if chosen is not None and not _has_any(shards, ids_of):
+        raise CurateError(
+            f"{chosen}: has captions of {len(ids_of)} clips, none of which is in {folder}; the "
+            "sources of its examples are no ids of AudioSet's videos"
+        )
 
     def ready(shard: Shard) -> bool:
         try:
@@ -281,6 +297,15 @@ def curate(
         return made.items() <= found.metadata.items()
 
     def rows_of(shard: Shard) -> list[Ids]:
+        return rows_chosen(shard) if chosen is not None else rows_by_images(shard)
+
+    def rows_chosen(shard: Shard) -> list[Ids]:
+        clips = [clip_id(shard.facts(i).source) for i in range(len(shard))]
+        known.update(clip for clip in clips if clip in ids_of)
+        progress.advance(1)
+        return [ids_of.get(clip, np.empty(0, np.int32)) for clip in clips]
+
+    def rows_by_images(shard: Shard) -> list[Ids]:
         images = ShardVectors(vectors_path(shard.path, "images", facts.encoder), shard.digest)
         frames = [images.of(i) for i in range(len(shard))]
         together = embed_unit(torch.from_numpy(np.concatenate(frames))).to(device)
@@ -296,7 +321,19 @@ def curate(
 
     report = Report()
     over_shards(shards, ready, rows_of, write, report, progress)
+    if report.n_done and (n_missing := len(ids_of) - len(known)):
+        progress.note(f"{chosen}: {n_missing} of {len(ids_of)} clips have no sound in {folder}")
     return pool, report
+
+
+def _has_any(shards: ShardFolder, ids: Container[str]) -> bool:
+    """Return whether an example's source is among the ids; shards that cannot be read have none."""
+    for n in range(len(shards.shards)):
+        with contextlib.suppress(ShardError):
+            shard = shards.open(n)
+            if any(clip_id(shard.facts(i).source) in ids for i in range(len(shard))):
+                return True
+    return False
 
 
 def write_manifest(folder: Path, pool: str, path: Path) -> int:

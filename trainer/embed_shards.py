@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -24,18 +24,24 @@ from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
 from soundsearch.progress import Progress, Silent
+from trainer.data.audioset import display_name
 from trainer.data.example import ExampleFacts, ShardError
-from trainer.data.shards import Shard, ShardFolder
+from trainer.data.part import Part
+from trainer.data.shards import Shard, ShardFolder, ShardPaths
 from trainer.data.vectors import Kind, ShardVectors, VectorsFacts, vectors_path, write_vectors
 from trainer.towers.clip_model import BATCH_SIZE, FrozenClip
 
 Array = NDArray[np.float32]
 T = TypeVar("T")
+#: Rows of an example, such as vectors (n, dim).
+Rows = TypeVar("Rows", bound=Sized)
 
 #: Text of a label. Source: VIP-ANT, `running.prompt`.
 PROMPT = "the sound of {}"
 #: Threads that decode images, and examples that are decoded ahead of the model.
 N_THREADS, AHEAD = min(8, os.cpu_count() or 1), 32
+#: Examples whose texts are embedded between two reports of progress.
+TEXTS_OF = 64
 #: Texts whose vectors are cached for the next shards; at 512 numbers, 128 MB.
 CACHED_TEXTS = 65536
 
@@ -54,7 +60,7 @@ class Report:
         n_failed: Shards that could not be read, each with a note.
         n_clips: Examples of the written files.
         n_rows: Vectors, or captions, of the written files.
-        n_bad_frames: Images that could not be decoded.
+        n_bad: Images, or sounds, that could not be used, each with a note.
         n_empty: Examples without a row, which training skips.
     """
 
@@ -63,7 +69,7 @@ class Report:
     n_failed: int = 0
     n_clips: int = 0
     n_rows: int = 0
-    n_bad_frames: int = 0
+    n_bad: int = 0
     n_empty: int = 0
 
 
@@ -74,11 +80,19 @@ class TextFacts(VectorsFacts):
     prompt: str
 
 
+@dataclass(frozen=True)
+class LabelFacts(TextFacts):
+    """Facts of vectors of labels. classes: what stands for the ids of AudioSet's classes."""
+
+    classes: str = "audioset-names"
+
+
 def embed_images(
-    folder: Path,
+    folder: ShardPaths,
     clip: FrozenClip,
     *,
     batch_size: int = BATCH_SIZE,
+    part: Part | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Embed all images of all examples of the shards in a folder.
@@ -87,16 +101,17 @@ def embed_images(
     Differs from VIP-ANT, which replaces such an image by noise.
 
     Args:
-        folder: Folder of shards.
+        folder: Of shards, or several.
         clip: Embeds the images.
         batch_size: Images in one batch.
+        part: The shards to work on.
         progress: Is notified of shards and skipped images.
 
     Raises:
         ShardError: There are no shards, or a file cannot be written.
         EmbedError: No image could be used.
     """
-    progress = progress or Silent()
+    progress, shards = progress or Silent(), ShardFolder(folder)
     facts = VectorsFacts(kind="images", **_encoder_facts(clip))
     report = Report()
     with ThreadPoolExecutor(N_THREADS) as threads:
@@ -110,18 +125,19 @@ def embed_images(
                     rows[i].append(vector)
             return [_stacked(row, clip.dim) for row in rows]
 
-        _embed(folder, facts, rows_of, report, progress)
+        _embed(shards, facts, rows_of, report, progress, part)
     if report.n_done and not report.n_rows + report.n_ready:
-        raise EmbedError(f"{folder}: no example has an image that can be used")
+        raise EmbedError(f"{shards}: no example has an image that can be used")
     return report
 
 
 def embed_captions(
-    folder: Path,
+    folder: ShardPaths,
     clip: FrozenClip,
     texts: Kind = "captions",
     *,
     prompt: str = PROMPT,
+    part: Part | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Embed the texts of all examples of the shards in a folder.
@@ -129,11 +145,12 @@ def embed_captions(
     A text that many examples share is embedded once.
 
     Args:
-        folder: Folder of shards.
+        folder: Of shards, or several.
         clip: Embeds the texts.
         texts: captions, one row each; labels, one row each, put into the prompt at {}; or
             labels-joined, one row for "the sound of a, b, c".
         prompt: Text of a label, with {} in its place.
+        part: The shards to work on.
         progress: Is notified of shards.
 
     Raises:
@@ -142,37 +159,61 @@ def embed_captions(
     """
     if texts != "captions" and prompt.count("{}") != 1:
         raise EmbedError(f"the prompt {prompt!r} must hold {{}} once, where the label goes")
-    progress = progress or Silent()
-    facts = TextFacts(
-        kind=texts, **_encoder_facts(clip), prompt="" if texts == "captions" else prompt
+    progress, shards = progress or Silent(), ShardFolder(folder)
+    encoder = _encoder_facts(clip)
+    facts = (
+        TextFacts(kind=texts, **encoder, prompt="")
+        if texts == "captions"
+        else LabelFacts(kind=texts, **encoder, prompt=prompt)
     )
     cache: OrderedDict[str, Array] = OrderedDict()
+    unknown: set[str] = set()
 
     def rows_of(shard: Shard) -> list[Array]:
-        rows = [texts_of(shard.facts(i), texts, prompt) for i in range(len(shard))]
-        vectors = _text_vectors((text for row in rows for text in row), clip, cache)
-        progress.advance(1)
-        return [_stacked([vectors[text] for text in row], clip.dim) for row in rows]
+        found: list[Array] = []
+        for start in range(0, len(shard), TEXTS_OF):
+            part_of = [shard.facts(i) for i in range(start, min(start + TEXTS_OF, len(shard)))]
+            if texts != "captions":
+                labels = (label for facts in part_of for label in facts.labels)
+                _note_unknown(labels, unknown, progress)
+            rows = [texts_of(facts, texts, prompt) for facts in part_of]
+            vectors = _text_vectors((text for row in rows for text in row), clip, cache)
+            found += [_stacked([vectors[text] for text in row], clip.dim) for row in rows]
+            progress.advance(len(rows) / len(shard))
+        return found
 
     report = Report()
-    _embed(folder, facts, rows_of, report, progress)
+    _embed(shards, facts, rows_of, report, progress, part)
     if report.n_done and not report.n_rows + report.n_ready:
         what = "captions" if texts == "captions" else "labels"
         raise EmbedError(
-            f"{folder}: no example has {what}; expected some in the facts of the shards"
+            f"{shards}: no example has {what}; expected some in the facts of the shards"
         )
     return report
 
 
 def texts_of(facts: ExampleFacts, texts: Kind, prompt: str) -> list[str]:
-    """The texts of a clip that are embedded, in order; labels with spaces for underscores."""
+    """The texts of a clip that are embedded, in order.
+
+    Labels are in lower case, with spaces for underscores; ids of AudioSet's classes become their
+    names, and ids of no class of it are left out. Source: VIP-ANT, `build_audioset_label_map`.
+    """
     if texts == "captions":
         return [caption for caption in facts.captions if caption.strip()]
-    labels = [" ".join(label.replace("_", " ").split()).lower() for label in facts.labels]
+    named = [display_name(label) or "" for label in facts.labels]
+    labels = [" ".join(label.replace("_", " ").split()).lower() for label in named]
     labels = [label for label in labels if label]
     if texts == "labels-joined":
         labels = [", ".join(labels)] if labels else []
     return [prompt.replace("{}", label) for label in labels]
+
+
+def _note_unknown(labels: Iterable[str], known: set[str], progress: Progress) -> None:
+    """Report each id of no class of AudioSet once; known: those that were reported."""
+    for label in labels:
+        if display_name(label) is None and label not in known:
+            known.add(label)
+            progress.note(f"skipped the label {label}: no class of AudioSet has this id")
 
 
 def is_ready(path: Path, facts: VectorsFacts, digest: str) -> bool:
@@ -195,10 +236,11 @@ def is_ready(path: Path, facts: VectorsFacts, digest: str) -> bool:
 def over_shards(
     shards: ShardFolder,
     ready: Callable[[Shard], bool],
-    rows_of: Callable[[Shard], Sequence[NDArray[Any]]],
-    write: Callable[[Shard, Sequence[NDArray[Any]]], None],
+    rows_of: Callable[[Shard], list[Rows]],
+    write: Callable[[Shard, list[Rows]], None],
     report: Report,
     progress: Progress,
+    part: Part | None = None,
 ) -> None:
     """Write a file for each shard that has none yet.
 
@@ -207,13 +249,15 @@ def over_shards(
     Args:
         shards: The folder of shards.
         ready: Returns whether a shard's file is complete.
-        rows_of: Returns an array for each example of a shard, and advances the progress by one.
+        rows_of: Returns the rows of each example of a shard, and advances the progress by one.
         write: Writes the file of a shard.
         report: Gets the counts.
         progress: Is notified of shards.
+        part: The shards to work on, where several machines share them.
     """
-    progress.begin("shards", len(shards.shards))
-    for n in range(len(shards.shards)):
+    chosen = (part or Part()).of(range(len(shards.shards)))
+    progress.begin("shards", len(chosen))
+    for n in chosen:
         try:
             shard = shards.open(n)
             if ready(shard):
@@ -233,22 +277,24 @@ def over_shards(
 
 
 def _embed(
-    folder: Path,
+    shards: ShardFolder,
     facts: VectorsFacts,
     rows_of: Callable[[Shard], list[Array]],
     report: Report,
     progress: Progress,
+    part: Part | None,
 ) -> None:
     def path_of(shard: Shard) -> Path:
         return vectors_path(shard.path, facts.kind, facts.encoder)
 
     over_shards(
-        ShardFolder(folder),
+        shards,
         lambda shard: is_ready(path_of(shard), facts, shard.digest),
         rows_of,
         lambda shard, rows: write_vectors(path_of(shard), rows, facts, shard.digest),
         report,
         progress,
+        part,
     )
 
 
@@ -279,10 +325,10 @@ def _frames(
     def decode(i: int) -> list[Tensor | str]:
         return [_pixels(clip, frame) for frame in shard.frames(i)]
 
-    for i, frames in enumerate(_ahead(threads, decode, len(shard))):
+    for i, frames in enumerate(ahead(threads, decode, len(shard))):
         for j, frame in enumerate(frames):
             if isinstance(frame, str):
-                report.n_bad_frames += 1
+                report.n_bad += 1
                 where = f"{shard.path}: image {j} of example {shard.keys[i]}"
                 progress.note(f"skipped {where}: {frame}")
             else:
@@ -300,7 +346,7 @@ def _pixels(clip: FrozenClip, frame: bytes) -> Tensor | str:
         return f"cannot be decoded ({reason or type(error).__name__})"
 
 
-def _ahead(threads: ThreadPoolExecutor, work: Callable[[int], T], n: int) -> Iterator[T]:
+def ahead(threads: ThreadPoolExecutor, work: Callable[[int], T], n: int) -> Iterator[T]:
     """Yield work(0), work(1), ... in order, computed by threads at most AHEAD in advance."""
     waiting: deque[Future[T]] = deque()
     for i in range(n):

@@ -6,7 +6,11 @@ Stretch, channel, rate and features are computed as in search (`soundsearch/audi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +20,7 @@ from soundsearch.audio.features import FeatureConfig, KaldiFbank, compute_featur
 from soundsearch.audio.windows import AudioConfig
 
 Array = NDArray[np.float32]
+Floats = TypeVar("Floats", bound=np.floating)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,25 @@ class FrontEnd:
                 f"not {self.frequency_mask} and {self.time_mask}"
             )
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that decides the log-mels of a clip; masks are drawn later."""
+        facts = {"audio": asdict(self.audio), "features": asdict(self.features)}
+        del facts["audio"]["hop_s"]  # windows of a recording, not the stretch of a clip
+        facts["features"]["kind"] = self.features.kind
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def slug(self) -> str:
+        """Name and beginning of the fingerprint, for the names of files."""
+        return f"{self.name}-{self.fingerprint[:8]}"
+
+    @property
+    def padding(self) -> float:
+        """What stands for the frames that a short clip lacks."""
+        before = self.features.pad == "before-normalisation"
+        return -self.features.mean / self.features.std if before else 0.0
+
 
 #: That of VIP-ANT's released checkpoints: own rate of the file, first channel, 10.05 s for 1,000
 #: frames. Source: VIP-ANT, `cvap/data/audio/transform.py`.
@@ -55,6 +79,34 @@ VIP_ANT = FrontEnd(
     frequency_mask=32,
     time_mask=200,
 )
+#: Seconds of clips other than VIP-ANT's own 10: those of UrbanSound8K, ESC-50, and long ones of Clotho.
+OTHER_SECONDS = (4, 5, 18)
+#: Seconds by which a stretch is longer than its frames, as in the authors' crops.
+SPARE_S = 0.05
+
+
+def with_frames(front_end: FrontEnd, n_frames: int) -> FrontEnd:
+    """Return a front end of VIP-ANT's kind for another number of frames, which last 10 ms each.
+
+    Source: VIP-ANT, `running.audio.max_len`; masks stay as they are.
+    """
+    audio = dataclasses.replace(
+        front_end.audio,
+        window_s=round(n_frames / 100 + SPARE_S, 9),
+        hop_s=min(VIP_ANT.audio.hop_s, n_frames / 200),
+    )
+    features = dataclasses.replace(front_end.features, n_frames=n_frames)
+    return dataclasses.replace(front_end, audio=audio, features=features)
+
+
+def of_length(n_frames: int) -> FrontEnd:
+    """Return VIP-ANT's front end for a number of frames, with a name of its own."""
+    if n_frames == VIP_ANT.features.n_frames:
+        return VIP_ANT
+    name = f"{VIP_ANT.name}-{n_frames / 100:g}s"
+    return dataclasses.replace(with_frames(VIP_ANT, n_frames), name=name)
+
+
 #: That of the shipped encoder.
 STARTER = FrontEnd(
     name="starter",
@@ -63,7 +115,9 @@ STARTER = FrontEnd(
     frequency_mask=12,
     time_mask=60,
 )
-FRONT_ENDS: dict[str, FrontEnd] = {front_end.name: front_end for front_end in (VIP_ANT, STARTER)}
+FRONT_ENDS: dict[str, FrontEnd] = {
+    front_end.name: front_end for front_end in (VIP_ANT, STARTER)
+} | {f"{VIP_ANT.name}-{seconds}s": of_length(100 * seconds) for seconds in OTHER_SECONDS}
 
 
 def extract_features(
@@ -94,12 +148,21 @@ def extract_features(
         waveform = lifted(waveform)
     features = compute_features(waveform, audio.rate_for(sample_rate), front_end.features)
     if generator is not None:
-        masked_rows(features, front_end.frequency_mask, generator)[:] = 0.0
-        masked_rows(features.T, front_end.time_mask, generator)[:] = 0.0
+        mask(features, front_end, generator)
     return features
 
 
-def masked_rows(features: Array, longest: int, generator: np.random.Generator) -> Array:
+def mask(
+    features: NDArray[np.floating], front_end: FrontEnd, generator: np.random.Generator
+) -> None:
+    """Set a random stretch of bands, and one of frames, to 0 in place: (n_mels, n_frames)."""
+    masked_rows(features, front_end.frequency_mask, generator)[:] = 0.0
+    masked_rows(features.T, front_end.time_mask, generator)[:] = 0.0
+
+
+def masked_rows(
+    features: NDArray[Floats], longest: int, generator: np.random.Generator
+) -> NDArray[Floats]:
     """Return a view of the rows that a mask covers: fewer than `longest`, at a random place.
 
     Length and place are uniform and rounded down. The mask value is 0, which is the mean of the data

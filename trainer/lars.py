@@ -28,7 +28,12 @@ class Lars(torch.optim.Optimizer):
 
     Tensors of fewer than two axes (biases, norms, class embedding, logit scale) get neither weight
     decay nor the ratio. Put them into a parameter group of their own to give them another rate.
+    All tensors of a group are updated together, and nothing waits for the device.
     """
+
+    #: A `GradScaler` then leaves it to `step` to change nothing where a gradient overflowed: it sets
+    #: `found_inf`, a float tensor that is 1 in that case, so that the host need not wait for it.
+    _step_supports_amp_scaling = True
 
     def __init__(
         self,
@@ -44,25 +49,65 @@ class Lars(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient."""
-        assert closure is None
+        """Update every parameter that has a gradient, which must be unscaled and stays as it is."""
+        assert closure is None and getattr(self, "grad_scale", None) is None
+        overflowed: Tensor | None = getattr(self, "found_inf", None)
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                g = p.grad
-                if p.ndim > 1:
-                    g = g.add(p, alpha=group["weight_decay"])
-                    p_norm, g_norm = p.norm(), g.norm()
-                    ratio = torch.where(
-                        (p_norm > 0) & (g_norm > 0),
-                        group["eta"] * p_norm / g_norm,
-                        torch.ones_like(p_norm),
-                    )
-                    g = g * ratio
-                state = self.state[p]
-                if "momentum_buffer" not in state:
-                    state["momentum_buffer"] = torch.zeros_like(p)
-                buffer: Tensor = state["momentum_buffer"]
-                buffer.mul_(group["momentum"]).add_(g)
-                p.add_(buffer, alpha=-group["lr"])
+            trained = [p for p in group["params"] if p.grad is not None]
+            scaled, plain = _parted(trained)
+            gradients = _finite([*scaled, *plain], overflowed)
+            if scaled:
+                gradients[: len(scaled)] = _scaled(gradients[: len(scaled)], scaled, group)
+            if trained:
+                self._move([*scaled, *plain], gradients, group, overflowed)
+
+    def _move(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        group: dict[str, Any],
+        overflowed: Tensor | None,
+    ) -> None:
+        buffers = [self._buffer(p) for p in parameters]
+        if overflowed is None:
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, gradients)
+            torch._foreach_add_(parameters, buffers, alpha=-group["lr"])
+            return
+        good = 1 - overflowed  # 0 or 1
+        torch._foreach_mul_(buffers, group["momentum"] * good + overflowed)
+        torch._foreach_add_(buffers, torch._foreach_mul(gradients, good))
+        torch._foreach_add_(parameters, torch._foreach_mul(buffers, -group["lr"] * good))
+
+    def _buffer(self, p: Tensor) -> Tensor:
+        state = self.state[p]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(p)
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
+
+
+def _parted(parameters: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the tensors of more than one axis, and the others."""
+    return [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim < 2]
+
+
+def _finite(parameters: list[Tensor], overflowed: Tensor | None) -> list[Tensor]:
+    """Return the gradients, all 0 if one overflowed, since 0 times infinity is not 0."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if overflowed is None:
+        return gradients
+    return [g.masked_fill(overflowed.bool(), 0.0) for g in gradients]
+
+
+def _scaled(
+    gradients: list[Tensor], parameters: list[Tensor], group: dict[str, Any]
+) -> list[Tensor]:
+    """Return the gradients with decay, each times its ratio."""
+    decayed = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+    p_norms = torch.stack(torch._foreach_norm(parameters))
+    g_norms = torch.stack(torch._foreach_norm(decayed))
+    ratios = torch.where(
+        (p_norms > 0) & (g_norms > 0), group["eta"] * p_norms / g_norms, torch.ones_like(p_norms)
+    )
+    return list(torch._foreach_mul(decayed, ratios.unbind()))

@@ -10,10 +10,12 @@ import json
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ from torch.amp.grad_scaler import GradScaler
 from soundsearch.choices import Optimiser, Precision
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import remove_unfinished, write_atomically, write_text
+from trainer.average import Average
 from trainer.distributed import World
 from trainer.lars import Lars
 
@@ -29,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
+#: Steps after which a GPU's loss and gradient are looked at: by then it has finished them.
+LAG = 2
 
 
 class TrainingError(SoundsearchError):
@@ -83,8 +88,9 @@ class LoopConfig:
             )
         if self.optimiser not in ("adamw", "lars"):
             raise ValueError(f"optimiser must be adamw or lars, not {self.optimiser!r}")
-        if self.precision not in ("fp32", "bf16", "fp16"):
-            raise ValueError(f"precision must be fp32, bf16 or fp16, not {self.precision!r}")
+        if self.precision not in get_args(Precision):
+            known = ", ".join(get_args(Precision))
+            raise ValueError(f"precision must be one of {known}, not {self.precision!r}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average must be in [0, 1), not {self.average}")
         if not self.learning_rate > 0:
@@ -116,12 +122,20 @@ def generator_of(seed: int, step: int) -> torch.Generator:
 
 
 class Amp:
-    """Automatic mixed precision of the forward pass, and the loss scale of the backward pass."""
+    """Automatic mixed precision of the forward pass, and the loss scale of the backward pass.
 
-    def __init__(self, precision: str, device: torch.device) -> None:
+    fp32 is float32 throughout. With tf32 a GPU rounds the inputs of float32 matrix products to 10
+    bits; this is a switch of the whole process. bf16 and fp16 are for most products of the forward
+    pass and their gradients; everything else, such as the loss, is float32.
+    """
+
+    def __init__(self, precision: Precision, device: torch.device) -> None:
         self.device = device
-        self._dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        self._dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
         self.scaler = GradScaler(device.type, enabled=precision == "fp16")
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+            torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
     def forward(self) -> AbstractContextManager[None]:
         """Return the context of the forward pass: lower precision for matrix products, not for norms."""
@@ -144,13 +158,13 @@ def one_pass(loss_of: Callable[[int], Mapping[str, Tensor]]) -> Step:
     def step_of(step: int, amp: Amp) -> Mapping[str, Tensor]:
         with amp.forward():
             losses = loss_of(step)
-        if torch.isfinite(losses["loss"]):
-            amp.backward(losses["loss"])
+        amp.backward(losses["loss"])
         return losses
 
     return step_of
 
 
+#: Returns metrics of a model by name, to be logged.
 Check = Callable[[nn.Module], Mapping[str, float]]
 
 
@@ -161,8 +175,7 @@ def train(
     folder: Path,
     *,
     slow: Mapping[str, float] | None = None,
-    check: Check | None = None,
-    check_every: int = 0,
+    checks: Mapping[int, Check] | None = None,
     world: World | None = None,
     watch: Callable[[int, Mapping[str, float]], None] | None = None,
 ) -> nn.Module:
@@ -175,9 +188,9 @@ def train(
         folder: Gets log.jsonl, one JSON object a line, and the checkpoint from which an
             interrupted run continues. Call `delete_checkpoint` when the result is stored.
         slow: Beginning of a parameter's name -> factor on its learning rate.
-        check: Returns metrics of the (averaged) model, which are logged.
-        check_every: Steps between two checks; 0 for none.
-        world: The processes that train together; the main one writes and checks.
+        checks: Number of finished steps -> what to do with the (averaged) model then, in every
+            process; see `every`.
+        world: The processes that train together; the main one writes.
         watch: Is called with each logged record, for a progress bar or TensorBoard.
 
     Returns:
@@ -186,22 +199,19 @@ def train(
     Raises:
         TrainingError: The loss or the gradient is not finite; the last checkpoint stays.
     """
-    world = world or World()
+    world, checks = world or World(), checks or {}
     folder.mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
     amp = Amp(config.precision, device)
-    optimiser = _optimiser(model, config, slow or {})
+    optimiser = _optimiser(model, config, slow or {}, device)
     trained = [p for group in optimiser.param_groups for p in group["params"]]
-    averaged = None
-    if config.average:
-        averaged = torch.optim.swa_utils.AveragedModel(
-            model, multi_avg_fn=_average(config.average), use_buffers=True
-        )
-    checkpoint = Checkpoint(folder / CHECKPOINT, model, averaged, optimiser, amp.scaler)
+    average = Average(model, config.average) if config.average else None
+    checkpoint = Checkpoint(folder / CHECKPOINT, model, average, optimiser, amp.scaler)
     first = checkpoint.load()
     if world.is_main:
         remove_unfinished(folder / CHECKPOINT)
     log = _Log(folder / LOG, first, watch) if world.is_main else None
+    finite = _Finite(config.precision, folder, LAG if device.type == "cuda" else 0)
     world.wait()
     for step in range(first, config.steps):
         model.train()
@@ -209,35 +219,42 @@ def train(
             group["lr"] = group["base"] * rate_at(step, config)
         optimiser.zero_grad(set_to_none=True)
         losses = step_of(step, amp)
-        world.average_gradients(trained)
         amp.scaler.unscale_(optimiser)
-        norm = nn.utils.clip_grad_norm_(trained, config.clip_norm or math.inf)
-        _stop_unless_finite(losses["loss"], norm, step, config, folder)
+        norm = _clipped(trained, config.clip_norm)
+        finite.add(step, losses["loss"], norm)
         amp.scaler.step(optimiser)
         amp.scaler.update()
-        if averaged:
-            averaged.update_parameters(model)
+        if average:
+            average.update(model, step)
         done = step + 1
+        last = done == config.steps
+        logged, saved = done % config.log_every == 0 or last, done % config.save_every == 0 or last
+        if logged or saved or done in checks:
+            finite.settle()
         record: dict[str, float] = {}
-        if done % config.log_every == 0 or done == config.steps:
+        if logged:
             record |= {name: round(value.item(), 5) for name, value in losses.items()}
             record |= {"rate": optimiser.param_groups[0]["lr"], "norm": round(float(norm), 4)}
-        due = check_every and (done % check_every == 0 or done == config.steps)
-        if check and due and world.is_main:
-            measured = (averaged.module if averaged else model).eval()
+        if done in checks:
+            measured = (average.model if average else model).eval()
             with torch.no_grad():
-                record |= {name: round(value, 5) for name, value in check(measured).items()}
+                record |= {name: round(v, 5) for name, v in checks[done](measured).items()}
         if record and log:
             log.write(done, record)
-        if (done % config.save_every == 0 or done == config.steps) and world.is_main:
+        if saved and world.is_main:
             checkpoint.save(done)
-    if averaged:
-        model.load_state_dict(averaged.module.state_dict())
+    if average:
+        model.load_state_dict(average.model.state_dict())
     return model.eval()
 
 
+def every(n: int, steps: int, check: Check | None) -> dict[int, Check]:
+    """Return a check after every n of `steps` steps and after the last one; none without a check."""
+    return dict.fromkeys((*range(n, steps, n), steps), check) if check else {}
+
+
 def _optimiser(
-    model: nn.Module, config: LoopConfig, slow: Mapping[str, float]
+    model: nn.Module, config: LoopConfig, slow: Mapping[str, float], device: torch.device
 ) -> torch.optim.Optimizer:
     """Return the optimiser, with parameters grouped by rate and decay; the schedule scales `base`."""
     flat = config.learning_rate if config.flat_learning_rate is None else config.flat_learning_rate
@@ -253,21 +270,58 @@ def _optimiser(
     ]
     if config.optimiser == "lars":
         return Lars(listed, config.learning_rate, momentum=config.momentum, eta=config.eta)
-    return torch.optim.AdamW(listed, betas=config.betas)
+    return torch.optim.AdamW(listed, betas=config.betas, fused=device.type in ("cpu", "cuda"))
 
 
-def _stop_unless_finite(
-    loss: Tensor, norm: Tensor, step: int, config: LoopConfig, folder: Path
-) -> None:
-    # In float16 a gradient may overflow: the scaler then skips the step.
-    bad = "loss" if not torch.isfinite(loss) else "gradient" if not torch.isfinite(norm) else None
-    if bad and not (bad == "gradient" and config.precision == "fp16"):
-        found = loss if bad == "loss" else norm
-        checkpoint = folder / CHECKPOINT
+def _clipped(parameters: list[nn.Parameter], clip_norm: float | None) -> Tensor:
+    """Return the norm of all gradients, after scaling them down to clip_norm."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if clip_norm is not None:
+        nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+    return norm
+
+
+class _Finite:
+    """Stops a run whose loss or gradient is not finite.
+
+    Both are looked at `lag` steps later, so that the host never waits for the GPU. Weights that
+    came after may be spoilt; call `settle` before they are stored or measured.
+    """
+
+    def __init__(self, precision: Precision, folder: Path, lag: int) -> None:
+        self._precision, self._folder, self._lag = precision, folder, lag
+        self._pending: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
+
+    def add(self, step: int, loss: Tensor, norm: Tensor) -> None:
+        """Take in a step's loss and the norm of its gradients. Raises TrainingError."""
+        both = torch.stack((loss.detach().float(), norm.detach().float()))
+        copied = None
+        if both.is_cuda:
+            both, copied = both.to("cpu", non_blocking=True), torch.cuda.Event()  # type: ignore[no-untyped-call]
+            copied.record()
+        self._pending.append((step, both, copied))
+        self._look(self._lag)
+
+    def settle(self) -> None:
+        """Look at all steps so far. Raises TrainingError."""
+        self._look(0)
+
+    def _look(self, n_left: int) -> None:
+        while len(self._pending) > n_left:
+            step, both, copied = self._pending.popleft()
+            if copied:
+                copied.synchronize()
+            for name, value in zip(("loss", "gradient"), both.tolist(), strict=True):
+                # In float16 a gradient may overflow: the scaler then skips the step.
+                if not math.isfinite(value) and (name, self._precision) != ("gradient", "fp16"):
+                    self._stop(f"the {name} is {value} at step {step}")
+
+    def _stop(self, found: str) -> None:
+        checkpoint = self._folder / CHECKPOINT
         way_out = f"{checkpoint} holds the last good weights; " if checkpoint.exists() else ""
         raise TrainingError(
-            f"{folder}: the {bad} is {found.item()} at step {step}; {way_out}"
-            "lower the learning rate and begin a new run"
+            f"{self._folder}: {found}; {way_out}lower the learning rate and begin a new run"
         )
 
 
@@ -294,22 +348,6 @@ class _Log:
             self._watch(done, record)
 
 
-def _average(decay: float) -> Callable[..., None]:
-    """Return the update of an exponential average whose decay rises over the first steps."""
-
-    @torch.no_grad()
-    def update(averages: list[Tensor], new: list[Tensor], n_averaged: Tensor | int) -> None:
-        n = int(n_averaged)
-        current_decay = min(decay, (1 + n) / (10 + n))
-        for average, value in zip(averages, new, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, 1 - current_decay)
-            else:
-                average.copy_(value)
-
-    return update
-
-
 class Checkpoint:
     """All that the next step depends on, in one safetensors file that is written atomically."""
 
@@ -317,19 +355,20 @@ class Checkpoint:
         self,
         path: Path,
         model: nn.Module,
-        averaged: nn.Module | None,
+        average: Average | None,
         optimiser: torch.optim.Optimizer,
         scaler: GradScaler,
     ) -> None:
         self.path = path
-        self._model, self._averaged = model, averaged
+        self._model, self._average = model, average
         self._optimiser, self._scaler = optimiser, scaler
 
     def save(self, step: int) -> None:
         """Write weights, averaged weights, the optimiser's state and the loss scale."""
         tensors = {f"model.{k}": v for k, v in self._model.state_dict().items()}
-        if self._averaged:
-            tensors |= {f"averaged.{k}": v for k, v in self._averaged.state_dict().items()}
+        if self._average:
+            averaged = self._average.model.state_dict()
+            tensors |= {f"averaged.module.{k}": v for k, v in averaged.items()}
         for i, state in self._optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{i}.{k}": v for k, v in state.items()}
         facts = {"step": str(step), "scaler": json.dumps(self._scaler.state_dict())}
@@ -346,8 +385,9 @@ class Checkpoint:
                 facts = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self._model.load_state_dict(strip_prefix(tensors, "model."))
-            if self._averaged:
-                self._averaged.load_state_dict(strip_prefix(tensors, "averaged."))
+            if self._average:
+                averaged = strip_prefix(tensors, "averaged.module.")
+                self._average.model.load_state_dict(averaged)
         except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
             first = str(error).splitlines()[0]
             raise TrainingError(

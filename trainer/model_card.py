@@ -40,7 +40,7 @@ TAGS = ("audio", "sound", "audio-retrieval", "text-to-audio-retrieval")
 #: Rows of the table of a training log.
 CURVE_ROWS = 10
 #: Entries of a log that are not measurements.
-NOT_MEASURED = frozenset({"step", "loss", "rate", "norm", "seconds"})
+NOT_MEASURED = frozenset({"step", "epoch", "loss", "rate", "norm", "seconds"})
 
 
 def write(

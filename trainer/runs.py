@@ -4,6 +4,7 @@ config.json             every setting, and the identity of the data
 log.jsonl               losses and checks, one JSON object a line
 checkpoint.safetensors  during the run: the state from which it continues
 weights.safetensors     after the run: `tower.*` and `log_scale`
+epochs/, picked.json    weights by epoch, and the epoch that stands for the run (`trainer/epochs.py`)
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from soundsearch.config import changed, read_json
 from soundsearch.errors import ConfigError
 from soundsearch.files import write_text
 from trainer.contrast import ContrastConfig
+from trainer.epochs import Picked, read_picked, weights_path
 from trainer.front_ends import FRONT_ENDS, VIP_ANT, FrontEnd
 from trainer.loop import LOG, LoopConfig, TrainingError, strip_prefix
 from trainer.towers.clip_model import ClipChoice
@@ -30,7 +32,6 @@ from trainer.towers.compact import AudioTower, AudioTowerConfig
 from trainer.towers.vit import SpectrogramViT, VitConfig
 
 CONFIG = "config.json"
-WEIGHTS = "weights.safetensors"
 #: Settings that may change when a run continues: they do not change what is learnt.
 MAY_CHANGE = frozenset({"log_every", "save_every"})
 
@@ -51,11 +52,15 @@ class StageConfig:
             of the paper's authors.
         n_clips: Train on so many examples, drawn with the seed.
         fraction: Train on this share of the examples, drawn with the seed.
+        only: File of the ids whose examples take part, see `trainer/data/selection.py`.
+        only_top_k: Neighbours of each seed of that file.
+        weights: Examples are drawn by weight: labels, or a file of the authors' weights.
         batch_size: Examples in a step, over all processes.
         epochs: Passes over the examples.
         warmup_epochs: Passes in which the learning rate rises.
         schedule_epochs: Epoch at which the cosine ends, None for the last one.
         learning_rate: None for the optimiser's own; so is flat_learning_rate.
+        precision: None for bf16 on a GPU and fp32 on a CPU.
         contrast: The loss.
         block: Shards that are shuffled together.
     """
@@ -70,6 +75,9 @@ class StageConfig:
     init: str = "clip"
     n_clips: int | None = None
     fraction: float = 1.0
+    only: str | None = None
+    only_top_k: int | None = None
+    weights: str | None = None
     batch_size: int = 432
     epochs: float = 20.0
     warmup_epochs: float = 10.0
@@ -80,7 +88,7 @@ class StageConfig:
     weight_decay: float = 1e-6
     clip_norm: float | None = None
     average: float = 0.0
-    precision: Precision = "bf16"
+    precision: Precision | None = None
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     block: int = 8
     seed: int = 1213
@@ -90,6 +98,8 @@ class StageConfig:
     def __post_init__(self) -> None:
         if (self.stage == "captions") != (self.texts is not None):
             raise ValueError("texts belongs to the captions stage, and only to that")
+        if self.contrast.three_way and self.stage != "captions":
+            raise ValueError("three_way belongs to the captions stage, which has images and texts")
         if self.batch_size < 2:
             raise ValueError(
                 f"batch_size must be 2 or more, to have a negative, not {self.batch_size}"
@@ -98,6 +108,8 @@ class StageConfig:
             raise ValueError(f"fraction must be above 0 and at most 1, not {self.fraction}")
         if self.n_clips is not None and (self.n_clips < 2 or self.fraction != 1):
             raise ValueError(f"n_clips must be 2 or more and excludes fraction, not {self.n_clips}")
+        if self.only_top_k is not None and (self.only is None or self.only_top_k < 1):
+            raise ValueError(f"only_top_k must be 1 or more and needs only, not {self.only_top_k}")
         if not self.epochs > 0 or not self.warmup_epochs >= 0:
             raise ValueError(
                 f"need epochs > 0 and warmup_epochs >= 0, not {self.epochs} and {self.warmup_epochs}"
@@ -140,7 +152,7 @@ class StageConfig:
             betas=(0.9, 0.999),
             clip_norm=self.clip_norm,
             average=self.average,
-            precision=self.precision,
+            precision=self.precision or "fp32",
             log_every=self.log_every,
             save_every=self.save_every,
         )
@@ -190,7 +202,7 @@ def check_same_run(folder: Path, config: StageConfig, data: Mapping[str, Any]) -
     path = folder / CONFIG
     if not path.exists():
         return
-    found, wanted = read_json(path), _as_json(config, data)
+    found, wanted = _as_now(read_json(path), path), _as_json(config, data)
     for key in MAY_CHANGE:
         found[key] = wanted[key]
     if others := differences(found, wanted):
@@ -198,6 +210,18 @@ def check_same_run(folder: Path, config: StageConfig, data: Mapping[str, Any]) -
             f"{folder}: begun with other settings ({'; '.join(others)}); "
             "continue with the old ones or begin in another folder"
         )
+
+
+def _as_now(plain: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the content of a config.json with the settings that are younger than it at their defaults."""
+    rest = dict(plain)
+    data = rest.pop("data", {})
+    try:
+        return _as_json(_filled(rest, f"{path}: "), data if isinstance(data, Mapping) else {})
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}; the run was begun by another version, begin in another folder"
+        ) from error
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:
@@ -234,10 +258,11 @@ class TrainedRun:
         stage: pivot or captions.
         front_end: How sound becomes features.
         tower: The audio tower.
-        log_scale: Logarithm of the learnt logit scale.
+        log_scale: Logarithm of the learnt logit scale, of sounds and texts where there are three.
         clip: The frozen CLIP model that it was trained against.
         dim: Numbers in a vector.
         config: The content of config.json.
+        picked: The epoch whose weights the tower has; None for the last ones.
     """
 
     folder: Path
@@ -248,6 +273,7 @@ class TrainedRun:
     clip: ClipChoice
     dim: int
     config: Mapping[str, Any]
+    picked: Picked | None
 
     @property
     def log(self) -> Path:
@@ -267,45 +293,67 @@ def _read_config(folder: Path) -> tuple[StageConfig, dict[str, Any]]:
     plain = read_json(folder / CONFIG)
     data = plain.pop("data", {})
     where = f"{folder / CONFIG}: "
-    texts = "gold" if plain.get("stage") == "captions" else None
-    base = StageConfig(stage="captions" if texts else "pivot", texts=texts, init="random")
     if not isinstance(data, dict) or not {"dim", "model", "pretrained"} <= data.keys():
         raise ConfigError(f"{where}does not say which vectors it learnt from; not a run's own file")
-    return stage_config(plain, base, where), data
+    return _filled(plain, where), data
 
 
-def read_run(folder: Path) -> TrainedRun:
-    """Read a finished run. Raises TrainingError or ConfigError for anything else."""
+def _filled(plain: Mapping[str, Any], where: str) -> StageConfig:
+    """Return the settings of a run's config.json, without the facts of the data."""
+    texts = "gold" if plain.get("stage") == "captions" else None
+    base = StageConfig(stage="captions" if texts else "pivot", texts=texts, init="random")
+    return stage_config(plain, base, where)
+
+
+def read_run(folder: Path, epoch: int | None = None) -> TrainedRun:
+    """Read a finished run, or one of which an epoch was picked or is named here.
+
+    Raises TrainingError or ConfigError for anything else.
+    """
     config, data = _read_config(folder)
     tower = build_tower(config, data["dim"])
-    weights = read_weights(folder)
-    tower.load_state_dict(strip_prefix(weights, "tower."))
+    picked = Picked(epoch=epoch) if epoch else read_picked(folder)
+    weights = read_weights(folder, epoch)
+    try:
+        tower.load_state_dict(strip_prefix(weights, "tower."))
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{weights_path(folder, epoch)}: its tower has another layout than {CONFIG} says "
+            f"({str(error).splitlines()[-1].strip()}); train the run again with this version"
+        ) from error
     return TrainedRun(
         folder=folder,
         stage=config.stage,
         front_end=config.front_end,
         tower=tower.eval(),
-        log_scale=float(weights["log_scale"]),
+        log_scale=float(weights["log_scale"].reshape(-1)[-1]),
         clip=ClipChoice(model=data["model"], pretrained=data["pretrained"]),
         dim=data["dim"],
         config={**dataclasses.asdict(config), "data": data},
+        picked=picked,
     )
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read weights.safetensors of a run. Raises TrainingError if the run is not finished."""
+def read_weights(folder: Path, epoch: int | None = None) -> dict[str, Tensor]:
+    """Read the weights that stand for a run, or those of an epoch; see `trainer/epochs.py`.
+
+    Raises TrainingError if they are not there or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = folder / WEIGHTS
-    if not path.exists():
-        raise TrainingError(
-            f"{folder}: not a finished run, {WEIGHTS} is missing; continue it to its end"
-        )
+    path = weights_path(folder, epoch)
     try:
-        return load_file(path)
+        weights = load_file(path)
     except SafetensorError as error:
         raise TrainingError(f"{path}: damaged ({error})") from error
+    if "log_scale" not in weights or not any(name.startswith("tower.") for name in weights):
+        found = ", ".join(sorted(weights)[:3]) or "nothing"
+        raise TrainingError(
+            f"{path}: an older layout, or no run's weights: expected tower.* and log_scale, found "
+            f"{found}; train the run again with this version"
+        )
+    return weights
 
 
 def torch_device(name: str) -> torch.device:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
-from soundsearch.config import fill
 from soundsearch.errors import ConfigError, SoundsearchError
 from soundsearch.files import write_atomically
 from soundsearch.progress import Progress, Silent
-from trainer.captions import train_captions
+from trainer.captions import caption_targets, kind_of, train_captions
 from trainer.checks import ShardCheck
 from trainer.contrast import Contrast
-from trainer.data.vectors import VectorsFacts
-from trainer.runs import StageConfig, read_run, torch_device
-from trainer.stage import Machine
+from trainer.data.log_mels import find_log_mels
+from trainer.data.shards import ShardFolder, ShardPaths
+from trainer.data.vectors import stored_facts
+from trainer.pick import vectors_facts
+from trainer.runs import StageConfig, TrainedRun, read_run, torch_device
+from trainer.stage import Machine, chosen_clips
 
 TABLE = "scaling.csv"
 PLOT = "scaling.png"
@@ -29,68 +31,124 @@ Row = dict[str, float]
 
 
 def scaling_curve(
-    shards: Path,
+    shards: ShardPaths,
     out: Path,
     config: StageConfig,
     *,
     counts: Sequence[int],
     seeds: Sequence[int],
-    steps: int,
+    steps: int | None = None,
     valid: Path,
     machine: Machine | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
-    """Train once for every count and seed and write `out`/scaling.csv; returns its rows.
+    """Train once for every count and seed, and write `out`/scaling.csv anew after each point.
 
-    config: of the captions stage; init is the pivot run, which is count 0. steps: optimiser steps
-    of every point, the same for all, in batches of at most batch_size or the count. valid: shards
-    to measure on. Points that were finished before are not trained again. Raises ConfigError.
+    Points that were finished before are not trained again. Learning rates are those of
+    config.batch_size for every count, also where the batch is smaller.
+
+    Args:
+        shards: Shards to train on.
+        out: Folder of the runs and the table.
+        config: Of the captions stage; init is the pivot run, which is count 0.
+        counts: Numbers of captioned examples.
+        seeds: Of the draw of examples and of training.
+        steps: Optimiser steps of every point, a tenth of them warm-up; None for the epochs and
+            warm-up epochs of config, as `train captions --count` has them.
+        valid: Shards to measure on.
+        machine: Settings that do not change what is learnt.
+        progress: Is notified of points.
+
+    Returns:
+        The rows of the table.
+
+    Raises:
+        ConfigError: A count is impossible; nothing is trained.
+        TrainingError: The pivot run is not finished, or there is nothing to measure against.
     """
-    if not counts or min(counts) < 0 or 1 in counts or not seeds:
-        raise ConfigError(
-            f"counts must be 0 or 2 and more, at least one, and seeds too, not {list(counts)}"
-        )
-    if steps < 1:
-        raise ConfigError(f"steps must be 1 or more, not {steps}")
-    machine = replace(machine or Machine(), valid=valid, check_every=steps)
+    machine = replace(machine or Machine(), valid=None)
+    _refuse_impossible(shards, config, machine, counts, seeds, steps)
+    _check_of(read_run(Path(config.init)), config, valid, machine)  # raises before any training
     points = [(n, seed) for n in sorted(set(counts)) for seed in (seeds if n else seeds[:1])]
     progress = progress or Silent()
     progress.begin("points of the curve", len(points))
     rows: list[Row] = []
     for n, seed in points:
-        folder = Path(config.init) if n == 0 else out / f"{n}-captions-seed-{seed}"
+        folder = Path(config.init)
         if n:
-            batch = min(config.batch_size, n)
-            point = replace(
-                config,
-                n_clips=n,
-                fraction=1.0,
-                seed=seed,
-                batch_size=batch,
-                epochs=steps * batch / n,
-                warmup_epochs=min(config.warmup_epochs, 0.1 * steps * batch / n),
-            )
-            train_captions(shards, folder, point, replace(machine, valid=None))
-        row = {"n_clips": n, "seed": seed, **measure(folder, config, valid, machine)}
+            folder = out / f"{n}-captions-seed-{seed}"
+            train_captions(shards, folder, point_config(config, n, seed, steps), machine)
+        row = {"n_clips": n, "seed": seed, **_measure(folder, config, valid, machine)}
         rows.append(row)
+        write_table(rows, out / TABLE)
         progress.advance()
         recalls = "  ".join(f"{name} {row[name]:.3f}" for name in row if "recall" in name)
         progress.note(f"{n:>7} captions, seed {seed}: {recalls}")
-    write_table(rows, out / TABLE)
     return rows
 
 
-def measure(
+def point_config(config: StageConfig, n: int, seed: int, steps: int | None) -> StageConfig:
+    """Return the setting of one point: n examples, in batches of at most n."""
+    rates = config.loop(config.batch_size)
+    batch = min(config.batch_size, n)
+    point = replace(
+        config,
+        n_clips=n,
+        fraction=1.0,
+        seed=seed,
+        batch_size=batch,
+        learning_rate=rates.learning_rate,
+        flat_learning_rate=rates.flat_learning_rate,
+    )
+    if steps is None:
+        return point
+    epochs = steps * batch / n
+    return replace(point, epochs=epochs, warmup_epochs=0.1 * epochs, schedule_epochs=None)
+
+
+def _refuse_impossible(
+    shards: ShardPaths,
+    config: StageConfig,
+    machine: Machine,
+    counts: Sequence[int],
+    seeds: Sequence[int],
+    steps: int | None,
+) -> None:
+    """Raise ConfigError for counts that no point can have."""
+    if not counts or min(counts) < 0 or 1 in counts or not seeds:
+        raise ConfigError(
+            f"counts must be 0 or 2 and more, at least one, and seeds too, not {list(counts)}"
+        )
+    if steps is not None and steps < 1:
+        raise ConfigError(f"steps must be 1 or more, not {steps}")
+    texts = config.texts or ""
+    data = ShardFolder(shards)
+    facts = stored_facts(data, kind_of(texts), config.encoder)
+    targets = caption_targets(data, texts, facts.encoder)
+    whole = replace(config, n_clips=None, fraction=1.0)
+    log_mels = None if machine.from_sound else find_log_mels(data, config.front_end)
+    total = sum(len(some) for some in chosen_clips(data, targets, whole, log_mels))
+    if max(counts) > total:
+        raise ConfigError(
+            f"{data}: counts must be at most {total}, its clips with {texts} texts, "
+            f"not {max(counts)}"
+        )
+
+
+def _check_of(run: TrainedRun, config: StageConfig, valid: Path, machine: Machine) -> ShardCheck:
+    """Return the measurement of a finished run on held-out shards."""
+    here = replace(config, front_end=run.front_end)
+    return ShardCheck(
+        valid, here, vectors_facts(run), n_clips=machine.n_valid, n_workers=machine.n_workers
+    )
+
+
+def _measure(
     folder: Path, config: StageConfig, valid: Path, machine: Machine
 ) -> Mapping[str, float]:
-    """What `ShardCheck` finds of a finished run."""
     run = read_run(folder)
-    names = {field.name for field in fields(VectorsFacts)}
-    known = {name: value for name, value in run.config["data"].items() if name in names}
-    facts = fill(VectorsFacts, known, f"{folder}: data.")
     model = Contrast(run.tower, 1.0).to(torch_device(machine.device)).eval()
-    here = replace(config, front_end=run.front_end)
-    return ShardCheck(valid, here, facts, machine.n_valid)(model)
+    return _check_of(run, config, valid, machine)(model)
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainer.checks import MakeCheck, ShardCheck
+from soundsearch.progress import Progress, Silent
+from trainer.checks import ClipCheck, MakeCheck, ShardCheck
 from trainer.contrast import Contrast, contrast_step
+from trainer.convert.authors_front_end import refuse_other_front_end
 from trainer.convert.checkpoint import read_checkpoint
+from trainer.data.log_mels import StoredLogMels, find_log_mels
 from trainer.data.order import Numbers, Order, subset
-from trainer.data.shards import ShardFolder
+from trainer.data.selection import filtered, read_filter, weighted, weights_of
+from trainer.data.shards import ShardFolder, ShardPaths
 from trainer.data.stream import Batches, Positions
 from trainer.data.targets import Targets
 from trainer.data.vectors import Kind, VectorsFacts, stored_facts
-from trainer.distributed import join_processes
+from trainer.distributed import World, join_processes
+from trainer.epochs import WEIGHTS, epoch_ends, keep_epoch, read_picked
 from trainer.loop import (
     Amp,
     Check,
@@ -31,7 +40,6 @@ from trainer.loop import (
     train,
 )
 from trainer.runs import (
-    WEIGHTS,
     StageConfig,
     build_tower,
     check_same_run,
@@ -40,12 +48,15 @@ from trainer.runs import (
     write_config,
 )
 from trainer.towers.clip_model import ClipChoice, load_clip
-from trainer.towers.vit import SpectrogramViT, vit_from_authors, vit_from_clip
+from trainer.towers.vit import SpectrogramViT, TowerError, vit_from_authors, vit_from_clip
 
 logger = logging.getLogger(__name__)
 
 #: Ending of the checkpoints of the paper's authors.
 AUTHORS = ".pth"
+#: Between two measurements, without `Machine.check_every`, so many clips are trained on for each
+#: one measured.
+TRAINED_PER_MEASURED = 4
 
 Watch = Callable[[int, Mapping[str, float]], None]
 
@@ -58,19 +69,32 @@ class Machine:
         device: auto, cpu or cuda.
         n_workers: Processes that decode; 0 for none.
         valid: A folder of held-out shards to measure on.
-        check_every: Steps between two measurements.
+        check_every: Epochs between two measurements. None for 1, and more where measuring would
+            take as long as training: see `TRAINED_PER_MEASURED`. The end is always measured.
         n_valid: How many of their examples are measured, the first ones.
+        keep_epochs: Of how many of the latest epochs the weights stay; None for all.
+        compiled: Whether torch.compile makes the tower's kernels, which takes minutes at first.
+        from_sound: Whether to decode sound also where log-mels are stored.
     """
 
     device: str = "auto"
     n_workers: int = 0
     valid: Path | None = None
-    check_every: int = 500
+    check_every: float | None = None
     n_valid: int = 5184
+    keep_epochs: int | None = 0
+    compiled: bool = False
+    from_sound: bool = False
+
+    def __post_init__(self) -> None:
+        if self.check_every is not None and not self.check_every > 0:
+            raise ValueError(f"check_every must be above 0 epochs, not {self.check_every}")
+        if self.keep_epochs is not None and self.keep_epochs < 0:
+            raise ValueError(f"keep_epochs must be 0 or more, or None, not {self.keep_epochs}")
 
 
 def run_stage(
-    shards: Path,
+    shards: ShardPaths,
     folder: Path,
     config: StageConfig,
     kind: Kind,
@@ -79,11 +103,12 @@ def run_stage(
     *,
     checks: Sequence[MakeCheck] = (),
     watch: Watch | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Train a stage, or continue an interrupted run.
 
     Args:
-        shards: Folder of shards with stored vectors.
+        shards: Folder of shards with stored vectors, or several.
         folder: The run folder.
         config: What the stage learns.
         kind: Of the side files whose vectors decide the encoder.
@@ -91,6 +116,7 @@ def run_stage(
         machine: Settings that do not change what is learnt.
         checks: Make further measurements, once the encoder is known.
         watch: Is called with each logged record.
+        progress: Is notified of what is read before the first step, and of every step.
 
     Returns:
         The run folder.
@@ -100,10 +126,13 @@ def run_stage(
         ConfigError: The run was begun with other settings.
         ShardError: The shards cannot be used.
     """
-    machine = machine or Machine()
+    machine, progress = machine or Machine(), progress or Silent()
+    progress.begin("reading the shards' indexes and vectors")
     device = torch_device(machine.device)
-    if config.precision == "fp16" and device.type != "cuda":
-        raise TrainingError("precision fp16 needs a GPU; use bf16 or fp32")
+    on_gpu = device.type == "cuda"
+    config = replace(config, precision=config.precision or ("bf16" if on_gpu else "fp32"))
+    if config.precision in ("fp16", "tf32") and not on_gpu:
+        raise TrainingError(f"precision {config.precision} needs a GPU; use bf16 or fp32")
     with join_processes(device) as world:
         if config.batch_size % world.size:
             raise TrainingError(
@@ -112,34 +141,51 @@ def run_stage(
         data = ShardFolder(shards, n_open=config.block + 1)
         facts = stored_facts(data, kind, config.encoder)
         targets = targets_of(data, facts.encoder)
-        clips = chosen_clips(data, targets, config)
+        log_mels = None if machine.from_sound else find_log_mels(data, config.front_end)
+        clips = chosen_clips(data, targets, config, log_mels)
         n_clips = sum(len(some) for some in clips)
         if n_clips < config.batch_size:
             raise TrainingError(
-                f"{shards}: {n_clips} clips have vectors, fewer than a batch of {config.batch_size}; "
+                f"{data}: {n_clips} clips have vectors, fewer than a batch of {config.batch_size}; "
                 "choose a smaller batch"
             )
-        identity = _identity(data, n_clips, facts)
+        identity = _identity(data, n_clips, facts, config, log_mels)
         check_same_run(folder, config, identity)
         if (folder / WEIGHTS).exists():
             logger.info("%s: done before", folder)
             return folder
         loop = config.loop(n_clips)
-        model = Contrast(initial_tower(config, facts), config.contrast.logit_scale).to(device)
-        order = Order(clips, config.seed, config.block)
-        examples = Positions(data, order, targets, config.front_end, config.seed)
-        batches = Batches(examples, config.batch_size, loop.steps, world, machine.n_workers)
-        contrast = contrast_step(model, batches, config.contrast, world)
+        progress.begin("reading the weights that the run begins from")
+        n_scales = 3 if config.contrast.three_way else 1
+        tower = initial_tower(config, facts)
+        model = Contrast(tower, config.contrast.logit_scale, n_scales).to(device)
+        if config.tower == "compact":
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.weights is not None:
+            weights = weights_of(config.weights)
+            clips = weighted(data, clips, weights, loop.steps * config.batch_size, config.seed)
+        order = Order(clips, config.seed, len(data.shards) if log_mels else config.block)
+        examples = Positions(data, order, targets, config.front_end, config.seed, log_mels)
+        batches = Batches(examples, config.batch_size, loop.steps, world, machine.n_workers, device)
+        contrast = contrast_step(model, batches, config.contrast, world, compiled=machine.compiled)
+
+        n_done = 0
 
         def step_of(step: int, amp: Amp) -> Mapping[str, Tensor]:
-            return {**contrast(step, amp), "waited_s": torch.tensor(batches.waited_s)}
+            nonlocal n_done
+            losses = contrast(step, amp)
+            progress.advance(step + 1 - n_done)  # a run that goes on does not begin at 0
+            n_done = step + 1
+            return {**losses, "waited_s": torch.tensor(batches.waited_s)}
 
         logger.info(
-            "%d clips, %d steps of %d on %s", n_clips, loop.steps, config.batch_size, device
+            "%d clips, %d steps of %d on %s in %s",
+            *(n_clips, loop.steps, config.batch_size, device, config.precision),
         )
-        made: list[Check] = [make(config, facts) for make in checks]
+        makers = list(checks)
         if machine.valid:
-            made.append(ShardCheck(machine.valid, config, facts, machine.n_valid))
+            makers.append(functools.partial(ShardCheck, machine.valid, n_clips=machine.n_valid))
+        made = [make(config, facts, world=world, n_workers=machine.n_workers) for make in makers]
         if world.is_main:
             write_config(folder, config, identity)
         board = _board(folder) if world.is_main else None
@@ -151,20 +197,17 @@ def run_stage(
             if watch:
                 watch(step, {**record, "n_steps": loop.steps})
 
-        def check(measured: nn.Module) -> dict[str, float]:
-            assert isinstance(measured, Contrast)
-            return {name: value for one in made for name, value in one(measured).items()}
-
-        train(
-            model,
-            step_of,
-            loop,
-            folder,
-            check=check if made else None,
-            check_every=machine.check_every,
-            world=world,
-            watch=report,
-        )
+        progress.begin("steps", loop.steps)
+        with closing(batches):
+            train(
+                model,
+                step_of,
+                loop,
+                folder,
+                checks=_milestones(folder, config, machine, made, n_clips, world),
+                world=world,
+                watch=report,
+            )
         if board:
             board.close()
         if world.is_main:
@@ -174,9 +217,51 @@ def run_stage(
     return folder
 
 
-def chosen_clips(data: ShardFolder, targets: Targets, config: StageConfig) -> list[Numbers]:
-    """Return the examples used of each shard: those with a vector, or a random part of them."""
+def _milestones(
+    folder: Path,
+    config: StageConfig,
+    machine: Machine,
+    checks: Sequence[ClipCheck],
+    n_clips: int,
+    world: World,
+) -> dict[int, Check]:
+    """Return steps -> what is done after them: epochs are kept, and the checks measure."""
+    per_epoch = n_clips / config.batch_size
+    ends = epoch_ends(config.epochs, per_epoch)
+    measured = set()
+    if checks:
+        n_measured = sum(check.n_clips for check in checks)
+        every = machine.check_every or max(1.0, TRAINED_PER_MEASURED * n_measured / n_clips)
+        logger.info("measuring %d clips every %.4g epochs and at the end", n_measured, every)
+        times = range(1, 1 + math.floor(config.epochs / every))
+        last = config.loop(n_clips).steps
+        measured = {max(1, round(n * every * per_epoch)) for n in times} | {last}
+
+    def reached(step: int, model: nn.Module) -> dict[str, float]:
+        record: dict[str, float] = {}
+        if step in ends:
+            record["epoch"] = ends[step]
+            if machine.keep_epochs != 0 and world.is_main:
+                keep_epoch(model, folder, ends[step], machine.keep_epochs)
+        for check in checks if step in measured else ():
+            record |= check(model)
+        return record
+
+    return {step: functools.partial(reached, step) for step in {*ends, *measured}}
+
+
+def chosen_clips(
+    data: ShardFolder, targets: Targets, config: StageConfig, log_mels: StoredLogMels | None = None
+) -> list[Numbers]:
+    """Return the examples used of each shard: those with a vector, filtered, or a random part.
+
+    Where log-mels are stored, those whose sound cannot be used are left out.
+    """
     clips = [targets.usable(shard) for shard in range(len(data.shards))]
+    if log_mels:
+        clips = [np.intersect1d(some, log_mels.usable(i)) for i, some in enumerate(clips)]
+    if config.only is not None:
+        clips = filtered(data, clips, read_filter(Path(config.only), config.only_top_k))
     total = sum(len(some) for some in clips)
     n = config.n_clips or int(total * config.fraction)
     if n == total or total == 0:
@@ -203,11 +288,16 @@ def initial_tower(config: StageConfig, facts: VectorsFacts) -> nn.Module:
     if config.init.endswith(AUTHORS):
         if not isinstance(tower, SpectrogramViT):
             raise TrainingError(f"{config.init}: the authors' weights are for the vit tower")
-        return vit_from_authors(read_checkpoint(Path(config.init)).audio, tower.config)
+        checkpoint = read_checkpoint(Path(config.init))
+        refuse_other_front_end(checkpoint, config.front_end)
+        return vit_from_authors(checkpoint.audio, tower.config)
     weights = read_weights(Path(config.init))
     of_tower = strip_prefix(weights, "tower.")
     if isinstance(tower, SpectrogramViT):
-        return vit_from_authors(of_tower, tower.config)
+        try:
+            return vit_from_authors(of_tower, tower.config)
+        except TowerError as error:
+            raise TrainingError(f"{Path(config.init) / WEIGHTS}: {error}") from error
     try:
         tower.load_state_dict(of_tower)
     except RuntimeError as error:
@@ -217,11 +307,23 @@ def initial_tower(config: StageConfig, facts: VectorsFacts) -> nn.Module:
     return tower
 
 
-def _identity(data: ShardFolder, n_clips: int, facts: VectorsFacts) -> dict[str, object]:
-    """Return the facts of the data that a run depends on: its examples, and their vectors."""
-    names = [(path.name, int(n)) for path, n in zip(data.shards, data.counts, strict=True)]
-    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
-    return {"shards": digest, "n_clips": n_clips, **asdict(facts)}
+def _identity(
+    data: ShardFolder,
+    n_clips: int,
+    facts: VectorsFacts,
+    config: StageConfig,
+    log_mels: StoredLogMels | None,
+) -> dict[str, object]:
+    """Return the facts that a run depends on beside its settings.
+
+    These are its examples, their vectors, and the epoch that was picked of the run it begins from.
+    """
+    picked = read_picked(Path(config.init))
+    begun = {"init_epoch": picked.epoch} if picked else {}
+    digests = [data.digest(shard) for shard in range(len(data.shards))]
+    digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
+    read = f"log-mels {log_mels.front_end.slug}" if log_mels else "sound"
+    return {"shards": digest, "n_clips": n_clips, "read": read, **asdict(facts), **begun}
 
 
 def _board(folder: Path) -> torch.utils.tensorboard.SummaryWriter | None:

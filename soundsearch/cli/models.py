@@ -10,6 +10,7 @@ import typer
 
 from soundsearch.choices import VipAntVariant
 from soundsearch.cli.options import Json
+from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
 from soundsearch.cli.train.extra import training_extra
 from soundsearch.render import printable, to_json
@@ -133,7 +134,10 @@ def vip_ant(
         from trainer.convert.vip_ant import build_vip_ant, bundle_name
     logging.getLogger("trainer").setLevel(logging.INFO)  # what is fetched and found, on stderr
     folder = out or own_bundles_folder() / bundle_name(variant)
-    bundle = build_vip_ant(folder, variant, checkpoint=checkpoint, clip=clip, force=force)
+    with progress_on_stderr() as progress:
+        bundle = build_vip_ant(
+            folder, variant, checkpoint=checkpoint, clip=clip, force=force, progress=progress
+        )
     typer.echo(str(bundle.folder))
 
 
@@ -160,5 +164,8 @@ def clap(
 
     with training_extra():
         from trainer.convert.clap import build_clap, bundle_name
-    bundle = build_clap(out or own_bundles_folder() / bundle_name(source), source, force=force)
+    folder = out or own_bundles_folder() / bundle_name(source)
+    with progress_on_stderr() as progress:
+        progress.begin(f"reading {source}, and writing its towers")
+        bundle = build_clap(folder, source, force=force)
     typer.echo(str(bundle.folder))

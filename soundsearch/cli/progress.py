@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 #: Where no bar can be drawn, a line says so often where the run stands.
 LINE_EVERY_S = 30.0
+#: The first such line comes sooner.
+FIRST_LINE_S = 5.0
 
 
 @contextlib.contextmanager
 def progress_on_stderr(title: str = "", *, quiet: bool = False) -> Iterator[Reporter]:
-    """A reporter for a long run: a bar on a terminal, elsewhere a line every half minute.
+    """A reporter for a long run: a bar on a terminal, elsewhere a line after some seconds and
+    then every half minute.
 
     Args:
         title: Stands in front of every stage, such as the name of an encoder.
@@ -36,7 +39,7 @@ def progress_on_stderr(title: str = "", *, quiet: bool = False) -> Iterator[Repo
     if quiet:
         yield reporter
     else:
-        with _repeatedly(LINE_EVERY_S, reporter.print_line):
+        with _repeatedly(min(FIRST_LINE_S, LINE_EVERY_S), LINE_EVERY_S, reporter.print_line):
             yield reporter
 
 
@@ -73,13 +76,15 @@ def make_bar(console: Console) -> Bar:
 
 
 @contextlib.contextmanager
-def _repeatedly(seconds: float, act: Callable[[], None]) -> Iterator[None]:
-    """Within, act every so many seconds, in a thread."""
+def _repeatedly(first_s: float, every_s: float, act: Callable[[], None]) -> Iterator[None]:
+    """Within, act after so many seconds, and then every so many, in a thread."""
     is_over = threading.Event()
 
     def run() -> None:
+        seconds = first_s
         while not is_over.wait(seconds):
             act()
+            seconds = every_s
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,15 @@ def test_nothing_is_printed_before_the_first_stage_and_no_odd_character_ever(
     assert capsys.readouterr().err == ""
     reporter.note("skipped a\n\x1b[31m\udce9.wav")
     assert capsys.readouterr().err == "skipped a\\n\\x1b[31m\\udce9.wav\n"
+
+
+def test_the_first_line_comes_sooner_than_the_others() -> None:
+    assert progress.FIRST_LINE_S <= 5
+    printed = threading.Event()
+    with progress._repeatedly(0.001, 3600, printed.set):
+        assert printed.wait(10)
+        printed.clear()
+        assert not printed.wait(0.05)
 
 
 def test_quiet_progress_has_notes_alone(

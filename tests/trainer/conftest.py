@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import csv
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import onnx
 import pytest
 import tokenizers
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from soundsearch.audio.features import KaldiFbank
 from soundsearch.audio.windows import AudioConfig
 from soundsearch.encoder.bundle import TextConfig
 from tests.sounds import noise, tone, write
+from trainer import bundle_export, onnx_export
 from trainer.loop import LoopConfig
 from trainer.starter.config import CaptionsConfig, StarterConfig
 from trainer.starter.corpus import CorpusConfig
@@ -183,3 +188,31 @@ def tiny_config() -> StarterConfig:
         scenes=SceneConfig(n_scenes=24, n_bent=8),
         captions=CaptionsConfig(batch_size=8, loop=loop),
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _graphs_once() -> Iterator[None]:
+    """The exporter takes seconds a tower: the graph of the same tower is made once.
+
+    Export compares each graph with its tower, so one of another tower would fail there.
+    """
+    made: dict[str, onnx.ModelProto] = {}
+    plain = onnx_export.to_onnx
+
+    def to_onnx(
+        module: nn.Module, inputs: Mapping[str, Tensor], dynamic: Mapping[str, Mapping[int, str]]
+    ) -> onnx.ModelProto:
+        tensors = {**module.state_dict(), **{f"input {name}": one for name, one in inputs.items()}}
+        digest = hashlib.sha256(f"{module} {dict(dynamic)}".encode())
+        for name, tensor in tensors.items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().contiguous().numpy().tobytes())
+        key = digest.hexdigest()
+        if key not in made:
+            made[key] = plain(module, inputs, dynamic)
+        return copy.deepcopy(made[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_export, "to_onnx", to_onnx)
+        patch.setattr(bundle_export, "to_onnx", to_onnx)
+        yield

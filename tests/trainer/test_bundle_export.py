@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import SoundsearchError
 from tests.sounds import noise, tone, write
+from tests.trainer.authors import as_the_authors
 from tests.trainer.tiny_clip import DIM, write_tiny_clip
 from trainer.bundle_export import (
     ExportError,
@@ -25,12 +27,13 @@ from trainer.bundle_export import (
     new_bundle,
     refuse_collapsed_texts,
 )
+from trainer.epochs import WEIGHTS
 from trainer.front_ends import STARTER, VIP_ANT, extract_features
-from trainer.runs import LOG, WEIGHTS, StageConfig, build_tower, read_run, write_config
+from trainer.runs import LOG, StageConfig, build_tower, read_run, write_config
 from trainer.towers.clip_model import load_clip
 from trainer.towers.compact import AudioTowerConfig
 from trainer.towers.unit import embed_unit
-from trainer.towers.vit import VitConfig
+from trainer.towers.vit import VitConfig, vit_from_authors
 
 TEXTS = ["a dog barks", "thunder", "two people talk at length while a train passes"]
 COMPACT = AudioTowerConfig(widths=(4, 8), depths=(1, 1), pooled=8)
@@ -115,6 +118,39 @@ def test_the_bundle_embeds_as_the_trained_tower_and_its_clip_do(
     np.testing.assert_allclose(found, texts, atol=5e-3 * np.linalg.norm(texts, axis=1).max())
     assert bundle.features == VIP_ANT.features and bundle.audio == VIP_ANT.audio
     assert bundle.text == TextConfig(max_tokens=77, prompt="the sound of {}")
+
+
+@pytest.mark.parametrize("seconds", [4, 18])
+def test_a_run_is_exported_for_clips_of_another_length(
+    run: Path, tmp_path: Path, command: typer.Typer, seconds: int
+) -> None:
+    """Positions are a slice from row 6 on for shorter clips, and interpolated for longer ones."""
+    made = CliRunner().invoke(command, [str(run), str(tmp_path / "b"), "--clip-s", str(seconds)])
+    assert made.exit_code == 0, made.output
+    bundle = EncoderBundle.read(tmp_path / "b")
+    assert (bundle.features.n_frames, bundle.audio.window_s) == (100 * seconds, seconds + 0.05)
+    assert f"--clip-s {seconds}" in bundle.results["export"]["command"]
+    trained = read_run(run)
+    config = dataclasses.replace(VIT, n_frames=100 * seconds, dim=DIM)
+    tower = vit_from_authors(trained.tower.state_dict(), config)
+    sound = tone(500, 20.0, 16000)
+    path = write(tmp_path / "clip.wav", sound, 16000, "FLOAT")
+    features = torch.from_numpy(as_the_authors(sound[None], 16000, 100 * seconds))
+    with torch.no_grad():
+        wanted = embed_unit(tower(features[None]))[0].numpy()
+    np.testing.assert_allclose(Encoder(bundle, "cpu", 1).embed_clip(path), wanted, atol=3e-3)
+
+
+def test_a_length_that_cannot_be_is_one_line(run: Path, tmp_path: Path) -> None:
+    for seconds, message in ((9.5, "no clips of 9.5 s .*row 6"), (0.2, "no clips of 0.2 s .*32")):
+        with pytest.raises(ExportError, match=message):
+            export_run(run, tmp_path / "out", clip_s=seconds)
+    small = StageConfig(
+        stage="pivot", tower="compact", compact=COMPACT, front_end=STARTER, init="random"
+    )
+    compact = write_run(tmp_path / "runs" / "compact", small)
+    with pytest.raises(ExportError, match="tower compact with front end starter has one length"):
+        export_run(compact, tmp_path / "out", clip_s=4.0)
 
 
 def test_the_card_is_made_of_what_was_used_and_measured(bundle: EncoderBundle) -> None:

@@ -7,20 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from soundsearch.errors import ConfigError
 from tests.sounds import tone
 from tests.trainer.made_shards import DIM, ENCODER, RATE, TINY, flac, made_shards, store
 from tests.trainer.tiny_clip import DIM as CLIP_DIM
 from tests.trainer.tiny_clip import jpeg, write_tiny_clip
-from trainer.captions import CURATED, CuratedTargets, kind_of, train_captions
+from trainer.captions import CURATED, CuratedTargets, PairedTargets, kind_of, train_captions
+from trainer.contrast import ContrastConfig
 from trainer.curate import CuratedCaptions, CurateError, curate, curated_path, read_pool
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import ShardFolder
 from trainer.data.targets import StoredTargets
 from trainer.embed_shards import embed_images
-from trainer.runs import read_config
+from trainer.runs import read_config, read_run, read_weights
 from trainer.towers.clip_model import load_clip
 
 WORDS = ["a dog", "rain", "a bell", "a door", "wind", "a car"]
@@ -103,3 +105,39 @@ def test_each_strategy_reads_its_own_side_files(tmp_path: Path, texts: str, kind
 def test_unknown_strategies_are_refused(texts: str) -> None:
     with pytest.raises(ConfigError, match="texts must be one of gold, label, labels, random, cur"):
         kind_of(texts)
+
+
+def test_pictures_take_part_in_the_three_way_loss(tmp_path: Path) -> None:
+    data = made_shards(tmp_path / "shards", n_clips=12, clips_per_shard=6)
+    rows = [np.ones((int(i > 1), DIM), np.float32) * i for i in range(6)]
+    store(data.shards[0], "images", rows, data.digest(0))  # two clips have no picture
+    images, texts = (StoredTargets(data, kind, ENCODER) for kind in ("images", "captions"))
+    both = PairedTargets(images, texts)
+    assert (both.dim, both.usable(0).tolist()) == (2 * DIM, [2, 3, 4, 5])
+    expected = np.concatenate([images.draw(0, 3, None), texts.draw(0, 3, None)])
+    np.testing.assert_array_equal(both.draw(0, 3, None), expected)
+
+    config = dataclasses.replace(
+        TINY,
+        stage="captions",
+        texts="gold",
+        batch_size=5,
+        epochs=2.0,
+        contrast=ContrastConfig(three_way=True),
+    )
+    run = read_run(train_captions(data.folder, tmp_path / "run", config))
+    assert run.config["data"]["n_clips"] == 10
+    scales = read_weights(tmp_path / "run")["log_scale"]
+    assert scales.shape == (3,) and run.log_scale == pytest.approx(float(scales[2]))
+    assert len(set(scales.tolist())) == 3  # each learns by itself
+    chunked = dataclasses.replace(config, contrast=ContrastConfig(three_way=True, chunk=2))
+    again = train_captions(data.folder, tmp_path / "chunked", chunked)
+    torch.testing.assert_close(read_weights(again)["log_scale"], scales, atol=1e-4, rtol=0)
+    for stage, contrast in (("pivot", {}), ("captions", {"duplicates": "ignored"})):
+        with pytest.raises(ValueError, match="three_way"):
+            dataclasses.replace(
+                TINY,
+                stage=stage,  # type: ignore[arg-type]
+                texts=None if stage == "pivot" else "gold",
+                contrast=ContrastConfig(three_way=True, **contrast),  # type: ignore[arg-type]
+            )

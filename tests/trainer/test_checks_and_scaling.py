@@ -13,17 +13,21 @@ import torch
 from torch import nn
 
 from soundsearch.bench.datasets import DataSetError
-from soundsearch.errors import ConfigError
+from soundsearch.errors import ConfigError, SoundsearchError
 from tests.recorded import Recorded
 from tests.sounds import tone, write
 from tests.trainer.made_shards import ENCODER, FRONT_END, RATE, TINY, made_shards, store
 from tests.trainer.tiny_clip import DIM, write_tiny_clip
+from trainer import scaling
+from trainer.captions import train_captions
 from trainer.checks import BenchCheck, ShardCheck, bench_check
 from trainer.contrast import Contrast
 from trainer.data.shards import ShardFolder
 from trainer.data.vectors import VectorsFacts
 from trainer.loop import TrainingError
 from trainer.pivot import train_pivot
+from trainer.presets import preset
+from trainer.runs import StageConfig
 from trainer.scaling import plot, scaling_curve
 from trainer.stage import Machine
 from trainer.towers.clip_model import ClipChoice, load_clip
@@ -65,7 +69,7 @@ def one_hot_vectors(folder: ShardFolder, kinds: tuple[str, ...]) -> torch.Tensor
 def test_recall_is_counted_both_ways_over_clips_with_vectors(tmp_path: Path) -> None:
     folder = made_shards(tmp_path, n_clips=12)
     eye = one_hot_vectors(folder, ("images", "captions"))
-    check = ShardCheck(tmp_path, TINY, FACTS, 100)
+    check = ShardCheck(tmp_path, TINY, FACTS, n_clips=100)
     right = check(Contrast(Told(eye), 1.0))
     assert set(right.values()) == {1.0}
     assert set(right) == {
@@ -79,7 +83,7 @@ def test_recall_is_counted_both_ways_over_clips_with_vectors(tmp_path: Path) -> 
     assert check(Contrast(Told(answers), 1.0))["valid_images_from_audio_recall_at_1"] == 0.75
     alike = check(Contrast(Told(torch.ones(8, 8)), 1.0))
     assert alike["valid_images_from_audio_recall_at_1"] == 0.0  # ties gain nothing
-    few = ShardCheck(tmp_path, TINY, FACTS, 3)
+    few = ShardCheck(tmp_path, TINY, FACTS, n_clips=3)
     assert few(Contrast(Told(eye[:3]), 1.0))["valid_images_to_audio_recall_at_1"] == 1.0
 
 
@@ -87,9 +91,8 @@ def test_equal_pictures_are_equally_right(tmp_path: Path) -> None:
     folder = made_shards(tmp_path, n_clips=4, clips_per_shard=4)
     eye = np.eye(8, dtype=np.float32)
     store(folder.shards[0], "images", [eye[[0]], eye[[0]], eye[[1]], eye[[2]]], folder.digest(0))
-    found = ShardCheck(tmp_path, TINY, FACTS, 9)
+    found = ShardCheck(tmp_path, TINY, FACTS, n_clips=9)
     answers = torch.from_numpy(eye[[0, 0, 1, 2]])
-    del found._targets["captions"], found._clips["captions"]
     assert found(Contrast(Told(answers), 1.0))["valid_images_from_audio_recall_at_1"] == 1.0
 
 
@@ -97,7 +100,7 @@ def test_a_folder_without_vectors_of_the_encoder_is_refused(tmp_path: Path) -> N
     made_shards(tmp_path, n_clips=4)
     other = dataclasses.replace(FACTS, encoder="other-1")
     with pytest.raises(TrainingError, match="no vectors by other-1 to measure against"):
-        ShardCheck(tmp_path, TINY, other, 9)
+        ShardCheck(tmp_path, TINY, other, n_clips=9)
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +173,9 @@ def test_the_curve_trains_every_point_once(tmp_path: Path) -> None:
     assert [float(row[recall]) for row in table] == [row[recall] for row in rows]
     logs = sorted(tmp_path.glob("out/*/log.jsonl"))
     assert [len(log.read_text().splitlines()) for log in logs] == [25] * 4
-    batch = [json.loads((log.parent / "config.json").read_text())["batch_size"] for log in logs]
-    assert batch == [6, 6, 4, 4]
+    used = [json.loads((log.parent / "config.json").read_text()) for log in logs]
+    assert [one["batch_size"] for one in used] == [6, 6, 4, 4]
+    assert {(one["learning_rate"], one["flat_learning_rate"]) for one in used} == {(3e-3, 3e-3)}
     before = {log: log.stat().st_mtime_ns for log in logs}
     again = scaling_curve(data.folder, tmp_path / "out", config, **settings)
     assert again == rows
@@ -186,8 +190,63 @@ def test_impossible_counts_are_refused(tmp_path: Path, counts: list[int]) -> Non
         scaling_curve(tmp_path, tmp_path, TINY, counts=counts, seeds=[0], steps=1, valid=tmp_path)
 
 
+def captions_after(tmp_path: Path, data: ShardFolder) -> StageConfig:
+    pivot = train_pivot(data.folder, tmp_path / "pivot", dataclasses.replace(TINY, epochs=1.0))
+    return dataclasses.replace(TINY, stage="captions", texts="gold", init=str(pivot))
+
+
+def test_more_captions_than_there_are_are_refused_before_any_training(tmp_path: Path) -> None:
+    data = made_shards(tmp_path / "shards", n_clips=12)
+    config = captions_after(tmp_path, data)
+    settings = {"seeds": [0], "steps": 2, "valid": data.folder}
+    with pytest.raises(ConfigError, match=r"counts must be at most 12, .* gold texts, not 13"):
+        scaling_curve(data.folder, tmp_path / "out", config, counts=[4, 13], **settings)
+    missing = {**settings, "valid": tmp_path}
+    with pytest.raises(SoundsearchError, match="no shards"):
+        scaling_curve(data.folder, tmp_path / "out", config, counts=[4], **missing)
+    unfinished = dataclasses.replace(config, init=str(tmp_path / "none"))
+    with pytest.raises(TrainingError, match="not a run folder"):
+        scaling_curve(data.folder, tmp_path / "out", unfinished, counts=[4], **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_curve_that_breaks_off_has_its_finished_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = made_shards(tmp_path / "shards", n_clips=12)
+    config = captions_after(tmp_path, data)
+
+    def stopped(shards: Path, folder: Path, config: StageConfig, machine: Machine) -> Path:
+        if config.n_clips == 8:
+            raise KeyboardInterrupt
+        return train_captions(shards, folder, config, machine)
+
+    monkeypatch.setattr(scaling, "train_captions", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        scaling_curve(
+            data.folder, tmp_path, config, counts=[0, 4, 8], seeds=[0], steps=2, valid=data.folder
+        )
+    with open(tmp_path / "scaling.csv", newline="") as file:
+        assert [row["n_clips"] for row in csv.DictReader(file)] == ["0", "4"]
+
+
+def test_the_rate_does_not_depend_on_the_count() -> None:
+    paper = dataclasses.replace(preset("paper-at"), learning_rate=None, flat_learning_rate=None)
+    few, many = (scaling.point_config(paper, n, 0, None) for n in (10, 1000))
+    assert (few.batch_size, many.batch_size) == (10, 64)
+    for point in (few, many):
+        loop = point.loop(point.n_clips or 0)
+        assert loop.learning_rate == pytest.approx(0.05)
+        assert loop.flat_learning_rate == pytest.approx(0.0012)
+    # without steps a point is the run of `train captions --count`
+    assert (many.epochs, many.warmup_epochs, many.schedule_epochs) == (10.0, 10.0, 1000.0)
+    assert many.loop(1000).steps == 156
+    fixed = [scaling.point_config(paper, n, 0, 50).loop(n) for n in (10, 1000)]
+    assert [(loop.steps, loop.warmup_steps) for loop in fixed] == [(50, 5), (50, 5)]
+
+
 def test_the_front_end_of_the_stage_is_used(shards: ShardFolder) -> None:
-    check = ShardCheck(shards.folder, TINY, FACTS, 12)
+    check = ShardCheck(shards.folder, TINY, FACTS, n_clips=12)
     seen: list[torch.Size] = []
 
     class Tower(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from trainer.contrast import Contrast, ContrastConfig, contrast_step
 from trainer.distributed import World
-from trainer.loop import Amp
+from trainer.loop import Amp, TrainingError
 
 AMP = Amp("fp32", torch.device("cpu"))
 
@@ -82,19 +83,23 @@ def test_chunks_change_nothing(chunk: int) -> None:
         torch.testing.assert_close(found[name], gradient, msg=name, atol=1e-5, rtol=1e-5)
 
 
-def test_running_statistics_take_each_chunk_in_once() -> None:
-    features, vectors = batch(6)
+def test_a_tower_with_batch_normalisation_takes_no_chunks() -> None:
     config = ContrastConfig(chunk=3)
-    model = made(config, norm=True)
-    contrast_step(model, lambda step: (features, vectors), config, World())(0, AMP)
-    other = made(config, norm=True)
-    for part in features.split(3):
-        other.tower(part)
-    torch.testing.assert_close(
-        model.tower.norm.running_mean,  # type: ignore[union-attr]
-        other.tower.norm.running_mean,  # type: ignore[union-attr]
-    )
-    assert model.tower.norm.momentum == other.tower.norm.momentum  # type: ignore[union-attr]
+    with pytest.raises(TrainingError, match=r"chunk is 3, .* batch normalisation.* --chunk"):
+        contrast_step(made(config, norm=True), lambda step: batch(6), config, World())
+
+
+def test_a_compiled_step_leaves_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced and differentiated by torch.compile, without a compiler of C++."""
+    compile_with = functools.partial(torch.compile, backend="aot_eager")
+    monkeypatch.setattr(torch, "compile", compile_with)
+    for config in (ContrastConfig(), ContrastConfig(chunk=3)):
+        _, whole = gradients(config)
+        model = made(config)
+        contrast_step(model, lambda step: batch(), config, World(), compiled=True)(0, AMP)
+        assert {name for name, _ in model.named_parameters()} == set(whole)
+        for name, p in model.named_parameters():
+            torch.testing.assert_close(p.grad, whole[name], msg=name)
 
 
 def test_the_scale_starts_as_the_papers_and_is_held_only_if_asked() -> None:

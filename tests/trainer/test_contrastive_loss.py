@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from trainer.contrastive_loss import contrastive_loss
+from trainer.contrastive_loss import contrastive_loss, three_way_loss
 
 
 def slow_contrastive_loss(
@@ -61,3 +61,25 @@ def test_equal_captions_pull_each_other() -> None:
     contrastive_loss(scores, positive, torch.ones(3, 3, dtype=torch.bool)).backward()
     assert scores.grad is not None
     assert scores.grad[0, 1] < 0 < scores.grad[0, 2]
+
+
+def test_three_ways_are_three_pairs_with_scales_of_their_own() -> None:
+    """Held to cross-entropy over the rows and the columns of each pair, as torch has it."""
+    generator = torch.Generator().manual_seed(3)
+    audio, images, texts = (
+        torch.nn.functional.normalize(torch.randn(5, 4, generator=generator), dim=1)
+        for _ in range(3)
+    )
+    scales = torch.tensor([14.0, 3.0, 20.0], requires_grad=True)
+    target = torch.arange(5)
+    cross_entropy = torch.nn.functional.cross_entropy
+    expected = 0.0
+    pairs = ((images, audio), (texts, images), (audio, texts))
+    for scale, (left, right) in zip(scales, pairs, strict=True):
+        logits = scale * left @ right.T
+        expected = expected + cross_entropy(logits, target) + cross_entropy(logits.T, target)
+    found = three_way_loss(audio, images, texts, scales)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(three_way_loss(audio, images, texts, scales, "mean"), expected / 2)
+    found.backward()
+    assert (scales.grad != 0).all()

@@ -21,7 +21,7 @@ from trainer import embed_shards
 from trainer.data.example import Example, ExampleFacts, ShardError
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import ShardFolder
-from trainer.data.vectors import ShardVectors, VectorsFacts, vectors_path
+from trainer.data.vectors import ShardVectors, VectorsFacts, vectors_path, write_vectors
 from trainer.embed_shards import EmbedError, Report, embed_captions, embed_images
 from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 
@@ -159,7 +159,7 @@ def test_a_frame_that_cannot_be_decoded_is_left_out(clip: FrozenClip) -> None:
     close(first, seen(clip, 1, 2))
     assert second.shape == (0, 16)
     close(third, seen(clip, 3))
-    assert (report.n_bad_frames, report.n_empty, report.n_rows) == (2, 1, 3)
+    assert (report.n_bad, report.n_empty, report.n_rows) == (2, 1, 3)
     assert len(progress.notes) == 2
     assert (
         "shard-000000.tar: image 1 of example 000000-00000: cannot be decoded ("
@@ -215,7 +215,7 @@ def test_threads_keep_the_order_and_are_not_far_ahead(monkeypatch: pytest.Monkey
         return i
 
     with ThreadPoolExecutor(4) as threads:
-        for i, found in enumerate(embed_shards._ahead(threads, work, 40)):
+        for i, found in enumerate(embed_shards.ahead(threads, work, 40)):
             assert found == i
             assert begun <= i + 1 + 5
     assert begun == 40
@@ -289,3 +289,34 @@ def test_a_run_elsewhere_with_the_same_weights_is_not_repeated(
     embed_images(folder, clip)
     moved = load_clip(write_tiny_clip(tmp_path / "moved"))
     assert embed_images(folder, moved).n_ready == 1
+
+
+def test_ids_of_audioset_are_prompted_by_their_names(clip: FrozenClip) -> None:
+    labels = ["/m/09x0r", "/m/0912c9", "/m/no_such_class", "Dog_Bark"]
+    folder = shards_of([packed(labels=labels), packed(labels=["/m/no_such_class"])])
+    texts = [
+        f"the sound of {name}" for name in ("speech", "vehicle horn, car horn, honking", "dog bark")
+    ]
+    progress = Recorded()
+    report = embed_captions(folder, clip, "labels", progress=progress)
+    assert (report.n_rows, report.n_empty) == (3, 1)
+    close(stored(folder, "labels", clip)[0], clip.embed_texts(texts))
+    assert progress.notes == [
+        "skipped the label /m/no_such_class: no class of AudioSet has this id"
+    ]
+    embed_captions(folder, clip, "labels-joined")
+    joined = "the sound of speech, vehicle horn, car horn, honking, dog bark"
+    close(stored(folder, "labels-joined", clip)[0], clip.embed_texts([joined]))
+
+
+def test_labels_that_were_embedded_as_ids_are_embedded_anew(clip: FrozenClip) -> None:
+    folder = shards_of([packed(labels=["/m/09x0r"])])
+    shard = ShardFolder(folder).open(0)
+    facts = embed_shards.TextFacts(
+        kind="labels", **embed_shards._encoder_facts(clip), prompt="the sound of {}"
+    )
+    path = vectors_path(shard.path, "labels", clip.encoder)
+    write_vectors(path, [clip.embed_texts(["the sound of /m/09x0r"])], facts, shard.digest)
+    assert embed_captions(folder, clip, "labels").n_done == 1
+    close(stored(folder, "labels", clip)[0], clip.embed_texts(["the sound of speech"]))
+    assert embed_captions(folder, clip, "labels").n_ready == 1

@@ -55,3 +55,57 @@ def test_a_parameter_without_gradient_stays() -> None:
     p = torch.nn.Parameter(torch.ones(2, 2))
     Lars([p], 1.0).step()
     assert torch.equal(p.detach(), torch.ones(2, 2))
+
+
+def one_by_one(
+    p: torch.Tensor, g: torch.Tensor, buffer: torch.Tensor, lr: float, decay: float
+) -> None:
+    """The paper's update of one tensor, in place."""
+    if p.ndim > 1:
+        g = g + decay * p
+        if p.norm() > 0 and g.norm() > 0:
+            g = g * (0.001 * p.norm() / g.norm())
+    buffer.mul_(0.9).add_(g)
+    p.sub_(lr * buffer)
+
+
+def test_tensors_updated_together_are_updated_as_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(7, 5), (5,), (3, 2, 2, 2), (), (4, 4), (1,)]
+    start = [torch.randn(shape, generator=generator) for shape in shapes]
+    start[4].zero_()
+    alone, buffers = [p.clone() for p in start], [torch.zeros_like(p) for p in start]
+    together = [torch.nn.Parameter(p.clone()) for p in start]
+    optimiser = Lars(
+        [{"params": together[:3], "lr": 0.3, "weight_decay": 0.01}, {"params": together[3:]}], 0.1
+    )
+    for _ in range(20):
+        for i, p in enumerate(together):
+            p.grad = torch.randn(p.shape, generator=generator)
+            lr, decay = (0.3, 0.01) if i < 3 else (0.1, 0.0)
+            one_by_one(alone[i], p.grad, buffers[i], lr, decay)
+        optimiser.step()
+    for p, expected in zip(together, alone, strict=True):
+        torch.testing.assert_close(p.detach(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_an_overflow_changes_nothing_and_a_good_step_counts_as_without_scaler() -> None:
+    """As a GradScaler calls it, which tells of an overflow by a tensor."""
+    start = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    p, plain = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    optimiser, other = (Lars([q], 0.5, weight_decay=0.1) for q in (p, plain))
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    for gradient in (torch.ones(3, 4), torch.full((3, 4), torch.inf), 2 * torch.ones(3, 4)):
+        before = p.detach().clone()
+        p.grad = gradient * scaler.get_scale()
+        scaler.scale(torch.zeros(()))
+        scaler.unscale_(optimiser)
+        scaler.step(optimiser)
+        scaler.update()
+        if gradient.isfinite().all():
+            plain.grad = gradient
+            other.step()
+        else:
+            assert torch.equal(p.detach(), before)
+        torch.testing.assert_close(p, plain)
+    assert scaler.get_scale() == 4.0

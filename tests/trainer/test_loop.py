@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from tests.test_full_disk import no_room
+from trainer import loop
 from trainer.loop import (
     CHECKPOINT,
+    Amp,
     LoopConfig,
     TrainingError,
     _Log,
     delete_checkpoint,
+    every,
     generator_of,
     one_pass,
     rate_at,
@@ -212,8 +218,7 @@ def test_what_is_logged_is_told(tmp_path: Path) -> None:
         one_pass(lambda step: {"loss": model.weight.square().sum()}),
         dataclasses.replace(CONFIG, log_every=4),
         tmp_path,
-        check=lambda measured: {"training": float(measured.training)},
-        check_every=5,
+        checks=every(5, 10, lambda measured: {"training": float(measured.training)}),
         watch=lambda step, record: told.append((step, dict(record))),
     )
     assert [step for step, _ in told] == [4, 5, 8, 10]
@@ -238,3 +243,101 @@ def test_what_a_killed_run_left_of_a_checkpoint_goes_when_it_goes_on(tmp_path: P
     model = nn.Linear(1, 1)
     train(model, one_pass(lambda step: {"loss": model.weight.square().sum()}), CONFIG, tmp_path)
     assert not unfinished.exists()
+
+
+def wild(folder: Path, *, bad_at: int, good_for: int = 20, **settings: object) -> TrainingError:
+    """Train with a loss that is not finite at one step; returns the error."""
+    model = nn.Linear(1, 1)
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        factor = float("inf") if step == bad_at else 1.0
+        return {"loss": factor * (model.weight.square().sum() + 1)}
+
+    config = dataclasses.replace(CONFIG, steps=good_for, log_every=100, average=0.0, **settings)  # type: ignore[arg-type]
+    with pytest.raises(TrainingError) as caught:
+        train(model, one_pass(loss_of), config, folder)
+    return caught.value
+
+
+@pytest.mark.parametrize(("bad_at", "saved"), [(5, 4), (8, 8)])
+def test_a_late_look_at_the_loss_leaves_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad_at: int, saved: int
+) -> None:
+    """As on a GPU: the loss is looked at two steps later, but before anything is stored."""
+    finite = loop._Finite
+    monkeypatch.setattr(loop, "_Finite", lambda *settings: finite(*settings[:2], 2))
+    found = str(wild(tmp_path, bad_at=bad_at))
+    assert f"the loss is inf at step {bad_at}" in found
+    assert str(tmp_path / CHECKPOINT) in found
+    with safe_open(tmp_path / CHECKPOINT, "pt") as file:
+        assert file.metadata()["step"] == str(saved)
+        assert all(file.get_tensor(name).isfinite().all() for name in file.keys())  # noqa: SIM118
+
+
+def test_nothing_is_stored_or_measured_of_a_spoilt_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finite = loop._Finite
+    monkeypatch.setattr(loop, "_Finite", lambda *settings: finite(*settings[:2], 2))
+    assert "at step 9" in str(wild(tmp_path, bad_at=9, save_every=10))
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_no_step_waits_for_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No value of the device is read by the host but where a step is logged or stored."""
+    read: list[str] = []
+    for name in ("item", "__bool__", "__float__", "__int__", "tolist", "__index__"):
+        original = getattr(Tensor, name)
+
+        def counted(self: Tensor, original: Any = original, name: str = name) -> object:
+            read.append(name)
+            return original(self)
+
+        monkeypatch.setattr(Tensor, name, counted)
+    finite = loop._Finite
+    monkeypatch.setattr(loop, "_Finite", lambda *settings: finite(*settings[:2], 10**6))
+    model = nn.Linear(3, 3)
+    for optimiser in ("lars", "adamw"):
+        seen: list[int] = []
+
+        def loss_of(step: int, seen: list[int] = seen) -> dict[str, Tensor]:
+            seen.append(len(read))
+            return {"loss": model(torch.ones(2, 3)).square().mean()}
+
+        config = dataclasses.replace(
+            CONFIG, steps=9, optimiser=optimiser, log_every=8, save_every=8, precision="bf16"
+        )  # type: ignore[arg-type]
+        train(model, one_pass(loss_of), config, tmp_path / optimiser)
+        assert seen[7] == seen[1], read[seen[1] : seen[7]]
+        assert seen[8] > seen[7]  # the log is read by the host
+
+
+@pytest.mark.parametrize("optimiser", ["lars", "adamw"])
+def test_in_float16_an_overflow_skips_the_step(tmp_path: Path, optimiser: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(2, 2)
+    seen: list[Tensor] = []
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        seen.append(model.weight.detach().clone())
+        loss = model(torch.ones(1, 2)).float().square().sum()
+        return {"loss": loss + (loss * 1e35 - (loss * 1e35).detach() if step == 2 else 0)}
+
+    config = dataclasses.replace(
+        CONFIG, steps=6, precision="fp16", optimiser=optimiser, warmup_steps=0
+    )  # type: ignore[arg-type]
+    train(model, one_pass(loss_of), config, tmp_path)
+    moved = [not torch.equal(a, b) for a, b in itertools.pairwise(seen)]
+    assert moved[1:] == [True, False, True, True]  # the first finds the scale
+
+
+def test_tf32_is_only_for_runs_that_ask_for_it() -> None:
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        for precision, wanted in (("tf32", "high"), ("bf16", "highest"), ("fp32", "highest")):
+            Amp(precision, torch.device("cuda"))  # type: ignore[arg-type]
+            assert torch.get_float32_matmul_precision() == wanted
+            assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]

@@ -19,10 +19,14 @@ from tests.trainer.made_shards import DIM, ENCODER, TINY, made_shards, store, ve
 from trainer.captions import train_captions
 from trainer.contrast import ContrastConfig
 from trainer.data.example import ShardError
+from trainer.epochs import kept_epochs
+from trainer.front_ends import FRONT_ENDS, VIP_ANT, with_frames
 from trainer.loop import TrainingError
-from trainer.pivot import PAPER, train_pivot
-from trainer.runs import StageConfig, read_run, read_weights
+from trainer.pivot import DEFAULT, train_pivot
+from trainer.presets import preset
+from trainer.runs import read_run, read_weights
 from trainer.stage import Machine
+from trainer.towers.vit import SpectrogramViT, VitConfig
 
 ROOT = Path(__file__).parents[2]
 #: For several processes: an optimiser that notices gradients of the wrong size.
@@ -52,7 +56,7 @@ def test_the_pivot_stage_learns_which_sound_belongs_to_which_picture(
     shards: Path, tmp_path: Path
 ) -> None:
     config = dataclasses.replace(TINY, epochs=60.0, average=0.9)
-    machine = Machine(valid=shards, check_every=60)
+    machine = Machine(valid=shards, check_every=20.0)
     run = train_pivot(shards, tmp_path / "run", config, machine)
     last = log_of(run)[-1]
     # six pitches: a guess is right one time in six; words were never seen
@@ -79,7 +83,9 @@ def test_shuffled_pairs_teach_nothing(shards: Path, tmp_path: Path) -> None:
         pitches = torch.randint(6, (12,), generator=generator).tolist()
         store(shard, "images", [vector_of(p)[None] for p in pitches], data.digest(number))
     config = dataclasses.replace(TINY, epochs=30.0)
-    run = train_pivot(data.folder, tmp_path / "run", config, Machine(valid=shards, check_every=180))
+    run = train_pivot(
+        data.folder, tmp_path / "run", config, Machine(valid=shards, check_every=30.0)
+    )
     assert log_of(run)[-1]["valid_images_from_audio_recall_at_1"] < 0.45
 
 
@@ -115,15 +121,21 @@ def test_a_killed_run_goes_on_to_the_same_losses(
         torch.testing.assert_close(read_weights(broken)[name], value, msg=name, rtol=0, atol=0)
 
 
-def test_two_processes_train_as_one(shards: Path, tmp_path: Path) -> None:
-    alone = train_pivot(shards, tmp_path / "alone", SHARED)
+def test_two_processes_train_and_measure_as_one(shards: Path, tmp_path: Path) -> None:
+    machine = Machine(valid=shards, check_every=2.0, keep_epochs=2)
+    alone = train_pivot(shards, tmp_path / "alone", SHARED, machine)
     program = tmp_path / "program.py"
     program.write_text(
         "import sys\n"
         "from pathlib import Path\n"
+        "import trainer.checks\n"
         "from tests.trainer.test_stage import SHARED\n"
         "from trainer.pivot import train_pivot\n"
-        "train_pivot(Path(sys.argv[1]), Path(sys.argv[2]), SHARED)\n"
+        "from trainer.stage import Machine\n"
+        "trainer.checks.BATCH_SIZE = 5\n"  # 18 clips: 10 for one process, 8 for the other
+        "shards, run = map(Path, sys.argv[1:])\n"
+        "machine = Machine(valid=shards, check_every=2.0, keep_epochs=2)\n"
+        "train_pivot(shards, run, SHARED, machine)\n"
     )
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
@@ -133,6 +145,26 @@ def test_two_processes_train_as_one(shards: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert losses(tmp_path / "two") == pytest.approx(losses(alone), abs=2e-4)
+    measured = [
+        [{k: v for k, v in r.items() if k.startswith("valid")} for r in log_of(run)]
+        for run in (tmp_path / "two", alone)
+    ]
+    assert measured[0] == measured[1]
+    assert [step for step, found in enumerate(measured[1], 1) if found] == [6, 12]
+    assert kept_epochs(tmp_path / "two") == [3, 4]
+
+
+def test_measuring_by_default_is_a_quarter_of_training_at_most(
+    shards: Path, tmp_path: Path
+) -> None:
+    nine = dataclasses.replace(TINY, epochs=9.0, precision=None)
+    run = train_pivot(shards, tmp_path / "run", nine, Machine(valid=shards))  # 18 clips, 3 steps
+    metric = "valid_images_from_audio_recall_at_1"
+    assert [r["step"] for r in log_of(run) if metric in r] == [12, 24, 27]
+    few = train_pivot(shards, tmp_path / "few", nine, Machine(valid=shards, n_valid=4))
+    assert [r["step"] for r in log_of(few) if metric in r] == list(range(3, 28, 3))
+    # without a choice, what the device does best
+    assert json.loads((run / "config.json").read_text())["precision"] == "fp32"
 
 
 def test_chunks_and_workers_change_nothing(shards: Path, tmp_path: Path) -> None:
@@ -263,35 +295,110 @@ def test_missing_shards_and_vectors_are_one_line(shards: Path, tmp_path: Path) -
 
 
 def test_the_papers_numbers() -> None:
-    """Section 5: LARS, base rate batch / 256, ten epochs of warm-up, cosine to a thousandth."""
-    loop = dataclasses.replace(PAPER, schedule_epochs=1000.0).loop(1_715_367)
+    """LARS, base rate batch / 256, ten epochs of warm-up, cosine to a thousandth at epoch 1,000."""
+    paper = preset("paper-va")
+    loop = paper.loop(1_715_367)
     assert (loop.optimiser, loop.momentum, loop.eta, loop.weight_decay) == ("lars", 0.9, 1e-3, 1e-6)
     assert loop.learning_rate == pytest.approx(0.3375)
     assert loop.flat_learning_rate == pytest.approx(0.0081)
+    assert loop.steps == pytest.approx(83_391, abs=10)  # the last of the released checkpoints
     assert loop.warmup_steps == pytest.approx(39_710, abs=5)
     assert loop.schedule_steps == pytest.approx(3_971_000, abs=300)
-    assert (loop.last_rate, loop.clip_norm) == (0.001, None)
-    assert PAPER.contrast == ContrastConfig(reduction="sum", logit_scale=1 / 0.07)
-    assert PAPER.front_end.name == "vip-ant"
-    captions = StageConfig(stage="captions", texts="gold", batch_size=64).loop(44_100)
+    assert (loop.last_rate, loop.clip_norm, loop.precision) == (0.001, None, "fp16")
+    assert paper.contrast == ContrastConfig(reduction="sum", logit_scale=1 / 0.07)
+    captions = preset("paper-at").loop(44_160)
     assert captions.learning_rate == pytest.approx(0.05)
     assert captions.flat_learning_rate == pytest.approx(0.0012)
-    faster = dataclasses.replace(PAPER, learning_rate=2.0).loop(1000)
+    assert captions.steps == captions.warmup_steps == 6_900
+    # the default's rates follow the batch and the rate that are given, to the same numbers
+    assert DEFAULT.loop(1_715_367).learning_rate == pytest.approx(0.3375)
+    assert DEFAULT.loop(1_715_367).flat_learning_rate == pytest.approx(0.0081)
+    faster = dataclasses.replace(DEFAULT, learning_rate=2.0).loop(1000)
     assert faster.flat_learning_rate == pytest.approx(0.048)  # in the same proportion
 
 
 def test_a_stage_begins_with_the_authors_weights(shards: Path, tmp_path: Path) -> None:
-    from tests.trainer.convert.made_checkpoint import tower_of, write_checkpoint
+    from tests.trainer.convert.made_checkpoint import SETTINGS, tower_of, write_checkpoint
+    from trainer.convert.vip_ant import authors_settings
 
-    theirs = tower_of(TINY.vit, seed=4)
-    path = write_checkpoint(tmp_path / "00071478.pth", theirs.state_dict())
-    still = dataclasses.replace(TINY, init=str(path), learning_rate=1e-9, epochs=1.0)
+    audio = {"max_len": 40, "num_mel_bins": 16, "norms": [-6.0, 5.0]}
+    model = {"pre_encoder": {"stride": [5, 4]}}
+    settings = {**SETTINGS, "running": {"audio": audio}, "model": {"audio": model}}
+    vit = dataclasses.replace(TINY.vit, n_heads=1, n_frames=40)
+    theirs = tower_of(vit, seed=4)
+    path = write_checkpoint(tmp_path / "00071478.pth", theirs.state_dict(), settings=settings)
+    front_end, found = authors_settings(path)
+    assert (found, front_end.features.n_frames, front_end.features.mean) == (vit, 40, -6.0)
+    assert front_end.audio.window_s == pytest.approx(0.45)
+    still = dataclasses.replace(
+        TINY, init=str(path), front_end=front_end, vit=vit, learning_rate=1e-9, epochs=1.0
+    )
     run = read_run(train_pivot(shards, tmp_path / "run", still))
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(run.tower.state_dict()[name], value, msg=name)
-    small = dataclasses.replace(still, vit=dataclasses.replace(TINY.vit, width=8))
+    small = dataclasses.replace(still, vit=dataclasses.replace(vit, width=8))
     with pytest.raises(SoundsearchError):
         train_pivot(shards, tmp_path / "small", small)
     compact = dataclasses.replace(still, tower="compact")
     with pytest.raises(TrainingError, match="the authors' weights are for the vit tower"):
         train_pivot(shards, tmp_path / "compact", compact)
+    norms = dataclasses.replace(front_end.features, mean=-4.0)
+    other = dataclasses.replace(still, front_end=dataclasses.replace(front_end, features=norms))
+    with pytest.raises(SoundsearchError, match=r"mean is -6\.0, this run's -4\.0"):
+        train_pivot(shards, tmp_path / "norms", other)
+    # a run of another length has the front end, and positions of its own
+    longer = with_frames(front_end, 45)
+    train_pivot(shards, tmp_path / "longer", dataclasses.replace(still, front_end=longer))
+
+
+def test_weights_of_an_older_layout_are_one_line(shards: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    run = train_pivot(shards, tmp_path / "run", dataclasses.replace(TINY, epochs=1.0))
+    whole = load_file(run / "weights.safetensors")
+    later = dataclasses.replace(TINY, stage="captions", texts="gold", init=str(run), epochs=1.0)
+    older = {name.removeprefix("tower."): value for name, value in whole.items()}
+    renamed = {name.replace("misc.", "positions."): value for name, value in whole.items()}
+    for weights, message in (
+        (older, r"weights\.safetensors: an older layout, .* expected tower\.\* and log_scale"),
+        (renamed, "another layout than config.json says"),
+    ):
+        save_file(weights, run / "weights.safetensors")
+        with pytest.raises(TrainingError, match=message) as caught:
+            read_run(run)
+        assert "\n" not in str(caught.value)
+        with pytest.raises(SoundsearchError) as refused:
+            train_captions(shards, tmp_path / "later", later)
+        assert "\n" not in str(refused.value) and "weights.safetensors" in str(refused.value)
+
+
+def test_a_run_that_an_older_version_began_goes_on(shards: Path, tmp_path: Path) -> None:
+    run = train_pivot(shards, tmp_path / "run", TINY)
+    path = run / "config.json"
+    plain = json.loads(path.read_text())
+    del plain["average"], plain["contrast"]["duplicates"]  # settings that came later
+    path.write_text(json.dumps(plain))
+    assert train_pivot(shards, run, TINY) == run
+    with pytest.raises(ConfigError, match=r"average was 0\.0, is 0\.5"):
+        train_pivot(shards, run, dataclasses.replace(TINY, average=0.5))
+    path.write_text(json.dumps({**plain, "batchsize": 3}))
+    with pytest.raises(ConfigError, match=r"batchsize: unknown key.* begun by another version"):
+        train_pivot(shards, run, TINY)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("vip-ant-4s", 24), ("vip-ant-5s", 30)])
+def test_stages_on_clips_of_4_and_5_seconds(
+    shards: Path, tmp_path: Path, name: str, rows: int
+) -> None:
+    """Trained at that length, and gone on from weights of 10 s, whose rows from 6 on are taken."""
+    vit = VitConfig(width=8, n_layers=1, n_heads=1, patch=32, dim=DIM)
+    ten = dataclasses.replace(TINY, vit=vit, front_end=VIP_ANT, learning_rate=1e-9, epochs=1.0)
+    begun = train_pivot(shards, tmp_path / "ten", ten)
+    short = dataclasses.replace(ten, front_end=FRONT_ENDS[name], init=str(begun))
+    run = read_run(train_pivot(shards, tmp_path / "short", short))
+    assert isinstance(run.tower, SpectrogramViT)
+    assert run.tower.config.grid == (rows, 5)
+    assert run.front_end.audio.window_s == pytest.approx(float(name[-2]) + 0.05)
+    table = read_weights(begun)["tower.misc.positional_embedding"]
+    expected = torch.cat([table[:1], table[1 + 6 * 5 : 1 + (6 + rows) * 5]])
+    torch.testing.assert_close(run.tower.misc.positional_embedding.detach(), expected)

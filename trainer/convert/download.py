@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
+import math
 import re
-import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from soundsearch.files import sha256_of, write_atomically
 from soundsearch.paths import cache_folder
+from soundsearch.progress import Progress, Silent
 from trainer.convert import ConversionError
 
 logger = logging.getLogger(__name__)
@@ -25,7 +27,13 @@ def downloads_folder() -> Path:
     return cache_folder() / "downloads"
 
 
-def fetch(url: str, path: Path, otherwise: str, sha256: str | None = None) -> Path:
+def fetch(
+    url: str,
+    path: Path,
+    otherwise: str,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
     """Download a file, unless it was downloaded before.
 
     Args:
@@ -34,6 +42,7 @@ def fetch(url: str, path: Path, otherwise: str, sha256: str | None = None) -> Pa
         otherwise: Way out without the network, the end of an error message.
         sha256: Of the file, if it is known. A stored file with another one is downloaded again. If
             it is not known, that of the downloaded file is logged, for the next call.
+        progress: Is notified of megabytes.
 
     Returns:
         The path.
@@ -46,27 +55,41 @@ def fetch(url: str, path: Path, otherwise: str, sha256: str | None = None) -> Pa
             logger.info("%s was downloaded before", path)
             return path
         logger.warning("%s: not the file of SHA-256 %s; it is downloaded again", path, sha256)
+    download(url, path, otherwise, sha256, progress)
+    if sha256 is None:
+        logger.info("%s has SHA-256 %s; none is published", path, sha256_of(path))
+    return path
+
+
+def download(
+    url: str,
+    path: Path,
+    otherwise: str,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Download a file, atomically. Arguments and errors are those of `fetch`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(path) as temporary:
-            _download(url, temporary, otherwise)
-            if sha256 is None:
-                logger.info("%s has SHA-256 %s; none is published", path, sha256_of(temporary))
-            else:
+            _download(url, temporary, otherwise, progress or Silent())
+            if sha256 is not None:
                 check_sha256(temporary, sha256, f"{url}: not the file that was expected", otherwise)
-    except (OSError, ValueError) as error:  # urllib's errors are OSErrors
+    except (OSError, ValueError, http.client.HTTPException) as error:  # urllib's are OSErrors
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it holds the connection
         reason = getattr(error, "reason", None) or error
         raise ConversionError(f"{url}: cannot be fetched ({reason}); {otherwise}") from error
-    return path
 
 
-def _download(url: str, path: Path, otherwise: str) -> None:
+def _download(url: str, path: Path, otherwise: str, progress: Progress) -> None:
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, open(path, "wb") as file:
         declared = int(response.headers.get("Content-Length") or 0)
         logger.info("fetching %s (%.0f MB)", url, declared / 1e6)
-        shutil.copyfileobj(response, file, BLOCK_BYTES)
+        progress.begin(f"MB of {url.rsplit('/', 1)[-1]}", math.ceil(declared / 1e6) or None)
+        while block := response.read(BLOCK_BYTES):
+            file.write(block)
+            progress.advance(len(block) / 1e6)
         found = file.tell()
     if declared and found != declared:
         raise ConversionError(f"{url}: ended after {found} of {declared} bytes; {otherwise}")

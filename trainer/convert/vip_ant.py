@@ -18,11 +18,13 @@ from typing import Any
 from soundsearch.choices import VipAntVariant
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.files import sha256_of
+from soundsearch.progress import Progress, Silent
 from trainer.bundle_export import EncoderParts, new_bundle, text_parts, write_bundle
 from trainer.convert import ConversionError
+from trainer.convert.authors_front_end import authors_front_end
 from trainer.convert.checkpoint import Checkpoint, read_checkpoint
 from trainer.convert.download import check_sha256, downloads_folder, fetch
-from trainer.front_ends import VIP_ANT
+from trainer.front_ends import FrontEnd, with_frames
 from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 from trainer.towers.clip_weights import ClipError
 from trainer.towers.vit import TowerError, VitConfig, vit_from_authors
@@ -34,10 +36,10 @@ BASE_URL = "https://storage.googleapis.com/ai2-mosaic-public/projects/vipant/mod
 VA, AT = "01FFQTZK9YBPRDQHHR6157AGBR", "01FM2Y9HJ896B2G6NKRXTEVXZ7"
 #: The CLIP model of both stages.
 CLIP = ClipChoice(model="ViT-B-32-quickgelu", pretrained="openai")
+#: A weight of the audio tower in the layout of the authors' `configs/model/audio/vit.yaml`.
+OLDER_LAYOUT = "encoder.conv1.weight"
 #: Width of an attention head in every CLIP model.
 HEAD_WIDTH = 64
-#: Seconds by which a window is longer than its frames, as in the authors' crops.
-SPARE_S = 0.05
 LICENCE = (
     "the authors' README states MIT for their repository and says nothing of the weights apart; "
     "CLIP: MIT (OpenAI)"
@@ -72,7 +74,9 @@ VARIANTS: dict[VipAntVariant, Variant] = {
     "audiocaps": Variant(f"{VA}/00051623.pth", "AudioCaps, no captions seen"),
     "start": Variant(f"{VA}/00071478.pth", "going on with captions"),
     "us8k": Variant(f"{VA}/00079420.pth", "UrbanSound8K, no captions seen"),
+    "us8k-4s": Variant(f"{VA}/00079420.pth", "UrbanSound8K in 4 s, no captions seen", 400),
     "esc50": Variant(f"{VA}/00083391.pth", "ESC-50, no captions seen"),
+    "esc50-5s": Variant(f"{VA}/00083391.pth", "ESC-50 in 5 s, no captions seen", 500),
     "at-clotho": Variant(f"{AT}/00004140.pth", "Clotho, ESC-50 and UrbanSound8K"),
     "at-audiocaps": Variant(f"{AT}/00006210.pth", "AudioCaps"),
     "at-clotho-18s": Variant(f"{AT}/00006900.pth", "Clotho in 18 s", 1800),
@@ -94,6 +98,7 @@ def build_vip_ant(
     clip: Path | None = None,
     sha256: str | None = None,
     force: bool = False,
+    progress: Progress | None = None,
 ) -> EncoderBundle:
     """Convert a checkpoint into a bundle.
 
@@ -104,6 +109,7 @@ def build_vip_ant(
         clip: Weights of CLIP ViT-B/32; by default open_clip downloads them.
         sha256: Expected SHA-256 of the checkpoint. That of a downloaded one is logged.
         force: Whether to replace a bundle in `out`.
+        progress: Is notified of what is downloaded, read and written.
 
     Raises:
         ConversionError: The checkpoint cannot be downloaded, read or used.
@@ -112,13 +118,18 @@ def build_vip_ant(
     """
     chosen = VARIANTS[variant]
     chosen = dataclasses.replace(chosen, sha256=sha256 or chosen.sha256)
+    progress = progress or Silent()
     with new_bundle(out, force=force) as folder:
-        file = _of_variant(checkpoint, variant) if checkpoint else _download(chosen)
+        file = _of_variant(checkpoint, variant) if checkpoint else _download(chosen, progress)
         if checkpoint and sha256:
             otherwise = "give the file that was meant with --checkpoint FILE"
             check_sha256(file, sha256, f"{file}: another file", otherwise)
+        progress.begin("reading the checkpoint and CLIP")
         found = read_checkpoint(file)
-        vit = _vit_config(found, chosen.n_frames)
+        front_end = authors_front_end(found)
+        if chosen.n_frames is not None:
+            front_end = with_frames(front_end, chosen.n_frames)
+        vit = vit_config(found, front_end)
         tower = _tower(found, vit)
         frozen = _clip(clip)
         if frozen.dim != vit.dim:
@@ -126,15 +137,16 @@ def build_vip_ant(
                 f"{file}: its vectors have {vit.dim} numbers, those of CLIP {frozen.choice.model} "
                 f"{frozen.dim}; they were not trained together"
             )
-        mean, std = _norms(found)
+        features = front_end.features
         logger.info(
             "%s: %d frames, stride %s, mean %g, std %g",
             file.name,
             vit.n_frames,
             vit.stride,
-            mean,
-            std,
+            features.mean,
+            features.std,
         )
+        progress.begin("writing the towers")
         source = f"at {chosen.url}" if checkpoint is None else "given as a file"
         given = " --checkpoint FILE" if checkpoint else ""
         write_bundle(
@@ -142,10 +154,8 @@ def build_vip_ant(
             EncoderParts(
                 audio_tower=tower,
                 **text_parts(frozen),
-                audio=dataclasses.replace(VIP_ANT.audio, window_s=vit.n_frames / 100 + SPARE_S),
-                features=dataclasses.replace(
-                    VIP_ANT.features, n_mels=vit.n_mels, n_frames=vit.n_frames, mean=mean, std=std
-                ),
+                audio=front_end.audio,
+                features=features,
                 name=bundle_name(variant),
                 description="VIP-ANT: sound in the space of CLIP ViT-B/32, learnt from videos",
                 licence=LICENCE,
@@ -162,6 +172,16 @@ def build_vip_ant(
     return EncoderBundle.read(out)
 
 
+def authors_settings(checkpoint: Path) -> tuple[FrontEnd, VitConfig]:
+    """Return the front end and the tower of a checkpoint, with which training begins from it.
+
+    Raises ConversionError if it cannot be read or used.
+    """
+    found = read_checkpoint(checkpoint)
+    front_end = authors_front_end(found)
+    return front_end, vit_config(found, front_end)
+
+
 def _of_variant(checkpoint: Path, variant: VipAntVariant) -> Path:
     """Return the file. Raises ConversionError if its name is that of another variant."""
     others = [name for name, known in VARIANTS.items() if Path(known.file).name == checkpoint.name]
@@ -173,10 +193,10 @@ def _of_variant(checkpoint: Path, variant: VipAntVariant) -> Path:
     return checkpoint
 
 
-def _download(variant: Variant) -> Path:
+def _download(variant: Variant, progress: Progress | None = None) -> Path:
     path = downloads_folder() / "vip-ant" / variant.file
     otherwise = "give a file that you have with --checkpoint FILE"
-    return fetch(variant.url, path, otherwise, variant.sha256)
+    return fetch(variant.url, path, otherwise, variant.sha256, progress)
 
 
 def _clip(file: Path | None) -> FrozenClip:
@@ -192,17 +212,21 @@ def _clip(file: Path | None) -> FrozenClip:
         ) from error
 
 
-def _vit_config(found: Checkpoint, n_frames: int | None) -> VitConfig:
-    """Return the shape of the tower, from the settings, and from weights where these lack it."""
+def vit_config(found: Checkpoint, front_end: FrontEnd) -> VitConfig:
+    """Return the shape of the tower, from the settings, and from weights where these lack it.
+
+    Raises ConversionError if it is none, or of the authors' older layout.
+    """
+    if OLDER_LAYOUT in found.audio:
+        raise ConversionError(
+            f"{found.path}: an older layout of the authors' audio tower ({OLDER_LAYOUT}), which no "
+            "published checkpoint has; expected pre_encoder.conv1.weight and its like"
+        )
     kernel, proj = (
         _shape(found, "pre_encoder.conv1.weight", 4),
         _shape(found, "post_encoder.proj", 2),
     )
     layers = {name.split(".")[2] for name in found.audio if name.startswith("encoder.resblocks.")}
-    frames, mels = _pair(found, "model.audio.resolution") or (
-        found.setting("running.audio.max_len"),
-        found.setting("running.audio.num_mel_bins"),
-    )
     width = kernel[0]
     try:
         return VitConfig(
@@ -212,11 +236,11 @@ def _vit_config(found: Checkpoint, n_frames: int | None) -> VitConfig:
             patch=kernel[2],
             stride=_pair(found, "model.audio.pre_encoder.stride") or VitConfig.stride,
             in_channels=kernel[1],
-            n_mels=int(mels or VitConfig.n_mels),
-            n_frames=n_frames or int(frames or VitConfig.n_frames),
+            n_mels=front_end.features.n_mels,
+            n_frames=front_end.features.n_frames,
             dim=proj[1],
         )
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ConversionError(
             f"{found.path}: its settings are not those of a tower ({error})"
         ) from error
@@ -246,23 +270,6 @@ def _pair(found: Checkpoint, name: str) -> tuple[int, int] | None:
     if isinstance(values, list) and len(values) == 2 and all(isinstance(v, int) for v in values):
         return values[0], values[1]
     return None
-
-
-def _norms(found: Checkpoint) -> tuple[float, float]:
-    """Return mean and standard deviation of the features; 0 and 1 if the settings say none."""
-    norms = found.setting("running.audio.norms")
-    if norms is None:
-        logger.warning("%s: its settings name no norms; the published ones are taken", found.path)
-        return VIP_ANT.features.mean, VIP_ANT.features.std
-    if norms == []:
-        return 0.0, 1.0
-    try:
-        mean, std = (float(value) for value in norms)
-    except (TypeError, ValueError) as error:
-        raise ConversionError(
-            f"{found.path}: its norms are {norms!r}, expected a mean and a standard deviation"
-        ) from error
-    return mean, std
 
 
 def _sections(variant: Variant) -> dict[str, str]:

@@ -22,6 +22,7 @@ from soundsearch.errors import AudioError
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.film import CUT_OFF_S, Film, NoVideoError
 from trainer.data.pack import Outcome, Problem
+from trainer.data.sources import SPARE_S
 from trainer.data.videos import Span, Video
 from trainer.data.waveforms import flac
 
@@ -96,7 +97,7 @@ def read_examples(video: Video, config: ExtractConfig) -> Iterator[Outcome]:
 def _examples(video: Video, config: ExtractConfig) -> Iterator[Example | str]:
     """Examples, and reasons why there are not more."""
     with closing(Film(video.folder / video.name)) as film:
-        spans = _consecutive(film.sound_s, config) if video.spans is None else video.spans
+        spans = _spans(video, film.sound_s, config)
         usable = [
             replace(span, end_s=min(span.end_s, film.sound_s))
             for span in sorted(spans, key=lambda span: span.begin_s)
@@ -109,9 +110,20 @@ def _examples(video: Video, config: ExtractConfig) -> Iterator[Example | str]:
                 f"sound ({film.sound_s:.1f} s) or are shorter than {config.shortest_s:g} s"
             )
         for group in _groups(usable):
-            for facts, channels, frames in _cut(film, group, video.name, config):
+            for facts, channels, frames in _cut(film, group, video.ytid or video.name, config):
                 yield Example(facts, flac(channels, film.sample_rate, film.bits), frames)
         yield from film.complaints()
+
+
+def _spans(video: Video, sound_s: float, config: ExtractConfig) -> Sequence[Span]:
+    """The spans of a video; a video that is no longer than its one span is that span already."""
+    if video.spans is None:
+        return _consecutive(sound_s, config)
+    if video.ytid is not None:
+        (span,) = video.spans
+        if sound_s <= span.end_s - span.begin_s + SPARE_S:
+            return [replace(span, begin_s=0.0, end_s=sound_s)]
+    return video.spans
 
 
 def _consecutive(sound_s: float, config: ExtractConfig) -> list[Span]:

@@ -6,12 +6,13 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from soundsearch.progress import Progress
+from soundsearch.progress import Progress, Silent
 from trainer.data.cutting import ExtractConfig, read_examples
 from trainer.data.pack import Report, Sources, pack
+from trainer.data.part import Part
 from trainer.data.shard_writer import CLIPS_PER_SHARD
 from trainer.data.sources import file_digest
-from trainer.data.videos import SegmentedVideos, Video, WholeVideos
+from trainer.data.videos import Video, WholeVideos, segmented_videos
 
 
 def extract(
@@ -22,20 +23,23 @@ def extract(
     segments: Path | None = None,
     clips_per_shard: int = CLIPS_PER_SHARD,
     n_workers: int | None = None,
+    part: Part | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Shards in `out` of the examples of all videos below a folder; an interrupted run goes on.
 
     segments: a CSV file that names the examples; default: each video from beginning to end.
-    n_workers: videos decoded at a time; default: one a core.
+    n_workers: videos decoded at a time; default: one a core. part: the videos to work on.
     Raises ShardError as `pack` does, and ManifestError for the CSV file.
     """
+    progress = progress or Silent()
+    progress.begin("finding videos")
     videos: Sources[Video]
     if segments is None:
         videos = whole = WholeVideos(folder)
         which = {"videos": len(whole), "videos_digest": whole.digest()}
     else:
-        videos = SegmentedVideos(segments, folder)
+        videos = segmented_videos(segments, folder)
         which = {"videos": len(videos), "segments_digest": file_digest(segments)}
     return pack(
         videos,
@@ -44,5 +48,6 @@ def extract(
         {"command": "train extract", **which, **asdict(config)},
         clips_per_shard=clips_per_shard,
         n_workers=n_workers or os.cpu_count() or 1,
+        part=part,
         progress=progress,
     )

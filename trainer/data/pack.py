@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from soundsearch.config import fill
 from soundsearch.errors import ConfigError
@@ -29,6 +29,7 @@ from soundsearch.files import remove_unfinished, write_text
 from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Table
 from trainer.data.example import Example, ShardError
+from trainer.data.part import Part
 from trainer.data.shard_writer import ShardWriter, shard_path
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,19 @@ class Sources(Protocol[Source_co]):
     def __getitem__(self, i: int, /) -> Source_co:
         """Number i, from 0 on; asked for in threads."""
         ...
+
+
+class _PartOf(Generic[Source]):
+    """The sources of a part."""
+
+    def __init__(self, sources: Sources[Source], part: Part) -> None:
+        self._sources, self._numbers = sources, part.of(range(len(sources)))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, i: int) -> Source:
+        return self._sources[self._numbers[i]]
 
 
 @dataclass(frozen=True)
@@ -107,16 +121,21 @@ def pack(
     *,
     clips_per_shard: int,
     n_workers: int,
+    part: Part | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Write the examples of all sources into shards in `out`, or go on where an earlier run stopped.
 
     work: gives the examples of one source in order, and what is wrong with it; called in threads.
     options: all else that decides what is in the shards (JSON); a run with others is refused.
-    progress: counts the sources, and gets a note for each problem beside its row in failures.csv.
+    part: the sources to work on, for one of several machines; it decides what is in the shards, too.
+    progress: counts the sources and the examples, and gets a note for each problem beside its row in failures.csv.
     Raises ShardError, also if no source gave an example.
     """
     options = {**options, "clips_per_shard": clips_per_shard}
+    if part is not None and not part.is_all:
+        options["part"] = str(part)
+        sources = _PartOf(sources, part)
     progress = progress or Silent()
     with _locked(out):
         begun = _begin(out, options)
@@ -186,6 +205,8 @@ class _Packing:
             return
         self._writer = self._writer or ShardWriter(self._out, self._done.n_shards)
         self._writer.add(item)
+        n_clips = self._done.n_clips + self._writer.n_clips
+        self._progress.status(f"{n_clips} clips")
         if self._writer.n_clips == self._clips_per_shard:
             self._finish_shard()
 

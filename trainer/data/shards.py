@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from trainer.data.shard_index import Place, cut_off, read_index, read_summary
 from trainer.data.waveforms import read_channels
 
 Array = NDArray[np.float32]
+#: A folder of shards, or several.
+ShardPaths = Path | Sequence[Path]
 
 
 class Shard:
@@ -100,20 +102,15 @@ class Shard:
 
 
 class ShardFolder:
-    """A folder of shards. shards: their paths, sorted. counts: (n_shards,) int64 examples of each.
+    """A folder of shards, or several, one after the other.
 
-    Raises ShardError if there is no shard in it. A damaged shard is found when it is counted.
+    shards: their paths, sorted in each folder. counts: (n_shards,) int64 examples of each.
+    Raises ShardError if there is no shard in a folder. A damaged shard is found when it is counted.
     """
 
-    def __init__(self, folder: Path, *, n_open: int = 8) -> None:
-        self.folder = folder
-        self.shards = sorted(folder.glob("*.tar"))
-        if not self.shards:
-            what = "no shards (*.tar)" if folder.is_dir() else "no such folder"
-            raise ShardError(
-                f"{folder}: {what}; make shards with `soundsearch train extract` or "
-                "`soundsearch train shards`"
-            )
+    def __init__(self, folder: ShardPaths, *, n_open: int = 8) -> None:
+        self.folders = (folder,) if isinstance(folder, Path) else tuple(folder)
+        self.shards = [path for one in self.folders for path in _shards_in(one)]
         self._n_open = n_open
         self._opened: OrderedDict[int, Shard] = OrderedDict()
         self._lock = threading.Lock()
@@ -125,6 +122,14 @@ class ShardFolder:
 
     def __len__(self) -> int:
         return int(self.counts.sum())
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.folders))
+
+    @property
+    def folder(self) -> Path:
+        """The folder, or the first of several."""
+        return self.folders[0]
 
     def digest(self, n: int) -> str:
         """The digest of shard number n, from the first line of its index."""
@@ -146,3 +151,14 @@ class ShardFolder:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock(), _opened=OrderedDict())
+
+
+def _shards_in(folder: Path) -> list[Path]:
+    shards = sorted(folder.glob("*.tar"))
+    if not shards:
+        what = "no shards (*.tar)" if folder.is_dir() else "no such folder"
+        raise ShardError(
+            f"{folder}: {what}; make shards with `soundsearch train extract` or "
+            "`soundsearch train shards`"
+        )
+    return shards

@@ -29,15 +29,20 @@ from numpy.typing import NDArray
 
 from soundsearch.audio.recording import unreadable
 from soundsearch.audio.windows import SHORTEST_S
+from soundsearch.bench.datasets.audio_folder import AudioFolder
+from soundsearch.bench.datasets.audiocaps import AUDIOCAPS_SECONDS, audiocaps_stems
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
-from soundsearch.progress import Progress
+from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Row, Table, listed
+from trainer.data.audioset import Segment, is_segments, parse_segment
 from trainer.data.example import Example, ExampleFacts, image_suffix
+from trainer.data.lines import Lines
 from trainer.data.manifests import ManifestError
 from trainer.data.pack import Outcome, Problem, Report, Sources, pack
+from trainer.data.part import Part
 from trainer.data.shard_writer import CLIPS_PER_SHARD
-from trainer.data.waveforms import flac, read_sound
+from trainer.data.waveforms import Sound, flac, read_sound
 
 #: Columns that hold one caption a row.
 CAPTIONS = ("caption", "audio_caption")
@@ -47,10 +52,15 @@ LABEL_SEPARATOR = ";"
 #: Keys of VIP-ANT's index under which an example's sound stands; the folder has the same name.
 SOUND_KEYS = ("aclip", "clip")
 EXPECTED = (
-    "audio,image or audio,caption (labels too), Clotho's file_name,caption_1, "
-    "or a JSON object a line with id, dir and aclip"
+    "audio,image or audio,caption (labels too), Clotho's file_name,caption_1, AudioCaps' "
+    "youtube_id,start_time,caption, AudioSet's # YTID, start_seconds, or a JSON object a line with "
+    "id, dir and aclip"
 )
+AUDIOCAPS = ("youtube_id", "start_time", "caption")
+#: A recording that is longer than its segment by more than this is one that holds it.
+SPARE_S = 1.0
 
+Array = NDArray[np.float32]
 Cells = dict[str, str]
 
 
@@ -60,6 +70,8 @@ class Entry:
 
     audio: its file below the root, or several of which the first that is there is taken. images:
     files of its frames in order. source: what it was cut from. end_s: None: as long as its sound.
+    stems: in place of audio, names without ending, likeliest first, of a recording anywhere below
+    the root; it is the segment, or holds it.
     """
 
     audio: tuple[str, ...]
@@ -69,16 +81,17 @@ class Entry:
     end_s: float | None = None
     captions: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    stems: tuple[str, ...] = ()
 
 
 class GroupedRows:
-    """Rows of a table that share what stands in a column, in the order of their first rows.
+    """Rows of a table that share what stands in some columns, in the order of their first rows.
 
     They are read where they lie when they are asked for; cells come without blanks around them.
 
     Args:
         table: the table.
-        column: what the rows of a group share; it must not be empty.
+        columns: what the rows of a group share; no cell of them may be empty.
         check: called once for every row with its place; raises ManifestError for a bad one.
 
     Raises:
@@ -86,16 +99,20 @@ class GroupedRows:
     """
 
     def __init__(
-        self, table: Table, column: str, check: Callable[[Cells, str], None] | None = None
+        self,
+        table: Table,
+        columns: Sequence[str],
+        check: Callable[[Cells, str], None] | None = None,
     ) -> None:
         self._table = table
         offsets, keys = array.array("q"), array.array("q")
-        for row in table.rows([column]):
+        for row in table.rows(columns):
             cells = _stripped(row)
             if check is not None:
                 check(cells, table.where(row))
             offsets.append(row.offset)
-            digest = hashlib.blake2b(cells[column].encode(), digest_size=8).digest()
+            shared = "\0".join(cells[column] for column in columns)
+            digest = hashlib.blake2b(shared.encode(), digest_size=8).digest()
             keys.append(int.from_bytes(digest, "little", signed=True))
         _, first, group = np.unique(np.array(keys), return_index=True, return_inverse=True)
         rank = np.argsort(np.argsort(first))  # groups by their first rows
@@ -142,16 +159,20 @@ def _open_manifest(path: Path) -> tuple[Sources[Any], Callable[[Any], Entry]]:
     """The records of a manifest, and what makes an entry of one. Raises ManifestError."""
     try:
         with open_regular(path) as file:  # it is opened again and again: no pipe
-            is_json = file.read(1000).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+            beginning = file.read(1000)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
-    if is_json:
-        return _JsonLines(path), _of_object
+    if beginning.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+        return Lines(path, _parse_object), _of_object
+    if is_segments(beginning):
+        return Lines(path, parse_segment), _of_segment
     table = Table(path, ManifestError)
     if {"file_name", CLOTHO_CAPTIONS[0]} <= set(table.columns):
-        return GroupedRows(table, "file_name"), _of_clotho_rows
+        return GroupedRows(table, ["file_name"]), _of_clotho_rows
+    if set(AUDIOCAPS) <= set(table.columns):
+        return GroupedRows(table, AUDIOCAPS[:2], _check_start), _of_audiocaps_rows
     if "audio" in table.columns and {"image", "labels", *CAPTIONS} & set(table.columns):
-        return GroupedRows(table, "audio"), _of_rows
+        return GroupedRows(table, ["audio"]), _of_rows
     raise ManifestError(
         f"{path}: not a manifest of a known kind; its columns are "
         f"{listed(table.columns)}; expected {EXPECTED}"
@@ -186,34 +207,35 @@ def _of_clotho_rows(rows: list[Cells]) -> Entry:
     return Entry((audio,), audio, captions=captions)
 
 
-class _JsonLines:
-    """The objects of a file with one on each line, checked once. Raises ManifestError."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        offsets = array.array("q")
-        offset = 0
-        try:
-            with open(path, "rb") as file:
-                for n_line, line in enumerate(file, start=1):
-                    if line.strip():
-                        _parse(line, f"{path}: line {n_line}")
-                        offsets.append(offset)
-                    offset += len(line)
-        except OSError as error:
-            raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
-        self._offsets: NDArray[np.int64] = np.array(offsets, np.int64)
-
-    def __len__(self) -> int:
-        return len(self._offsets)
-
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        with open(self._path, "rb") as file:
-            file.seek(int(self._offsets[i]))
-            return _parse(file.readline(), str(self._path))
+def _check_start(row: Cells, where: str) -> None:
+    as_seconds(row["start_time"], f"{where}: start_time")
 
 
-def _parse(line: bytes, where: str) -> dict[str, Any]:
+def _of_audiocaps_rows(rows: list[Cells]) -> Entry:
+    ytid, start = rows[0]["youtube_id"], rows[0]["start_time"]
+    numbers = [row["audiocap_id"] for row in rows if row.get("audiocap_id")]
+    return Entry(
+        (),
+        ytid,
+        begin_s=float(start),
+        end_s=float(start) + AUDIOCAPS_SECONDS,
+        captions=captions_of(rows),
+        stems=tuple(audiocaps_stems(ytid, start, numbers)),
+    )
+
+
+def _of_segment(segment: Segment) -> Entry:
+    return Entry(
+        (),
+        segment.ytid,
+        begin_s=segment.begin_s,
+        end_s=segment.end_s,
+        labels=segment.labels,
+        stems=segment.stems,
+    )
+
+
+def _parse_object(line: bytes, where: str) -> dict[str, Any]:
     """A line of VIP-ANT's index, with every field of the kind it should be."""
     try:
         found = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
@@ -227,6 +249,8 @@ def _parse(line: bytes, where: str) -> dict[str, Any]:
     for key in ("id", "dir"):
         if not isinstance(found.get(key), str):
             raise ManifestError(f"{where}: {key} must be a text, not {found.get(key)!r}")
+    if isinstance(found.get("frame"), str):  # as their older files have it
+        found["frame"] = [found["frame"]]
     for key in (sound, "frame", "labels", "captions"):
         values = found.setdefault(key, [])
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
@@ -252,12 +276,13 @@ def as_seconds(value: object, where: str) -> float:
 
 def _of_object(found: Mapping[str, Any]) -> Entry:
     key = next(key for key in SOUND_KEYS if key in found)
-    folder, name = found["dir"], found["id"]
+    name = found["id"]
+    folder = f"{found['dir']}/".lstrip("/")  # below the root, or the root itself
     folders = dict.fromkeys((key, SOUND_KEYS[0]))
     return Entry(
-        audio=tuple(f"{folder}/{sub}/{name}.{found[key][0]}" for sub in folders),
+        audio=tuple(f"{folder}{sub}/{name}.{found[key][0]}" for sub in folders),
         source=name,
-        images=tuple(f"{folder}/frame/{name}.{suffix}" for suffix in found["frame"]),
+        images=tuple(f"{folder}frame/{name}.{suffix}" for suffix in found["frame"]),
         begin_s=found["bos"] or 0.0,
         end_s=found["eos"],
         captions=_distinct(found["captions"]),
@@ -265,12 +290,21 @@ def _of_object(found: Mapping[str, Any]) -> Entry:
     )
 
 
-def read_entry(entry: Entry, root: Path) -> Iterator[Outcome]:
+def read_entry(entry: Entry, folder: AudioFolder) -> Iterator[Outcome]:
     """The example of an entry, and a problem for each file that cannot be used.
 
     An example needs its sound, and a picture unless it has captions or labels.
     """
-    audio = next((name for name in entry.audio if (root / name).exists()), entry.audio[0])
+    root = folder.path
+    if entry.stems:
+        there = folder.with_stem(entry.stems)
+        if there is None:
+            names = f"{entry.source} or {entry.source}_{entry.begin_s:g}"
+            yield Problem(entry.source, f"no recording called {names} below {root}")
+            return
+        audio = str(there.relative_to(root))
+    else:
+        audio = next((name for name in entry.audio if (root / name).exists()), entry.audio[0])
     frames = []
     for name in entry.images:
         found = _image(root / name)
@@ -283,26 +317,36 @@ def read_entry(entry: Entry, root: Path) -> Iterator[Outcome]:
         return
     try:
         sound = read_sound(root / audio)
-        n_samples = sound.channels.shape[1]
-        if n_samples < SHORTEST_S * sound.sample_rate:
-            yield Problem(audio, f"it lasts {1000 * n_samples / sound.sample_rate:.2g} ms")
-            return
-        content = flac(sound.channels, sound.sample_rate, sound.bits)
     except AudioError as error:
         yield Problem(audio, error.reason)
         return
-    end_s = entry.begin_s + n_samples / sound.sample_rate if entry.end_s is None else entry.end_s
+    channels = _segment_of(sound, entry) if entry.stems else sound.channels
+    duration_s = channels.shape[1] / sound.sample_rate
+    if duration_s < SHORTEST_S:
+        found_s = sound.channels.shape[1] / sound.sample_rate
+        beyond = f"its segment from {entry.begin_s:g} s on lies beyond its end ({found_s:.1f} s)"
+        yield Problem(audio, beyond if entry.stems else f"it lasts {1000 * duration_s:.2g} ms")
+        return
     facts = ExampleFacts(
         source=entry.source,
         begin_s=entry.begin_s,
-        end_s=end_s,
+        end_s=entry.begin_s + duration_s if entry.end_s is None else entry.end_s,
         sample_rate=sound.sample_rate,
         captions=entry.captions,
         labels=entry.labels,
     )
-    yield Example(facts, content, tuple(frames))
+    yield Example(facts, flac(channels, sound.sample_rate, sound.bits), tuple(frames))
     if sound.damage is not None:
         yield Problem(audio, sound.damage, 1)
+
+
+def _segment_of(sound: Sound, entry: Entry) -> Array:
+    """The samples (channel, time) of an entry's segment: the recording, or the part of it."""
+    assert entry.end_s is not None
+    rate = sound.sample_rate
+    if sound.channels.shape[1] <= (entry.end_s - entry.begin_s + SPARE_S) * rate:
+        return sound.channels
+    return sound.channels[:, round(entry.begin_s * rate) : round(entry.end_s * rate)]
 
 
 def _image(path: Path) -> bytes | str:
@@ -331,20 +375,25 @@ def pack_manifest(
     root: Path | None = None,
     clips_per_shard: int = CLIPS_PER_SHARD,
     n_workers: int | None = None,
+    part: Part | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Shards in `out` of all examples of a manifest; an interrupted run goes on.
 
-    root: where its paths begin; default: its own folder. n_workers: default: one a core.
+    root: where its paths begin; default: its own folder. n_workers: default: one a core. part: the
+    entries to work on.
     Raises ManifestError, and ShardError as `pack` does.
     """
-    manifest, root = Manifest(path), root or path.parent
+    progress = progress or Silent()
+    progress.begin(f"reading {path.name}")
+    manifest, folder = Manifest(path), AudioFolder(root or path.parent)
     return pack(
         manifest,
-        lambda entry: read_entry(entry, root),
+        lambda entry: read_entry(entry, folder),
         out,
         {"command": "train shards", "manifest": manifest.digest},
         clips_per_shard=clips_per_shard,
         n_workers=n_workers or os.cpu_count() or 1,
+        part=part,
         progress=progress,
     )

@@ -1,19 +1,28 @@
-"""Shards to batches: decode, crop, features, masks, and the vector to be drawn to.
+"""Shards to batches: crop, features, masks, and the vector to be drawn to.
 
+Features come from stored log-mels (`log_mels.py`) where there are some, else from decoded sound.
 Everything random about an example follows from the seed and from its position in the order, so a batch
 is the same whichever worker makes it and wherever the run began.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from soundsearch.errors import AudioError, SoundsearchError
+from trainer.data.example import ShardError
+from trainer.data.log_mels import StoredLogMels, cut_log_mel
 from trainer.data.order import Order
 from trainer.data.shards import ShardFolder
 from trainer.data.targets import Targets
@@ -22,78 +31,224 @@ from trainer.front_ends import FrontEnd, extract_features
 
 #: Features (n_mels, n_frames) and vector (dim,) of an example; with a leading axis n, of a batch.
 TrainingPair = tuple[Tensor, Tensor]
+#: Batches that a worker may be ahead.
+AHEAD = 2
 
 
-class Positions(Dataset[TrainingPair]):
-    """Positions of an order to examples, cropped and masked at random."""
+class Positions:
+    """Positions of an order to examples, cropped and masked at random.
+
+    shape: (n_mels, n_frames) of features. dtype: float16 where log-mels are stored, else float32.
+    """
 
     def __init__(
-        self, folder: ShardFolder, order: Order, targets: Targets, front_end: FrontEnd, seed: int
+        self,
+        folder: ShardFolder,
+        order: Order,
+        targets: Targets,
+        front_end: FrontEnd,
+        seed: int,
+        log_mels: StoredLogMels | None = None,
     ) -> None:
         self._folder, self._order, self._targets = folder, order, targets
-        self._front_end, self._seed = front_end, seed
+        self._front_end, self._seed, self._log_mels = front_end, seed, log_mels
+        self.shape = front_end.features.n_mels, front_end.features.n_frames
+        self.dtype = torch.float16 if log_mels else torch.float32
+        self.dim = targets.dim
 
     def __getitem__(self, position: int) -> TrainingPair:
         """Features and vector of the example at a position. Raises ShardError."""
+        features = torch.empty(self.shape, dtype=self.dtype)
+        vector = torch.empty(self.dim)
+        self.fill(position, features.numpy(), vector.numpy())
+        return features, vector
+
+    def fill(
+        self, position: int, features: NDArray[np.floating], vector: NDArray[np.float32]
+    ) -> None:
+        """Write features and vector of the example at a position into arrays. Raises ShardError."""
         shard, example = self._order.place(position)
         generator = np.random.default_rng((self._seed, 1, position))
-        vector = self._targets.draw(shard, example, generator)
-        channels, sample_rate = self._folder.open(shard).audio(example)
-        features = extract_features(channels, sample_rate, self._front_end, generator)
-        return torch.from_numpy(features), torch.from_numpy(vector)
+        vector[:] = self._targets.draw(shard, example, generator)
+        _fill(self._folder, self._log_mels, shard, example, self._front_end, generator, features)
+
+
+def _fill(
+    folder: ShardFolder,
+    log_mels: StoredLogMels | None,
+    shard: int,
+    example: int,
+    front_end: FrontEnd,
+    generator: np.random.Generator | None,
+    features: NDArray[np.floating],
+) -> None:
+    if log_mels is not None and len(clip := log_mels.of(shard, example)):
+        cut_log_mel(clip, front_end, generator, features)
+        return
+    opened = folder.open(shard)
+    try:
+        features[:] = extract_features(*opened.audio(example), front_end, generator)
+    except AudioError as error:
+        raise ShardError(
+            f"{opened.path}: the sound of example {opened.keys[example]} cannot be used "
+            f"({error.reason}); leave it out of the shard"
+        ) from error
 
 
 class Batches:
     """The batches of one process, asked for in the order of steps.
 
-    Called with a step it returns features (n, n_mels, n_frames) and vectors (n, dim), where n is
-    batch_size over the number of processes. waited_s: seconds the caller has waited for them.
+    Called with a step it returns features (n, n_mels, n_frames) and vectors (n, dim), float32 on the
+    device, where n is batch_size over the number of processes. waited_s: seconds the caller has
+    waited for them.
+
+    Workers write examples into batches that lie in memory shared with this process, so that nothing
+    is copied between processes. Those batches are page-locked for a GPU, and float16 until they are
+    on the device where log-mels are stored. Close it: its workers are waited for otherwise when it
+    is collected as garbage, 5 s each.
     """
 
     def __init__(
-        self, examples: Positions, batch_size: int, n_steps: int, world: World, n_workers: int
+        self,
+        examples: Positions,
+        batch_size: int,
+        n_steps: int,
+        world: World,
+        n_workers: int,
+        device: torch.device | None = None,
     ) -> None:
         self._examples, self._batch_size, self._n_steps = examples, batch_size, n_steps
         self._world, self._n_workers = world, n_workers
+        self._device = device or torch.device("cpu")
         self._next = 0
-        self._running: Iterator[TrainingPair] = iter(())
+        self._running: Generator[TrainingPair] | None = None
         self.waited_s = 0.0
 
     def __call__(self, step: int) -> TrainingPair:
         """The batch of a step."""
-        if step != self._next or step == 0:
+        if self._running is None or step != self._next or step == 0:
+            self.close()
             self._running = self._from(step)
         self._next = step + 1
-        began = time.monotonic()
-        batch: TrainingPair = next(self._running)
-        self.waited_s += time.monotonic() - began
-        return batch
+        return next(self._running)
 
-    def _from(self, first: int) -> Iterator[TrainingPair]:
-        n_own = self._batch_size // self._world.size
-        offset = n_own * self._world.rank
-        starts = range(first * self._batch_size, self._n_steps * self._batch_size, self._batch_size)
-        loader = DataLoader(
+    def close(self) -> None:
+        """End the workers. Another call begins anew."""
+        if self._running is not None:
+            self._running.close()
+        self._running = None
+
+    def _from(self, first: int) -> Generator[TrainingPair]:
+        ring = _Ring(
             self._examples,
-            batch_sampler=_Batched(starts, offset, n_own),
-            num_workers=self._n_workers,
-            pin_memory=torch.cuda.is_available(),
+            self._batch_size // self._world.size,
+            # a batch is on its way to the device, another one is being asked for
+            n_slots=AHEAD * self._n_workers + 2,
         )
-        return iter(loader)
+        dataset = _Steps(self._examples, ring, self._batch_size, self._world.rank)
+        loader = DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=range(first, self._n_steps),
+            num_workers=self._n_workers,
+            prefetch_factor=AHEAD if self._n_workers else None,
+        )
+        return self._on_device(ring, iter(loader))
+
+    def _on_device(
+        self, ring: _Ring, steps: Iterator[int | SoundsearchError]
+    ) -> Generator[TrainingPair]:
+        """The batches of steps; their workers have begun, which share no locked pages."""
+        on_gpu = self._device.type == "cuda"
+        copied: deque[torch.cuda.Event] = deque()
+        try:
+            with ring.locked_pages() if on_gpu else nullcontext():
+                while True:
+                    began = time.monotonic()
+                    if len(copied) > 1:
+                        copied.popleft().synchronize()  # its slot is the next to be written
+                    step = next(steps, None)
+                    self.waited_s += time.monotonic() - began
+                    if step is None:
+                        return
+                    if isinstance(step, SoundsearchError):
+                        raise step
+                    features, vectors = (
+                        part.to(self._device, non_blocking=True, copy=True) for part in ring[step]
+                    )
+                    if on_gpu:
+                        copied.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
+                        copied[-1].record()
+                    yield features.float().transpose(1, 2), vectors
+        finally:
+            del steps  # its workers end
 
 
-class _Batched:
-    """Positions of each step, one list after the other, without making them all at once."""
+class _Ring:
+    """Batches in shared memory, one after the other; the batch of step i is in slot i % n_slots.
 
-    def __init__(self, starts: range, offset: int, n: int) -> None:
-        self._starts, self._offset, self._n = starts, offset, n
+    features: (n_slots, n, n_frames, n_mels), frames as they are stored. vectors: (n_slots, n, dim).
+    """
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for start in self._starts:
-            yield list(range(start + self._offset, start + self._offset + self._n))
+    def __init__(self, examples: Positions, n: int, n_slots: int) -> None:
+        n_mels, n_frames = examples.shape
+        self.n, self._n_slots = n, n_slots
+        self._features = _shared((n_slots, n, n_frames, n_mels), examples.dtype)
+        self._vectors = _shared((n_slots, n, examples.dim), torch.float32)
 
-    def __len__(self) -> int:
-        return len(self._starts)
+    def __getitem__(self, step: int) -> TrainingPair:
+        slot = step % self._n_slots
+        return self._features[slot], self._vectors[slot]
+
+    @contextmanager
+    def locked_pages(self) -> Iterator[None]:
+        """Within, pages are locked for copies to a GPU, which are slower where that fails."""
+        runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        locked = [
+            part
+            for part in (self._features, self._vectors)
+            if int(runtime.cudaHostRegister(part.data_ptr(), part.nbytes, 0)) == 0
+        ]
+        if len(locked) < 2:
+            with suppress(RuntimeError):  # the next kernel meets the error of the call that failed
+                torch.zeros(1, device="cuda")
+        try:
+            yield
+        finally:
+            torch.cuda.synchronize()
+            for part in locked:
+                runtime.cudaHostUnregister(part.data_ptr())
+
+
+def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A tensor in memory that processes share. Raises ShardError if there is not enough."""
+    n_bytes = math.prod(shape) * dtype.itemsize
+    try:
+        storage = torch.UntypedStorage._new_shared(n_bytes)  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise ShardError(
+            f"{shape[0]} batches need {n_bytes / 1e6:,.0f} MB of shared memory (/dev/shm), and "
+            "there is less; take fewer --workers or a smaller batch, or allow more"
+        ) from error
+    return torch.empty(0, dtype=dtype).set_(storage, 0, shape)  # type: ignore[call-overload,no-any-return]
+
+
+class _Steps(Dataset[int | SoundsearchError]):
+    """Steps; asking for one fills its slot of the ring. What cannot be read is returned."""
+
+    def __init__(self, examples: Positions, ring: _Ring, batch_size: int, rank: int) -> None:
+        self._examples, self._ring = examples, ring
+        self._batch_size, self._offset = batch_size, rank * ring.n
+
+    def __getitem__(self, step: int) -> int | SoundsearchError:
+        features, vectors = (part.numpy() for part in self._ring[step])
+        first = step * self._batch_size + self._offset
+        try:
+            for i in range(self._ring.n):
+                self._examples.fill(first + i, features[i].T, vectors[i])
+        except SoundsearchError as error:
+            return error  # a worker's raised one would come with its traceback in the message
+        return step
 
 
 def fixed_examples(
@@ -102,12 +257,14 @@ def fixed_examples(
     targets: Targets,
     front_end: FrontEnd,
     batch_size: int,
+    log_mels: StoredLogMels | None = None,
 ) -> Iterator[TrainingPair]:
     """Evaluation's batches of (shard, example) pairs: centre crops, no masks, the fixed vector."""
+    shape = front_end.features.n_mels, front_end.features.n_frames
     for start in range(0, len(examples), batch_size):
-        features, vectors = [], []
-        for shard, example in examples[start : start + batch_size]:
-            channels, sample_rate = folder.open(shard).audio(example)
-            features.append(extract_features(channels, sample_rate, front_end, None))
-            vectors.append(targets.draw(shard, example, None))
-        yield torch.from_numpy(np.stack(features)), torch.from_numpy(np.stack(vectors))
+        chosen = examples[start : start + batch_size]
+        features = np.empty((len(chosen), *shape), np.float32)
+        for row, (shard, example) in zip(features, chosen, strict=True):
+            _fill(folder, log_mels, shard, example, front_end, None, row)
+        vectors = np.stack([targets.draw(*pair, None) for pair in chosen])
+        yield torch.from_numpy(features), torch.from_numpy(vectors)

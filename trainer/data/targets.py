@@ -19,8 +19,8 @@ from trainer.data.vectors import Kind, ShardVectors, vectors_path
 
 Array = NDArray[np.float32]
 
-#: Vectors of so many shards stay mapped.
-OPEN_SHARDS = 16
+#: Side files of so many shards stay mapped: those of all of AudioSet, which is shuffled as a whole.
+OPEN_SHARDS = 4096
 
 
 class Targets(Protocol):

@@ -10,29 +10,24 @@ and, as metadata, which encoder made them and the digest of the shard they were 
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.choices import Texts
-from soundsearch.files import write_bytes
 from trainer.data.example import ShardError
 from trainer.data.shards import ShardFolder
+from trainer.data.side_files import check_rows, map_side_file, write_side_file
 
 Array = NDArray[np.float32]
 Kind = Literal["images", Texts]
 
 KINDS: tuple[str, ...] = get_args(Kind)
-#: The longest header a safetensors file may have.
-MOST_HEADER_BYTES = 100_000_000
-DTYPES = {"F16": "<f2", "I64": "<i8"}
 
 
 @dataclass(frozen=True)
@@ -72,19 +67,7 @@ def write_vectors(path: Path, rows: Sequence[Array], facts: VectorsFacts, digest
         raise ShardError(f"{path}: {facts.encoder} gave a vector that is not finite in float16")
     first = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
     metadata = {name: str(value) for name, value in asdict(facts).items()}
-    _write_safetensors(path, {"vectors": vectors, "first": first}, {**metadata, "shard": digest})
-
-
-def _write_safetensors(
-    path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[str, str]
-) -> None:
-    from safetensors.numpy import save
-
-    content = save(tensors, metadata=metadata)
-    try:
-        write_bytes(path, content)
-    except OSError as error:
-        raise ShardError(f"{path}: cannot be written ({error.strerror})") from error
+    write_side_file(path, {"vectors": vectors, "first": first}, {**metadata, "shard": digest})
 
 
 class ShardVectors:
@@ -96,7 +79,7 @@ class ShardVectors:
 
     def __init__(self, path: Path, digest: str | None) -> None:
         self.path = path
-        tensors, metadata = _open_safetensors(path)
+        tensors, metadata = map_side_file(path, _remedy(path))
         try:
             named = {field.name: metadata[field.name] for field in fields(VectorsFacts)}
             self.facts = VectorsFacts(**{**named, "dim": int(named["dim"])})  # type: ignore[arg-type]
@@ -105,14 +88,12 @@ class ShardVectors:
         except (KeyError, ValueError) as error:
             raise self._unfit(f"not a file of vectors ({error} is missing or wrong)") from error
         self.first: NDArray[np.int64] = np.array(first, np.int64)
-        if (
-            self.first.ndim != 1
-            or not self.first.size
-            or self.first[0] != 0
-            or (np.diff(self.first) < 0).any()
-            or self._vectors.shape != (self.first[-1], self.facts.dim)
-        ):
-            raise self._unfit("damaged, its tensors do not fit each other")
+        try:
+            check_rows(self.first, self._vectors)
+            if self._vectors.shape[1:] != (self.facts.dim,):
+                raise ValueError("its vectors have another dimension than they should")
+        except ValueError as error:
+            raise self._unfit(f"damaged, {error}") from error
         if digest is not None and digest != made_from:
             raise self._unfit(f"made from another shard ({made_from}, this one is {digest})")
 
@@ -145,15 +126,16 @@ def stored_facts(shards: ShardFolder, kind: Kind, encoder: str | None) -> Vector
         known: [
             path for shard in shards.shards if (path := vectors_path(shard, kind, known)).exists()
         ]
-        for known in encoders_of(shards.folder, kind)
+        for folder in shards.folders
+        for known in encoders_of(folder, kind)
     }
     there = [known for known, some in paths.items() if some]
-    missing = f"{shards.folder}: no vectors of {kind}"
+    missing = f"{shards}: no vectors of {kind}"
     if not there:
         raise ShardError(f"{missing} here; {_remedy(vectors_path(shards.shards[0], kind, 'any'))}")
     if encoder is None and len(there) > 1:
         raise ShardError(
-            f"{shards.folder}: vectors of {kind} by {', '.join(there)}; choose one with --encoder"
+            f"{shards}: vectors of {kind} by {', '.join(there)}; choose one with --encoder"
         )
     if encoder is not None and encoder not in there:
         raise ShardError(f"{missing} by {encoder}; there are: {', '.join(there)}")
@@ -166,39 +148,3 @@ def _remedy(path: Path) -> str:
     command = "embed-images" if kind == "images" else "embed-captions"
     texts = f" --texts {kind}" if kind.startswith("labels") else ""
     return f"run `soundsearch train {command} {path.parent}{texts}`"
-
-
-def _open_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """The tensors of a safetensors file, mapped into memory, and its metadata.
-
-    The library copies the whole file into memory; this maps it. Raises ShardError.
-    """
-    try:
-        with open(path, "rb") as file:
-            n_bytes = os.fstat(file.fileno()).st_size
-            n_header = int.from_bytes(file.read(8), "little")
-            if not 0 < n_header <= min(n_bytes - 8, MOST_HEADER_BYTES):
-                raise ValueError("its header is cut off")
-            header = json.loads(file.read(n_header))
-        metadata = header.pop("__metadata__")
-        start = 8 + n_header
-        tensors = {}
-        for name, entry in header.items():
-            begin, end = entry["data_offsets"]
-            dtype, shape = np.dtype(DTYPES[entry["dtype"]]), tuple(entry["shape"])
-            if end - begin != dtype.itemsize * int(np.prod(shape)):
-                raise ValueError(f"the size of {name} does not fit its shape")
-            tensors[name] = (
-                np.memmap(path, dtype, "r", start + begin, shape)
-                if end > begin
-                else np.zeros(shape, dtype)
-            )
-    except FileNotFoundError as error:
-        raise ShardError(f"{path}: there are no such vectors yet; {_remedy(path)}") from error
-    except OSError as error:
-        raise ShardError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ShardError(
-            f"{path}: damaged or no safetensors file ({error}); delete it and {_remedy(path)}"
-        ) from error
-    return tensors, metadata

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soundsearch.audio.suffixes import VIDEO_SUFFIXES, may_hold_sound
+from soundsearch.files import open_regular
 from soundsearch.tables import Table
+from trainer.data.audioset import is_segments, parse_segment
 from trainer.data.example import ShardError
+from trainer.data.lines import Lines
 from trainer.data.manifests import ManifestError
 from trainer.data.sources import Cells, GroupedRows, as_seconds, captions_of, labels_of
 
@@ -26,11 +29,16 @@ class Span:
 
 @dataclass(frozen=True)
 class Video:
-    """A video of a folder. name: its path below it. spans: its examples; None: one after the other."""
+    """A video of a folder.
+
+    name: its path below it. spans: its examples; None: one after the other. ytid: of a video of
+    AudioSet, whose only span it holds, or is already.
+    """
 
     folder: Path
     name: str
     spans: tuple[Span, ...] | None = None
+    ytid: str | None = None
 
 
 def find_videos(folder: Path) -> list[str]:
@@ -63,7 +71,7 @@ class SegmentedVideos:
         table = Table(path, ManifestError)
         table.require(["file", "begin_s", "end_s"])
         self._folder = folder
-        self._groups = GroupedRows(table, "file", _check_segment)
+        self._groups = GroupedRows(table, ["file"], _check_segment)
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -78,6 +86,42 @@ class SegmentedVideos:
             rows[0]["file"],
             tuple(Span(*span, captions_of(r), labels_of(r)) for span, r in spans.items()),
         )
+
+
+def segmented_videos(path: Path, folder: Path) -> SegmentedVideos | AudioSetVideos:
+    """The videos that a file of segments names: our own columns, or AudioSet as it is published."""
+    try:
+        with open_regular(path) as file:
+            beginning = file.read(1000)
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+    kind = AudioSetVideos if is_segments(beginning) else SegmentedVideos
+    return kind(path, folder)
+
+
+class AudioSetVideos:
+    """The videos of a list of AudioSet, found below a folder by the names that programs give them.
+
+    A video is called as a recording in `sources.py`. One that is missing is named by its YTID.
+    Raises ManifestError naming the line.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self._segments, self._folder = Lines(path, parse_segment), folder
+        self._names = {
+            os.path.splitext(os.path.basename(name))[0]: name for name in find_videos(folder)
+        }
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    def __getitem__(self, i: int) -> Video:
+        segment = self._segments[i]
+        name = next(
+            (self._names[stem] for stem in segment.stems if stem in self._names), segment.ytid
+        )
+        span = Span(segment.begin_s, segment.end_s, labels=segment.labels)
+        return Video(self._folder, name, (span,), segment.ytid)
 
 
 def _check_segment(row: Cells, where: str) -> None:

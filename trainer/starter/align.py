@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.contrastive_loss import contrastive_loss
-from trainer.loop import one_pass, train
+from trainer.loop import every, one_pass, train
 from trainer.starter.batches import Batches
 from trainer.starter.config import CaptionsConfig
 from trainer.starter.losses import duet_loss, sound_loss, tag_loss
@@ -100,7 +100,6 @@ def align(
         config.loop,
         folder,
         slow={"head.": config.head_rate},
-        check=check,
-        check_every=200,
+        checks=every(200, config.loop.steps, check),
     )
     return aligner

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
-from trainer.loop import LoopConfig, generator_of, one_pass, train
+from trainer.loop import LoopConfig, every, generator_of, one_pass, train
 from trainer.starter.corpus import Lesson
 from trainer.starter.losses import cosine_loss, similarity_loss
 from trainer.towers.bert import TextTower, read_bert
@@ -146,7 +146,8 @@ def distil(
             "similarity": similarity.detach(),
         }
 
-    train(student, one_pass(loss_of), config.loop, folder, check=check, check_every=500)
+    checks = every(500, config.loop.steps, check)
+    train(student, one_pass(loss_of), config.loop, folder, checks=checks)
     return student
 
 

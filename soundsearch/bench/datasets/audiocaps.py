@@ -92,10 +92,16 @@ def _rows_by_clip(table: Path, split: str) -> dict[tuple[str, str], list[Row]]:
     return by_clip
 
 
-def audiocaps_stems(youtube_id: str, start: str, audiocap_ids: Sequence[str]) -> list[str]:
+def audiocaps_stems(
+    youtube_id: str,
+    start: str,
+    audiocap_ids: Sequence[str],
+    duration_s: float = AUDIOCAPS_SECONDS,
+) -> list[str]:
     """Names without ending under which a clip of AudioCaps is commonly stored, likeliest first.
 
-    start: seconds into the video, as in the CSV. Raises DataSetError if it is no number.
+    start: seconds into the video, as in the CSV. duration_s: of the clip; those of AudioSet have
+    the same names. Raises DataSetError if start is no number.
     """
     try:
         begin = float(start)
@@ -103,7 +109,7 @@ def audiocaps_stems(youtube_id: str, start: str, audiocap_ids: Sequence[str]) ->
         raise DataSetError(
             f"audiocaps: start_time of {youtube_id} is {start!r}, expected seconds"
         ) from error
-    end = begin + AUDIOCAPS_SECONDS
+    end = begin + duration_s
     spans = [
         f"{begin:.0f}",
         f"{begin:.0f}_{end:.0f}",

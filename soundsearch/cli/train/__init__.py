@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from soundsearch.cli.train import data, embed, export, stages, starter
+from soundsearch.cli.train import data, embed, export, features, pick, stages, starter
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,8 +26,10 @@ app.command()(data.shards)
 app.command("embed-images")(embed.embed_images)
 app.command("embed-captions")(embed.embed_captions)
 app.command()(embed.curate)
+app.command()(features.features)
 app.command()(stages.pivot)
 app.command()(stages.captions)
 app.command()(stages.scaling)
+app.command()(pick.pick)
 app.command()(export.export)
 app.command()(starter.starter)

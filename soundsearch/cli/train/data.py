@@ -9,7 +9,7 @@ import typer
 
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
-from soundsearch.cli.train.extra import training_extra
+from soundsearch.cli.train.extra import PartOption, chosen_part, training_extra
 from soundsearch.render import printable
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ def extract(
     segments: Annotated[
         Path | None,
         typer.Option(
-            help="CSV file with the columns file,begin_s,end_s (and caption, labels): cut these "
-            "clips, in seconds, and no others; paths begin at VIDEO_DIR."
+            help="CSV file with the columns file,begin_s,end_s (and caption, labels), or a list of "
+            "AudioSet as it is published: cut these clips, in seconds, and no others; paths begin "
+            "at VIDEO_DIR."
         ),
     ] = None,
     clip_s: Annotated[
@@ -53,13 +54,16 @@ def extract(
         int, typer.Option(help="Quality of the frames' JPEG, 1 to 95.", min=1, max=95)
     ] = 90,
     clips_per_shard: ClipsPerShard = None,
+    part: PartOption = None,
     workers: Workers = None,
 ) -> None:
     """Cut videos into clips of sound and frames, and write them into shards.
 
     A long video becomes clips that follow each other; a last remainder of less than a second is dropped. The sound keeps its rate and its channels. What cannot be used costs one line, and a row in failures.csv.
 
-    Example: soundsearch train extract videos/ shards/
+    With --part, each machine writes into a folder of its own, and training takes them all.
+
+    Example: soundsearch train extract videos/ shards-3/ --part 3/16
     """
     with training_extra():
         from trainer.data.cutting import ExtractConfig
@@ -72,6 +76,7 @@ def extract(
         size=size,
         quality=quality,
     )
+    share = chosen_part(part)
     with progress_on_stderr() as progress:
         report = extract_videos(
             video_dir,
@@ -80,6 +85,7 @@ def extract(
             segments=segments,
             clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
             n_workers=workers,
+            part=share,
             progress=progress,
         )
     _close(out, report)
@@ -89,8 +95,9 @@ def shards(
     manifest: Annotated[
         Path,
         typer.Argument(
-            help="CSV file with audio,image or audio,caption (and labels); Clotho's captions; or "
-            "an index of VIP-ANT, one JSON object a line."
+            help="CSV file with audio,image or audio,caption (and labels); the captions of Clotho or "
+            "AudioCaps, or a list of AudioSet, as they are published; or an index of VIP-ANT, one "
+            "JSON object a line."
         ),
     ],
     out: Out,
@@ -99,6 +106,7 @@ def shards(
         typer.Option(help="Where the manifest's paths begin. [default: the manifest's folder]"),
     ] = None,
     clips_per_shard: ClipsPerShard = None,
+    part: PartOption = None,
     workers: Workers = None,
 ) -> None:
     """Write the sounds, pictures and captions that a manifest lists into shards.
@@ -110,6 +118,7 @@ def shards(
     with training_extra():
         from trainer.data.shard_writer import CLIPS_PER_SHARD
         from trainer.data.sources import pack_manifest
+    share = chosen_part(part)
     with progress_on_stderr() as progress:
         report = pack_manifest(
             manifest,
@@ -117,6 +126,7 @@ def shards(
             root=root,
             clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
             n_workers=workers,
+            part=share,
             progress=progress,
         )
     _close(out, report)

@@ -11,12 +11,17 @@ from soundsearch.choices import Texts
 from soundsearch.cli.options import DeviceChoice
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
-from soundsearch.cli.train.extra import training_extra
+from soundsearch.cli.train.extra import (
+    PartOption,
+    Shards,
+    chosen_part,
+    shard_folders,
+    training_extra,
+)
 
 if TYPE_CHECKING:
     from trainer.embed_shards import Report
 
-Shards = Annotated[Path, typer.Argument(help="Folder of shards (*.tar).")]
 Model = Annotated[
     str, typer.Option(help="CLIP model: a name of open_clip, or a JSON file with its config.")
 ]
@@ -34,6 +39,7 @@ def embed_images(
     model: Model = "ViT-B-32-quickgelu",
     pretrained: Pretrained = "openai",
     batch_size: Annotated[int, typer.Option(help="Frames embedded at once.", min=1)] = 64,
+    part: PartOption = None,
     device: DeviceChoice = "auto",
 ) -> None:
     """Embed every frame of every clip with the frozen CLIP; prints the encoder's name.
@@ -41,17 +47,20 @@ def embed_images(
     The vectors lie beside the shards. Shards that have them are skipped, so that a stopped run
     goes on. Frames that cannot be decoded are left out, each with a line.
 
-    Example: soundsearch train embed-images shards/ --device cuda --batch-size 256
+    Example: soundsearch train embed-images shards/ --device cuda --batch-size 256 --part 1/4
     """
     with training_extra():
         from trainer.embed_shards import embed_images as embed
         from trainer.runs import torch_device
         from trainer.towers.clip_model import ClipChoice, load_clip
-    clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
+    share = chosen_part(part)
     with progress_on_stderr() as progress:
-        report = embed(shards, clip, batch_size=batch_size, progress=progress)
+        folders = shard_folders(shards, progress)
+        progress.begin("loading CLIP")
+        clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
+        report = embed(folders, clip, batch_size=batch_size, part=share, progress=progress)
     typer.echo(clip.encoder)
-    _print_summary(report, "frames")
+    print_summary(report, "frames")
 
 
 def embed_captions(
@@ -67,6 +76,7 @@ def embed_captions(
     ] = "the sound of {}",
     model: Model = "ViT-B-32-quickgelu",
     pretrained: Pretrained = "openai",
+    part: PartOption = None,
     device: DeviceChoice = "auto",
 ) -> None:
     """Embed the captions or labels of every clip with the frozen CLIP; prints the encoder's name.
@@ -84,22 +94,32 @@ def embed_captions(
         raise typer.BadParameter(
             f"must hold {{}} once, where the label goes, not {prompt!r}", param_hint="--prompt"
         )
-    clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
+    share = chosen_part(part)
     with progress_on_stderr() as progress:
-        report = embed(shards, clip, texts, prompt=prompt, progress=progress)
+        folders = shard_folders(shards, progress)
+        progress.begin("loading CLIP")
+        clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
+        report = embed(folders, clip, texts, prompt=prompt, part=share, progress=progress)
     typer.echo(clip.encoder)
-    _print_summary(report, "texts")
+    print_summary(report, "texts")
 
 
 def curate(
-    shards: Shards,
+    shards: Annotated[Path, typer.Argument(help="Folder of shards (*.tar).")],
     pool: Annotated[
         Path,
         typer.Option(
             help="Captions to choose from: a text file, one a line, or a CSV file with a column "
-            "caption (or caption_1, caption_2 ...)."
+            "caption (or caption_1, caption_2 ...); with --chosen the authors' file ..._map.csv."
         ),
     ],
+    chosen: Annotated[
+        Path | None,
+        typer.Option(
+            help="Captions that the paper's authors chose: their file ..._cap.csv, or the JSON of "
+            "its captions by clip."
+        ),
+    ] = None,
     top_k: Annotated[int, typer.Option(help="Captions that each frame brings.", min=1)] = 10,
     encoder: Annotated[
         str | None,
@@ -132,9 +152,10 @@ def curate(
         from trainer.curate import write_manifest
         from trainer.runs import torch_device
     with progress_on_stderr() as progress:
-        chosen, report = choose(
+        pool_name, report = choose(
             shards,
             pool,
+            chosen=chosen,
             encoder=encoder,
             model=model,
             pretrained=pretrained,
@@ -144,20 +165,21 @@ def curate(
             progress=progress,
         )
     if manifest is not None:
-        write_manifest(shards, chosen, manifest)
-    typer.echo(f"curated:{chosen}")
-    _print_summary(report, "captions")
+        write_manifest(shards, pool_name, manifest)
+    typer.echo(f"curated:{pool_name}")
+    print_summary(report, "captions")
 
 
-def _print_summary(report: Report, what: str) -> None:
+def print_summary(report: Report, what: str, bad: str = "frames") -> None:
+    """Print the counts of a run over shards; exit with 1 if a shard failed. bad: what n_bad counts."""
     parts = [
         f"{report.n_done} shards done",
         f"{report.n_ready} ready before",
         f"{report.n_clips} clips",
         f"{report.n_rows} {what}",
     ]
-    if report.n_bad_frames:
-        parts.append(f"{report.n_bad_frames} frames left out")
+    if report.n_bad:
+        parts.append(f"{report.n_bad} {bad} left out")
     if report.n_empty:
         parts.append(f"{report.n_empty} clips without any")
     if report.n_failed:

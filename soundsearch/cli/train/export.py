@@ -22,6 +22,13 @@ def export(
     licence: Annotated[
         str, typer.Option(help="Terms of the weights, as the bundle and its card state them.")
     ] = "not stated",
+    clip_s: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            help="Seconds of a clip, such as 4, 5 or 18, for tower vit. [default: as in training]",
+        ),
+    ] = None,
     int8: Annotated[
         bool,
         typer.Option(
@@ -43,7 +50,9 @@ def export(
         from trainer.bundle_export import export_run
     with progress_on_stderr() as progress:
         progress.begin("exporting and checking")
-        made = export_run(run, bundle, name=name, licence=licence, int8=int8, force=force)
+        made = export_run(
+            run, bundle, name=name, licence=licence, clip_s=clip_s, int8=int8, force=force
+        )
     for figure, value in made.results["export"].items():
         if isinstance(value, float):
             note(f"{figure.replace('_', ' ')}: {value:.6f}")

@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundsearch.choices import Duplicates, Optimiser, Precision, Reduction, Tower
+from soundsearch.choices import Duplicates, Optimiser, Precision, Preset, Reduction, Tower
 from soundsearch.cli.options import DeviceChoice, shared_options
 from soundsearch.cli.progress import progress_on_stderr
-from soundsearch.cli.train.extra import training_extra
+from soundsearch.cli.train.extra import Shards, shard_folders, training_extra
+from soundsearch.cli.train.settings import Base
 
 if TYPE_CHECKING:
+    from soundsearch.progress import Progress
     from trainer.checks import MakeCheck
     from trainer.runs import StageConfig
     from trainer.stage import Machine
 
 
-Shards = Annotated[Path, typer.Argument(help="Folder of shards with stored vectors.")]
+#: Steps of every point of a scaling curve.
+STEPS = 200
+
 Run = Annotated[
     Path, typer.Option(help="Folder of this run; an interrupted run goes on where it was.")
 ]
@@ -29,7 +33,18 @@ Config = Annotated[
     Path | None,
     typer.Option(help="JSON file with settings, such as another run's config.json; options win."),
 ]
-BatchSize = Annotated[int | None, typer.Option(min=2, help="Clips a step, over all processes.")]
+PresetChoice = Annotated[
+    Preset | None,
+    typer.Option(
+        "--preset",
+        help="The paper's setting: paper-va for pivot, paper-at for captions; an option that "
+        "contradicts it is refused.",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=2, help="Clips a step, over all processes. [default: 432; for captions 64]"),
+]
 OptimiserChoice = Annotated[
     Optimiser | None, typer.Option("--optimiser", help="[default: lars, as the paper]")
 ]
@@ -44,14 +59,19 @@ Workers = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class StageOptions:
-    """What both stages take. None is the config file's value, or the paper's."""
+    """What both stages take. None is the config file's value, or the default."""
 
+    preset: PresetChoice = None
     config: Config = None
     encoder: Annotated[
         str | None, typer.Option(help="Whose stored vectors; needed where there are several.")
     ] = None
     front_end: Annotated[
-        str | None, typer.Option(help="Front end: vip-ant or starter. [default: vip-ant]")
+        str | None,
+        typer.Option(
+            help="Front end: vip-ant (10 s of sound), vip-ant-4s, vip-ant-5s, vip-ant-18s or "
+            "starter. [default: vip-ant]"
+        ),
     ] = None
     tower: Annotated[
         Tower | None,
@@ -62,7 +82,10 @@ class StageOptions:
         int | None,
         typer.Option(min=1, help="Clips in memory at once; a large batch then goes in parts."),
     ] = None
-    epochs: Annotated[float | None, typer.Option(help="Passes over the clips.")] = None
+    epochs: Annotated[
+        float | None,
+        typer.Option(help="Passes over the clips. [default: 21; for captions 10]"),
+    ] = None
     warmup_epochs: Annotated[
         float | None, typer.Option(help="Passes while the rate rises from 0. [default: 10]")
     ] = None
@@ -76,7 +99,8 @@ class StageOptions:
         float | None, typer.Option(help="Largest norm of the gradient. [default: no limit]")
     ] = None
     precision: Annotated[
-        Precision | None, typer.Option(help="[default: bf16; fp16 needs a GPU]")
+        Precision | None,
+        typer.Option(help="fp16 and tf32 need a GPU. [default: bf16 on a GPU, fp32 on a CPU]"),
     ] = None
     loss: Annotated[Reduction | None, typer.Option(help="Over both directions. [default: sum]")] = (
         None
@@ -91,6 +115,23 @@ class StageOptions:
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of every random choice. [default: 1213]")
     ] = None
+    only: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of the clips to train on: one id a line, ids by class, or the authors' "
+            "nearest neighbours."
+        ),
+    ] = None
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Neighbours of each clip of --only. [default: all]")
+    ] = None
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw clips by weight: labels (rare ones more often), or the authors' file "
+            "..._weight.csv beside its index. [default: each once a pass]"
+        ),
+    ] = None
     valid: Annotated[
         Path | None, typer.Option(help="Held-out shards with stored vectors, measured on the way.")
     ] = None
@@ -102,13 +143,41 @@ class StageOptions:
         ),
     ] = None
     check_every: Annotated[
-        int, typer.Option(min=1, help="Steps from one measuring to the next.")
-    ] = 500
+        float | None,
+        typer.Option(
+            min=0.0001,
+            help="Epochs from one measuring to the next. [default: 1, or more where measuring "
+            "would take as long as training]",
+        ),
+    ] = None
+    keep_epochs: Annotated[
+        str,
+        typer.Option(
+            metavar="N|all",
+            help="Keep the weights of so many of the latest epochs, for `train pick`.",
+        ),
+    ] = "0"
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Make the tower's kernels with torch.compile: minutes at first."
+        ),
+    ] = False
+    from_sound: Annotated[
+        bool,
+        typer.Option("--from-sound", help="Decode sound, also where log-mels are stored."),
+    ] = False
     device: DeviceChoice = "auto"
     workers: Workers = 0
 
-    def settings(self, base: StageConfig, **more: Any) -> StageConfig:
-        """The base, changed by the config file, changed by the options that were given."""
+    def settings(
+        self,
+        default: StageConfig,
+        init: str | None,
+        loss: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> StageConfig:
+        """The preset or the default, changed by the config file, changed by the options given."""
         given = {
             "encoder": self.encoder,
             "front_end": self.front_end,
@@ -122,14 +191,19 @@ class StageOptions:
             "clip_norm": self.clip_norm,
             "precision": self.precision,
             "seed": self.seed,
+            "only": None if self.only is None else str(self.only),
+            "only_top_k": self.top_k,
+            "weights": self.weights,
         }
         contrast = {
             "chunk": self.chunk,
             "reduction": self.loss,
             "largest_logit_scale": self.largest_logit_scale,
             "duplicates": self.duplicates,
+            **(loss or {}),
         }
-        return _settings(base, self.config, {**given, **more}, contrast)
+        base = Base(default, self.preset, self.config, init)
+        return base.settings({**given, **more}, contrast)
 
     def machine(self) -> Machine:
         """Where it runs, and what is measured how often."""
@@ -140,20 +214,23 @@ class StageOptions:
             n_workers=self.workers,
             valid=self.valid,
             check_every=self.check_every,
+            keep_epochs=_n_kept(self.keep_epochs),
+            compiled=self.compile,
+            from_sound=self.from_sound,
         )
 
     def checks(self) -> list[MakeCheck]:
         """The benchmarks, read at once."""
         from trainer.checks import bench_check
 
-        made = []
+        made: list[MakeCheck] = []
         for one in self.bench or []:
             name, equals, place = one.partition("=")
             if not equals or not place:
                 raise typer.BadParameter(
                     f"expected NAME=FOLDER, found {one!r}", param_hint="--bench"
                 )
-            made.append(bench_check(name, Path(place)))
+            made.append(bench_check(name, Path(place).expanduser()))
         return made
 
 
@@ -176,16 +253,14 @@ def pivot(
     No text is seen. With torchrun --nproc-per-node N -m soundsearch -- train pivot ... N processes
     train together, on one batch.
 
+    Several folders of shards are one set. Stored log-mels (`train features`) are read where there are some.
+
     Example: soundsearch train pivot shards --run runs/pivot --batch-size 256 --workers 8
     """
     with training_extra():
-        from trainer.pivot import PAPER, train_pivot
-    settings = options.settings(PAPER, init=init)
-    machine, checks = options.machine(), options.checks()
-    with _progress() as watch:
-        done = train_pivot(shards, run, settings, machine, checks=checks, watch=watch)
-    if _leads():
-        typer.echo(str(done))
+        from trainer.pivot import DEFAULT, train_pivot
+    settings = options.settings(DEFAULT, init)
+    _run(train_pivot, shards, run, settings, options)
 
 
 @shared_options(StageOptions)
@@ -193,12 +268,12 @@ def captions(
     shards: Shards,
     run: Run,
     init: Annotated[
-        str | None,
+        str,
         typer.Option(
-            help="Folder of the pivot run to begin from, or a checkpoint of the paper's authors "
-            "(.pth), or clip, or random."
+            help="What to begin from: the folder of a pivot run, a checkpoint of the paper's "
+            "authors (.pth), clip (CLIP's image tower) or random."
         ),
-    ] = None,
+    ],
     texts: Annotated[
         str | None,
         typer.Option(
@@ -210,6 +285,12 @@ def captions(
     fraction: Annotated[
         float | None, typer.Option(help="Train on this part of the clips only, 0 to 1.")
     ] = None,
+    three_way: Annotated[
+        bool,
+        typer.Option(
+            "--three-way", help="Learn from the clips' pictures too, which have vectors then."
+        ),
+    ] = False,
     *,
     options: StageOptions,
 ) -> None:
@@ -220,15 +301,14 @@ def captions(
     Example: soundsearch train captions shards --init runs/pivot --run runs/few --count 100
     """
     with training_extra():
-        from trainer.captions import PAPER, train_captions
+        from trainer.captions import DEFAULT, train_captions
     settings = options.settings(
-        _like(PAPER, init), init=init, texts=texts, n_clips=count, fraction=fraction
+        *(DEFAULT, init, {"three_way": three_way or None}),
+        texts=texts,
+        n_clips=count,
+        fraction=fraction,
     )
-    machine, checks = options.machine(), options.checks()
-    with _progress() as watch:
-        done = train_captions(shards, run, settings, machine, checks=checks, watch=watch)
-    if _leads():
-        typer.echo(str(done))
+    _run(train_captions, shards, run, settings, options)
 
 
 def scaling(
@@ -240,7 +320,19 @@ def scaling(
         str, typer.Option(help="Numbers of clips with captions, with commas between.")
     ] = "0,10,100,1000",
     seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0",
-    steps: Annotated[int, typer.Option(min=1, help="Steps of every point.")] = 200,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Steps of every point, whatever its count. [default: 200, or the preset's passes]",
+            show_default=False,
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(help="In place of --steps: passes over the clips of every point."),
+    ] = None,
+    preset: PresetChoice = None,
     config: Config = None,
     texts: Annotated[str | None, typer.Option(help="As in `train captions`.")] = None,
     batch_size: BatchSize = None,
@@ -255,29 +347,34 @@ def scaling(
     """
     chosen_counts, chosen_seeds = _numbers(counts, "--counts"), _numbers(seeds, "--seeds")
     with training_extra():
-        from trainer.captions import PAPER
+        from trainer.captions import DEFAULT
         from trainer.scaling import PLOT, TABLE, plot, scaling_curve
         from trainer.stage import Machine
-    settings = _settings(
-        _like(PAPER, str(init)),
-        config,
-        {
-            "init": str(init),
-            "texts": texts,
-            "batch_size": batch_size,
-            "optimiser": optimiser,
-            "learning_rate": learning_rate,
-        },
-        {},
-    )
+    if steps is not None and epochs is not None:
+        raise typer.BadParameter("give --steps or --epochs, not both", param_hint="--epochs")
+    if preset is not None and steps is not None:
+        raise typer.BadParameter(
+            f"--preset {preset} fixes the epochs, and --steps {steps} decides them anew; leave out "
+            "one of the two",
+            param_hint="--steps",
+        )
+    given = {
+        "texts": texts,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "optimiser": optimiser,
+        "learning_rate": learning_rate,
+    }
+    settings = Base(DEFAULT, preset, config, str(init)).settings(given, {})
+    by_epochs = epochs is not None or preset is not None
     with progress_on_stderr() as progress:
         rows = scaling_curve(
-            shards,
+            shard_folders(shards, progress),
             out,
             settings,
             counts=chosen_counts,
             seeds=chosen_seeds,
-            steps=steps,
+            steps=None if by_epochs else steps or STEPS,
             valid=valid,
             machine=Machine(device=device, n_workers=workers),
             progress=progress,
@@ -287,42 +384,20 @@ def scaling(
     typer.echo(str(out / PLOT))
 
 
-def _settings(
-    base: StageConfig,
-    file: Path | None,
-    given: Mapping[str, Any],
-    contrast: Mapping[str, Any],
-) -> StageConfig:
-    """The paper's setting, changed by the file, changed by the options that were given."""
-    from soundsearch.config import read_json
-    from trainer.runs import stage_config
-
-    if file:
-        plain = {key: value for key, value in read_json(file).items() if key != "data"}
-        base = stage_config({**plain, "stage": base.stage}, base, f"{file}: ")
-    chosen = {key: value for key, value in given.items() if value is not None}
-    inner = {key: value for key, value in contrast.items() if value is not None}
-    return stage_config({**chosen, **({"contrast": inner} if inner else {})}, base)
-
-
-def _like(paper: StageConfig, init: str | None) -> StageConfig:
-    """The paper's captions stage with front end and tower of the run it begins from."""
-    import dataclasses
-
-    from trainer.runs import read_config
-
-    if init is None or init in ("clip", "random") or init.endswith(".pth"):
-        return paper
-    earlier = read_config(Path(init))
-    return dataclasses.replace(
-        paper,
-        init=init,
-        front_end=earlier.front_end,
-        tower=earlier.tower,
-        vit=earlier.vit,
-        compact=earlier.compact,
-        encoder=earlier.encoder,
-    )
+def _run(
+    train: Callable[..., Path],
+    shards: list[str],
+    run: Path,
+    settings: StageConfig,
+    options: StageOptions,
+) -> None:
+    """Run a stage, and print its folder."""
+    machine, checks = options.machine(), options.checks()
+    with _progress() as (progress, watch):
+        folders = shard_folders(shards, progress)
+        done = train(folders, run, settings, machine, checks=checks, watch=watch, progress=progress)
+    if _leads():
+        typer.echo(str(done))
 
 
 def _numbers(text: str, option: str) -> list[int]:
@@ -334,6 +409,17 @@ def _numbers(text: str, option: str) -> list[int]:
         ) from error
 
 
+def _n_kept(text: str) -> int | None:
+    """How many epochs are kept; None for all."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise typer.BadParameter(
+            f"expected a whole number or all, found {text!r}", param_hint="--keep-epochs"
+        )
+    return int(text)
+
+
 def _leads() -> bool:
     """Whether this is the process of torchrun's that speaks."""
     import os
@@ -342,23 +428,16 @@ def _leads() -> bool:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Progress on stderr: the steps, and a line for each log record."""
+def _progress() -> Iterator[tuple[Progress, Callable[[int, Mapping[str, float]], None]]]:
+    """Progress on stderr, and what prints a line for each log record."""
     import logging
 
     if _leads():
         logging.getLogger("trainer").setLevel(logging.INFO)
     with progress_on_stderr(quiet=not _leads()) as progress:
-        last = 0
 
         def watch(step: int, record: Mapping[str, float]) -> None:
-            nonlocal last
-            n_steps = int(record["n_steps"])
-            if not last:
-                progress.begin("steps", n_steps)
-            progress.advance(step - last)
-            last = step
             numbers = "  ".join(f"{k} {v:.4g}" for k, v in record.items() if k != "n_steps")
-            progress.note(f"step {step}/{n_steps}  {numbers}")
+            progress.note(f"step {step}/{record['n_steps']:.0f}  {numbers}")
 
-        yield watch
+        yield progress, watch

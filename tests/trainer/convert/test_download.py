@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.recorded import Recorded
 from trainer.convert import ConversionError
 from trainer.convert.download import check_hub_file, fetch
 
@@ -49,6 +50,13 @@ def test_a_file_is_fetched_once(address: str, tmp_path: Path) -> None:
     assert path.read_bytes() == CONTENT
     assert [p.name for p in path.parent.iterdir()] == ["a.pth"]
     assert fetch(f"{address}/not there any more", path, "...") == path
+
+
+def test_progress_counts_megabytes(address: str, tmp_path: Path) -> None:
+    progress = Recorded()
+    fetch(f"{address}/whole", tmp_path / "a.pth", "...", progress=progress)
+    assert [stage.what for stage in progress.stages] == ["MB of whole"]
+    assert (progress.stages[0].total, progress.stages[0].done) == (1, pytest.approx(0.007))
 
 
 @pytest.mark.parametrize(

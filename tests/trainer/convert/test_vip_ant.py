@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchaudio.compliance import kaldi
 
+from soundsearch.audio.features import KaldiFbank
 from soundsearch.choices import VipAntVariant
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder
@@ -24,9 +26,11 @@ from tests.trainer.convert.made_checkpoint import SETTINGS, TINY, tower_of, writ
 from tests.trainer.tiny_clip import tiny_model, write_tiny_clip
 from trainer.bundle_export import ExportError
 from trainer.convert import ConversionError, vip_ant
+from trainer.convert.authors_front_end import authors_front_end
 from trainer.convert.vip_ant import DEFAULT, VARIANTS, build_vip_ant, bundle_name
+from trainer.front_ends import VIP_ANT, FrontEnd, with_frames
 from trainer.towers.clip_model import ClipChoice
-from trainer.towers.vit import VitConfig
+from trainer.towers.vit import VitConfig, vit_from_authors
 
 LABELS = ("dog", "thunder storm", "clock tick", "a baby crying")
 
@@ -102,7 +106,9 @@ def test_the_bundle_says_where_it_comes_from(bundle: EncoderBundle, checkpoint: 
 
 def test_longer_clips_get_stretched_positions(checkpoint: Path) -> None:
     found = vip_ant.read_checkpoint(checkpoint)
-    config = vip_ant._vit_config(found, VARIANTS["at-clotho-18s"].n_frames)
+    n_frames = VARIANTS["at-clotho-18s"].n_frames
+    assert n_frames == 1800
+    config = vip_ant.vit_config(found, with_frames(authors_front_end(found), n_frames))
     assert config.n_frames == 1800
     assert vip_ant._tower(found, config).misc.positional_embedding.shape == (556, 16)
 
@@ -111,6 +117,32 @@ def settings(**audio: Any) -> dict[str, Any]:
     changed = copy.deepcopy(SETTINGS)
     changed["running"]["audio"] |= audio
     return changed
+
+
+@pytest.mark.parametrize(
+    ("variant", "max_len", "trained"), [("us8k-4s", 400, None), ("esc50-5s", 500, 1000)]
+)
+def test_clips_of_4_and_5_seconds_score_as_in_the_authors_protocol(
+    clip_patch: None, tmp_path: Path, variant: VipAntVariant, max_len: int, trained: int | None
+) -> None:
+    """Trained at that length, or at 10 s and used at that length: positions from row 6 on."""
+    config = dataclasses.replace(TINY, n_frames=trained or max_len)
+    whole = tower_of(config)
+    path = write_checkpoint(
+        tmp_path / "a.pth", whole.state_dict(), settings=settings(max_len=config.n_frames)
+    )
+    used = None if trained is None else variant
+    bundle = build_vip_ant(tmp_path / "out", used or DEFAULT, checkpoint=path)
+    assert (bundle.features.n_frames, bundle.audio.window_s) == (max_len, max_len / 100 + 0.05)
+    assert bundle.audio.hop_s == max_len / 200
+    tower = vit_from_authors(whole.state_dict(), dataclasses.replace(config, n_frames=max_len))
+    sound = tone(500, 7.0, 16000) * np.linspace(0.2, 1, 7 * 16000).astype(np.float32)
+    clip = write(tmp_path / "clip.wav", sound, 16000, subtype="FLOAT")
+    norms = tuple(SETTINGS["running"]["audio"]["norms"])
+    features = torch.from_numpy(as_the_authors(sound[None], 16000, max_len, norms))
+    with torch.no_grad():
+        audio = torch.nn.functional.normalize(tower(features[None]), dim=-1)[0].numpy()
+    np.testing.assert_allclose(Encoder(bundle, "cpu", 1).embed_clip(clip), audio, atol=3e-3)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +155,97 @@ def test_norms_are_those_of_the_run(
     path = write_checkpoint(
         tmp_path / "a.pth", tower_of().state_dict(), settings=settings(norms=norms)
     )
-    assert vip_ant._norms(vip_ant.read_checkpoint(path)) == expected
+    features = authors_front_end(vip_ant.read_checkpoint(path)).features
+    assert (features.mean, features.std) == expected
+
+
+def front_end_of(tmp_path: Path, changed: dict[str, Any]) -> FrontEnd:
+    path = write_checkpoint(tmp_path / "a.pth", {"a": torch.ones(1)}, settings=changed)
+    return authors_front_end(vip_ant.read_checkpoint(path))
+
+
+def test_the_published_settings_are_the_published_front_end(tmp_path: Path) -> None:
+    published = settings(
+        norms=[-4.93839311, 5.75751113],
+        eval_norms=False,
+        normalized=False,
+        dither=0.0,
+        tile_audio=False,
+        frame_shift=10,
+        htk_compat=True,
+        use_energy=False,
+        window_type="hanning",
+        zero_mean_wf=True,
+        transform_audio=False,
+        audio_transforms=[],
+        transform_fbank=True,
+        fbank_transforms=[["FrequencyMasking", [32]], ["TimeMasking", [200]]],
+    )
+    assert front_end_of(tmp_path, published) == VIP_ANT
+    two_views = settings(norms=[])
+    two_views["running"]["multi_view"] = True
+    found = front_end_of(tmp_path, two_views).features
+    assert (found.mean, found.std) == (-4.93839311, 5.75751113)
+
+
+def test_other_settings_of_the_front_end_are_used(tmp_path: Path) -> None:
+    other = settings(window_type="povey", low_freq=50, high_freq=8000, num_mel_bins=64, max_len=512)
+    found = front_end_of(tmp_path, other)
+    features = found.features
+    assert isinstance(features, KaldiFbank)
+    assert (features.window, features.f_min, features.f_max) == ("povey", 50.0, 8000.0)
+    assert (features.n_mels, features.n_frames, found.audio.window_s) == (64, 512, 5.17)
+    samples = noise(3.0, 22050)
+    fbank = kaldi.fbank(
+        torch.from_numpy(samples)[None],
+        sample_frequency=22050,
+        window_type="povey",
+        num_mel_bins=64,
+        low_freq=50,
+        high_freq=8000,
+        dither=0.0,
+    )
+    found_log_mel = features.log_mel(samples, 22050)
+    np.testing.assert_allclose(found_log_mel, fbank.numpy().T, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dither", 1.0),
+        ("window_type", "hamming"),
+        ("use_energy", True),
+        ("frame_shift", 5),
+        ("tile_audio", True),
+        ("mean_channel", True),
+        ("snip_edges", False),
+        ("eval_norms", True),
+        ("high_freq", -400),
+        ("sample_rate", 16000),
+        ("max_len", 9.5),
+    ],
+)
+def test_a_front_end_that_cannot_be_computed_is_refused_by_name(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    with pytest.raises(ConversionError, match=rf"a\.pth: .*{name}.* {value!r}") as caught:
+        front_end_of(tmp_path, settings(**{name: value}))
+    assert "\n" not in str(caught.value) and "expected" in str(caught.value)
+
+
+def test_unknown_settings_of_the_front_end_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    front_end_of(tmp_path, settings(reverb=3))
+    assert "not known here are passed over: reverb" in caplog.text
+
+
+def test_the_older_layout_of_a_tower_is_refused_by_name(clip_patch: None, tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "old.pth", {"encoder.conv1.weight": torch.ones(8, 1, 4, 4)})
+    with pytest.raises(
+        ConversionError, match=r"old\.pth: an older layout .*encoder\.conv1\.weight"
+    ):
+        build_vip_ant(tmp_path / "out", checkpoint=path)
 
 
 def broken(**changes: Tensor | None) -> dict[str, Tensor]:
@@ -257,7 +379,7 @@ def test_a_file_of_the_published_size_is_read_whole(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "00083391.pth", state, image=image)
     found = vip_ant.read_checkpoint(path)
     assert len(found.audio) == 152 and sum(v.numel() for v in found.audio.values()) == 88_045_824
-    config = vip_ant._vit_config(found, None)
+    config = vip_ant.vit_config(found, authors_front_end(found))
     assert config == VitConfig()
     tower = vip_ant._tower(found, config)
     assert {k: tuple(v.shape) for k, v in tower.state_dict().items()} == shapes

@@ -425,6 +425,8 @@ def test_a_folder_of_videos_becomes_shards(tmp_path: Path) -> None:
     _make_folder(videos)
     progress = Recorded()
     report = extract(videos, out, THREE_S, clips_per_shard=2, n_workers=2, progress=progress)
+    assert [stage.what for stage in progress.stages] == ["finding videos", "sources"]
+    assert progress.stage("sources").statuses[-1] == f"{report.n_clips} clips"
     assert (report.n_clips, report.n_shards, report.n_sources, report.n_problems) == (3, 2, 5, 3)
     folder = ShardFolder(out)
     facts = [folder.open(n).facts(i) for n in range(2) for i in range(folder.counts[n])]

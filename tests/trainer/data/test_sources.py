@@ -53,7 +53,7 @@ def test_rows_are_grouped_in_the_order_of_the_first(
 ) -> None:
     path = tmp_path_factory.mktemp("rows") / "x.csv"
     write_rows(path, [["key", "text"], *map(list, rows)])
-    groups = GroupedRows(Table(path), "key")
+    groups = GroupedRows(Table(path), ["key"])
     expected: dict[str, list[str]] = {}
     for key, text in rows:
         expected.setdefault(key, []).append(text)
@@ -68,7 +68,7 @@ def test_rows_are_grouped_in_the_order_of_the_first(
 def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("\ufeffkey, text\r\n\r\nx,one\r\n\r\ny,\r\nx,two\r\n", encoding="utf-8")
-    groups = GroupedRows(Table(path), "key")
+    groups = GroupedRows(Table(path), ["key"])
     assert [groups[i] for i in range(2)] == [
         [{"key": "x", "text": "one"}, {"key": "x", "text": "two"}],
         [{"key": "y", "text": ""}],
@@ -84,7 +84,7 @@ def test_a_large_table_takes_little_memory(tmp_path: Path) -> None:
     n_rows = 20_000
     path.write_text("key,text\n" + "".join(f"{i % 9000},{'t' * 200}\n" for i in range(n_rows)))
     tracemalloc.start()
-    groups = GroupedRows(Table(path), "key")
+    groups = GroupedRows(Table(path), ["key"])
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(groups) == 9000
@@ -165,6 +165,7 @@ def test_each_missing_or_bad_file_is_one_row(files: Path, tmp_path: Path) -> Non
     report = pack_manifest(
         write_rows(files / "x.csv", rows), tmp_path / "out", progress=progress, n_workers=2
     )
+    assert [stage.what for stage in progress.stages] == ["reading x.csv", "sources"]
     told = list(read_problems(tmp_path / "out"))
     assert [facts.source for facts in facts_of(tmp_path / "out")] == ["rain.wav"]
     assert ShardFolder(tmp_path / "out").open(0).frames(0) == [(files / "a.jpg").read_bytes()]
@@ -339,8 +340,8 @@ def test_a_bad_line_of_the_index_is_named(tmp_path: Path, line: str, message: st
     [
         (b"", "it is empty"),
         (
-            b"youtube_id,start_time,caption\nx,0,rain\n",
-            r"its columns are youtube_id, start_time, caption; expected audio,image .* JSON object",
+            b"youtube_id,start_time,title\nx,0,rain\n",
+            r"its columns are youtube_id, start_time, title; expected audio,image .* JSON object",
         ),
         (b"audio,title\nx,y\n", "its columns are audio, title"),
         (b"audio,image\n", "holds no rows"),

@@ -103,7 +103,8 @@ def test_missing_vectors_name_the_command_that_makes_them(
     with pytest.raises(ShardError) as caught:
         ShardVectors(path, None)
     command = f"soundsearch train {command}".replace("FOLDER", str(tmp_path))
-    assert str(caught.value) == f"{path}: there are no such vectors yet; run `{command}`"
+    assert str(caught.value).startswith(str(path))
+    assert str(caught.value).endswith(f"run `{command}`")
 
 
 @pytest.mark.parametrize("n_bytes", [0, 5, 100, -1])

@@ -12,7 +12,7 @@ import pytest
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.registry import SHIPPED
 from soundsearch.encoder.towers import Encoder
-from trainer.starter.measure import kept, measure
+from trainer.starter.measure import MEASURED, _benchmark, kept, measure
 from trainer.starter.recipe import Run, StarterConfig, fingerprint_of, make_starter
 from trainer.starter.tagger import Teacher
 
@@ -171,6 +171,19 @@ def test_the_shipped_bundle_is_whole_and_small() -> None:
     assert facts["licence"] == "Apache-2.0"
 
 
+@pytest.mark.data
+def test_the_shipped_bundle_tells_the_labels_of_esc10(data_folder: Path) -> None:
+    bundle = EncoderBundle.read(SHIPPED / "starter")
+    encoder = Encoder(bundle)
+    title, manifest, ask, more = MEASURED[1]
+    with kept(encoder) as cache:
+        found = _benchmark(encoder, data_folder / manifest, ask, more, cache)
+    value = found["zero-shot accuracy"]
+    assert value >= FLOOR[title, "zero-shot accuracy"]
+    assert value == pytest.approx(bundle.results[title]["zero-shot accuracy"], abs=0.01)
+
+
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_shipped_bundle_reaches_its_floor_and_says_what_it_reaches(data_folder: Path) -> None:
     bundle = EncoderBundle.read(SHIPPED / "starter")
