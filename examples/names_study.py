@@ -63,7 +63,8 @@ def precisions(
         wanted[caption].add(library / file)
     first, three = [], []
     for caption, right in wanted.items():
-        hits = [hit.path in right for hit in index.search(text=caption, top_k=3, by=by)]  # type: ignore[arg-type]
+        found = index.search(text=caption, top_k=3, by=by, unique=False)  # type: ignore[arg-type]
+        hits = [hit.path in right for hit in found]
         first.append(bool(hits) and hits[0])
         three.append(sum(hits) / min(3, len(right)))
     return np.array(first), np.array(three)
