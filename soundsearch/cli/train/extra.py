@@ -49,8 +49,8 @@ def training_extra() -> Iterator[None]:
 
 def chosen_part(text: str | None) -> Part | None:
     """The part that --part names; anything else is a usage error."""
-    from trainer.data.part import parse_part
-
+    with training_extra():
+        from trainer.data.part import parse_part
     try:
         return parse_part(text) if text is not None else None
     except ValueError as error:
@@ -59,6 +59,6 @@ def chosen_part(text: str | None) -> Part | None:
 
 def shard_folders(places: Sequence[str], progress: Progress) -> list[Path]:
     """The folders of shards that were named; those named by URL are fetched."""
-    from trainer.data.remote import local_shards
-
+    with training_extra():
+        from trainer.data.remote import local_shards
     return [local_shards(place, progress) for place in places]
