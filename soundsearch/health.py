@@ -145,15 +145,20 @@ def _size_of(folder: Path) -> int:
     return n_bytes
 
 
-def verify(store: Store) -> list[Problem]:
-    """Compare rows, words, vectors, encoder and files with each other. Changes nothing."""
+def verify(store: Store, *, is_locked: bool = False) -> list[Problem]:
+    """Compare rows, words, vectors, encoder and files with each other. Changes nothing.
+
+    Args:
+        store: the index.
+        is_locked: whether the caller is its writer.
+    """
     problems = [Problem("database", text) for text in store.database_problems()]
     if problems:  # the rest would only repeat it
         return problems
     with store.snapshot() as reader:
         problems += _row_problems(reader)
         are_rows_sound = not problems
-        words = reader.word_problems() or store.damaged_words()
+        words = reader.word_problems() or store.damaged_words(is_locked=is_locked)
         problems += [Problem("words", text) for text in words]
         problems += _file_problems(reader)
         problems += _encoder_problems(reader)
@@ -180,7 +185,7 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
     done = []
     with store.writer() as writer:
         finish_switch(store, writer)
-        problems = verify(store)
+        problems = verify(store, is_locked=True)
         for problem in problems:
             if problem.kind == "database":
                 raise StoreError(f"{store.folder}: {problem.text}; {RESTORE}")

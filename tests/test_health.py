@@ -288,6 +288,14 @@ def test_damaged_words_are_not_looked_for_where_nothing_can_be_written(
     assert len(store.damaged_words()) == 1
 
 
+def test_damaged_words_are_not_looked_for_while_another_process_writes(store: Store) -> None:
+    _change(store, "DELETE FROM words_data WHERE id > 10")
+    with contextlib.closing(Store.open(store.folder)) as other, other.writer():
+        assert store.damaged_words() == []  # it would end the other's transaction
+        assert store.damaged_words(is_locked=True) != []
+    assert len(store.damaged_words()) == 1
+
+
 @pytest.mark.parametrize("table", ["words", "name_parts"])
 def test_a_search_and_a_run_without_words_lead_to_repair(store: Store, table: str) -> None:
     _change(store, f"DROP TABLE {table}")

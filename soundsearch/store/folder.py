@@ -113,13 +113,22 @@ class Store:
         """
         return self._database.problems()
 
-    def damaged_words(self) -> list[str]:
+    def damaged_words(self, *, is_locked: bool = False) -> list[str]:
         """What is damaged in the tables that find recordings by words, in words.
 
-        Raises:
-            StoreError: it cannot be looked for, as where another process holds the database.
+        Not looked for while another process writes, or where nothing can be written.
+
+        Args:
+            is_locked: whether the caller holds the writer's lock already.
         """
-        return self._database.damaged_words()
+        if is_locked:
+            return self._database.damaged_words()
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._database.lock())
+            except StoreError:
+                return []
+            return self._database.damaged_words()
 
     def close(self) -> None:
         """Close all connections."""

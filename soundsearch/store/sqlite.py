@@ -29,7 +29,6 @@ from soundsearch.store.sqlite_errors import (
     DATABASE,
     WORD_TABLES,
     cannot_write,
-    is_busy,
     is_corrupt,
     translated,
 )
@@ -213,8 +212,8 @@ class Database(WordIndex):
     def damaged_words(self) -> list[str]:
         """Tables of words that do not find what they hold, in words.
 
-        The check needs the place of a writer for a moment, so an index on a read-only disk, or one
-        that another process writes to, is not checked for this.
+        The check is a write to SQLite, so the caller holds the lock; an index on a read-only disk is
+        not checked for this.
         """
         if self.is_sealed:
             return []
@@ -222,17 +221,12 @@ class Database(WordIndex):
         for table in WORD_TABLES:
             statement = f"INSERT INTO {table} ({table}) VALUES ('integrity-check')"
             with self.transaction() as connection:
-                _pragma(connection, "busy_timeout = 0")
                 try:
                     connection.exec_driver_sql(statement)
                 except sa.exc.DatabaseError as error:
-                    if is_busy(error.orig):
-                        return found
                     if not is_corrupt(error.orig):
                         raise
                     found.append(f"table {table}: does not find what it holds ({error.orig})")
-                finally:
-                    _pragma(connection, f"busy_timeout = {BUSY_TIMEOUT_MS}")
         return found
 
     def word_matches(self, terms: Sequence[str]) -> sa.Subquery:

@@ -75,11 +75,6 @@ def is_corrupt(error: BaseException | None, *, in_words: bool = False) -> bool:
     )
 
 
-def is_busy(error: BaseException | None) -> bool:
-    """Whether another process holds what SQLite needs."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-
-
 def _is_full(folder: Path) -> bool:
     try:
         return shutil.disk_usage(folder).free < FULL_BYTES
