@@ -150,13 +150,13 @@ class _Batches(Dataset["Tensor | TrainingError"]):
 
 
 class _NoTargets:
-    """Targets of clips of which the sound alone is read."""
+    """Targets that no clip has: the sound alone is read."""
 
     dim = 0
 
     def usable(self, shard: int) -> Numbers:
         """See `Targets`."""
-        raise NotImplementedError
+        return np.empty(0, np.int64)
 
     def draw(self, shard: int, example: int, generator: np.random.Generator | None) -> np.ndarray:
         """See `Targets`."""
