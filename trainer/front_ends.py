@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.audio.clips import cut_clip, n_samples_of_stretch
-from soundsearch.audio.features import FeatureConfig, KaldiFbank, compute_features, lifted
+from soundsearch.audio.features import (
+    EfficientAtMel,
+    FeatureConfig,
+    KaldiFbank,
+    compute_features,
+    lifted,
+)
 from soundsearch.audio.windows import AudioConfig
 
 Array = NDArray[np.float32]
@@ -115,8 +121,26 @@ STARTER = FrontEnd(
     frequency_mask=12,
     time_mask=60,
 )
+#: That of towers which begin from EfficientAT's weights. Its level is about the mean of ordinary
+#: recordings, where the published front end has none.
+EFFICIENTAT = FrontEnd(
+    name="efficientat",
+    audio=STARTER.audio,
+    features=EfficientAtMel(
+        n_mels=128,
+        n_frames=298,
+        f_min=0.0,
+        f_max=15000.0,
+        mean=-4.5,
+        std=5.0,
+        centred=False,
+        level=-1.0,
+    ),
+    frequency_mask=24,
+    time_mask=60,
+)
 FRONT_ENDS: dict[str, FrontEnd] = {
-    front_end.name: front_end for front_end in (VIP_ANT, STARTER)
+    front_end.name: front_end for front_end in (VIP_ANT, STARTER, EFFICIENTAT)
 } | {f"{VIP_ANT.name}-{seconds}s": of_length(100 * seconds) for seconds in OTHER_SECONDS}
 
 

@@ -1,10 +1,11 @@
 """Waveform to log-mel features: the one front end of training and of search, in NumPy.
 
 In: mono windows and a `FeatureConfig` read from the encoder bundle. Out: what enters the
-audio tower. Two kinds exist in the field and both are here:
+audio tower. The kinds of the field are here:
 
 - `KaldiFbank`: Kaldi filter banks as VIP-ANT and AST use them, frames without padding;
-- `StftLogMel`: centred STFT in decibels as LAION-CLAP uses it.
+- `StftLogMel`: centred STFT in decibels as LAION-CLAP uses it;
+- `EfficientAtMel`: STFT of the pre-emphasised waveform as PaSST and EfficientAT use it.
 
 Nothing here knows about files, encoders or torch.
 """
@@ -12,20 +13,24 @@ Nothing here knows about files, encoders or torch.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+from soundsearch.audio.mel_banks import kaldi_mel_bank, stft_mel_bank
 
 Array = NDArray[np.float32]
-Array64 = NDArray[np.float64]
 
 #: Smallest mel energy whose logarithm Kaldi takes: float32's machine epsilon.
 KALDI_ENERGY_FLOOR = float(np.finfo(np.float32).eps)
 #: Smallest mel energy whose decibels LAION-CLAP takes.
 STFT_ENERGY_FLOOR = 1e-10
+#: Smallest mean of a window's mel energies that is raised to `EfficientAtMel.level`.
+LEAST_MEAN_ENERGY = math.exp(-18)
 #: Level up to which quiet windows are amplified, -60 dBFS: below it more and more of a sound lies
 #: under the floors above, and its embedding turns into that of silence. Of the starter, the cosine
 #: with the embedding at full level is 0.92 at -50 dBFS, 0.85 at -60, 0.70 at -70, 0.45 at -80.
@@ -36,7 +41,7 @@ LEAST_LEVEL = 2.0**-23
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """What both kinds share. Frozen, complete and stored in the encoder bundle.
+    """What all kinds share. Frozen, complete and stored in the encoder bundle.
 
     Attributes:
         n_mels: Mel bands.
@@ -75,6 +80,19 @@ class FeatureConfig:
     def log_mel(self, waveform: Array, sample_rate: int) -> Array:
         """Log-mel energies before padding and normalisation, (n_mels, any number of frames)."""
         raise TypeError(f"{type(self).__name__} has no front end of its own")
+
+    def shared_frames(self, waveform: Array, sample_rate: int) -> Array:
+        """The part of `log_mel` that depends on each frame alone, so that windows can share it."""
+        return self.log_mel(waveform, sample_rate)
+
+    def log_mel_of(self, shared: Array) -> Array:
+        """`log_mel` of a window from its `shared_frames`. Not modified."""
+        return shared
+
+    @property
+    def by_window(self) -> bool:
+        """Whether `log_mel_of` gives a frame other numbers in another window."""
+        return False
 
     def frame_step(self, sample_rate: int) -> int:
         """Samples from frame to frame; 0 if a frame depends on samples beyond its own."""
@@ -125,7 +143,7 @@ class KaldiFbank(FeatureConfig):
         emphasised[:, 1:] -= np.float32(self.preemphasis) * frames[:, :-1]
         emphasised[:, 0] -= np.float32(self.preemphasis) * frames[:, 0]
         emphasised *= _kaldi_window(self.window, win_length)
-        bank = _kaldi_mel_bank(
+        bank = kaldi_mel_bank(
             self.n_mels, n_fft, sample_rate, self.f_min, self.upper_edge_hz(sample_rate)
         )
         energies = bank.apply(_power_spectrum(emphasised, n_fft))
@@ -163,13 +181,10 @@ class StftLogMel(FeatureConfig):
 
     def log_mel(self, waveform: Array, sample_rate: int) -> Array:
         """See `compute_features`; source: transformers, `ClapFeatureExtractor`."""
-        half = self.n_fft // 2
-        if waveform.size <= half:  # too short to reflect
-            waveform = np.pad(waveform, (0, half + 1 - waveform.size))
-        padded = np.pad(waveform, half, mode="reflect")
+        padded = _reflected(waveform, self.n_fft // 2)
         frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
         spectrum = _power_spectrum(frames * _periodic_hann(self.n_fft), self.n_fft)
-        bank = _stft_mel_bank(
+        bank = stft_mel_bank(
             self.n_mels,
             self.n_fft,
             sample_rate,
@@ -183,9 +198,95 @@ class StftLogMel(FeatureConfig):
         return decibels
 
 
+@dataclass(frozen=True, kw_only=True)
+class EfficientAtMel(FeatureConfig):
+    """Log-mel features of PaSST and EfficientAT: pre-emphasis, STFT, Kaldi's bands, log(x + offset).
+
+    The window is a symmetric Hann window. Lengths are in samples at the bundle's sample rate.
+
+    Attributes:
+        n_fft: Length of the FFT.
+        win_length: Length of the window.
+        hop_length: From frame to frame.
+        preemphasis: Each sample less so much of the one before, over the whole waveform.
+        offset: Added to each mel energy before the logarithm.
+        centred: Whether frames lie around every hop_length-th sample, the edges reflected, as
+            published. Otherwise frames lie inside the waveform, so that windows share them.
+        level: Natural logarithm of the mean over bands and frames that the mel energies of each
+            window are scaled to, so that features do not depend on loudness. None leaves them.
+    """
+
+    kind: ClassVar[str] = "efficientat-mel"
+
+    n_fft: int = 1024
+    win_length: int = 800
+    hop_length: int = 320
+    preemphasis: float = 0.97
+    offset: float = 1e-5
+    centred: bool = True
+    level: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 2 <= self.win_length <= self.n_fft or self.hop_length < 1:
+            raise ValueError(
+                "need 2 <= win_length <= n_fft and hop_length >= 1, "
+                f"not {self.win_length}, {self.n_fft} and {self.hop_length}"
+            )
+        if not self.offset > 0:
+            raise ValueError(f"offset must be above 0, not {self.offset}")
+        if self.level is not None and not math.isfinite(self.level):
+            raise ValueError(f"level must be a finite number or null, not {self.level}")
+
+    def log_mel(self, waveform: Array, sample_rate: int) -> Array:
+        """See `compute_features`; source: EfficientAT, `models/preprocess.py`, AugmentMelSTFT."""
+        return self.log_mel_of(self.shared_frames(waveform, sample_rate))
+
+    def shared_frames(self, waveform: Array, sample_rate: int) -> Array:
+        """Mel energies, (n_mels, any number of frames)."""
+        emphasised = waveform[1:] - np.float32(self.preemphasis) * waveform[:-1]
+        frames = self._centred(emphasised) if self.centred else self._inside(emphasised)
+        windowed = frames * _kaldi_window("hann", self.win_length)
+        bank = kaldi_mel_bank(
+            self.n_mels, self.n_fft, sample_rate, self.f_min, self.upper_edge_hz(sample_rate)
+        )
+        return bank.apply(_power_spectrum(windowed, self.n_fft))
+
+    def log_mel_of(self, shared: Array) -> Array:
+        """The logarithms of mel energies, after they are scaled to `level`."""
+        energies = shared[:, : self.n_frames]
+        if self.level is not None and energies.size:
+            mean = max(float(energies.mean(dtype=np.float64)), LEAST_MEAN_ENERGY)
+            energies = energies * np.float32(math.exp(self.level) / mean)
+        logs: Array = np.log(energies + np.float32(self.offset))
+        return logs
+
+    @property
+    def by_window(self) -> bool:
+        """Whether a window's level decides its numbers."""
+        return self.level is not None
+
+    def frame_step(self, sample_rate: int) -> int:
+        """Samples from frame to frame, 0 where frames reach over the edges."""
+        return 0 if self.centred else self.hop_length
+
+    def _inside(self, emphasised: Array) -> Array:
+        """Frames of win_length samples: (n_frames, win_length)."""
+        if emphasised.size < self.win_length:
+            return np.empty((0, self.win_length), np.float32)
+        views = np.lib.stride_tricks.sliding_window_view(emphasised, self.win_length)
+        return views[:: self.hop_length]
+
+    def _centred(self, emphasised: Array) -> Array:
+        """The middle of frames of n_fft samples, which reach over the edges: (n_frames, win_length)."""
+        half, left = self.n_fft // 2, (self.n_fft - self.win_length) // 2
+        views = np.lib.stride_tricks.sliding_window_view(_reflected(emphasised, half), self.n_fft)
+        return views[:: self.hop_length, left : left + self.win_length]
+
+
 #: The kinds a bundle may name.
 FEATURE_KINDS: dict[str, type[FeatureConfig]] = {
-    kind.kind: kind for kind in (KaldiFbank, StftLogMel)
+    kind.kind: kind for kind in (KaldiFbank, StftLogMel, EfficientAtMel)
 }
 
 
@@ -250,7 +351,7 @@ def compute_features_of(
     """
     found = np.zeros((len(windows), config.n_mels, config.n_frames), np.float32)
     step = config.frame_step(sample_rate)
-    before: tuple[int, Array, Array] | None = None  # the window before: start, waveform, log-mels
+    before: tuple[int, Array, Array] | None = None  # the window before: start, waveform, frames
     for features, (start, waveform) in zip(found, windows, strict=True):
         if waveform.ndim != 1 or waveform.size == 0:
             raise ValueError(
@@ -259,25 +360,25 @@ def compute_features_of(
         waveform = np.ascontiguousarray(waveform, np.float32)
         known = _in_common(before, start, waveform, step) if before and step else None
         if known is None:
-            log_mel = config.log_mel(waveform, sample_rate)
+            shared = config.shared_frames(waveform, sample_rate)
         else:
-            new = config.log_mel(waveform[known.shape[1] * step :], sample_rate)
-            log_mel = np.concatenate([known, new], axis=1)
-        before = start, waveform, log_mel
-        _fill(features, log_mel, config)
+            new = config.shared_frames(waveform[known.shape[1] * step :], sample_rate)
+            shared = np.concatenate([known, new], axis=1)
+        before = start, waveform, shared
+        _fill(features, config.log_mel_of(shared), config)
     return found
 
 
 def _in_common(
     before: tuple[int, Array, Array], start: int, waveform: Array, step: int
 ) -> Array | None:
-    """The log-mels of the window before that are those of this waveform's first frames, if any."""
-    start_before, waveform_before, log_mel = before
+    """The frames of the window before that are this waveform's first ones, if any."""
+    start_before, waveform_before, frames = before
     shift = start - start_before
     if not 0 < shift < waveform_before.size or shift % step:
         return None
     shared = waveform_before[shift:]
-    return log_mel[:, shift // step :] if np.array_equal(shared, waveform[: shared.size]) else None
+    return frames[:, shift // step :] if np.array_equal(shared, waveform[: shared.size]) else None
 
 
 def _fill(features: Array, log_mel: Array, config: FeatureConfig) -> None:
@@ -292,30 +393,19 @@ def _fill(features: Array, log_mel: Array, config: FeatureConfig) -> None:
         filled[:] = (log_mel - np.float32(config.mean)) / np.float32(config.std)
 
 
+def _reflected(waveform: Array, n: int) -> Array:
+    """The waveform with n samples more at each end, by reflection; one too short gets zeros first."""
+    if waveform.size <= n:
+        waveform = np.pad(waveform, (0, n + 1 - waveform.size))
+    return np.pad(waveform, n, mode="reflect")
+
+
 def _power_spectrum(frames: Array, n_fft: int) -> Array:
     """|FFT|^2 of each frame: (n_frames, any) -> (n_frames, n_fft // 2 + 1)."""
     spectrum = np.empty((len(frames), n_fft // 2 + 1), np.complex64)
     np.fft.rfft(frames, n_fft, axis=1, out=spectrum)  # type: ignore[arg-type]  # its stubs know complex128 alone
     power: Array = np.square(spectrum.real) + np.square(spectrum.imag)
     return power
-
-
-@dataclass(frozen=True)
-class _Bank:
-    """Triangles over FFT bins, of which each covers few: (first bin, weights) of each mel band."""
-
-    bands: tuple[tuple[int, Array], ...]
-
-    def apply(self, spectrum: Array) -> Array:
-        """(n_frames, n_bins) to (n_mels, n_frames).
-
-        Not a matrix product: the bank is nearly empty, and BLAS sums in another order for another
-        number of frames.
-        """
-        found = np.zeros((len(self.bands), len(spectrum)), np.float32)
-        for energies, (first, weights) in zip(found, self.bands, strict=True):
-            np.einsum("fb,b->f", spectrum[:, first : first + len(weights)], weights, out=energies)
-        return found
 
 
 @functools.lru_cache(maxsize=16)
@@ -327,67 +417,3 @@ def _kaldi_window(name: str, win_length: int) -> Array:
 @functools.lru_cache(maxsize=16)
 def _periodic_hann(n_fft: int) -> Array:
     return np.hanning(n_fft + 1)[:-1].astype(np.float32)
-
-
-@functools.lru_cache(maxsize=16)
-def _kaldi_mel_bank(n_mels: int, n_fft: int, sample_rate: int, f_min: float, f_max: float) -> _Bank:
-    """Kaldi's triangles: (n_mels, n_fft // 2 + 1). The Nyquist bin gets no weight, as in Kaldi."""
-
-    def mel(hz: ArrayLike) -> Array64:
-        return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
-
-    edges = np.linspace(mel(f_min), mel(f_max), n_mels + 2)[:, None]
-    bins = mel(np.arange(n_fft // 2) * (sample_rate / n_fft))[None, :]
-    bank = np.zeros((n_mels, n_fft // 2 + 1), np.float32)
-    bank[:, :-1] = _triangles(edges, bins)
-    return _banded(bank)
-
-
-@functools.lru_cache(maxsize=16)
-def _stft_mel_bank(
-    n_mels: int, n_fft: int, sample_rate: int, f_min: float, f_max: float, mel_scale: str, norm: str
-) -> _Bank:
-    """Librosa's triangles, linear in Hz: (n_mels, n_fft // 2 + 1)."""
-    to_mel, to_hz = (_slaney_mel, _slaney_hz) if mel_scale == "slaney" else (_htk_mel, _htk_hz)
-    edges_hz = to_hz(np.linspace(to_mel(np.float64(f_min)), to_mel(np.float64(f_max)), n_mels + 2))
-    bins_hz = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)
-    bank = _triangles(edges_hz[:, None], bins_hz[None, :])
-    if norm == "slaney":  # every triangle has the same area
-        bank *= (2.0 / (edges_hz[2:] - edges_hz[:-2]))[:, None]
-    return _banded(bank)
-
-
-def _banded(bank: NDArray[np.floating]) -> _Bank:
-    bands = []
-    for row in bank.astype(np.float32):
-        covered = np.flatnonzero(row)
-        first, end = (covered[0], covered[-1] + 1) if len(covered) else (0, 0)
-        bands.append((int(first), row[first:end]))
-    return _Bank(tuple(bands))
-
-
-def _triangles(edges: Array64, bins: Array64) -> Array64:
-    """Band i rises from edges[i] to edges[i + 1] and falls to edges[i + 2]; bins (1, n_bins)."""
-    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
-    rising = (bins - left) / (centre - left)
-    falling = (right - bins) / (right - centre)
-    return np.maximum(0.0, np.minimum(rising, falling))
-
-
-def _htk_mel(hz: Array64 | np.float64) -> Array64:
-    return 2595.0 * np.log10(1.0 + hz / 700.0)
-
-
-def _htk_hz(mel: Array64) -> Array64:
-    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
-
-
-def _slaney_mel(hz: Array64 | np.float64) -> Array64:
-    """Linear below 1000 Hz (mel 15), logarithmic above."""
-    return np.where(
-        hz < 1000.0, hz * 3 / 200, 15 + np.log(np.maximum(hz, 1.0) / 1000) * 27 / np.log(6.4)
-    )
-
-
-def _slaney_hz(mel: Array64) -> Array64:
-    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))

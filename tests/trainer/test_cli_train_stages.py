@@ -85,7 +85,7 @@ def test_the_stages_follow_each_other(
         ),
         (
             ["--front-end", "clap"],
-            "front_end: must be one of vip-ant, starter, vip-ant-4s, vip-ant-5s, vip-ant-18s, not 'clap'",
+            "front_end: must be one of vip-ant, starter, efficientat, vip-ant-4s, vip-ant-5s, vip-ant-18s, not 'clap'",
         ),
         (["--init", "nowhere", "--batch-size", "6"], "nowhere: not a run folder"),
         (

@@ -21,7 +21,14 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError
 from tests import sounds
 from tests.trainer.authors import as_the_authors
-from trainer.front_ends import FRONT_ENDS, STARTER, VIP_ANT, extract_features, masked_rows
+from trainer.front_ends import (
+    EFFICIENTAT,
+    FRONT_ENDS,
+    STARTER,
+    VIP_ANT,
+    extract_features,
+    masked_rows,
+)
 
 with warnings.catch_warnings():  # the oracles are other people's code
     warnings.simplefilter("ignore")
@@ -274,6 +281,14 @@ def test_a_clip_without_sound_is_refused() -> None:
             extract_features(
                 np.zeros((2, 0), np.float32), 44100, front_end, np.random.default_rng(0)
             )
+
+
+def test_loudness_leaves_efficientats_features_as_they_are() -> None:
+    clip = _clip(3.0, 32000)
+    expected = extract_features(clip, 32000, EFFICIENTAT, None)
+    for gain in (3e-5, 1e-2, 3.0):
+        found = extract_features(np.float32(gain) * clip, 32000, EFFICIENTAT, None)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_quiet_clips_are_lifted_as_in_search_and_as_the_authors_have_them() -> None:

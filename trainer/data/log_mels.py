@@ -98,7 +98,8 @@ def clip_log_mel(channels: Array, sample_rate: int, front_end: FrontEnd) -> Clip
     n_samples = n_samples_of_stretch(rate, audio)
     plain = audio.channels == "first" or np.allclose(mono, channels.mean(axis=0), atol=1e-6)
     quiet = audio.clip == "windows" and _is_quiet_somewhere(waveform, n_samples, step)
-    if quiet or not plain:  # a stretch may be mixed or amplified otherwise than the whole
+    # A stretch may be mixed, amplified or levelled otherwise than the whole.
+    if quiet or not plain or features.by_window:
         return ClipLogMel(_no_frames(front_end), np.zeros(0, np.int32), spare, hop)
     frames = _normalised(waveform, rate, features)
     n_in_stretch = len(_normalised(np.zeros(n_samples, np.float32), rate, features))

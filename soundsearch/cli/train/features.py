@@ -27,8 +27,8 @@ def features(
     front_end: Annotated[
         str | None,
         typer.Option(
-            help="Front end of the training: vip-ant, vip-ant-4s, vip-ant-5s, vip-ant-18s or "
-            "starter. [default: vip-ant]"
+            help="Front end of the training: vip-ant, vip-ant-4s, vip-ant-5s, vip-ant-18s, "
+            "starter or efficientat. [default: vip-ant]"
         ),
     ] = None,
     config: Annotated[

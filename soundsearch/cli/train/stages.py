@@ -69,8 +69,8 @@ class StageOptions:
     front_end: Annotated[
         str | None,
         typer.Option(
-            help="Front end: vip-ant (10 s of sound), vip-ant-4s, vip-ant-5s, vip-ant-18s or "
-            "starter. [default: vip-ant]"
+            help="Front end: vip-ant (10 s of sound), vip-ant-4s, vip-ant-5s, vip-ant-18s, "
+            "starter or efficientat. [default: vip-ant]"
         ),
     ] = None
     tower: Annotated[

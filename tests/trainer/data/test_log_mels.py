@@ -34,7 +34,7 @@ from trainer.data.shard_writer import write_shards
 from trainer.data.shards import ShardFolder
 from trainer.data.stream import Positions, fixed_examples
 from trainer.data.targets import StoredTargets
-from trainer.front_ends import STARTER, VIP_ANT, FrontEnd, extract_features
+from trainer.front_ends import EFFICIENTAT, STARTER, VIP_ANT, FrontEnd, extract_features
 from trainer.store_log_mels import FeaturesError, store_log_mels
 
 Array = NDArray[np.float32]
@@ -173,6 +173,19 @@ def test_where_a_stretch_is_mixed_or_amplified_otherwise_than_the_whole_its_soun
     against = np.stack([loud, -loud])
     assert len(clip_log_mel(against, 8000, FRONT_END)) == 0
     assert len(clip_log_mel(against, 8000, LIKE_VIP_ANT)) > 0
+
+
+def test_where_a_window_has_its_own_level_the_sound_of_longer_clips_is_read() -> None:
+    three, four = (noise(seconds, 32000)[None] for seconds in (3.0, 4.0))
+    whole = clip_log_mel(three, 32000, EFFICIENTAT)
+    expected = extract_features(three, 32000, EFFICIENTAT, None)
+    np.testing.assert_allclose(cut(whole, EFFICIENTAT, None), expected, atol=2e-3)
+    longer = clip_log_mel(four, 32000, EFFICIENTAT)
+    assert len(longer) == 0 and longer.hop > 0
+    plain = dataclasses.replace(
+        EFFICIENTAT, features=dataclasses.replace(EFFICIENTAT.features, level=None)
+    )
+    assert len(clip_log_mel(four, 32000, plain)) > 0
 
 
 def test_resampled_sound_differs_at_the_edges_of_a_stretch_alone() -> None:
