@@ -43,7 +43,7 @@ test: $(VENV)/.all ## run all tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 test-search: $(VENV)/.search ## run the tests of search, indexing and benchmarks, which need no torch
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) --ignore tests/trainer
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) --ignore tests/trainer --ignore tests/recipes
 
 lint: $(VENV)/.all ## style, types, layers
 	$(BIN)/ruff check .
@@ -57,8 +57,8 @@ docs: $(VENV)/.docs ## build the pages of docs/ as a site in build/site
 cli-docs: $(VENV)/.search ## write docs/cli.md anew
 	$(BIN)/python -m tests.cli_docs docs/cli.md
 
-starter: $(VENV)/.all ## train the encoder that ships anew, into build/starter (hours)
-	$(SOUNDSEARCH) train starter "$(DATA)" --run runs/starter --out build/starter
+starter: $(VENV)/.all ## the stages of the shipped encoder before its audio tower, into runs/starter
+	$(BIN)/python -m recipes.starter "$(DATA)" --run runs/starter
 
 lock: $(UV) ## write constraints.txt anew, with the newest versions that pyproject.toml allows
 	$(UV) pip compile --universal --fork-strategy fewest --python-version 3.11 --all-extras \

@@ -1,11 +1,11 @@
-"""Weights for the starter's audio tower to begin with, from sounds and pictures alone.
+"""Weights for an audio tower to begin with, from sounds and pictures alone.
 
-    python -m examples.pivot_start ../shared/data --out runs/pivot_start
+    python -m examples.pivot_start DATA --out runs/pivot_start
 
-The pivot stage, with the starter's front end and tower, on the recordings of pairs/pairs.csv that
-sounds.csv counts to its training split, each against its pictures. No recording of the validation
-split is heard, and the small CLIP sees no picture that belongs to those alone. What is left of the
-tower, all but its last projection, goes to tower.safetensors, for `trainer.starter.start`.
+The pivot stage, with the front end `starter` and the compact tower, on the recordings of
+pairs/pairs.csv that sounds.csv counts to its training split, each against its pictures. No recording
+of the validation split takes part, and the small CLIP sees no picture that belongs to those alone.
+The result is a run folder that `soundsearch train captions --init` takes.
 
 The pictures' vectors are those of the small CLIP of `examples.pivot_world`, trained on these very
 pictures and their captions. So all that can be learnt here is which sounds go with like pictures.
@@ -25,17 +25,13 @@ import torch
 from examples.pivot_world import pairs, report
 from examples.pivot_world.experiment import make_shards
 from examples.pivot_world.pairs import Recording
+from recipes.starter.manifests import read_sounds
 from soundsearch.errors import SoundsearchError
-from trainer.data.manifests import read_sounds
-from trainer.loop import save_tensors
 from trainer.pivot import train_pivot
 from trainer.runs import read_run
 from trainer.stage import Machine
-from trainer.starter.config import StarterConfig
-from trainer.starter.families import held_out
-from trainer.starter.start import body_of
 from trainer.towers.clip_model import load_clip
-from trainer.towers.compact import AudioTower
+from trainer.towers.compact import AudioTowerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -53,46 +49,30 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--without-families",
-        action="store_true",
-        help="leave out the families of sounds that examples/starter_study.py holds out, too",
-    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1, help="processes that decode")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(options.threads)
     began = time.monotonic()
-    name = "tower-without-families" if options.without_families else "tower"
     try:
-        training, asked = choose(options.data, without_families=options.without_families)
-        weights = make(
-            training,
-            asked,
-            options.out / name,
-            options.epochs,
-            options.seed,
-            options.workers,
-        )
+        training, asked = choose(options.data)
+        run = make(training, asked, options.out, options.epochs, options.seed, options.workers)
     except SoundsearchError as error:
         sys.exit(f"error: {error}")
-    print(f"\n{(time.monotonic() - began) / 60:.1f} minutes, the tower in {weights}")
+    print(f"\n{(time.monotonic() - began) / 60:.1f} minutes, the run is {run}")
 
 
-def choose(
-    data: Path, *, without_families: bool = False
-) -> tuple[list[Recording], list[Recording]]:
+def choose(data: Path) -> tuple[list[Recording], list[Recording]]:
     """Paired recordings to train on, and those of the validation split whose concept is among them.
 
-    By sounds.csv; a recording that it does not list is in neither, nor is one of a held-out family
-    if without_families. Raises SoundsearchError.
+    By sounds.csv; a recording that it does not list is in neither. Raises SoundsearchError.
     """
     clips = {clip.path: clip for clip in read_sounds(data)}
     chosen: dict[str, list[Recording]] = {"train": [], "valid": []}
     for recording in pairs.read_pairs(data):
         clip = clips.get(recording.path)
-        if clip is not None and not (without_families and held_out(clip)):
+        if clip is not None:
             chosen[clip.split].append(recording)
     concepts = {recording.concept for recording in chosen["train"]}
     return chosen["train"], [r for r in chosen["valid"] if r.concept in concepts]
@@ -106,12 +86,12 @@ def make(
     seed: int,
     n_workers: int,
 ) -> Path:
-    """The pivot stage in `folder`; prints what it learnt, and returns the file beside it."""
+    """The pivot stage in `folder`; prints what it learnt, and returns the run folder."""
     clip = load_clip(pairs.train_on_pictures(training, folder / "clip"))
     make_shards(folder / "shards", pairs.packed(training, training, pairs.read_or_skip), clip)
     config = dataclasses.replace(
         pairs.pivot_config(seed),
-        compact=StarterConfig().tower,
+        compact=AudioTowerConfig(),
         epochs=epochs,
         precision="bf16",
         save_every=25,
@@ -120,10 +100,6 @@ def make(
     run = read_run(
         train_pivot(folder / "shards", folder / f"run-{epochs:g}-{seed}", config, machine)
     )
-    assert isinstance(run.tower, AudioTower)
-    weights = folder.with_suffix(".safetensors")
-    save_tensors(body_of(run.tower), weights)
-
     sounds = {recording.path: pairs.read_or_skip(recording.path) for recording in asked}
     known = {"validation split": [r for r in asked if sounds[r.path]]}
     print(
@@ -134,7 +110,7 @@ def make(
     )
     found = pairs.measure(run.folder, known, sounds, clip)
     print(report.table({"chance": [pairs.chance_of(known)], "pivot": [found]}))
-    return weights
+    return run.folder
 
 
 if __name__ == "__main__":

@@ -15,28 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from soundsearch.encoder.calibration import FITS, Calibration, standardise
+from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import BenchmarkError
 from soundsearch.tables import Table
 from soundsearch.vocabulary import load_vocabulary
-from trainer.data.manifests import Recording
-from trainer.starter.calibrate import ask_vocabulary, claims, make_library
-from trainer.starter.measure import kept
+from trainer.calibrate import ask_vocabulary, claims, make_library
+from trainer.calibration_set import Captioned
 
 
-def read_recordings(table: Path, split: str | None) -> list[Recording]:
+def read_recordings(table: Path, split: str | None) -> list[Captioned]:
     """The recordings of a table that have a caption, or those of one of its splits."""
     columns = ("file", "caption") if split is None else ("file", "caption", "split")
     return [
-        Recording(
-            path=table.parent / row["file"],
-            caption=row["caption"],
-            tags=(),
-            split="valid",
-            source="",
-            licence="",
-        )
+        Captioned(table.parent / row["file"], row["caption"])
         for row in Table(table, BenchmarkError).rows(columns, may_be_blank=("caption",))
         if row["caption"] and (split is None or row["split"] == split)
     ]
@@ -52,7 +45,7 @@ def main() -> None:
     calibration = Calibration.of(encoder.bundle)
     if calibration is None or calibration.texts is None:
         parser.error(f"{options.model}: its searches are not calibrated; choose another --model")
-    with kept(encoder) as cache:
+    with EmbeddingCache(None, encoder) as cache:
         library = make_library(encoder, read_recordings(options.table, options.split), cache)
     answers = ask_vocabulary(encoder, library, load_vocabulary())
     print(f"{len(library.captions)} recordings, {answers.exists.sum()} lines with an answer,")

@@ -19,15 +19,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio.recording import AudioFile
+from recipes.starter.manifests import Recording, find_data, of_split, read_sounds
+from recipes.starter.measure import seconds_of
 from soundsearch.audio.windows import AudioConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
 from soundsearch.encoder.embed_clips import ClipEmbeddings, embed_clips, embed_texts, score_texts
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.encoder.towers import Encoder
-from soundsearch.errors import AudioError
-from trainer.data.manifests import Recording, find_data, of_split, read_sounds
 
 Array = NDArray[np.float32]
 
@@ -48,15 +47,6 @@ def ways(audio: AudioConfig) -> Iterator[tuple[str, AudioConfig]]:
     for part in (4, 2, 1):
         hop_s = audio.window_s / part
         yield f"a window every {hop_s:g} s", dataclasses.replace(audio, hop_s=hop_s)
-
-
-def seconds_of(path: Path) -> float:
-    """Length of a recording as it decodes, to a tenth of a second; 0 where it does not."""
-    try:
-        with AudioFile(path) as file:
-            return round(sum(len(block) for block in file.blocks()) / file.sample_rate, 1)
-    except AudioError:
-        return 0.0
 
 
 def recall(scores: Array, right: NDArray[np.bool_], asked: NDArray[np.bool_]) -> tuple[float, int]:

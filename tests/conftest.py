@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("SOUNDSEARCH_DATA", ROOT.parent / "shared" / "data"))
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 #: Search, indexing and benchmarks are tested without torch too: `make test-search`.
-collect_ignore = [] if HAS_TORCH else ["trainer"]
+collect_ignore = [] if HAS_TORCH else ["trainer", "recipes"]
 
 
 def pytest_report_header() -> list[str]:

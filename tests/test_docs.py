@@ -31,7 +31,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *SITE,
     *(ROOT / name / "README.md" for name in ("benchmarks", "examples", "examples/pivot_world")),
-    ROOT / "trainer" / "starter" / "README.md",
+    ROOT / "recipes" / "starter" / "README.md",
 ]
 
 

@@ -108,3 +108,4 @@ def test_tests_outside_of_the_trainer_load_without_torch() -> None:
     )
     assert done.returncode == 0, done.stdout[-2000:]
     assert "tests/test_imports.py" in done.stdout and "tests/trainer/" not in done.stdout
+    assert "tests/recipes/" not in done.stdout

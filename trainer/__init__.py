@@ -16,7 +16,11 @@ checks.py        what is measured during training      runs.py       run folders
 average.py       the average of the weights            epochs.py, pick.py  weights by epoch, and the choice
 onnx_export.py   torch modules to ONNX files           bundle_export.py  a finished run to a bundle
 convert/         published weights to a bundle         model_card.py the card of a bundle
-starter/         the recipe of the shipped bundle
+calibrate.py     cosines to scores from 0 to 1         calibration_set.py  on which recordings
+augmentation.py  changes to sounds                     mixtures.py   two or three sounds in a window
+taggers.py       teachers that give soft labels        distillation.py  their loss
+text_distillation.py  a small text tower from a sentence encoder
+english.py       words by rule of thumb: heads, plurals, stems
 """
 
 #: Read by `soundsearch.ours`: other projects have packages of this name.

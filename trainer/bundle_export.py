@@ -34,7 +34,10 @@ from soundsearch.encoder.bundle import (
     TextConfig,
 )
 from soundsearch.files import flush, sha256_of
+from soundsearch.progress import Progress
 from trainer import model_card
+from trainer.calibrate import calibrate_on
+from trainer.calibration_set import CalibrationSet
 from trainer.convert.clip_text import ClipText, clip_tokenizer
 from trainer.front_ends import with_frames
 from trainer.onnx_export import (
@@ -105,8 +108,10 @@ def write_bundle(
     settings: Mapping[str, Any] | None = None,
     measured: Mapping[str, Any] | None = None,
     int8: bool = False,
+    calibrated_on: CalibrationSet | None = None,
+    progress: Progress | None = None,
 ) -> EncoderBundle:
-    """Write a bundle into an existing folder: towers, tokenizer, model card, bundle.json.
+    """Write a bundle into an existing folder: towers, tokenizer, calibration, card, bundle.json.
 
     Args:
         folder: Of the bundle.
@@ -115,8 +120,42 @@ def write_bundle(
         sections: Heading -> text of the card, after the measurements.
         settings: All settings of the training, for training.json.
         measured: Earlier results, for bundle.json and the card.
+        int8: As for `write_towers`.
+        calibrated_on: Recordings by which scores become 0 to 1, see `trainer/calibrate.py`; None
+            leaves cosines.
+        progress: Is notified of the recordings that calibrate.
+
+    Raises:
+        ExportError: As `write_towers`.
+        SoundsearchError: The recordings cannot be used.
+    """
+    bundle = write_towers(folder, parts, command=command, int8=int8)
+    results = {**bundle.results, **(measured or {})}
+    if calibrated_on is not None:
+        bundle, numbers = calibrate_on(bundle, calibrated_on, progress)
+        if numbers:
+            results["scores from 0 to 1"] = {"command": command, **numbers}
+    bundle = dataclasses.replace(bundle, results=results)
+    measured_section = {"Measured": model_card.results_tables(bundle.results)}
+    bundle = model_card.write(bundle, command, {**measured_section, **sections}, settings)
+    bundle.write()
+    return bundle
+
+
+def write_towers(
+    folder: Path, parts: EncoderParts, *, command: str, int8: bool = False
+) -> EncoderBundle:
+    """Write towers, tokenizer and bundle.json into an existing folder.
+
+    Args:
+        folder: Of the bundle.
+        parts: What to write.
+        command: Command that makes the bundle.
         int8: Whether to store and multiply matrices of the audio tower in int8. The difference to
             float32 is measured and stored.
+
+    Returns:
+        The bundle, its differences to torch under "export" of its results.
 
     Raises:
         ExportError: onnxruntime and torch differ too much, or the text tower gives all texts the
@@ -140,12 +179,9 @@ def write_bundle(
                 "about": "onnxruntime against torch, as shares of a vector's length",
                 **{name: float(f"{value:.6f}") for name, value in numbers.items()},
             },
-            **(measured or {}),
         },
         files=file_hashes(folder, (AUDIO_TOWER, TEXT_TOWER, TOKENIZER)),
     )
-    measured_section = {"Measured": model_card.results_tables(bundle.results)}
-    bundle = model_card.write(bundle, command, {**measured_section, **sections}, settings)
     bundle.write()
     return bundle
 
@@ -186,6 +222,8 @@ def export_run(
     clip_s: float | None = None,
     int8: bool = False,
     force: bool = False,
+    calibrated_on: CalibrationSet | None = None,
+    progress: Progress | None = None,
 ) -> EncoderBundle:
     """Export a finished run to a bundle, with the text tower of the CLIP model it was trained against.
 
@@ -197,6 +235,8 @@ def export_run(
         clip_s: Seconds of a clip, if not those of the training; see `with_clips_of`.
         int8: As for `write_bundle`.
         force: Whether to replace a bundle in `out`.
+        calibrated_on: As for `write_bundle`.
+        progress: As for `write_bundle`.
 
     Raises:
         ExportError: The bundle cannot be written, or the CLIP weights are not those of the run.
@@ -236,6 +276,8 @@ def export_run(
             settings=run.config,
             measured=_last_checks(run),
             int8=int8,
+            calibrated_on=calibrated_on,
+            progress=progress,
         )
     return EncoderBundle.read(out)
 

@@ -12,7 +12,7 @@ from soundsearch.choices import VipAntVariant
 from soundsearch.cli.options import Json
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
-from soundsearch.cli.train.extra import training_extra
+from soundsearch.cli.train.extra import DEMO, Calibrate, calibration_set, training_extra
 from soundsearch.render import printable, to_json
 
 app = typer.Typer(
@@ -120,6 +120,7 @@ def vip_ant(
         ),
     ] = None,
     out: Out = None,
+    calibrate: Calibrate = DEMO,
     force: Force = False,
 ) -> None:
     """Make an encoder of a checkpoint of VIP-ANT and CLIP's text tower.
@@ -134,9 +135,16 @@ def vip_ant(
         from trainer.convert.vip_ant import build_vip_ant, bundle_name
     logging.getLogger("trainer").setLevel(logging.INFO)  # what is fetched and found, on stderr
     folder = out or own_bundles_folder() / bundle_name(variant)
+    recordings = calibration_set(calibrate)
     with progress_on_stderr() as progress:
         bundle = build_vip_ant(
-            folder, variant, checkpoint=checkpoint, clip=clip, force=force, progress=progress
+            folder,
+            variant,
+            checkpoint=checkpoint,
+            clip=clip,
+            force=force,
+            calibrated_on=recordings,
+            progress=progress,
         )
     typer.echo(str(bundle.folder))
 
@@ -152,6 +160,7 @@ def clap(
         ),
     ] = "laion/clap-htsat-unfused",
     out: Out = None,
+    calibrate: Calibrate = DEMO,
     force: Force = False,
 ) -> None:
     """Make an encoder of a CLAP model.
@@ -165,7 +174,10 @@ def clap(
     with training_extra():
         from trainer.convert.clap import build_clap, bundle_name
     folder = out or own_bundles_folder() / bundle_name(source)
+    recordings = calibration_set(calibrate)
     with progress_on_stderr() as progress:
         progress.begin(f"reading {source}, and writing its towers")
-        bundle = build_clap(folder, source, force=force)
+        bundle = build_clap(
+            folder, source, force=force, calibrated_on=recordings, progress=progress
+        )
     typer.echo(str(bundle.folder))

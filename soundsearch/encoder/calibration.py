@@ -3,7 +3,7 @@
 The cosine of a good fit differs from query to query. So each query is compared with a background:
 embeddings of some thousand ordinary sounds, a file of the bundle. The cosine is standardised by
 mean and standard deviation of the query's cosines to the background. A logistic curve, fitted once
-on recordings with captions (`trainer/starter/calibrate.py`), turns that number into a relevance.
+on recordings with captions (`trainer/calibrate.py`), turns that number into a relevance.
 
 A text that is asked of a library is compared the other way round, too: with how well ordinary texts
 fit the sound that fits it best. A sound that many words fit is a poor answer to one of them.

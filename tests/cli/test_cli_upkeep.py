@@ -328,7 +328,7 @@ def test_the_commands_there_are() -> None:
         *(f"bench {name}" for name in ("manifest", "compare", "table")),
         *(f"train {name}" for name in ("extract", "shards", "embed-images", "embed-captions")),
         *(f"train {name}" for name in ("curate", "pivot", "captions", "scaling", "export")),
-        *(f"train {name}" for name in ("features", "pick", "starter")),
+        *(f"train {name}" for name in ("features", "pick")),
     }
 
 

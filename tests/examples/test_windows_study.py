@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples import windows_study as windows
+from recipes.starter.manifests import Recording
 from soundsearch.bench.datasets import RetrievalSet
 from soundsearch.bench.protocols import PROTOCOLS
 from soundsearch.bench.run import Settings, run_benchmark
@@ -19,7 +20,6 @@ from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
 from tests.sounds import noise, tone, write
 from tests.tiny_encoder import BAND_HZ, WORDS
-from trainer.data.manifests import Recording
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 5))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 from pathlib import Path
 
 import pytest
 
 from examples.pivot_start import choose
 from soundsearch.errors import SoundsearchError
-from trainer.front_ends import STARTER
-from trainer.starter.config import StarterConfig
 
 #: File, concept, caption, split in sounds.csv; None is not in it.
 PAIRED = (
@@ -67,23 +64,8 @@ def test_only_paired_recordings_of_the_training_split_are_trained_on(data: Path)
     assert all(len(recording.pictures) == 2 for recording in training)
 
 
-def test_families_can_be_left_out_on_both_sides(data: Path) -> None:
-    training, asked = choose(data, without_families=True)
-
-    assert [recording.path.name for recording in training] == ["rain.wav"]
-    assert [recording.path.name for recording in asked] == ["drizzle.wav"]
-
-
 def test_a_folder_without_pairs_is_refused_in_one_line(data: Path) -> None:
     (data / "pairs" / "pairs.csv").unlink()
 
     with pytest.raises(SoundsearchError, match=r"pairs\.csv: cannot be read"):
         choose(data)
-
-
-def test_the_stage_listens_as_the_starter_does() -> None:
-    config = StarterConfig()
-    features = dataclasses.replace(STARTER.features, mean=0.0, std=1.0)
-
-    assert STARTER.audio == config.audio
-    assert features == dataclasses.replace(config.features, mean=0.0, std=1.0)

@@ -17,7 +17,9 @@ from soundsearch.audio.features import StftLogMel
 from soundsearch.audio.windows import AudioConfig
 from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.files import sha256_of
+from soundsearch.progress import Progress
 from trainer.bundle_export import EncoderParts, new_bundle, write_bundle
+from trainer.calibration_set import CalibrationSet
 from trainer.convert import ConversionError
 from trainer.convert.download import check_hub_file
 from trainer.model_card import NO_LICENCE
@@ -66,7 +68,14 @@ def bundle_name(source: str) -> str:
     return "clap" if source == DEFAULT else Path(source).name.lower()
 
 
-def build_clap(out: Path, source: str = DEFAULT, *, force: bool = False) -> EncoderBundle:
+def build_clap(
+    out: Path,
+    source: str = DEFAULT,
+    *,
+    force: bool = False,
+    calibrated_on: CalibrationSet | None = None,
+    progress: Progress | None = None,
+) -> EncoderBundle:
     """Convert a ClapModel into a bundle.
 
     Args:
@@ -74,6 +83,8 @@ def build_clap(out: Path, source: str = DEFAULT, *, force: bool = False) -> Enco
         source: A folder that save_pretrained wrote, with the processor, or a name of the Hugging
             Face hub.
         force: Whether to replace a bundle in `out`.
+        calibrated_on: Recordings by which scores become 0 to 1; None leaves cosines.
+        progress: Is notified of the recordings that calibrate.
 
     Raises:
         ConversionError: The model cannot be loaded, is incomplete, or uses fusion.
@@ -106,6 +117,8 @@ def build_clap(out: Path, source: str = DEFAULT, *, force: bool = False) -> Enco
                 "Limits": "English only. For training data and intended use see the card of the "
                 "model it was converted from.",
             },
+            calibrated_on=calibrated_on,
+            progress=progress,
         )
     return EncoderBundle.read(out)
 

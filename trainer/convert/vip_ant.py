@@ -20,6 +20,7 @@ from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.files import sha256_of
 from soundsearch.progress import Progress, Silent
 from trainer.bundle_export import EncoderParts, new_bundle, text_parts, write_bundle
+from trainer.calibration_set import CalibrationSet
 from trainer.convert import ConversionError
 from trainer.convert.authors_front_end import authors_front_end
 from trainer.convert.checkpoint import Checkpoint, read_checkpoint
@@ -98,6 +99,7 @@ def build_vip_ant(
     clip: Path | None = None,
     sha256: str | None = None,
     force: bool = False,
+    calibrated_on: CalibrationSet | None = None,
     progress: Progress | None = None,
 ) -> EncoderBundle:
     """Convert a checkpoint into a bundle.
@@ -109,6 +111,7 @@ def build_vip_ant(
         clip: Weights of CLIP ViT-B/32; by default open_clip downloads them.
         sha256: Expected SHA-256 of the checkpoint. That of a downloaded one is logged.
         force: Whether to replace a bundle in `out`.
+        calibrated_on: Recordings by which scores become 0 to 1; None leaves cosines.
         progress: Is notified of what is downloaded, read and written.
 
     Raises:
@@ -168,6 +171,8 @@ def build_vip_ant(
             command=f"soundsearch models build vip-ant --variant {variant}{given}",
             sections=_sections(chosen),
             settings=found.config,
+            calibrated_on=calibrated_on,
+            progress=progress,
         )
     return EncoderBundle.read(out)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from soundsearch.bench.datasets.audiocaps import audiocaps_stems
-from trainer.data.manifests import ManifestError
+from trainer.data.lines import ManifestError
 
 NAMES = "audioset_names.json"
 #: The id of a class, of Freebase or of the ontology's own.

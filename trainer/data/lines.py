@@ -13,9 +13,13 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.manifests import ManifestError
+from soundsearch.errors import SoundsearchError
 
 T = TypeVar("T")
+
+
+class ManifestError(SoundsearchError):
+    """A manifest that is missing or does not hold what it should."""
 
 
 class Lines(Generic[T]):

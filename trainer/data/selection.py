@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.manifests import ManifestError
+from trainer.data.lines import ManifestError
 from trainer.data.order import Numbers
 from trainer.data.shards import ShardFolder
 

@@ -37,8 +37,7 @@ from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Row, Table, listed
 from trainer.data.audioset import Segment, is_segments, parse_segment
 from trainer.data.example import Example, ExampleFacts, image_suffix
-from trainer.data.lines import Lines
-from trainer.data.manifests import ManifestError
+from trainer.data.lines import Lines, ManifestError
 from trainer.data.pack import Outcome, Problem, Report, Sources, pack
 from trainer.data.part import Part
 from trainer.data.shard_writer import CLIPS_PER_SHARD

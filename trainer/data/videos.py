@@ -12,8 +12,7 @@ from soundsearch.files import open_regular
 from soundsearch.tables import Table
 from trainer.data.audioset import is_segments, parse_segment
 from trainer.data.example import ShardError
-from trainer.data.lines import Lines
-from trainer.data.manifests import ManifestError
+from trainer.data.lines import Lines, ManifestError
 from trainer.data.sources import Cells, GroupedRows, as_seconds, captions_of, labels_of
 
 

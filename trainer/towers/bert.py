@@ -49,7 +49,7 @@ class TextTower(nn.Module):
         super().__init__()
         self.config = config
         rank = config.rank or config.width
-        self.tokens = nn.Embedding(config.n_tokens, rank)
+        self.tokens: nn.Module = nn.Embedding(config.n_tokens, rank)
         self.widen: nn.Module = nn.Identity()
         if config.rank is not None:
             self.widen = nn.Linear(rank, config.width)
@@ -59,12 +59,8 @@ class TextTower(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """input_ids, attention_mask (n, n_tokens) int64 -> (n, width)."""
-        return self.after_lookup(self.tokens(input_ids), attention_mask)
-
-    def after_lookup(self, looked_up: Tensor, attention_mask: Tensor) -> Tensor:
-        """Run the tower after the token embedding: (n, n_tokens, rank) -> (n, width)."""
-        n_tokens = looked_up.shape[1]
-        x = self.norm(self.widen(looked_up) + self.positions[:n_tokens])
+        n_tokens = input_ids.shape[1]
+        x = self.norm(self.widen(self.tokens(input_ids)) + self.positions[:n_tokens])
         mask = attention_mask.to(x.dtype)
         bias = (mask[:, None, None, :] - 1.0) * 1e4  # (n, 1, 1, n_tokens)
         for layer in self.layers:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from soundsearch.cli.train import data, embed, export, features, pick, stages, starter
+from soundsearch.cli.train import data, embed, export, features, pick, stages
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,4 +32,3 @@ app.command()(stages.captions)
 app.command()(stages.scaling)
 app.command()(pick.pick)
 app.command()(export.export)
-app.command()(starter.starter)

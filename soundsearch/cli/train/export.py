@@ -9,7 +9,7 @@ import typer
 
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
-from soundsearch.cli.train.extra import training_extra
+from soundsearch.cli.train.extra import DEMO, Calibrate, calibration_set, training_extra
 
 
 def export(
@@ -36,22 +36,33 @@ def export(
             help="Store and multiply the audio tower's matrices as int8: half the size, slightly off.",
         ),
     ] = False,
+    calibrate: Calibrate = DEMO,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the bundle that is there.")
     ] = False,
 ) -> None:
     """Write a finished run as an encoder bundle, and check it against torch.
 
-    The text tower is the frozen CLIP that the run was trained against.
+    The text tower is the frozen CLIP that the run was trained against. Where scores of the encoder do
+    not tell right hits from wrong ones, they stay cosines, with a warning.
 
     Example: soundsearch train export runs/captions my-encoder --int8
     """
     with training_extra():
         from trainer.bundle_export import export_run
+    recordings = calibration_set(calibrate)
     with progress_on_stderr() as progress:
         progress.begin("exporting and checking")
         made = export_run(
-            run, bundle, name=name, licence=licence, clip_s=clip_s, int8=int8, force=force
+            run,
+            bundle,
+            name=name,
+            licence=licence,
+            clip_s=clip_s,
+            int8=int8,
+            force=force,
+            calibrated_on=recordings,
+            progress=progress,
         )
     for figure, value in made.results["export"].items():
         if isinstance(value, float):

@@ -14,6 +14,7 @@ from soundsearch.ours import require_ours
 from soundsearch.progress import Progress
 
 if TYPE_CHECKING:
+    from trainer.calibration_set import CalibrationSet
     from trainer.data.part import Part
 
 Shards = Annotated[
@@ -22,6 +23,16 @@ Shards = Annotated[
         help="Folders of shards (*.tar), or the URL of a list of them, which are fetched once.",
         metavar="SHARDS...",
         show_default=False,
+    ),
+]
+#: What --calibrate takes beside a file.
+DEMO, NONE = "demo", "none"
+Calibrate = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE|demo|none",
+        help="By which recordings scores become 0 to 1: a CSV with the columns file and caption, "
+        "perhaps split; the demo's recordings; or none, and scores are cosines.",
     ),
 ]
 PartOption = Annotated[
@@ -62,3 +73,12 @@ def shard_folders(places: Sequence[str], progress: Progress) -> list[Path]:
     with training_extra():
         from trainer.data.remote import local_shards
     return [local_shards(place, progress) for place in places]
+
+
+def calibration_set(choice: str) -> CalibrationSet | None:
+    """The recordings that --calibrate names, None for none. Raises ManifestError."""
+    if choice == NONE:
+        return None
+    with training_extra():
+        from trainer.calibration_set import demo_set, read_calibration_set
+    return demo_set() if choice == DEMO else read_calibration_set(Path(choice).expanduser())

@@ -21,7 +21,7 @@ from trainer.data.audioset import class_names, display_name, parse_segment
 from trainer.data.cutting import ExtractConfig
 from trainer.data.example import ExampleFacts
 from trainer.data.extract import extract
-from trainer.data.manifests import ManifestError
+from trainer.data.lines import ManifestError
 from trainer.data.pack import read_problems
 from trainer.data.shards import ShardFolder
 from trainer.data.sources import Manifest, pack_manifest

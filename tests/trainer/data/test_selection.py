@@ -12,7 +12,7 @@ import pytest
 from tests.sounds import tone
 from tests.trainer.made_shards import DIM, RATE, TINY, flac, store
 from trainer.data.example import Example, ExampleFacts
-from trainer.data.manifests import ManifestError
+from trainer.data.lines import ManifestError
 from trainer.data.selection import (
     clip_id,
     filtered,

@@ -1,0 +1,1 @@
+"""Recipes: trained encoders from data to bundle, over the trainer. Not installed."""

@@ -1,0 +1,104 @@
+"""What the starter's model_card.md says, from what was used and measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recipes.starter.manifests import Recording, of_split
+from soundsearch.encoder.bundle import EncoderBundle
+from trainer import model_card
+
+COMMAND = "python -m recipes.starter DATA --run RUN --out BUNDLE"
+TEXT_ORIGIN = "Text tower distilled from all-MiniLM-L6-v2 (Apache-2.0)."
+#: Columns of the text tower's log.
+TEXT_COLUMNS = ("loss", "held_out_cosine", "held_out_correlation")
+#: Over the column of another run's numbers, and what they are good for.
+REPEAT = "another run"
+ABOUT_REPEAT = """
+The other run had another seed for every random choice. What differs by no more than the two runs
+do is noise.
+"""
+
+
+def sections(
+    bundle: EncoderBundle,
+    recordings: Sequence[Recording],
+    origin: str,
+    logs: Sequence[tuple[str, Path, tuple[str, ...]]],
+    repeat: EncoderBundle | None = None,
+) -> dict[str, str]:
+    """Write the card's sections.
+
+    Args:
+        bundle: With its results.
+        recordings: Those that could be used, of both splits.
+        origin: What the audio tower began from and learnt by.
+        logs: Title, log.jsonl and columns of each training.
+        repeat: What another run of the same recipe gave.
+
+    Returns:
+        Heading -> text.
+    """
+    train, valid = of_split(recordings, "train"), of_split(recordings, "valid")
+    return {
+        "Measured": _measured(bundle.results, train, valid, repeat),
+        "Limits": _limits(train),
+        "What it learnt from": _learnt_from(train, valid, origin),
+        "Training": "\n\n".join(model_card.curve(path, title, cols) for title, path, cols in logs),
+    }
+
+
+def _measured(
+    results: Mapping[str, Any],
+    train: Sequence[Recording],
+    valid: Sequence[Recording],
+    repeat: EncoderBundle | None,
+) -> str:
+    queries = {one.caption for one in valid if one.label is None and one.caption}
+    n_known = len(queries & {one.caption for one in train})
+    return f"""
+{model_card.results_tables(results, {REPEAT: repeat.results} if repeat else None)}
+{ABOUT_REPEAT if repeat else ""}
+A query is a distinct caption of the validation split, a hit any recording with that caption, and a
+recording scores what its best window scores. Of {len(queries)} captions in all, {n_known} also stand
+over other recordings in the training split. Settings were chosen on this split, and the curves behind
+"scores from 0 to 1" were fitted on it, so all numbers are a little flattered."""
+
+
+def _limits(train: Sequence[Recording]) -> str:
+    return f"""
+- English only. The captions were made from file names, folders and descriptions; few were written
+  by someone who listened.
+- {len(train):,} recordings are few. Sounds that are not among them are known from the tagger's
+  classes alone, and from the neighbourhood of their words.
+- "A and B" is not always told from A alone (two sounds at once, above); the order of two sounds, "no"
+  and "without" hardly at all.
+- It does not transcribe speech, and it recognises no one."""
+
+
+def _learnt_from(train: Sequence[Recording], valid: Sequence[Recording], origin: str) -> str:
+    captions = {one.caption for one in train if one.caption}
+    n_without = sum(not one.caption for one in train)
+    used = Counter((one.source, one.licence) for one in train)
+    rows = "\n".join(f"| {source} | {terms} | {n} |" for (source, terms), n in sorted(used.items()))
+    terms = Counter(one.licence for one in train).most_common()
+    return f"""
+{origin}
+
+Recordings: {len(train):,} of the training split, under {len(captions):,} captions; {n_without:,} have
+none. The {len(valid):,} of the validation split gave the numbers in this card and the curves of the
+scores; no weight learnt from them. {len(terms)} ways of stating a licence occur, most often
+{", ".join(f"{name} ({n})" for name, n in terms[:5])}. Some may not be passed on as files; no recording
+is part of this bundle. By source:
+
+| source | licence | recordings |
+| --- | --- | --- |
+{rows}
+
+Texts, for the text tower only: captions of AudioCaps' training split (MIT), names and definitions of
+the AudioSet ontology (CC-BY-SA 4.0), the captions and tags above, the words of the tokenizer's
+vocabulary, and the phrases of soundsearch's own. {TEXT_ORIGIN} Its tokenizer and first weights are
+those of all-MiniLM-L6-v2."""

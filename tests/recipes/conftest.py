@@ -1,0 +1,92 @@
+"""A data folder of made sounds, and the recipe with every constant shrunk."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recipes.starter.config import StarterConfig
+from recipes.starter.corpus import CorpusConfig
+from soundsearch.audio.windows import AudioConfig
+from soundsearch.encoder.bundle import TextConfig
+from tests.sounds import noise, tone, write
+from tests.trainer.conftest import _graphs_once, _one_thread, tiny_teacher  # noqa: F401
+from trainer.loop import LoopConfig
+from trainer.text_distillation import DistilConfig
+
+RATE = 8000
+COLUMNS = "file,caption,tags,seconds,split,source,licence,author,redistribution,caption_quality"
+
+
+@pytest.fixture(scope="session")
+def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder: eight sounds, four ESC-10-like ones, a few texts."""
+    data = tmp_path_factory.mktemp("data")
+    sounds = {
+        "low tone": tone(110, 0.7, RATE),
+        "high tone": tone(1900, 0.3, RATE),
+        "hiss": noise(1.4, RATE),
+        "rumble": np.cumsum(noise(0.6, RATE, seed=1)) / 20,
+    }
+    rows = []
+    for caption, waveform in sounds.items():
+        for split, gain in (("train", 1.0), ("valid", 0.6)):
+            file = f"sounds/{caption} {split}.wav"
+            write(data / file, (waveform * gain).astype(np.float32), RATE)
+            tags = f"{caption.split()[-1]};no-standalone-redistribution"
+            rows.append([file, caption, tags, "1.0", split, "made", "CC0", "nobody", "yes", "high"])
+    _write_csv(data / "sounds.csv", COLUMNS, rows)
+    rows = []
+    for caption, split, quality in (("a hum", "valid", "medium"), ("", "train", "low")):
+        file = f"more/{caption or 'unnamed'}.wav"
+        write(data / file, tone(150, 1.2, RATE), RATE)
+        rows.append([file, caption, "", "1.2", split, "more", "CC0", "nobody", "yes", quality])
+    _write_csv(data / "more.csv", COLUMNS, rows)
+    rows = []
+    for label, hz in (("low_tone", 130.0), ("high_tone", 1700.0)):
+        for split in ("train", "valid"):
+            file = f"esc10/{label} {split}.wav"
+            write(data / file, tone(hz, 0.5, RATE), RATE)
+            rows.append(
+                [file, label, f"a {label.replace('_', ' ')}", "1", split, "", "nobody", "esc"]
+            )
+    _write_csv(data / "esc10.csv", "file,label,caption,fold,split,licence,author,source", rows)
+    for name in ("audiocaps_train", "audiocaps_val"):
+        texts = [
+            ["1", "x", "0", f"a {word} and a tone"]
+            for word in ("buzz", "hiss", "rumble", "whistle")
+        ]
+        _write_csv(
+            data / "captions" / f"{name}.csv", "audiocap_id,youtube_id,start_time,caption", texts
+        )
+    ontology = [{"name": "Buzz", "description": "The sound of a buzz."}]
+    (data / "captions" / "audioset_ontology.json").write_text(json.dumps(ontology))
+    return data
+
+
+def _write_csv(path: Path, columns: str, rows: list[list[str]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns.split(","))
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> StarterConfig:
+    """The recipe with every constant shrunk."""
+    loop = LoopConfig(
+        steps=4, warmup_steps=1, learning_rate=1e-2, log_every=1, save_every=2, precision="fp32"
+    )
+    return StarterConfig(
+        name="tiny",
+        audio=AudioConfig(sample_rate=RATE, window_s=0.5, hop_s=0.25),
+        text=TextConfig(max_tokens=12, prompt="the sound of {}"),
+        n_held_out=4,
+        corpus=CorpusConfig(n_combinations=5),
+        distil=DistilConfig(layers=(0,), rank=4, max_tokens=12, batch_size=8, loop=loop),
+    )

@@ -1,0 +1,262 @@
+"""Changes to sounds that leave their meaning alone: to waveforms, and to batches of log-mels.
+
+A waveform is changed as another microphone, another place or another file might have it. Log-mels
+are natural logarithms of energies before normalisation, where a gain is an addition and adding
+noise is `logaddexp`. All randomness comes from the generator handed in.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from numpy.typing import NDArray
+from scipy import signal
+from torch import Tensor
+
+Array = NDArray[np.float32]
+
+#: Natural-log units of energy in one decibel.
+PER_DB = 0.2302585
+#: Log energy below which nothing lies: the floor of Kaldi's front end, ln(float32 epsilon).
+FLOOR = -15.942385
+#: Largest sample of a changed waveform.
+PEAK = 0.95
+#: Stretches in a second of which the louder half decides the level of a sound.
+STRETCHES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveformConfig:
+    """How strongly waveforms are changed, and which share of them.
+
+    Attributes:
+        speed: Largest change of speed, and of pitch with it, as a factor's logarithm.
+        speed_share: Share that is played faster or slower.
+        room_share: Share that is put into a made-up room.
+        band_share: Share of which a band is left.
+        noise_share: Share that gets noise.
+        noise_db: Smallest and largest level of the sound above the noise.
+        gain_db: Largest change of level.
+        coded_share: Share that is coded as MP3.
+    """
+
+    speed: float = 0.25
+    speed_share: float = 0.4
+    room_share: float = 0.2
+    band_share: float = 0.1
+    noise_share: float = 0.2
+    noise_db: tuple[float, float] = (5.0, 35.0)
+    gain_db: float = 10.0
+    coded_share: float = 0.08
+
+    def __post_init__(self) -> None:
+        for name in ("speed_share", "room_share", "band_share", "noise_share", "coded_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be 0 to 1, not {getattr(self, name)}")
+
+
+def change_recording(
+    waveform: Array, rate: int, size: int, rng: np.random.Generator, config: WaveformConfig
+) -> Array:
+    """Change one recording: speed, room, band.
+
+    Args:
+        waveform: (time,) float32. Not modified. A random stretch of a longer one is taken.
+        rate: In Hz.
+        size: Samples that are wanted.
+        rng: Draws the changes.
+        config: How strong they are.
+
+    Returns:
+        (at most size,) float32; shorter where the recording is.
+    """
+    speed = 1.0
+    if rng.random() < config.speed_share:
+        speed = math.exp(rng.uniform(-config.speed, config.speed))
+    n_taken = min(len(waveform), math.ceil(size * speed))
+    start = int(rng.integers(len(waveform) - n_taken + 1))
+    sound = waveform[start : start + n_taken]
+    if speed != 1.0:
+        sound = soxr.resample(sound, speed * rate, rate, quality="LQ")
+    if rng.random() < config.room_share:
+        sound = signal.fftconvolve(sound, room(rate, rng))
+    if rng.random() < config.band_share:
+        sound = cut_to_band(sound, rate, rng)
+    return np.asarray(sound[:size], np.float32)
+
+
+def change_window(
+    window: Array, rate: int, rng: np.random.Generator, config: WaveformConfig
+) -> Array:
+    """Change a whole window: noise under it, its level, a codec's losses. Same shape."""
+    if rng.random() < config.noise_share:
+        noise = rng.standard_normal(len(window)).astype(np.float32)
+        noise = signal.lfilter([1.0], [1.0, -rng.uniform(0.0, 0.98)], noise)
+        below = gain_of(-config.noise_db[1], -config.noise_db[0], rng)
+        window = window + noise * (level_of(window, rate) / level_of(noise, rate) * below)
+    window = window * gain_of(-config.gain_db, config.gain_db, rng)
+    window = window * min(1.0, PEAK / max(float(np.abs(window).max(initial=0.0)), 1e-6))
+    if rng.random() < config.coded_share:
+        window = coded(window, rate, rng.uniform(0.5, 0.99))
+    return np.asarray(window, np.float32)
+
+
+def room(rate: int, rng: np.random.Generator) -> Array:
+    """A made-up room's impulse response: the sound itself, then noise that dies away in 0.1 to 1 s."""
+    n = int(rng.uniform(0.1, 1.0) * rate)
+    tail = rng.standard_normal(n) * np.exp(-6.9 * np.arange(n) / n)
+    tail *= 10 ** (rng.uniform(-12.0, 3.0) / 20) / np.sqrt(np.square(tail).sum())
+    tail[0] += 1.0
+    return tail.astype(np.float32)
+
+
+def cut_to_band(sound: Array, rate: int, rng: np.random.Generator) -> Array:
+    """What is left between a low edge of 50 to 400 Hz and a high one of 2 to 10 kHz."""
+    low, high = 50 * 8 ** rng.random(), 2000 * 5 ** rng.random()
+    edges = (low, min(high, 0.45 * rate))
+    found: Array = signal.sosfilt(signal.butter(2, edges, "band", fs=rate, output="sos"), sound)
+    return found.astype(np.float32)
+
+
+#: Rates in Hz that MP3 knows.
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+
+
+def coded(sound: Array, rate: int, compression: float) -> Array:
+    """The sound after MP3 with this compression level (0 to 1), as long as before.
+
+    A sound of a rate that MP3 does not know stays as it is.
+    """
+    if rate not in MP3_RATES:
+        return sound
+    file = io.BytesIO()
+    soundfile.write(file, sound, rate, format="MP3", compression_level=compression)
+    file.seek(0)
+    found, _ = soundfile.read(file, dtype="float32")
+    return np.resize(found, len(sound)) if len(found) < len(sound) else found[: len(sound)]
+
+
+def level_of(sound: Array, rate: int) -> float:
+    """Root of the mean power of the louder half of a sound, in stretches of 10 ms."""
+    n = max(1, STRETCHES * len(sound) // rate)
+    power = np.square(sound[: len(sound) // n * n]).reshape(n, -1).mean(axis=1)
+    return max(float(np.sqrt(np.sort(power)[n // 2 :].mean())), 1e-6)
+
+
+def gain_of(low_db: float, high_db: float, rng: np.random.Generator) -> np.float32:
+    """A factor between two levels."""
+    return np.float32(10 ** (rng.uniform(low_db, high_db) / 20))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogMelConfig:
+    """How strongly log-mels are changed, and which share of the windows.
+
+    Attributes:
+        gain_db: Largest change of level.
+        tilt_db: Largest change of the spectrum's balance.
+        noise_share: Share that gets noise.
+        noise_db: Lowest and highest level of the noise under the window's peak.
+        band_limit_share: Share that loses its top or bottom bands, as through a telephone.
+        time_masks: How many stretches of frames are blanked out, and the longest.
+        band_masks: The same of bands.
+    """
+
+    gain_db: float = 15.0
+    tilt_db: float = 8.0
+    noise_share: float = 0.35
+    noise_db: tuple[float, float] = (-55.0, -15.0)
+    band_limit_share: float = 0.2
+    time_masks: tuple[int, int] = (2, 60)
+    band_masks: tuple[int, int] = (2, 12)
+
+
+#: For windows whose waveforms were changed, by a front end with masks of its own: the balance alone.
+TILT_ALONE = LogMelConfig(
+    gain_db=0.0,
+    noise_share=0.0,
+    band_limit_share=0.0,
+    time_masks=(0, 1),
+    band_masks=(0, 1),
+)
+
+
+def change_log_mels(log_mel: Tensor, config: LogMelConfig, generator: torch.Generator) -> Tensor:
+    """A changed copy of (n, n_frames, n_mels) log-mel windows."""
+    x = tilt(log_mel, config.tilt_db, generator)
+    x = add_noise(x, config.noise_share, config.noise_db, generator)
+    x = limit_band(x, config.band_limit_share, generator)
+    gain = uniform(len(x), -config.gain_db, config.gain_db, generator) * PER_DB
+    x = (x + gain[:, None, None]).clamp(min=FLOOR)
+    return mask(x, config.time_masks, config.band_masks, generator)
+
+
+def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """(n,) numbers between low and high."""
+    return low + (high - low) * torch.rand(n, generator=generator)
+
+
+def tilt(log_mel: Tensor, most_db: float, generator: torch.Generator) -> Tensor:
+    """A random smooth equaliser: a slope and one half-wave over the bands."""
+    n, _, n_mels = log_mel.shape
+    height = torch.linspace(-1.0, 1.0, n_mels)
+    slope = uniform(n, -most_db, most_db, generator)[:, None] * height
+    phase = uniform(n, 0.0, 2 * torch.pi, generator)[:, None]
+    wave = uniform(n, 0.0, most_db / 2, generator)[:, None] * torch.sin(torch.pi * height + phase)
+    return log_mel + (slope + wave)[:, None, :] * PER_DB
+
+
+def add_noise(
+    log_mel: Tensor, share: float, range_db: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    """Steady noise of a random colour under a share of the windows."""
+    chosen = torch.rand(len(log_mel), generator=generator) < share
+    some = log_mel[chosen]
+    n, _, n_mels = some.shape
+    level = some.amax(dim=(1, 2)) + uniform(n, *range_db, generator) * PER_DB
+    colour = uniform(n, -2.0, 2.0, generator)[:, None] * torch.linspace(-1.0, 1.0, n_mels)
+    spread = 0.4 * torch.randn(some.shape, generator=generator)
+    noisy = log_mel.clone()
+    noisy[chosen] = torch.logaddexp(some, level[:, None, None] + colour[:, None, :] + spread)
+    return noisy
+
+
+def limit_band(log_mel: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """The bands over a random edge, or below one, fall off by 4 dB a band."""
+    n, _, n_mels = log_mel.shape
+    bands = torch.arange(n_mels, dtype=torch.float32)
+    top = uniform(n, 0.45, 1.0, generator)[:, None] * n_mels
+    bottom = uniform(n, 0.0, 0.2, generator)[:, None] * n_mels
+    from_top = torch.rand(n, generator=generator)[:, None] < 0.7
+    beyond = torch.where(from_top, bands - top, bottom - bands).clamp(min=0.0)
+    chosen = torch.rand(n, generator=generator)[:, None] < share
+    return log_mel - (beyond * chosen * 4.0 * PER_DB)[:, None, :]
+
+
+def mask(
+    log_mel: Tensor, time: tuple[int, int], bands: tuple[int, int], generator: torch.Generator
+) -> Tensor:
+    """Stretches of time and of the bands replaced by the window's mean. Source: SpecAugment."""
+    n, n_frames, n_mels = log_mel.shape
+    hidden = _stretches(n, n_frames, *time, generator)[:, :, None]
+    hidden = hidden | _stretches(n, n_mels, *bands, generator)[:, None, :]
+    return torch.where(hidden, log_mel.mean(dim=(1, 2), keepdim=True), log_mel)
+
+
+def _stretches(
+    n: int, size: int, how_many: int, longest: int, generator: torch.Generator
+) -> Tensor:
+    """(n, size) bool with how_many stretches of up to `longest` places in each row."""
+    places = torch.arange(size)
+    found = torch.zeros(n, size, dtype=torch.bool)
+    for _ in range(how_many):
+        length = uniform(n, 0.0, min(longest, size), generator)
+        start = torch.rand(n, generator=generator) * (size - length)
+        found |= (places >= start[:, None]) & (places < (start + length)[:, None])
+    return found
