@@ -177,16 +177,6 @@ class LogMelConfig:
     band_masks: tuple[int, int] = (2, 12)
 
 
-#: For windows whose waveforms were changed, by a front end with masks of its own: the balance alone.
-TILT_ALONE = LogMelConfig(
-    gain_db=0.0,
-    noise_share=0.0,
-    band_limit_share=0.0,
-    time_masks=(0, 1),
-    band_masks=(0, 1),
-)
-
-
 def change_log_mels(log_mel: Tensor, config: LogMelConfig, generator: torch.Generator) -> Tensor:
     """A changed copy of (n, n_frames, n_mels) log-mel windows."""
     x = tilt(log_mel, config.tilt_db, generator)

@@ -39,6 +39,8 @@ STRATEGIES: dict[str, Kind] = {
     "labels": "labels-joined",
     "random": "captions",
 }
+#: Strategies whose texts can be composed for a mixture.
+MIXED = ("gold", "label")
 #: Prefix of the name of a pool: captions found by the images of the example.
 CURATED = "curated:"
 
@@ -66,10 +68,14 @@ def train_captions(
 ) -> Path:
     """Train on shards with stored text vectors, and return the run folder. See `run_stage`.
 
-    Raises ConfigError for an unknown strategy before any data is read.
+    Raises ConfigError for an unknown strategy, or one that cannot be mixed, before any data is read.
     """
     texts = config.texts or ""
     kind = kind_of(texts)
+    if config.changes.mix and texts not in MIXED:
+        raise ConfigError(
+            f"mix composes the texts of mixtures of {' or '.join(MIXED)}, not of {texts}; leave it out"
+        )
 
     def targets_of(data: ShardFolder, encoder: str) -> Targets:
         targets = caption_targets(data, texts, encoder)

@@ -10,7 +10,7 @@ tower with it takes no chunks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +18,10 @@ from torch import Tensor, nn
 
 from soundsearch.choices import Duplicates, Reduction
 from trainer.contrastive_loss import pair_loss, three_way_loss
+from trainer.distillation import class_loss, sound_loss, standardised
 from trainer.distributed import World, without_averaging
 from trainer.loop import Amp, Step, TrainingError
+from trainer.mixtures import named_in_part
 from trainer.towers.unit import embed_unit
 
 #: Vectors with a higher cosine belong to the same image or the same text.
@@ -41,6 +43,8 @@ class ContrastConfig:
         three_way: Whether images take part beside texts, each pair with a scale of its own; the
             vectors of an example are then its image's and its text's, one after the other.
         chunk: Examples that pass through the tower at once; None for the whole batch.
+        class_weight: Of a teacher's soft labels over the classes of a sound.
+        sound_weight: Of the same over the sounds of a class, see `trainer/distillation.py`.
     """
 
     reduction: Reduction = "sum"
@@ -49,6 +53,8 @@ class ContrastConfig:
     duplicates: Duplicates = "negative"
     three_way: bool = False
     chunk: int | None = None
+    class_weight: float = 0.5
+    sound_weight: float = 0.5
 
     def __post_init__(self) -> None:
         if self.reduction not in ("sum", "mean"):
@@ -64,6 +70,11 @@ class ContrastConfig:
                 f"largest_logit_scale ({self.largest_logit_scale}) is below logit_scale "
                 f"({self.logit_scale:.4g})"
             )
+        if min(self.class_weight, self.sound_weight) < 0:
+            raise ValueError(
+                "class_weight and sound_weight must be 0 or more, "
+                f"not {self.class_weight} and {self.sound_weight}"
+            )
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"chunk must be 1 or more, or null, not {self.chunk}")
 
@@ -71,7 +82,8 @@ class ContrastConfig:
 class Contrast(nn.Module):
     """The trained parameters: the audio tower, and the logarithm of the logit scale.
 
-    n_scales: 3 for the three-way loss, whose scales are in one tensor of one axis.
+    n_scales: More than one are in one tensor of one axis: two of a teacher's soft labels, if there is
+    one, then the one of the pairs, or the three of the three-way loss.
     """
 
     def __init__(self, tower: nn.Module, logit_scale: float, n_scales: int = 1) -> None:
@@ -81,27 +93,32 @@ class Contrast(nn.Module):
         self.log_scale = nn.Parameter(scale if n_scales == 1 else scale.repeat(n_scales))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (n, n_mels, n_frames) -> unit embeddings (n, dim), and the logit scale, or the three."""
+        """Features (n, n_mels, n_frames) -> unit embeddings (n, dim), and the logit scales."""
         return embed_unit(self.tower(features)), self.log_scale.exp()
 
 
 def contrast_step(
     model: Contrast,
-    batch_of: Callable[[int], tuple[Tensor, Tensor]],
+    batch_of: Callable[[int], tuple[Tensor, ...]],
     config: ContrastConfig,
     world: World,
     *,
     compiled: bool = False,
+    classes: Tensor | None = None,
 ) -> Step:
     """Return the contrastive step of the training loop.
 
     Args:
         model: Tower and logit scale. With several processes its batch normalisation is replaced by
             one over all of them.
-        batch_of: Step -> this process's features (n, n_mels, n_frames) and vectors (n, dim).
+        batch_of: Step -> this process's features (n, n_mels, n_frames) and vectors (n, dim); and,
+            where examples are changed, what sounds in each, (n, most), and a teacher's logits,
+            (n, n_classes).
         config: The loss.
         world: The processes that train together.
         compiled: Whether torch.compile makes the kernels of the tower.
+        classes: Unit vectors of the names of a teacher's classes, (n_classes, dim); None without
+            a teacher. The model has two scales more with one.
 
     Raises:
         TrainingError: Chunks were asked for, and the tower has batch normalisation.
@@ -117,37 +134,69 @@ def contrast_step(
         model.compile()
     embed = world.parallel(model)
 
-    def loss_of(audio: Tensor, scale: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+    def loss_of(
+        audio: Tensor,
+        scale: Tensor,
+        vectors: Tensor,
+        members: Tensor | None = None,
+        logits: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         scale = scale.clamp(max=config.largest_logit_scale or math.inf)
-        if config.three_way:
-            return three_way(audio, scale, vectors)
+        soft: dict[str, Tensor] = {}
+        if classes is not None:
+            assert logits is not None, "a teacher's classes come with its logits"
+            soft = soft_labels(world.gather(audio), scale[:2], world.gather(logits))
+            scale = scale[2:] if config.three_way else scale[2]
+        losses = (three_way if config.three_way else pairs)(audio, scale, vectors, members)
+        for name, weight in (("classes", config.class_weight), ("sounds", config.sound_weight)):
+            if name in soft:
+                losses["loss"] = losses["loss"] + weight * soft[name]
+                losses[name] = soft[name].detach()
+        return losses
+
+    def pairs(
+        audio: Tensor, scale: Tensor, vectors: Tensor, members: Tensor | None
+    ) -> dict[str, Tensor]:
         audio, targets = world.gather(audio), world.gather(embed_unit(vectors))
         ignored = None
         if config.duplicates == "ignored":
             exact = targets.double()  # TF32 could not tell SAME from 1
             ignored = exact @ exact.T > SAME
             ignored.fill_diagonal_(False)
+        if members is not None:  # a mixture, and the text of a part of it
+            in_part = named_in_part(world.gather(members.double()))
+            ignored = in_part if ignored is None else ignored | in_part
         loss = pair_loss(scale * audio @ targets.T, config.reduction, ignored)
         return {"loss": loss, "logit_scale": scale.detach()}
 
-    def three_way(audio: Tensor, scales: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+    def soft_labels(audio: Tensor, scales: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        assert classes is not None
+        cosine = audio @ classes.T
+        return {
+            "classes": class_loss(cosine, scales[0], logits),
+            "sounds": sound_loss(cosine, scales[1], standardised(logits)),
+        }
+
+    def three_way(
+        audio: Tensor, scales: Tensor, vectors: Tensor, members: Tensor | None
+    ) -> dict[str, Tensor]:
         images, texts = (world.gather(embed_unit(half)) for half in vectors.chunk(2, dim=1))
         loss = three_way_loss(world.gather(audio), images, texts, scales, config.reduction)
         return {"loss": loss, "logit_scale": scales[-1].detach()}
 
-    def whole(features: Tensor, vectors: Tensor, amp: Amp) -> Mapping[str, Tensor]:
+    def whole(features: Tensor, targets: Sequence[Tensor], amp: Amp) -> Mapping[str, Tensor]:
         with amp.forward():
             audio, scale = embed(features)
-        losses = loss_of(audio, scale, vectors)
+        losses = loss_of(audio, scale, *targets)
         amp.backward(losses["loss"])
         return losses
 
-    def in_chunks(features: Tensor, vectors: Tensor, amp: Amp) -> Mapping[str, Tensor]:
+    def in_chunks(features: Tensor, targets: Sequence[Tensor], amp: Amp) -> Mapping[str, Tensor]:
         chunks = torch.split(features, config.chunk or len(features))
         with torch.no_grad(), amp.forward():
             audio = torch.cat([model(chunk)[0] for chunk in chunks])
         scale = model.log_scale.detach().exp()
-        losses = loss_of(audio.requires_grad_(), scale.requires_grad_(), vectors)
+        losses = loss_of(audio.requires_grad_(), scale.requires_grad_(), *targets)
         amp.backward(losses["loss"])
         assert audio.grad is not None
         parts = torch.split(audio.grad, len(chunks[0]))
@@ -162,8 +211,8 @@ def contrast_step(
         return losses
 
     def step_of(step: int, amp: Amp) -> Mapping[str, Tensor]:
-        features, vectors = (part.to(amp.device, non_blocking=True) for part in batch_of(step))
+        features, *targets = (part.to(amp.device, non_blocking=True) for part in batch_of(step))
         in_parts = config.chunk is not None and config.chunk < len(features)
-        return (in_chunks if in_parts else whole)(features, vectors, amp)
+        return (in_chunks if in_parts else whole)(features, targets, amp)
 
     return step_of

@@ -162,15 +162,28 @@ def extract_features(
     Raises:
         AudioError: The sound is too short.
     """
-    audio = front_end.audio
+    waveform = cut_stretch(channels, sample_rate, front_end.audio, generator)
+    return window_features(waveform, front_end.audio.rate_for(sample_rate), front_end, generator)
+
+
+def cut_stretch(
+    channels: Array, sample_rate: int, audio: AudioConfig, generator: np.random.Generator | None
+) -> Array:
+    """Cut the stretch of an example, (time,) at the encoder's rate; arguments as `extract_features`."""
     start = None
     if generator is not None:
         spare = channels.shape[1] - n_samples_of_stretch(sample_rate, audio)
         start = int(generator.integers(spare)) if spare > 0 else 0
-    waveform = cut_clip(channels, sample_rate, audio, start)
-    if audio.clip == "windows":  # as in search; otherwise as in VIP-ANT
+    return cut_clip(channels, sample_rate, audio, start)
+
+
+def window_features(
+    waveform: Array, rate: int, front_end: FrontEnd, generator: np.random.Generator | None
+) -> Array:
+    """Compute the features of a window, (time,) at the encoder's rate, as `extract_features`."""
+    if front_end.audio.clip == "windows":  # as in search; otherwise as in VIP-ANT
         waveform = lifted(waveform)
-    features = compute_features(waveform, audio.rate_for(sample_rate), front_end.features)
+    features = compute_features(waveform, rate, front_end.features)
     if generator is not None:
         mask(features, front_end, generator)
     return features

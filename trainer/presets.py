@@ -49,6 +49,9 @@ _BOTH = {
     "contrast.largest_logit_scale": Fixed(None, "cvap/module/decoder/loss_head.py"),
     "contrast.duplicates": Fixed("negative", "cvap/module/decoder/loss_head.py"),
     "contrast.three_way": Fixed(False, "configs/model/loss/ce_val.yaml, bash/run_bimodal_at.sh"),
+    "changes.mix": Fixed(0.0, "cvap/data: none"),
+    "changes.augment": Fixed(False, "cvap/data: masks of the front end alone"),
+    "changes.teacher": Fixed(None, "cvap/module/decoder/loss_head.py: none"),
     "precision": Fixed("fp16", "cvap/monitor: autocast and GradScaler"),
     "seed": Fixed(1213, "configs/default.yaml"),
 }

@@ -24,6 +24,7 @@ from soundsearch.config import changed, read_json
 from soundsearch.errors import ConfigError
 from soundsearch.files import write_text
 from trainer.contrast import ContrastConfig
+from trainer.data.changes import ChangesConfig
 from trainer.epochs import Picked, read_picked, weights_path
 from trainer.front_ends import FRONT_ENDS, VIP_ANT, FrontEnd
 from trainer.loop import LOG, LoopConfig, TrainingError, strip_prefix
@@ -62,6 +63,7 @@ class StageConfig:
         learning_rate: None for the optimiser's own; so is flat_learning_rate.
         precision: None for bf16 on a GPU and fp32 on a CPU.
         contrast: The loss.
+        changes: How sounds are mixed and changed, and by which tagger's soft labels.
         block: Shards that are shuffled together.
     """
 
@@ -90,6 +92,7 @@ class StageConfig:
     average: float = 0.0
     precision: Precision | None = None
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    changes: ChangesConfig = field(default_factory=ChangesConfig)
     block: int = 8
     seed: int = 1213
     log_every: int = 20
@@ -100,6 +103,10 @@ class StageConfig:
             raise ValueError("texts belongs to the captions stage, and only to that")
         if self.contrast.three_way and self.stage != "captions":
             raise ValueError("three_way belongs to the captions stage, which has images and texts")
+        if (self.changes.mix or self.changes.teacher) and self.stage != "captions":
+            raise ValueError("mix and teacher belong to the captions stage, whose texts they need")
+        if self.changes.mix and self.contrast.three_way:
+            raise ValueError("a mixture has no picture; leave out mix, or three_way")
         if self.batch_size < 2:
             raise ValueError(
                 f"batch_size must be 2 or more, to have a negative, not {self.batch_size}"

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from soundsearch.progress import Progress, Silent
 from trainer.checks import ClipCheck, MakeCheck, ShardCheck
+from trainer.composed_texts import ComposedTexts, names_of
 from trainer.contrast import Contrast, contrast_step
 from trainer.convert.authors_front_end import refuse_other_front_end
 from trainer.convert.checkpoint import read_checkpoint
+from trainer.data.changes import Changes
 from trainer.data.log_mels import StoredLogMels, find_log_mels
 from trainer.data.order import Numbers, Order, subset
 from trainer.data.selection import filtered, read_filter, weighted, weights_of
@@ -141,7 +143,9 @@ def run_stage(
         data = ShardFolder(shards, n_open=config.block + 1)
         facts = stored_facts(data, kind, config.encoder)
         targets = targets_of(data, facts.encoder)
-        log_mels = None if machine.from_sound else find_log_mels(data, config.front_end)
+        tagger = config.changes.tagger()
+        from_sound = machine.from_sound or bool(config.changes)
+        log_mels = None if from_sound else find_log_mels(data, config.front_end)
         clips = chosen_clips(data, targets, config, log_mels)
         n_clips = sum(len(some) for some in clips)
         if n_clips < config.batch_size:
@@ -150,13 +154,15 @@ def run_stage(
                 "choose a smaller batch"
             )
         identity = _identity(data, n_clips, facts, config, log_mels)
+        if tagger:
+            identity["teacher"] = tagger.fingerprint
         check_same_run(folder, config, identity)
         if (folder / WEIGHTS).exists():
             logger.info("%s: done before", folder)
             return folder
         loop = config.loop(n_clips)
         progress.begin("reading the weights that the run begins from")
-        n_scales = 3 if config.contrast.three_way else 1
+        n_scales = (3 if config.contrast.three_way else 1) + (2 if tagger else 0)
         tower = initial_tower(config, facts)
         model = Contrast(tower, config.contrast.logit_scale, n_scales).to(device)
         if config.tower == "compact":
@@ -165,9 +171,21 @@ def run_stage(
             weights = weights_of(config.weights)
             clips = weighted(data, clips, weights, loop.steps * config.batch_size, config.seed)
         order = Order(clips, config.seed, len(data.shards) if log_mels else config.block)
-        examples = Positions(data, order, targets, config.front_end, config.seed, log_mels)
+        composed = ComposedTexts(facts, config.texts or "", device)
+        changes = None
+        if config.changes:
+            called = functools.partial(names_of, labels=config.texts == "label")
+            changes = Changes(config.changes, data, order, config.front_end, called, tagger)
+        examples = Positions(data, order, targets, config.front_end, config.seed, log_mels, changes)
         batches = Batches(examples, config.batch_size, loop.steps, world, machine.n_workers, device)
-        contrast = contrast_step(model, batches, config.contrast, world, compiled=machine.compiled)
+        contrast = contrast_step(
+            model,
+            (lambda step: composed.completed(batches(step))) if changes else batches,
+            config.contrast,
+            world,
+            compiled=machine.compiled,
+            classes=composed.classes(tagger) if tagger else None,
+        )
 
         n_done = 0
 

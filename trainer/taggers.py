@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsearch.audio.features import _kaldi_mel_bank
+from soundsearch.audio.features import EfficientAtMel
 from soundsearch.audio.resampling import resample
 from soundsearch.encoder.runtime import load_onnxruntime
 from soundsearch.errors import SoundsearchError
@@ -31,6 +31,11 @@ NAME_COLUMNS = ("display_name", "name", "label")
 TFLITE_RATE = 16000
 #: Entry of an ONNX file's metadata that says the sample rate of its waveform.
 RATE_ENTRY = "sample_rate"
+#: The front end of EfficientAT's exports, as published; they take any number of frames.
+EFFICIENT_AT = EfficientAtMel(
+    n_mels=128, n_frames=1 << 30, f_min=0.0, f_max=15000.0, mean=-4.5, std=5.0
+)
+EFFICIENT_AT_RATE = 32000
 #: How far two stretches that a tagger of fixed length takes may lie apart, as a share of it.
 STRIDE = 0.7
 #: Logits of scores are kept within this.
@@ -213,7 +218,9 @@ class OnnxTagger(_File):
         if self._takes_log_mels:
             if len(waveform) < self.sample_rate:
                 waveform = np.resize(waveform, self.sample_rate)
-            only: Array = self._run(session, efficient_at_log_mel(waveform)[None, None])[0]
+            log_mel = EFFICIENT_AT.log_mel(np.asarray(waveform, np.float32), EFFICIENT_AT_RATE)
+            features = (log_mel - np.float32(EFFICIENT_AT.mean)) / np.float32(EFFICIENT_AT.std)
+            only: Array = self._run(session, features[None, None])[0]
             return only
         size = given.shape[-1]
         rows = _stretches(waveform, size) if isinstance(size, int) else waveform[None]
@@ -243,13 +250,13 @@ class OnnxTagger(_File):
         given = session.get_inputs()[0]
         shape = list(given.shape)
         if len(session.get_inputs()) == 1 and given.type == "tensor(float)":
-            if len(shape) == 4 and shape[1:3] == [1, EFFICIENT_AT_MELS]:
+            if len(shape) == 4 and shape[1:3] == [1, EFFICIENT_AT.n_mels]:
                 return session, given, None
             if len(shape) in (1, 2):
                 return session, given, self._rate(session)
         raise TaggerError(
             f"{self._model}: takes {given.type} of shape {shape}, expected a waveform, (time,) or "
-            f"(n, time), or log-mels of EfficientAT, (n, 1, {EFFICIENT_AT_MELS}, frames)"
+            f"(n, time), or log-mels of EfficientAT, (n, 1, {EFFICIENT_AT.n_mels}, frames)"
         )
 
     def _rate(self, session: Any) -> int:
@@ -260,20 +267,3 @@ class OnnxTagger(_File):
                 f"{RATE_ENTRY} to the metadata of the file, such as 32000"
             )
         return int(stated)
-
-
-#: The front end of EfficientAT's exports. Source: EfficientAT, `models/preprocess.py`.
-EFFICIENT_AT_RATE, EFFICIENT_AT_MELS = 32000, 128
-_N_FFT, _WIN_LENGTH, _HOP_LENGTH, _F_MAX = 1024, 800, 320, 15000.0
-
-
-def efficient_at_log_mel(waveform: Array) -> Array:
-    """Return the log-mels that EfficientAT's taggers take, (128, frames), of mono at 32 kHz."""
-    emphasised = np.pad(waveform[1:] - np.float32(0.97) * waveform[:-1], _N_FFT // 2, "reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(emphasised, _N_FFT)[::_HOP_LENGTH]
-    edge = (_N_FFT - _WIN_LENGTH) // 2
-    window = np.pad(np.hanning(_WIN_LENGTH), edge).astype(np.float32)
-    power = np.square(np.abs(np.fft.rfft(frames * window, axis=1))).astype(np.float32)
-    bank = _kaldi_mel_bank(EFFICIENT_AT_MELS, _N_FFT, EFFICIENT_AT_RATE, 0.0, _F_MAX)
-    log_mel: Array = (np.log(bank.apply(power) + np.float32(1e-5)) + 4.5) / 5
-    return log_mel.astype(np.float32)

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from trainer.contrast import Contrast, ContrastConfig, contrast_step
+from trainer.distillation import class_loss, sound_loss, standardised
 from trainer.distributed import World
 from trainer.loop import Amp, TrainingError
+from trainer.towers.unit import embed_unit
 
 AMP = Amp("fp32", torch.device("cpu"))
 
@@ -134,6 +136,64 @@ def test_the_same_picture_twice_is_a_negative_unless_ignored() -> None:
         torch.testing.assert_close(step(0, AMP)["loss"], wanted, msg=duplicates)
 
 
+def test_a_text_that_names_a_part_of_a_mixture_is_no_negative_of_it() -> None:
+    """Row 0 holds what rows 1 and 2 hold; the text of row 0 is wrong for rows 1 and 2."""
+    features, vectors = batch(4)
+    members = torch.tensor([[5, 7, -1], [5, -1, -1], [7, -1, -1], [9, -1, -1]])
+    model = made(ContrastConfig())
+    audio = nn.functional.normalize(model.tower(features), dim=1)
+    scores = model.log_scale.exp() * audio @ nn.functional.normalize(vectors, dim=1).T
+    left_out = {(0, 1), (0, 2)}
+    wanted = torch.zeros(())
+    for i in range(4):
+        row = [j for j in range(4) if (i, j) not in left_out]
+        column = [j for j in range(4) if (j, i) not in left_out]
+        wanted = wanted - (scores[i, i] - scores[i, row].exp().sum().log()) / 4
+        wanted = wanted - (scores[i, i] - scores[column, i].exp().sum().log()) / 4
+    parts = (features, vectors, members, torch.zeros(4, 0))
+    step = contrast_step(model, lambda step: parts, ContrastConfig(), World())
+    torch.testing.assert_close(step(0, AMP)["loss"], wanted)
+
+
+@pytest.mark.parametrize("three_way", [False, True])
+def test_soft_labels_are_learnt_beside_the_pairs_with_scales_of_their_own(three_way: bool) -> None:
+    generator = torch.Generator().manual_seed(2)
+    features, vectors = batch()
+    vectors = vectors.repeat(1, 2) if three_way else vectors
+    logits = torch.randn(7, 5, generator=generator)
+    classes = embed_unit(torch.randn(5, 4, generator=generator))
+    members = torch.arange(7)[:, None]
+
+    def losses_of(chunk: int | None, weights: tuple[float, float]) -> tuple[dict[str, Tensor], ...]:
+        config = ContrastConfig(
+            chunk=chunk, three_way=three_way, class_weight=weights[0], sound_weight=weights[1]
+        )
+        torch.manual_seed(3)
+        model = Contrast(Tower(), config.logit_scale, n_scales=5 if three_way else 3).train()
+        with torch.no_grad():
+            model.log_scale.copy_(torch.linspace(2.0, 3.0, len(model.log_scale)))
+        parts = (features, vectors, members, logits)
+        step = contrast_step(model, lambda step: parts, config, World(), classes=classes)
+        losses = dict(step(0, AMP))
+        return losses, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+    alone, _ = losses_of(None, (0.0, 0.0))
+    both, gradients = losses_of(None, (0.5, 2.0))
+    model = made(ContrastConfig())
+    cosine = nn.functional.normalize(model.tower(features), dim=1) @ classes.T
+    first, second = torch.linspace(2.0, 3.0, 5 if three_way else 3)[:2].exp()
+    by_class = class_loss(cosine, first, logits)
+    by_sound = sound_loss(cosine, second, standardised(logits))
+    torch.testing.assert_close(both["classes"], by_class.detach())
+    torch.testing.assert_close(both["sounds"], by_sound.detach())
+    torch.testing.assert_close(both["loss"], alone["loss"] + 0.5 * by_class + 2 * by_sound)
+    assert (gradients["log_scale"] != 0).all()
+    in_chunks, chunked = losses_of(3, (0.5, 2.0))
+    torch.testing.assert_close(in_chunks["loss"], both["loss"])
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(chunked[name], gradient, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -142,6 +202,7 @@ def test_the_same_picture_twice_is_a_negative_unless_ignored() -> None:
         {"logit_scale": 0.0},
         {"largest_logit_scale": 1.0},
         {"chunk": 0},
+        {"class_weight": -1.0},
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:

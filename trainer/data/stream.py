@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from soundsearch.errors import AudioError, SoundsearchError
+from trainer.data.changes import Changes
 from trainer.data.example import ShardError
 from trainer.data.log_mels import StoredLogMels, cut_log_mel
 from trainer.data.order import Order
@@ -31,14 +32,17 @@ from trainer.front_ends import FrontEnd, extract_features
 
 #: Features (n_mels, n_frames) and vector (dim,) of an example; with a leading axis n, of a batch.
 TrainingPair = tuple[Tensor, Tensor]
+#: The same of a batch, and what `Changes.shapes` names where sounds are changed.
+Batch = tuple[Tensor, ...]
 #: Batches that a worker may be ahead.
 AHEAD = 2
 
 
 class Positions:
-    """Positions of an order to examples, cropped and masked at random.
+    """Positions of an order to examples, cropped, masked and perhaps changed at random.
 
     shape: (n_mels, n_frames) of features. dtype: float16 where log-mels are stored, else float32.
+    more: shapes and types of what changed examples have beside features and vector.
     """
 
     def __init__(
@@ -49,7 +53,10 @@ class Positions:
         front_end: FrontEnd,
         seed: int,
         log_mels: StoredLogMels | None = None,
+        changes: Changes | None = None,
     ) -> None:
+        self._changes = changes
+        self.more = changes.shapes if changes else ()
         self._folder, self._order, self._targets = folder, order, targets
         self._front_end, self._seed, self._log_mels = front_end, seed, log_mels
         self.shape = front_end.features.n_mels, front_end.features.n_frames
@@ -64,13 +71,37 @@ class Positions:
         return features, vector
 
     def fill(
-        self, position: int, features: NDArray[np.floating], vector: NDArray[np.float32]
+        self,
+        position: int,
+        features: NDArray[np.floating],
+        vector: NDArray[np.float32],
+        *more: NDArray[Any],
     ) -> None:
-        """Write features and vector of the example at a position into arrays. Raises ShardError."""
+        """Write features, vector and the rest of the example at a position into arrays.
+
+        Raises ShardError.
+        """
         shard, example = self._order.place(position)
         generator = np.random.default_rng((self._seed, 1, position))
         vector[:] = self._targets.draw(shard, example, generator)
-        _fill(self._folder, self._log_mels, shard, example, self._front_end, generator, features)
+        if self._changes is None:
+            _fill(
+                self._folder, self._log_mels, shard, example, self._front_end, generator, features
+            )
+            return
+        members, text, logits = more
+        try:
+            self._changes.fill(position, generator, features, members, text, logits)
+        except AudioError as error:
+            raise _unusable(self._folder, shard, example, error) from error
+
+
+def _unusable(folder: ShardFolder, shard: int, example: int, error: AudioError) -> ShardError:
+    opened = folder.open(shard)
+    return ShardError(
+        f"{opened.path}: the sound of example {opened.keys[example]} cannot be used "
+        f"({error.reason}); leave it out of the shard"
+    )
 
 
 def _fill(
@@ -89,17 +120,14 @@ def _fill(
     try:
         features[:] = extract_features(*opened.audio(example), front_end, generator)
     except AudioError as error:
-        raise ShardError(
-            f"{opened.path}: the sound of example {opened.keys[example]} cannot be used "
-            f"({error.reason}); leave it out of the shard"
-        ) from error
+        raise _unusable(folder, shard, example, error) from error
 
 
 class Batches:
     """The batches of one process, asked for in the order of steps.
 
     Called with a step it returns features (n, n_mels, n_frames) and vectors (n, dim), float32 on the
-    device, where n is batch_size over the number of processes. waited_s: seconds the caller has
+    device, where n is batch_size over the number of processes; and what changed examples have more. waited_s: seconds the caller has
     waited for them.
 
     Workers write examples into batches that lie in memory shared with this process, so that nothing
@@ -121,10 +149,10 @@ class Batches:
         self._world, self._n_workers = world, n_workers
         self._device = device or torch.device("cpu")
         self._next = 0
-        self._running: Generator[TrainingPair] | None = None
+        self._running: Generator[Batch] | None = None
         self.waited_s = 0.0
 
-    def __call__(self, step: int) -> TrainingPair:
+    def __call__(self, step: int) -> Batch:
         """The batch of a step."""
         if self._running is None or step != self._next or step == 0:
             self.close()
@@ -138,7 +166,7 @@ class Batches:
             self._running.close()
         self._running = None
 
-    def _from(self, first: int) -> Generator[TrainingPair]:
+    def _from(self, first: int) -> Generator[Batch]:
         ring = _Ring(
             self._examples,
             self._batch_size // self._world.size,
@@ -155,9 +183,7 @@ class Batches:
         )
         return self._on_device(ring, iter(loader))
 
-    def _on_device(
-        self, ring: _Ring, steps: Iterator[int | SoundsearchError]
-    ) -> Generator[TrainingPair]:
+    def _on_device(self, ring: _Ring, steps: Iterator[int | SoundsearchError]) -> Generator[Batch]:
         """The batches of steps; their workers have begun, which share no locked pages."""
         on_gpu = self._device.type == "cuda"
         copied: deque[torch.cuda.Event] = deque()
@@ -173,13 +199,13 @@ class Batches:
                         return
                     if isinstance(step, SoundsearchError):
                         raise step
-                    features, vectors = (
+                    features, *others = (
                         part.to(self._device, non_blocking=True, copy=True) for part in ring[step]
                     )
                     if on_gpu:
                         copied.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
                         copied[-1].record()
-                    yield features.float().transpose(1, 2), vectors
+                    yield features.float().transpose(1, 2), *others
         finally:
             del steps  # its workers end
 
@@ -187,18 +213,20 @@ class Batches:
 class _Ring:
     """Batches in shared memory, one after the other; the batch of step i is in slot i % n_slots.
 
-    features: (n_slots, n, n_frames, n_mels), frames as they are stored. vectors: (n_slots, n, dim).
+    Its parts: features (n_slots, n, n_frames, n_mels), frames as they are stored; vectors (n_slots,
+    n, dim); and what changed examples have more.
     """
 
     def __init__(self, examples: Positions, n: int, n_slots: int) -> None:
         n_mels, n_frames = examples.shape
         self.n, self._n_slots = n, n_slots
-        self._features = _shared((n_slots, n, n_frames, n_mels), examples.dtype)
-        self._vectors = _shared((n_slots, n, examples.dim), torch.float32)
+        shapes = [((n_frames, n_mels), examples.dtype), ((examples.dim,), torch.float32)]
+        self._parts = [
+            _shared((n_slots, n, *shape), dtype) for shape, dtype in [*shapes, *examples.more]
+        ]
 
-    def __getitem__(self, step: int) -> TrainingPair:
-        slot = step % self._n_slots
-        return self._features[slot], self._vectors[slot]
+    def __getitem__(self, step: int) -> Batch:
+        return tuple(part[step % self._n_slots] for part in self._parts)
 
     @contextmanager
     def locked_pages(self) -> Iterator[None]:
@@ -206,10 +234,10 @@ class _Ring:
         runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
         locked = [
             part
-            for part in (self._features, self._vectors)
-            if int(runtime.cudaHostRegister(part.data_ptr(), part.nbytes, 0)) == 0
+            for part in self._parts
+            if part.nbytes and int(runtime.cudaHostRegister(part.data_ptr(), part.nbytes, 0)) == 0
         ]
-        if len(locked) < 2:
+        if len(locked) < sum(part.nbytes > 0 for part in self._parts):
             with suppress(RuntimeError):  # the next kernel meets the error of the call that failed
                 torch.zeros(1, device="cuda")
         try:
@@ -223,6 +251,8 @@ class _Ring:
 def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """A tensor in memory that processes share. Raises ShardError if there is not enough."""
     n_bytes = math.prod(shape) * dtype.itemsize
+    if n_bytes == 0:  # a teacher that there is not
+        return torch.empty(shape, dtype=dtype)
     try:
         storage = torch.UntypedStorage._new_shared(n_bytes)  # type: ignore[no-untyped-call]
     except RuntimeError as error:
@@ -241,11 +271,11 @@ class _Steps(Dataset[int | SoundsearchError]):
         self._batch_size, self._offset = batch_size, rank * ring.n
 
     def __getitem__(self, step: int) -> int | SoundsearchError:
-        features, vectors = (part.numpy() for part in self._ring[step])
+        features, *others = (part.numpy() for part in self._ring[step])
         first = step * self._batch_size + self._offset
         try:
             for i in range(self._ring.n):
-                self._examples.fill(first + i, features[i].T, vectors[i])
+                self._examples.fill(first + i, features[i].T, *(part[i] for part in others))
         except SoundsearchError as error:
             return error  # a worker's raised one would come with its traceback in the message
         return step

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from soundsearch.cli.train import data, embed, export, features, pick, stages
+from soundsearch.cli.train import data, embed, export, features, pick, scaling, stages
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +29,6 @@ app.command()(embed.curate)
 app.command()(features.features)
 app.command()(stages.pivot)
 app.command()(stages.captions)
-app.command()(stages.scaling)
+app.command()(scaling.scaling)
 app.command()(pick.pick)
 app.command()(export.export)

@@ -59,15 +59,17 @@ class Base:
             chosen["init"] = self.init
         found = stage_config({**chosen, **({"contrast": inner} if inner else {})}, base)
         if self.preset:
-            options = {**chosen, **{f"contrast.{key}": value for key, value in inner.items()}}
-            who |= {key: option_of(key) for key in options}
+            nested = {"contrast": inner, "changes": chosen.get("changes", {})}
+            inside = [f"{outer}.{key}" for outer, values in nested.items() for key in values]
+            who |= {key: option_of(key) for key in [*chosen, *inside]}
             refuse_contradictions(self.preset, found, who)
         return found
 
 
 def option_of(setting: str) -> str:
     """The option that gives a setting of a stage."""
-    name = {"contrast.reduction": "loss", "n_clips": "count", "only_top_k": "top_k"}.get(setting)
+    names = {"contrast.reduction": "loss", "n_clips": "count", "only_top_k": "top_k"}
+    name = {**names, "changes.classes": "teacher_classes"}.get(setting)
     return "--" + (name or setting.rpartition(".")[2].replace("_", "-"))
 
 

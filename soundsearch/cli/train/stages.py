@@ -1,4 +1,4 @@
-"""`soundsearch train pivot`, `captions`, `scaling`: the stages of the paper."""
+"""`soundsearch train pivot` and `captions`: the stages of the paper."""
 
 from __future__ import annotations
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from trainer.runs import StageConfig
     from trainer.stage import Machine
 
-
-#: Steps of every point of a scaling curve.
-STEPS = 200
 
 Run = Annotated[
     Path, typer.Option(help="Folder of this run; an interrupted run goes on where it was.")
@@ -291,12 +288,40 @@ def captions(
             "--three-way", help="Learn from the clips' pictures too, which have vectors then."
         ),
     ] = False,
+    mix: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Make this share of the clips mixtures of two or three, with composed captions. "
+            "[default: 0]",
+        ),
+    ] = None,
+    augment: Annotated[
+        bool,
+        typer.Option("--augment", help="Change sounds: speed, room, band, noise, level, MP3."),
+    ] = False,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="A tagger (.tflite, .onnx) whose soft labels are learnt too; a CSV beside it "
+            "names its classes."
+        ),
+    ] = None,
+    teacher_classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="That CSV, with a column display_name, name or label. [default: the one beside it]",
+            show_default=False,
+        ),
+    ] = None,
     *,
     options: StageOptions,
 ) -> None:
     """Stage 2: tune an audio tower on captions, few or many.
 
-    Front end and tower are those of the run to begin from, unless given.
+    Front end and tower are those of the run to begin from, unless given. Sounds that are mixed, changed
+    or tagged are decoded, also where log-mels are stored.
 
     Example: soundsearch train captions shards --init runs/pivot --run runs/few --count 100
     """
@@ -307,81 +332,19 @@ def captions(
         texts=texts,
         n_clips=count,
         fraction=fraction,
+        changes=_given(
+            mix=mix,
+            augment=augment or None,
+            teacher=str(teacher) if teacher else None,
+            classes=str(teacher_classes) if teacher_classes else None,
+        ),
     )
     _run(train_captions, shards, run, settings, options)
 
 
-def scaling(
-    shards: Shards,
-    out: Annotated[Path, typer.Option(help="Folder for the runs, scaling.csv and scaling.png.")],
-    init: Annotated[Path, typer.Option(help="Folder of the pivot run that all begin from.")],
-    valid: Annotated[Path, typer.Option(help="Held-out shards to measure on.")],
-    counts: Annotated[
-        str, typer.Option(help="Numbers of clips with captions, with commas between.")
-    ] = "0,10,100,1000",
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0",
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Steps of every point, whatever its count. [default: 200, or the preset's passes]",
-            show_default=False,
-        ),
-    ] = None,
-    epochs: Annotated[
-        float | None,
-        typer.Option(help="In place of --steps: passes over the clips of every point."),
-    ] = None,
-    preset: PresetChoice = None,
-    config: Config = None,
-    texts: Annotated[str | None, typer.Option(help="As in `train captions`.")] = None,
-    batch_size: BatchSize = None,
-    optimiser: OptimiserChoice = None,
-    learning_rate: Rate = None,
-    device: DeviceChoice = "auto",
-    workers: Workers = 0,
-) -> None:
-    """Draw the scaling curve: stage 2 with ever more captions, as CSV and as a plot.
-
-    Example: soundsearch train scaling shards --init runs/pivot --valid held-out --out runs/curve
-    """
-    chosen_counts, chosen_seeds = _numbers(counts, "--counts"), _numbers(seeds, "--seeds")
-    with training_extra():
-        from trainer.captions import DEFAULT
-        from trainer.scaling import PLOT, TABLE, plot, scaling_curve
-        from trainer.stage import Machine
-    if steps is not None and epochs is not None:
-        raise typer.BadParameter("give --steps or --epochs, not both", param_hint="--epochs")
-    if preset is not None and steps is not None:
-        raise typer.BadParameter(
-            f"--preset {preset} fixes the epochs, and --steps {steps} decides them anew; leave out "
-            "one of the two",
-            param_hint="--steps",
-        )
-    given = {
-        "texts": texts,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "optimiser": optimiser,
-        "learning_rate": learning_rate,
-    }
-    settings = Base(DEFAULT, preset, config, str(init)).settings(given, {})
-    by_epochs = epochs is not None or preset is not None
-    with progress_on_stderr() as progress:
-        rows = scaling_curve(
-            shard_folders(shards, progress),
-            out,
-            settings,
-            counts=chosen_counts,
-            seeds=chosen_seeds,
-            steps=None if by_epochs else steps or STEPS,
-            valid=valid,
-            machine=Machine(device=device, n_workers=workers),
-            progress=progress,
-        )
-    plot(rows, out / PLOT)
-    typer.echo(str(out / TABLE))
-    typer.echo(str(out / PLOT))
+def _given(**values: Any) -> dict[str, Any] | None:
+    """The values that were given, None for none."""
+    return {name: value for name, value in values.items() if value is not None} or None
 
 
 def _run(
@@ -398,15 +361,6 @@ def _run(
         done = train(folders, run, settings, machine, checks=checks, watch=watch, progress=progress)
     if _leads():
         typer.echo(str(done))
-
-
-def _numbers(text: str, option: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"expected whole numbers with commas, found {text!r}", param_hint=option
-        ) from error
 
 
 def _n_kept(text: str) -> int | None:
