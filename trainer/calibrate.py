@@ -3,7 +3,8 @@
 The rule. Recordings with captions are a library. Each of their captions asks it, and so does each
 recording that shares its caption with another; a hit is right if it has the caption asked for.
 Where fewer than `LEAST_SHARED` recordings share a caption, those of three windows or more are cut
-in two, and the first part asks for the second. The background is windows of ordinary recordings,
+in two, and the first part asks for the second; its score, and that of the best mistake, count as a
+right and a wrong best hit. The background is windows of ordinary recordings,
 one of each, or more where these are few. Ordinary texts are lines of the shipped vocabulary.
 
 What counts is the best hit of each query, as standard deviations above the query's mean over the
@@ -81,12 +82,14 @@ class Asked:
 
     queries: (n, dim) float32. cosines: (n, n_recordings), each recording's best window; -inf for
     a query's own recording. right: (n, n_recordings) bool, whether it has the caption asked for.
+    by_parts: whether the queries are parts of the recordings.
     """
 
     kind: Kind
     queries: Array
     cosines: NDArray[np.float64]
     right: NDArray[np.bool_]
+    by_parts: bool = False
 
 
 def make_library(
@@ -174,7 +177,7 @@ def _ask_by_parts(library: Library) -> Asked:
     dim = found.vectors.shape[1]
     sounds = ClipEmbeddings.of(first).mean().vectors if first else np.zeros((0, dim), np.float32)
     cosines = _cosines(sounds, ClipEmbeddings.of(last))
-    return Asked("audio", sounds, cosines, captions[asking][:, None] == captions)
+    return Asked("audio", sounds, cosines, captions[asking][:, None] == captions, by_parts=True)
 
 
 @dataclass(frozen=True)
@@ -274,12 +277,12 @@ def calibrate(encoder: Encoder, library: Library, background: NDArray[np.float16
     curves = {}
     for asked in ask(encoder, library):
         z = standardise(asked.queries, asked.cosines, background.astype(np.float32))
-        curve = fit_curve(z.max(axis=1), _best_is_right(asked)) if len(z) else None
+        curve = fit_curve(*_best_hits(asked, z)) if len(z) else None
         if curve is None:
             logger.warning(
                 "%s: stays without calibration, its scores do not tell right from wrong "
                 "best hits of the %s queries",
-                bundle.folder,
+                bundle.name,
                 asked.kind,
             )
             return bundle
@@ -294,7 +297,7 @@ def calibrate(encoder: Encoder, library: Library, background: NDArray[np.float16
     search = fit_search_curve(answers, answers.z(backgrounds)) if len(answers.queries) else None
     files = {**bundle.files, **_saved(bundle, BACKGROUND, background)}
     if search is None:
-        logger.warning("%s: the vocabulary's lines give no curve for searches", bundle.folder)
+        logger.warning("%s: the vocabulary's lines give no curve for searches", bundle.name)
     else:
         files |= _saved(bundle, BACKGROUND_TEXTS, texts)
     relevance = RelevanceConfig(**curves, search=search)
@@ -384,6 +387,20 @@ def _cosines(queries: Array, embeddings: ClipEmbeddings) -> NDArray[np.float64]:
     if not len(queries):
         return np.zeros((0, len(embeddings)))
     return score_texts(queries, embeddings).astype(np.float64)
+
+
+def _best_hits(
+    asked: Asked, z: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Best hits by their z (n, n_recordings), and whether they are right."""
+    if not asked.by_parts:
+        return z.max(axis=1), _best_is_right(asked)
+    right, wrong = (
+        np.where(wanted, z, -np.inf).max(axis=1) for wanted in (asked.right, ~asked.right)
+    )
+    both = np.concatenate([right, wrong])
+    is_right = np.arange(len(both)) < len(right)
+    return both[np.isfinite(both)], is_right[np.isfinite(both)]
 
 
 def _best_is_right(asked: Asked) -> NDArray[np.bool_]:

@@ -14,9 +14,16 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from soundsearch.cli.train.export import export
-from soundsearch.encoder.bundle import EncoderBundle, TextConfig
+from soundsearch.encoder.bundle import (
+    BACKGROUND,
+    Curve,
+    EncoderBundle,
+    RelevanceConfig,
+    TextConfig,
+)
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import SoundsearchError
+from soundsearch.files import sha256_of
 from tests.sounds import noise, tone, write
 from tests.trainer.authors import as_the_authors
 from tests.trainer.tiny_clip import DIM, write_tiny_clip
@@ -27,6 +34,7 @@ from trainer.bundle_export import (
     new_bundle,
     refuse_collapsed_texts,
 )
+from trainer.calibration_set import CalibrationSet
 from trainer.epochs import WEIGHTS
 from trainer.front_ends import STARTER, VIP_ANT, extract_features
 from trainer.runs import LOG, StageConfig, build_tower, read_run, write_config
@@ -85,8 +93,9 @@ def command() -> typer.Typer:
 
 @pytest.fixture(scope="module")
 def exported(run: Path, command: typer.Typer) -> Result:
-    """With --int8, through the command line."""
-    return CliRunner().invoke(command, [str(run), str(run.parent / "small"), "--int8"])
+    """With --int8 and without calibration, through the command line."""
+    options = [str(run), str(run.parent / "small"), "--int8", "--calibrate", "none"]
+    return CliRunner().invoke(command, options)
 
 
 @pytest.fixture(scope="module")
@@ -292,3 +301,66 @@ def test_the_command_writes_the_bundle_and_tells_the_figures(
     again = CliRunner().invoke(command, [str(run), str(run.parent / "small")])
     assert isinstance(again.exception, SoundsearchError)
     assert "--force" in str(again.exception)
+
+
+def test_calibration_goes_into_the_bundle_and_its_card(
+    run: Path, command: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random towers tell nothing, so curves are given in place of fitted ones."""
+    write(tmp_path / "a.wav", tone(300, 1.0, 16000), 16000)
+    manifest = tmp_path / "mine.csv"
+    manifest.write_text("file,caption\na.wav,a hum\n")
+    curve = Curve(slope=1.0, offset=-3.0)
+    asked: list[CalibrationSet] = []
+
+    def calibrate_on(
+        bundle: EncoderBundle, chosen: CalibrationSet, progress: object
+    ) -> tuple[EncoderBundle, dict[str, object]]:
+        asked.append(chosen)
+        (bundle.folder / BACKGROUND).write_bytes(b"windows")
+        files = {**bundle.files, BACKGROUND: sha256_of(bundle.folder / BACKGROUND)}
+        relevance = RelevanceConfig(text=curve, audio=curve)
+        facts = {"about": f"on {chosen.name}", "recordings": 1}
+        return dataclasses.replace(bundle, relevance=relevance, files=files), facts
+
+    monkeypatch.setattr("trainer.bundle_export.calibrate_on", calibrate_on)
+    out = tmp_path / "calibrated"
+    done = CliRunner().invoke(command, [str(run), str(out), "--calibrate", str(manifest)])
+    assert done.exit_code == 0, done.output
+    made = EncoderBundle.read(out)
+    assert made.relevance == RelevanceConfig(text=curve, audio=curve) and BACKGROUND in made.files
+    assert made.results["scores from 0 to 1"]["about"] == "on mine.csv"
+    assert "scores from 0 to 1 (on mine.csv)" in made.file("model_card.md").read_text()
+    CliRunner().invoke(command, [str(run), str(out), "--force"])
+    assert [chosen.name for chosen in asked] == ["mine.csv", "the demo's recordings"]
+
+
+def test_towers_that_tell_nothing_stay_without_calibration(
+    run: Path, command: typer.Typer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = ["file,caption"]
+    for i in range(3):
+        write(tmp_path / f"{i}.wav", noise(1.0, 16000, seed=i), 16000)
+        rows.append(f"{i}.wav,a hum")
+    (tmp_path / "same.csv").write_text("\n".join(rows) + "\n")  # every hit is right
+    out = tmp_path / "plain"
+    options = [str(run), str(out), "--calibrate", str(tmp_path / "same.csv")]
+    done = CliRunner().invoke(command, options)
+    assert done.exit_code == 0, done.output
+    assert "plain: stays without calibration" in caplog.text
+    made = EncoderBundle.read(out)
+    assert made.relevance is None and BACKGROUND not in made.files
+    assert "scores from 0 to 1" not in made.results
+
+
+def test_a_manifest_that_cannot_calibrate_is_refused_before_anything_is_written(
+    run: Path, command: typer.Typer, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.csv").write_text("file,label\na.wav,hum\n")
+    out = tmp_path / "never"
+    done = CliRunner().invoke(
+        command, [str(run), str(out), "--calibrate", str(tmp_path / "bad.csv")]
+    )
+    assert isinstance(done.exception, SoundsearchError)
+    assert "bad.csv" in str(done.exception) and "caption" in str(done.exception)
+    assert not out.exists()

@@ -159,6 +159,8 @@ def test_where_few_share_a_caption_a_part_of_a_recording_asks_for_another(
     np.testing.assert_allclose(audio.queries, [sound], rtol=1e-6)
     np.testing.assert_allclose(audio.cosines, [[sound[1], sound @ [0.8, 0.6]]], rtol=1e-6)
     assert audio.right.tolist() == [[False, True]]
+    z, is_right = module._best_hits(audio, np.array([[0.5, 2.0]]))
+    assert (z.tolist(), is_right.tolist()) == ([2.0, 0.5], [True, False])
 
 
 def test_words_ask_a_library_that_may_lack_what_they_name(tiny: EncoderBundle) -> None:

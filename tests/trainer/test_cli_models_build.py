@@ -28,7 +28,8 @@ def test_a_built_encoder_is_found_by_its_name_and_indexes(
     from tests.trainer.convert.made_checkpoint import tower_of, write_checkpoint
 
     file = write_checkpoint(tmp_path / "00004140.pth", tower_of().state_dict())
-    built = soundsearch("models", "build", "vip-ant", "--checkpoint", file)
+    given = ("--checkpoint", file, "--calibrate", "none")
+    built = soundsearch("models", "build", "vip-ant", *given)
     assert Path(built.stdout.strip()) == tmp_path / "models" / "vip-ant"
     assert "vip-ant" in soundsearch("models", "list").stdout.split()
     for i in range(3):
