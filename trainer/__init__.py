@@ -19,6 +19,7 @@ convert/         published weights to a bundle         model_card.py the card of
 calibrate.py     cosines to scores from 0 to 1         calibration_set.py  on which recordings
 augmentation.py  changes to sounds                     mixtures.py   two or three sounds in a window
 taggers.py       teachers that give soft labels        distillation.py  their loss
+composed_texts.py  texts of mixtures and classes, embedded on the way
 text_distillation.py  a small text tower from a sentence encoder
 english.py       words by rule of thumb: heads, plurals, stems
 """
