@@ -136,16 +136,31 @@ def captions_of(members: Sequence[str], kind: Kind) -> list[str]:
     return [form.format(a=a, b=b) for form in FORMS[kind]]
 
 
+def covered(members: Tensor) -> Tensor:
+    """Return which texts name nothing that does not sound.
+
+    Args:
+        members: (n, at most) numbers of what sounds in each window, -1 for nothing; the text of
+            each row names all of them.
+
+    Returns:
+        (n, n) bool; [i, j] is true where all that text j names sounds in window i.
+    """
+    found = torch.ones(len(members), len(members), dtype=torch.bool, device=members.device)
+    for named in members.T:  # column by column, which is faster than all at once
+        sounds = (members[:, :, None] == named).any(dim=1)
+        found &= sounds | (named == -1)
+    return found
+
+
 def named_in_part(members: Tensor) -> Tensor:
     """Return which texts name a part of what sounds, and no more: neither right nor wrong.
 
     Args:
-        members: (n, at most) int64 numbers of what sounds in each window, -1 for nothing; the text
-            of each row names all of them.
+        members: As in `covered`.
 
     Returns:
         (n, n) bool; [i, j] is true where all that text j names sounds in window i, and more.
     """
-    within = (members[:, None, :, None] == members[None, :, None, :]).any(dim=2)
-    covers = (within | (members == -1)[None]).all(dim=2)
-    return torch.logical_and(covers, ~covers.T)
+    found = covered(members)
+    return torch.logical_and(found, ~found.T)
