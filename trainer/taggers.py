@@ -84,7 +84,7 @@ def open_tagger(model: Path, classes: Path | None = None) -> Tagger:
     return kinds[model.suffix.lower()](model, classes)
 
 
-def hear(tagger: Tagger, waveform: Array, sample_rate: int) -> Array:
+def tag(tagger: Tagger, waveform: Array, sample_rate: int) -> Array:
     """Return the logits of a mono waveform at another sample rate."""
     parts = list(resample([waveform], sample_rate, tagger.sample_rate))
     return tagger.logits(np.concatenate(parts))

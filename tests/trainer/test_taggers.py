@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from tests.conftest import ROOT
 from tests.sounds import noise, tone
-from trainer.taggers import EFFICIENT_AT, RATE_ENTRY, TaggerError, hear, open_tagger
+from trainer.taggers import EFFICIENT_AT, RATE_ENTRY, TaggerError, open_tagger, tag
 
 NAMES = "index,mid,display_name\n0,/m/1,Loud\n1,/m/2,Louder\n"
 
@@ -60,14 +60,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_tagger_of_waveforms_hears_all_of_a_sound(folder: Path) -> None:
+def test_a_tagger_of_waveforms_takes_all_of_a_sound(folder: Path) -> None:
     tagger = open_tagger(write_model(folder / "tagger.onnx", ["n", 800], 8000))
     assert tagger.names == ["Loud", "Louder"] and tagger.sample_rate == 8000
     sound = np.concatenate([np.ones(1000, np.float32), np.zeros(1000, np.float32)])
     assert tagger.logits(sound) == pytest.approx([0.5, 0.5], abs=0.05)
     short = np.float32([0.5, 0.5])
     assert tagger.logits(short) == pytest.approx([0.5, 0.25])  # repeated, not filled with zeros
-    at_another_rate = hear(tagger, np.full(16000, 0.5, np.float32), 16000)
+    at_another_rate = tag(tagger, np.full(16000, 0.5, np.float32), 16000)
     assert at_another_rate == pytest.approx([0.5, 0.25], abs=0.01)
     copy = pickle.loads(pickle.dumps(tagger))
     np.testing.assert_array_equal(copy.logits(sound), tagger.logits(sound))
@@ -182,7 +182,7 @@ def test_mn04_tells_a_dog_from_rain(data_folder: Path) -> None:
     for name in ("Animals/puppy_bark", "Nature/ZOOM0007"):
         with AudioFile(demo / f"{name}.opus") as file:
             waveform = file.all_channels().mean(axis=0)
-            logits = hear(tagger, waveform, file.sample_rate)
+            logits = tag(tagger, waveform, file.sample_rate)
         found[name] = [tagger.names[i] for i in np.argsort(-logits)[:8]]
     assert {"Dog", "Bark"} & set(found["Animals/puppy_bark"])
     assert {"Rain", "Raindrop", "Rain on surface"} & set(found["Nature/ZOOM0007"])

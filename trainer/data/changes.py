@@ -24,7 +24,7 @@ from trainer.data.order import Order
 from trainer.data.shards import ShardFolder
 from trainer.front_ends import FrontEnd, cut_stretch, window_features
 from trainer.mixtures import MOST, Kind, MixtureConfig, arrange, captions_of
-from trainer.taggers import Tagger, hear, open_tagger
+from trainer.taggers import Tagger, open_tagger, tag
 
 Array = NDArray[np.float32]
 
@@ -143,7 +143,7 @@ class Changes:
             window = change_window(window, rate, generator, config.waveforms)
         features[:] = window_features(window, rate, self._front_end, generator)
         if self._tagger:
-            logits[:] = hear(self._tagger, window, rate)
+            logits[:] = tag(self._tagger, window, rate)
 
     def _others(
         self, position: int, first: tuple[int, int], n: int, generator: np.random.Generator
