@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from soundsearch.files import sha256_of
 from trainer.towers import mobilenet
@@ -25,6 +25,16 @@ def with_statistics(tower: MobileNetTower, seed: int = 0) -> MobileNetTower:
             module.weight.data.uniform_(0.5, 1.5, generator=generator)
             module.bias.data.normal_(0.0, 0.2, generator=generator)
     return tower
+
+
+def with_statistics_of(tower: MobileNetTower, features: Tensor) -> MobileNetTower:
+    """Give its batch norms the statistics of these features, and return it in eval mode."""
+    norms = [module for module in tower.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the mean over all batches, of which there is one
+    with torch.no_grad():
+        tower.train()(features)
+    return tower.eval()
 
 
 def published_like(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
