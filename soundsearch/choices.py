@@ -41,8 +41,9 @@ VipAntVariant = Literal[
 
 #: Texts of a shard's examples that are embedded.
 Texts = Literal["captions", "labels", "labels-joined"]
-#: Audio towers: the paper's, and a small one for computers without a GPU.
-Tower = Literal["vit", "compact"]
+#: Audio towers: the paper's, a small one for computers without a GPU, and a MobileNetV3, which may
+#: begin from a network that learnt AudioSet's labels.
+Tower = Literal["vit", "compact", "mobilenet"]
 #: Settings of the paper for the two stages of training: against pictures, against captions.
 Preset = Literal["paper-va", "paper-at"]
 Optimiser = Literal["lars", "adamw"]

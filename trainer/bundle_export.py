@@ -51,7 +51,7 @@ from trainer.onnx_export import (
     to_float16,
     to_onnx,
 )
-from trainer.runs import TrainedRun, read_run
+from trainer.runs import BEGAN_FROM, TrainedRun, read_run
 from trainer.towers.clip_model import FrozenClip, load_clip
 from trainer.towers.vit import SpectrogramViT, TowerError, vit_from_authors
 
@@ -327,10 +327,16 @@ def _sections(run: TrainedRun) -> dict[str, str]:
         "pivot": "the images that belong to them, embedded by a frozen CLIP model; no text was used",
         "captions": f"the texts that belong to them ({run.config.get('texts')}), embedded by a frozen CLIP model",
     }
+    began_from = ""
+    if BEGAN_FROM in data:
+        began_from = (
+            f"\nThe audio tower began from weights of {data[BEGAN_FROM]}, which learnt the labels of "
+            "AudioSet:\nclasses that those labels name are not new to it."
+        )
     return {
         "What it learnt from": f"""
 {data["n_clips"]} examples of the shards {data["shards"]}, and {learnt[run.stage]}
-(vectors {data["encoder"]}). Initial weights: {run.config.get("init")}.{epoch} The licences of the
+(vectors {data["encoder"]}). Initial weights: {run.config.get("init")}.{epoch}{began_from} The licences of the
 recordings, images and texts are not stored with the shards; check them before you pass these
 weights on. No recording is part of this bundle.""",
         "Limits": f"""

@@ -93,6 +93,7 @@ class GatheredBatchNorm2d(nn.BatchNorm2d):
         super().__init__(layer.num_features, layer.eps, layer.momentum)
         self.weight, self.bias = layer.weight, layer.bias
         self._buffers.update(layer._buffers)
+        self.training = layer.training
         self.world = world
 
     def forward(self, x: Tensor) -> Tensor:

@@ -399,6 +399,10 @@ class Checkpoint:
             states.setdefault(int(i), {})[key] = value
         fresh = self._optimiser.state_dict()
         self._optimiser.load_state_dict({**fresh, "state": states})
+        for p, state in self._optimiser.state.items():
+            for key, value in state.items():  # a fused step wants both in one order of memory
+                if value.ndim > 1:
+                    state[key] = torch.empty_like(p).copy_(value)
         self._scaler.load_state_dict(json.loads(facts["scaler"]))
         logger.info("continuing from step %s", facts["step"])
         return int(facts["step"])

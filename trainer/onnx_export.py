@@ -43,16 +43,17 @@ class ExportError(SoundsearchError):
 def fold_batch_norms(tower: nn.Module) -> nn.Module:
     """Return a copy of the tower in eval mode, with batch normalisation folded into convolutions."""
     folded = copy.deepcopy(tower).eval()
-    if not isinstance(folded, AudioTower):
-        return folded
-    folded.stem, folded.norm = _fuse(folded.stem, folded.norm), nn.Identity()
-    for block in folded.blocks:
-        assert isinstance(block, ResidualBlock)
-        block.convolve1 = _fuse(block.convolve1, block.norm1)
-        block.convolve2 = _fuse(block.convolve2, block.norm2)
-        block.norm1, block.norm2 = nn.Identity(), nn.Identity()
-        if isinstance(block.shortcut, nn.Sequential):
-            block.shortcut = _fuse(block.shortcut[0], block.shortcut[1])
+    for module in list(folded.modules()):
+        if isinstance(module, AudioTower):
+            module.stem, module.norm = _fuse(module.stem, module.norm), nn.Identity()
+        elif isinstance(module, ResidualBlock):
+            module.convolve1 = _fuse(module.convolve1, module.norm1)
+            module.convolve2 = _fuse(module.convolve2, module.norm2)
+            module.norm1, module.norm2 = nn.Identity(), nn.Identity()
+        elif isinstance(module, nn.Sequential):
+            for i in range(len(module) - 1):
+                if isinstance(module[i], nn.Conv2d) and isinstance(module[i + 1], nn.BatchNorm2d):
+                    module[i], module[i + 1] = _fuse(module[i], module[i + 1]), nn.Identity()
     return folded
 
 

@@ -30,9 +30,12 @@ from trainer.front_ends import FRONT_ENDS, VIP_ANT, FrontEnd
 from trainer.loop import LOG, LoopConfig, TrainingError, strip_prefix
 from trainer.towers.clip_model import ClipChoice
 from trainer.towers.compact import AudioTower, AudioTowerConfig
+from trainer.towers.mobilenet import PUBLISHED, MobileNetConfig, MobileNetTower
 from trainer.towers.vit import SpectrogramViT, VitConfig
 
 CONFIG = "config.json"
+#: Fact of the data: the published weights that a run, or one before it, began from.
+BEGAN_FROM = "began_from"
 #: Settings that may change when a run continues: they do not change what is learnt.
 MAY_CHANGE = frozenset({"log_every", "save_every"})
 
@@ -46,11 +49,13 @@ class StageConfig:
         texts: Texts of an example in the captions stage, see `trainer/captions.py`.
         encoder: CLIP model whose stored vectors are used; None for the only one there is.
         front_end: How sound becomes features; in a file also a name of `trainer/front_ends.py`.
-        tower: vit is the paper's, compact the one for computers without a GPU.
+        tower: vit is the paper's, compact the one for computers without a GPU, mobilenet the one
+            that can begin from a network which learnt AudioSet's labels.
         vit: Shape of the vit tower. Front end and vectors decide n_mels, n_frames and dim.
         compact: Shape of the compact tower.
-        init: clip (CLIP's image tower), random, the folder of an earlier run, or a .pth checkpoint
-            of the paper's authors.
+        mobilenet: Shape of the mobilenet tower, and what of it learns.
+        init: clip (CLIP's image tower), random, the folder of an earlier run, a .pth checkpoint
+            of the paper's authors, or the .safetensors file of `trainer/towers/mobilenet.py`.
         n_clips: Train on so many examples, drawn with the seed.
         fraction: Train on this share of the examples, drawn with the seed.
         only: File of the ids whose examples take part, see `trainer/data/selection.py`.
@@ -74,6 +79,7 @@ class StageConfig:
     tower: Tower = "vit"
     vit: VitConfig = field(default_factory=VitConfig)
     compact: AudioTowerConfig = field(default_factory=AudioTowerConfig)
+    mobilenet: MobileNetConfig = field(default_factory=MobileNetConfig)
     init: str = "clip"
     n_clips: int | None = None
     fraction: float = 1.0
@@ -126,7 +132,14 @@ class StageConfig:
                 f"schedule_epochs ({self.schedule_epochs}) is below epochs ({self.epochs})"
             )
         if self.init == "clip" and self.tower != "vit":
-            raise ValueError("init clip is for the vit tower; the compact one begins at random")
+            raise ValueError(
+                f"init clip is for the vit tower; {self.tower} begins at random or from a run"
+                + (f", or from a {PUBLISHED} file" if self.tower == "mobilenet" else "")
+            )
+        if self.init == "random" and self.tower == "mobilenet" and self.mobilenet.logits:
+            raise ValueError(
+                "mobilenet.logits are those of a trained classifier; with init random leave them out"
+            )
         if self.block < 1:
             raise ValueError(f"block must be 1 or more, not {self.block}")
         self.loop(self.batch_size)  # LoopConfig checks the rest
@@ -190,6 +203,8 @@ def build_tower(config: StageConfig, dim: int) -> nn.Module:
     if config.tower == "compact":
         shape = dataclasses.replace(config.compact, dim=dim)
         return AudioTower(shape, features.n_mels, features.mean, features.std)
+    if config.tower == "mobilenet":
+        return MobileNetTower(dataclasses.replace(config.mobilenet, dim=dim))
     return SpectrogramViT(
         dataclasses.replace(config.vit, n_mels=features.n_mels, n_frames=features.n_frames, dim=dim)
     )
@@ -291,6 +306,11 @@ class TrainedRun:
 def read_config(folder: Path) -> StageConfig:
     """Read the settings of a run. Raises TrainingError or ConfigError."""
     return _read_config(folder)[0]
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Read the facts of a run's data. Raises TrainingError or ConfigError."""
+    return _read_config(folder)[1]
 
 
 def _read_config(folder: Path) -> tuple[StageConfig, dict[str, Any]]:

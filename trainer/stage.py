@@ -32,6 +32,7 @@ from trainer.data.targets import Targets
 from trainer.data.vectors import Kind, VectorsFacts, stored_facts
 from trainer.distributed import World, join_processes
 from trainer.epochs import WEIGHTS, epoch_ends, keep_epoch, read_picked
+from trainer.front_ends import EFFICIENTAT, FrontEnd
 from trainer.loop import (
     Amp,
     Check,
@@ -42,14 +43,23 @@ from trainer.loop import (
     train,
 )
 from trainer.runs import (
+    BEGAN_FROM,
+    CONFIG,
     StageConfig,
     build_tower,
     check_same_run,
+    read_facts,
     read_weights,
     torch_device,
     write_config,
 )
 from trainer.towers.clip_model import ClipChoice, load_clip
+from trainer.towers.mobilenet import (
+    PUBLISHED,
+    PUBLISHED_NAME,
+    MobileNetTower,
+    begin_from_published,
+)
 from trainer.towers.vit import SpectrogramViT, TowerError, vit_from_authors, vit_from_clip
 
 logger = logging.getLogger(__name__)
@@ -165,7 +175,7 @@ def run_stage(
         n_scales = (3 if config.contrast.three_way else 1) + (2 if tagger else 0)
         tower = initial_tower(config, facts)
         model = Contrast(tower, config.contrast.logit_scale, n_scales).to(device)
-        if config.tower == "compact":
+        if config.tower != "vit":
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.weights is not None:
             weights = weights_of(config.weights)
@@ -178,15 +188,21 @@ def run_stage(
             changes = Changes(config.changes, data, order, config.front_end, called, tagger)
         examples = Positions(data, order, targets, config.front_end, config.seed, log_mels, changes)
         batches = Batches(examples, config.batch_size, loop.steps, world, machine.n_workers, device)
+
+        def batch_of(step: int) -> tuple[Tensor, ...]:
+            batch = batches(step)
+            # Dropout is drawn anew in each step, and again the same where a run is continued.
+            torch.manual_seed((config.seed * 1_000_003 + step) * world.size + world.rank)
+            return composed.completed(batch) if changes else batch
+
         contrast = contrast_step(
             model,
-            (lambda step: composed.completed(batches(step))) if changes else batches,
+            batch_of,
             config.contrast,
             world,
             compiled=machine.compiled,
             classes=composed.classes(tagger) if tagger else None,
         )
-
         n_done = 0
 
         def step_of(step: int, amp: Amp) -> Mapping[str, Tensor]:
@@ -222,6 +238,7 @@ def run_stage(
                 step_of,
                 loop,
                 folder,
+                slow=_slow(tower),
                 checks=_milestones(folder, config, machine, made, n_clips, world),
                 world=world,
                 watch=report,
@@ -309,6 +326,12 @@ def initial_tower(config: StageConfig, facts: VectorsFacts) -> nn.Module:
         checkpoint = read_checkpoint(Path(config.init))
         refuse_other_front_end(checkpoint, config.front_end)
         return vit_from_authors(checkpoint.audio, tower.config)
+    if config.init.endswith(PUBLISHED):
+        if not isinstance(tower, MobileNetTower):
+            raise TrainingError(f"{config.init}: these weights are for the mobilenet tower")
+        refuse_other_features(config.init, config.front_end)
+        begin_from_published(tower, Path(config.init))
+        return tower
     weights = read_weights(Path(config.init))
     of_tower = strip_prefix(weights, "tower.")
     if isinstance(tower, SpectrogramViT):
@@ -325,6 +348,29 @@ def initial_tower(config: StageConfig, facts: VectorsFacts) -> nn.Module:
     return tower
 
 
+def refuse_other_features(init: str, front_end: FrontEnd) -> None:
+    """Refuse a front end that computes other features than those the published weights learnt from.
+
+    Frames may lie otherwise, windows may be of any length and have a level. Raises TrainingError.
+    """
+    free = ("n_frames", "centred", "level")
+    known, found = (
+        {"kind": features.kind} | {k: v for k, v in asdict(features).items() if k not in free}
+        for features in (EFFICIENTAT.features, front_end.features)
+    )
+    if found != known:
+        raise TrainingError(
+            f"{init}: these weights learnt from features of front end {EFFICIENTAT.name}, "
+            f"{front_end.name} has others; take --front-end {EFFICIENTAT.name}"
+        )
+
+
+def _slow(tower: nn.Module) -> dict[str, float]:
+    """Return the factors on the rates of a tower's parts, by the names they have in `Contrast`."""
+    rates = tower.rates() if isinstance(tower, MobileNetTower) else {}
+    return {f"tower.{name}": rate for name, rate in rates.items()}
+
+
 def _identity(
     data: ShardFolder,
     n_clips: int,
@@ -334,10 +380,16 @@ def _identity(
 ) -> dict[str, object]:
     """Return the facts that a run depends on beside its settings.
 
-    These are its examples, their vectors, and the epoch that was picked of the run it begins from.
+    These are its examples, their vectors, the epoch that was picked of the run it begins from, and
+    published weights from which it, or that run, began.
     """
     picked = read_picked(Path(config.init))
-    begun = {"init_epoch": picked.epoch} if picked else {}
+    begun: dict[str, object] = {"init_epoch": picked.epoch} if picked else {}
+    if config.init.endswith(PUBLISHED):
+        begun[BEGAN_FROM] = PUBLISHED_NAME
+    elif (Path(config.init) / CONFIG).exists():
+        earlier = read_facts(Path(config.init))
+        begun |= {key: earlier[key] for key in (BEGAN_FROM,) if key in earlier}
     digests = [data.digest(shard) for shard in range(len(data.shards))]
     digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
     read = f"log-mels {log_mels.front_end.slug}" if log_mels else "sound"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from tests.trainer.authors import as_the_authors
 from tests.trainer.tiny_clip import DIM, write_tiny_clip
 from trainer.bundle_export import (
     ExportError,
+    _sections,
     example_features,
     export_run,
     new_bundle,
@@ -211,6 +213,18 @@ def test_a_compact_tower_of_the_starter_front_end_is_exported_too(tmp_path: Path
     with torch.no_grad():
         wanted = embed_unit(read_run(folder).tower(torch.from_numpy(features))).numpy()
     np.testing.assert_allclose(Encoder(made, "cpu", 1).embed_features(features), wanted, atol=5e-3)
+
+
+def test_the_card_says_that_a_tower_began_from_audiosets_labels(run: Path, tmp_path: Path) -> None:
+    plain = _sections(read_run(run))["What it learnt from"]
+    assert "AudioSet" not in plain
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["began_from"] = "EfficientAT mn04_as (MIT licence)"
+    begun = tmp_path / "begun"
+    shutil.copytree(run, begun)
+    (begun / "config.json").write_text(json.dumps(config))
+    card = _sections(read_run(begun))["What it learnt from"]
+    assert "EfficientAT mn04_as (MIT licence)" in card and "labels of AudioSet" in card
 
 
 def test_another_clip_than_the_one_of_training_is_refused(run: Path, tmp_path: Path) -> None:

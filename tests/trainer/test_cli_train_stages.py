@@ -13,10 +13,13 @@ import pytest
 
 from tests.conftest import Run
 from tests.trainer.convert.made_checkpoint import SETTINGS, tower_of, write_checkpoint
+from tests.trainer.made_mobilenet import published_like
 from tests.trainer.made_shards import TINY, made_shards
 from trainer.captions import DEFAULT as CAPTIONS
+from trainer.front_ends import EFFICIENTAT
 from trainer.pivot import DEFAULT as PIVOT
 from trainer.runs import read_config
+from trainer.towers.mobilenet import BEGUN
 
 SMALL = ("--epochs", "2", "--warmup-epochs", "0")
 
@@ -73,10 +76,29 @@ def test_the_stages_follow_each_other(
     assert len(Path("curve/scaling.csv").read_text().splitlines()) == 3
 
 
+def test_weights_of_efficientat_bring_their_tower_and_front_end(
+    shards: Path, tmp_path: Path, soundsearch: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = published_like(tmp_path / "mn04.safetensors", monkeypatch)
+    Path("head.json").write_text('{"mobilenet": {"hidden": 16, "fixed_blocks": 15}}')
+    soundsearch(
+        *("train", "captions", shards, "--init", weights, "--run", "run", "--config", "head.json"),
+        *("--count", "6", "--batch-size", "6", "--epochs", "1", "--warmup-epochs", "0"),
+        *("--optimiser", "adamw", "--device", "cpu"),
+    )
+    used = read_config(Path("run"))
+    assert (used.tower, used.front_end) == ("mobilenet", EFFICIENTAT)
+    assert used.mobilenet == dataclasses.replace(BEGUN, hidden=16, fixed_blocks=15)
+    assert used.mobilenet.hold_statistics
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--tower", "compact"], "init clip is for the vit tower"),
+        (["--tower", "mobilenet"], "or from a .safetensors file"),
+        (["--init", "none.safetensors", "--batch-size", "6"], "none.safetensors: cannot be read"),
+        (["--init", "other.safetensors", "--batch-size", "6"], "other.safetensors: its SHA-256 is"),
         (["--batch-size", "12", "--precision", "fp16", "--device", "cpu"], "fp16 needs a GPU"),
         (["--batch-size", "12", "--precision", "tf32", "--device", "cpu"], "tf32 needs a GPU"),
         (
@@ -109,6 +131,7 @@ def test_what_cannot_be_is_one_line(
     shards: Path, arguments: list[str], message: str, soundsearch: Run
 ) -> None:
     Path("small.json").write_text('{"batch_size": 6}')
+    Path("other.safetensors").write_bytes(b"other weights")
     failed = soundsearch("train", "pivot", shards, "--run", "run", *arguments, code=1)
     assert failed.stderr.startswith("error: ")
     assert message in failed.stderr

@@ -85,6 +85,28 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> N
     assert unbroken[-1] < 0.8 * unbroken[0]
 
 
+def test_channels_last_goes_on_where_it_was(tmp_path: Path) -> None:
+    """The moments of a fused step lie in memory as the weights do, whose order is not that of axes."""
+
+    def folded(folder: Path, stop_at: int | None = None) -> nn.Module:
+        torch.manual_seed(0)
+        model = nn.Conv2d(3, 4, (2, 3)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        def loss_of(step: int) -> dict[str, Tensor]:
+            if step == stop_at:
+                raise Broken
+            return {"loss": model(torch.randn(8, 3, 5, 5, generator=generator_of(1, step))).var()}
+
+        return train(model, one_pass(loss_of), CONFIG, folder)
+
+    whole = folded(tmp_path / "whole")
+    with pytest.raises(Broken):
+        folded(tmp_path / "broken", stop_at=5)
+    torch.testing.assert_close(
+        folded(tmp_path / "broken").state_dict(), whole.state_dict(), rtol=0, atol=0
+    )
+
+
 def test_the_result_is_safe_before_the_checkpoint_goes(tmp_path: Path) -> None:
     first = fitted(tmp_path)
     assert (tmp_path / CHECKPOINT).exists()

@@ -10,7 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from soundsearch.audio.features import compute_features
+from tests.sounds import noise, tone
+from tests.trainer.made_mobilenet import with_statistics_of
 from trainer import onnx_export
+from trainer.front_ends import EFFICIENTAT
 from trainer.onnx_export import (
     ExportError,
     export_onnx,
@@ -21,6 +25,7 @@ from trainer.onnx_export import (
     to_onnx,
 )
 from trainer.towers.compact import AudioTower, AudioTowerConfig
+from trainer.towers.mobilenet import LOGITS_MEAN, Head, MobileNetConfig, MobileNetTower
 
 AXES = {"features": {0: "n"}}
 
@@ -132,3 +137,49 @@ def test_int8_is_refused_where_it_would_save_little() -> None:
     graph = to_onnx(onnx_export.fold_batch_norms(tower), {"features": torch.randn(2, 16, 48)}, AXES)
     with pytest.raises(ExportError, match=r"--int8 would save \d+% of the audio tower only"):
         quantise(graph)
+
+
+def of_made_sounds(n: int = 6) -> Tensor:
+    """Features of tones in noise, of clicks and of silence, as the published tower takes them."""
+    rate = 32000
+    waveforms = [tone(200.0 * 1.6**i, 3.0, rate) + noise(3.0, rate, i) for i in range(n - 2)]
+    clicks = np.zeros(3 * rate, np.float32)
+    clicks[:: rate // 4] = 0.7
+    waveforms += [clicks, np.zeros(3 * rate, np.float32)]
+    features = [compute_features(waveform, rate, EFFICIENTAT.features) for waveform in waveforms]
+    return torch.from_numpy(np.stack(features))
+
+
+def exported_mobilenet(tower: MobileNetTower, path: Path) -> None:
+    features = {"features": of_made_sounds()}
+    tower = with_statistics_of(tower, features["features"])
+    with torch.no_grad():
+        wanted = tower(features["features"]).numpy()
+    assert cosines(wanted[:1], wanted[1:]).max() < 0.95  # so that differences can show
+    folded = onnx_export.fold_batch_norms(tower)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in tower.modules())
+    export_onnx(folded, features, AXES, path)
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load(path).graph.node}
+    found, mean = run_onnx(path, features), wanted.mean(axis=0)
+    assert cosines(found, wanted).min() > 0.9999
+    assert cosines(found - mean, wanted - mean).min() > 0.9999
+    assert path.stat().st_size < 0.6 * 4 * sum(p.numel() for p in tower.parameters())
+
+
+def test_a_mobilenet_is_exported_without_its_norms_and_in_half_precision(tmp_path: Path) -> None:
+    """Of five layers, which hold all that the others are made of."""
+    torch.manual_seed(0)
+    config = MobileNetConfig(dim=384)
+    tower = MobileNetTower(config)
+    tower.features, tower.head = tower.features[:5], Head(16, config)
+    exported_mobilenet(tower, tmp_path / "audio.onnx")
+
+
+@pytest.mark.slow
+def test_a_whole_mobilenet_with_logits_is_exported(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tower = MobileNetTower(MobileNetConfig(dim=384, logits=True))
+    assert tower.classifier is not None
+    nn.init.constant_(tower.classifier[-1].bias, LOGITS_MEAN)  # as in a trained one
+    exported_mobilenet(tower, tmp_path / "audio.onnx")

@@ -17,7 +17,7 @@ from trainer.runs import StageConfig
 #: Settings that are of the machine, of the data or of a run, not of the paper.
 OF_THE_RUN = {
     *("encoder", "n_clips", "fraction", "only", "only_top_k", "weights"),
-    *("block", "log_every", "save_every", "compact"),
+    *("block", "log_every", "save_every", "compact", "mobilenet"),
 }
 
 

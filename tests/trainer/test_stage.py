@@ -9,23 +9,31 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
 
 from soundsearch.errors import ConfigError, SoundsearchError
+from tests.trainer.made_mobilenet import published_like
 from tests.trainer.made_shards import DIM, ENCODER, TINY, made_shards, store, vector_of
 from trainer.captions import train_captions
 from trainer.contrast import ContrastConfig
 from trainer.data.example import ShardError
 from trainer.epochs import kept_epochs
-from trainer.front_ends import FRONT_ENDS, VIP_ANT, with_frames
+from trainer.front_ends import EFFICIENTAT, FRONT_ENDS, VIP_ANT, with_frames
 from trainer.loop import TrainingError
 from trainer.pivot import DEFAULT, train_pivot
 from trainer.presets import preset
 from trainer.runs import read_run, read_weights
 from trainer.stage import Machine
+from trainer.towers.mobilenet import (
+    PUBLISHED_NAME,
+    MobileNetConfig,
+    MobileNetTower,
+    begin_from_published,
+)
 from trainer.towers.vit import SpectrogramViT, VitConfig
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +95,89 @@ def test_shuffled_pairs_teach_nothing(shards: Path, tmp_path: Path) -> None:
         data.folder, tmp_path / "run", config, Machine(valid=shards, check_every=30.0)
     )
     assert log_of(run)[-1]["valid_images_from_audio_recall_at_1"] < 0.45
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights that stand for the published ones."""
+    return published_like(tmp_path / "published.safetensors", monkeypatch)
+
+
+#: Of the published features, three tenths of a second.
+BEGUN = dataclasses.replace(
+    TINY,
+    tower="mobilenet",
+    front_end=dataclasses.replace(
+        EFFICIENTAT,
+        audio=dataclasses.replace(EFFICIENTAT.audio, window_s=0.345, hop_s=0.2),
+        features=dataclasses.replace(EFFICIENTAT.features, n_frames=32),
+    ),
+    mobilenet=MobileNetConfig(hidden=8, fixed_blocks=12, hold_statistics=True, body_rate=1e-6),
+    epochs=1.0,
+)
+
+
+def test_a_stage_begins_from_published_weights_and_the_next_from_it(
+    shards: Path, tmp_path: Path, published: Path
+) -> None:
+    config = dataclasses.replace(BEGUN, init=str(published))
+    first = train_pivot(shards, tmp_path / "first", config)
+    run = read_run(first)
+    assert isinstance(run.tower, MobileNetTower)
+    begun = MobileNetTower(MobileNetConfig())
+    begin_from_published(begun, published)
+    found, learnt = begun.features.state_dict(), run.tower.features.state_dict()
+    for name, value in found.items():
+        fixed = int(name.partition(".")[0]) <= 12 or "running" in name
+        torch.testing.assert_close(learnt[name], value, msg=name, rtol=0, atol=0 if fixed else 1e-7)
+    assert any(
+        (learnt[name] != value).any() for name, value in found.items()
+    )  # at their small rate
+    assert run.config["data"]["began_from"] == PUBLISHED_NAME
+    second = train_captions(
+        shards,
+        tmp_path / "second",
+        dataclasses.replace(BEGUN, stage="captions", texts="gold", init=str(first)),
+    )
+    assert read_run(second).config["data"]["began_from"] == PUBLISHED_NAME
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tower": "vit"}, "these weights are for the mobilenet tower"),
+        ({"front_end": TINY.front_end}, "take --front-end efficientat"),
+        ({"mobilenet": MobileNetConfig(width=0.1)}, r"weights of width 0\.4, this tower has 0\.1"),
+    ],
+)
+def test_a_run_that_published_weights_do_not_fit_is_refused(
+    shards: Path,
+    tmp_path: Path,
+    published: Path,
+    changes: dict[str, object],
+    message: str,
+) -> None:
+    config = dataclasses.replace(BEGUN, init=str(published), **changes)
+    with pytest.raises(SoundsearchError, match=message) as refused:
+        train_pivot(shards, tmp_path / "run", config)
+    assert str(published) in str(refused.value) and not (tmp_path / "run").exists()
+
+
+def test_dropout_is_the_same_after_a_break(shards: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        TINY, tower="mobilenet", mobilenet=MobileNetConfig(width=0.1, hidden=8, dropout=0.5)
+    )
+    whole = train_pivot(shards, tmp_path / "whole", config)
+
+    def stop(step: int, record: Mapping[str, float]) -> None:
+        if step == 5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train_pivot(shards, tmp_path / "broken", config, watch=stop)
+    torch.rand(3)
+    train_pivot(shards, tmp_path / "broken", config)
+    assert losses(tmp_path / "broken") == losses(whole)
 
 
 @pytest.mark.parametrize("kill_after", [3, 7])
@@ -267,6 +358,8 @@ def test_what_cannot_be_trained_is_said_at_once(
         ({"fraction": 0.0}, "fraction"),
         ({"n_clips": 5, "fraction": 0.5}, "excludes fraction"),
         ({"tower": "compact", "init": "clip"}, "init clip is for the vit tower"),
+        ({"tower": "mobilenet", "init": "clip"}, "or from a .safetensors file"),
+        ({"tower": "mobilenet", "mobilenet": MobileNetConfig(logits=True)}, "mobilenet.logits"),
         ({"texts": "gold"}, "texts belongs to the captions stage"),
         ({"schedule_epochs": 1.0}, "schedule_epochs"),
         ({"epochs": 0.0}, "epochs"),

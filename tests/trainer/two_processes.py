@@ -22,6 +22,7 @@ from trainer.distributed import World, join_processes
 from trainer.loop import Amp, LoopConfig, train
 from trainer.runs import StageConfig, build_tower
 from trainer.towers.compact import AudioTowerConfig
+from trainer.towers.mobilenet import MobileNetConfig
 
 ROOT = Path(__file__).parents[2]
 N_CLIPS, DIM = 8, 6
@@ -29,6 +30,12 @@ COMPACT = dataclasses.replace(
     TINY,
     tower="compact",
     compact=AudioTowerConfig(widths=(4, 8), depths=(2, 1), pooled=8),
+)
+#: With statistics that are held beside those of the batch.
+MOBILENET = dataclasses.replace(
+    TINY,
+    tower="mobilenet",
+    mobilenet=MobileNetConfig(width=0.1, hidden=8, dropout=0.0, fixed_blocks=15),
 )
 #: Name -> tower and loss.
 CASES: dict[str, tuple[StageConfig, ContrastConfig]] = {
@@ -38,6 +45,7 @@ CASES: dict[str, tuple[StageConfig, ContrastConfig]] = {
     "vit-three-way": (TINY, ContrastConfig(three_way=True)),
     "vit-three-way-chunks": (TINY, ContrastConfig(three_way=True, chunk=3)),
     "compact": (COMPACT, ContrastConfig()),
+    "mobilenet": (MOBILENET, ContrastConfig()),
     "compact-mean": (COMPACT, ContrastConfig(reduction="mean", largest_logit_scale=20.0)),
 }
 #: Steps large enough to show in the weights; Adam would make steps of rounding, too.

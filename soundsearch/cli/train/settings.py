@@ -79,14 +79,18 @@ def _begun_with(init: str | None) -> dict[str, Any]:
         return {}
     if init in ("clip", "random"):
         return {"init": init}
+    from trainer.front_ends import EFFICIENTAT
     from trainer.runs import read_config
     from trainer.stage import AUTHORS
+    from trainer.towers.mobilenet import BEGUN, PUBLISHED
 
     if init.endswith(AUTHORS):
         from trainer.convert.vip_ant import authors_settings
 
         front_end, vit = authors_settings(Path(init))
         return {"init": init, "front_end": front_end, "tower": "vit", "vit": vit}
+    if init.endswith(PUBLISHED):
+        return {"init": init, "front_end": EFFICIENTAT, "tower": "mobilenet", "mobilenet": BEGUN}
     earlier = read_config(Path(init))
-    names = ("front_end", "tower", "vit", "compact", "encoder")
+    names = ("front_end", "tower", "vit", "compact", "mobilenet", "encoder")
     return {"init": init, **{name: getattr(earlier, name) for name in names}}

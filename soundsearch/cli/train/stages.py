@@ -72,7 +72,10 @@ class StageOptions:
     ] = None
     tower: Annotated[
         Tower | None,
-        typer.Option(help="Audio tower: the paper's (vit), or small for a CPU. [default: vit]"),
+        typer.Option(
+            help="Audio tower: the paper's (vit), small for a CPU (compact), or a MobileNetV3 "
+            "(mobilenet). [default: vit]"
+        ),
     ] = None
     batch_size: BatchSize = None
     chunk: Annotated[
@@ -238,8 +241,9 @@ def pivot(
     init: Annotated[
         str | None,
         typer.Option(
-            help="clip (CLIP's image tower), random, a run folder, or a checkpoint of the "
-            "paper's authors (.pth). [default: clip]"
+            help="clip (CLIP's image tower), random, a run folder, a checkpoint of the paper's "
+            "authors (.pth), or EfficientAT's mn04_as (.safetensors), which means "
+            "--tower mobilenet --front-end efficientat. [default: clip]"
         ),
     ] = None,
     *,
@@ -268,7 +272,8 @@ def captions(
         str,
         typer.Option(
             help="What to begin from: the folder of a pivot run, a checkpoint of the paper's "
-            "authors (.pth), clip (CLIP's image tower) or random."
+            "authors (.pth), EfficientAT's mn04_as (.safetensors), which means --tower mobilenet "
+            "--front-end efficientat, clip (CLIP's image tower) or random."
         ),
     ],
     texts: Annotated[
