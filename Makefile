@@ -57,8 +57,8 @@ docs: $(VENV)/.docs ## build the pages of docs/ as a site in build/site
 cli-docs: $(VENV)/.search ## write docs/cli.md anew
 	$(BIN)/python -m tests.cli_docs docs/cli.md
 
-starter: $(VENV)/.all ## the stages of the shipped encoder before its audio tower, into runs/starter
-	$(BIN)/python -m recipes.starter "$(DATA)" --run runs/starter
+starter: $(VENV)/.all ## train the encoder that ships anew, into build/starter (hours)
+	$(BIN)/python -m recipes.starter "$(DATA)" --run runs/starter --out build/starter
 
 lock: $(UV) ## write constraints.txt anew, with the newest versions that pyproject.toml allows
 	$(UV) pip compile --universal --fork-strategy fewest --python-version 3.11 --all-extras \

@@ -5,6 +5,8 @@ waveforms.py   stage: every recording decoded once
 corpus.py      texts on which the text tower learns from its teacher
 text_tower.py  stages: teach, distil
 text_exam.py   a text tower beside its teacher -> marks
+material.py    stage: windows and mixtures through the tower's fixed blocks, and their labels
+learn.py       stage: the audio tower
 measure.py     a bundle -> numbers
 card.py        numbers and licences -> sections of model_card.md
 config.py      all constants

@@ -12,41 +12,44 @@ from soundsearch.encoder.bundle import EncoderBundle
 from trainer import model_card
 
 COMMAND = "python -m recipes.starter DATA --run RUN --out BUNDLE"
+AUDIO_ORIGIN = (
+    "Audio tower begun from EfficientAT's mn04_as (MIT licence), a network that learnt the labels of "
+    "AudioSet, and trained on freely licensed recordings with captions and on mixtures of them."
+)
 TEXT_ORIGIN = "Text tower distilled from all-MiniLM-L6-v2 (Apache-2.0)."
-#: Columns of the text tower's log.
+#: Columns of the logs.
 TEXT_COLUMNS = ("loss", "held_out_cosine", "held_out_correlation")
-#: Over the column of another run's numbers, and what they are good for.
-REPEAT = "another run"
-ABOUT_REPEAT = """
-The other run had another seed for every random choice. What differs by no more than the two runs
-do is noise.
+HEAD_COLUMNS = ("loss", "captions", "classes")
+TUNE_COLUMNS = ("loss", "captions", "classes", "valid_r10")
+#: What other runs' numbers are good for.
+ABOUT_REPEATS = """
+The other runs had other seeds for every random choice of the audio tower's learning. What differs by
+no more than the runs do is noise.
 """
 
 
 def sections(
     bundle: EncoderBundle,
     recordings: Sequence[Recording],
-    origin: str,
     logs: Sequence[tuple[str, Path, tuple[str, ...]]],
-    repeat: EncoderBundle | None = None,
+    repeats: Sequence[EncoderBundle] = (),
 ) -> dict[str, str]:
     """Write the card's sections.
 
     Args:
         bundle: With its results.
         recordings: Those that could be used, of both splits.
-        origin: What the audio tower began from and learnt by.
         logs: Title, log.jsonl and columns of each training.
-        repeat: What another run of the same recipe gave.
+        repeats: What other runs of the same recipe gave.
 
     Returns:
         Heading -> text.
     """
     train, valid = of_split(recordings, "train"), of_split(recordings, "valid")
     return {
-        "Measured": _measured(bundle.results, train, valid, repeat),
+        "Measured": _measured(bundle.results, train, valid, repeats),
         "Limits": _limits(train),
-        "What it learnt from": _learnt_from(train, valid, origin),
+        "What it learnt from": _learnt_from(train, valid),
         "Training": "\n\n".join(model_card.curve(path, title, cols) for title, path, cols in logs),
     }
 
@@ -55,13 +58,14 @@ def _measured(
     results: Mapping[str, Any],
     train: Sequence[Recording],
     valid: Sequence[Recording],
-    repeat: EncoderBundle | None,
+    repeats: Sequence[EncoderBundle],
 ) -> str:
     queries = {one.caption for one in valid if one.label is None and one.caption}
+    others = {f"run {i}": one.results for i, one in enumerate(repeats, start=2)}
     n_known = len(queries & {one.caption for one in train})
     return f"""
-{model_card.results_tables(results, {REPEAT: repeat.results} if repeat else None)}
-{ABOUT_REPEAT if repeat else ""}
+{model_card.results_tables(results, others)}
+{ABOUT_REPEATS if repeats else ""}
 A query is a distinct caption of the validation split, a hit any recording with that caption, and a
 recording scores what its best window scores. Of {len(queries)} captions in all, {n_known} also stand
 over other recordings in the training split. Settings were chosen on this split, and the curves behind
@@ -79,14 +83,16 @@ def _limits(train: Sequence[Recording]) -> str:
 - It does not transcribe speech, and it recognises no one."""
 
 
-def _learnt_from(train: Sequence[Recording], valid: Sequence[Recording], origin: str) -> str:
+def _learnt_from(train: Sequence[Recording], valid: Sequence[Recording]) -> str:
     captions = {one.caption for one in train if one.caption}
     n_without = sum(not one.caption for one in train)
     used = Counter((one.source, one.licence) for one in train)
     rows = "\n".join(f"| {source} | {terms} | {n} |" for (source, terms), n in sorted(used.items()))
     terms = Counter(one.licence for one in train).most_common()
     return f"""
-{origin}
+{AUDIO_ORIGIN} That network heard two million recordings under the names of 527 classes. So
+"zero-shot" means here: classes that labels and captions of other recordings named, as with
+LAION-CLAP, not sounds of which no name was ever heard.
 
 Recordings: {len(train):,} of the training split, under {len(captions):,} captions; {n_without:,} have
 none. The {len(valid):,} of the validation split gave the numbers in this card and the curves of the

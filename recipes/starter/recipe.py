@@ -1,8 +1,6 @@
 """The recipe of the shipped `starter` bundle: its stages in order.
 
-    decode -> teach -> distil -> (the audio tower learns) -> export, calibrate, measure, card
-
-`prepare` runs the first ones, `finish` the last ones, with an audio tower between them.
+decode -> teach -> distil -> material -> learn -> export, calibrate, measure, card
 """
 
 from __future__ import annotations
@@ -10,15 +8,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from torch import nn
+from safetensors.torch import load_file
 
 from recipes.starter import card
 from recipes.starter.config import StarterConfig
+from recipes.starter.learn import WEIGHTS, learn, new_tower
 from recipes.starter.manifests import (
     ESC10,
     MORE,
@@ -30,21 +28,53 @@ from recipes.starter.manifests import (
     read_more,
     read_sounds,
 )
+from recipes.starter.material import Material, make_material
 from recipes.starter.measure import measure
 from recipes.starter.stages import Run
 from recipes.starter.text_exam import text_exam
 from recipes.starter.text_tower import TextSide, make_text_tower
 from recipes.starter.waveforms import Waveforms, decode
-from soundsearch.audio.features import FeatureConfig
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
-from soundsearch.files import write_atomically
+from soundsearch.files import sha256_of, write_atomically
+from soundsearch.tables import Table
 from trainer import model_card
 from trainer.bundle_export import EncoderParts, write_towers
 from trainer.calibrate import calibrate, draw_background, make_library, separation
 from trainer.calibration_set import Captioned
-from trainer.text_distillation import Lesson, ProjectedText, find_teacher, teach
+from trainer.text_distillation import Lesson, find_teacher, teach
+from trainer.towers.mobilenet import MobileNetTower, begin_from_published
+
+#: The network that the audio tower begins from, and the names of its classes, in the data folder.
+NETWORK = "teachers/mn04_as.safetensors"
+CLASSES = "teachers/audioset_527_labels.csv"
+
+
+def make_starter(
+    data: Path,
+    run_folder: Path,
+    out: Path,
+    config: StarterConfig | None = None,
+    teacher: Path | None = None,
+    n_workers: int = 2,
+    repeats: Sequence[EncoderBundle] = (),
+) -> EncoderBundle:
+    """Run the recipe and leave the bundle in a folder.
+
+    Args:
+        data: Folder with sounds.csv, esc10.csv, captions/, teachers/ and, if it is there, more.csv.
+        run_folder: For intermediate results.
+        out: Folder of the bundle.
+        config: Of the recipe.
+        teacher: Folder of a published BERT sentence encoder, if not all-MiniLM-L6-v2.
+        n_workers: Threads that decode, mix and compute features.
+        repeats: What the recipe made from other seeds; the card shows their numbers, too.
+    """
+    config, teacher = config or StarterConfig(), teacher or find_teacher()
+    prepared = prepare(data, run_folder, config, teacher, n_workers)
+    tower = learn_audio(data, run_folder, prepared, config, n_workers)
+    return finish(data, run_folder, out, prepared, tower, config, repeats)
 
 
 @dataclass(frozen=True)
@@ -56,7 +86,7 @@ class Prepared:
         waveforms: Theirs, in the same order.
         text: The text tower.
         teacher: Folder of the sentence encoder that it learnt from.
-        key: Fingerprint of all that this is made from.
+        key: Fingerprint of the waveforms.
     """
 
     recordings: Sequence[Recording]
@@ -66,61 +96,74 @@ class Prepared:
     key: str
 
 
-@dataclass(frozen=True)
-class AudioSide:
-    """What the audio stage leaves.
-
-    Attributes:
-        tower: Features (n, n_mels, n_frames) -> vectors (n, dim).
-        head: Linear map of the text tower's unit vectors to vectors (n, dim).
-        dim: Numbers in a vector.
-        features: The tower's front end.
-        settings: All constants of its learning, for training.json.
-        logs: Title and log.jsonl of each stage, with the columns to show, for the card.
-        origin: What the tower began from, a sentence for the card.
-    """
-
-    tower: nn.Module
-    head: nn.Module
-    dim: int
-    features: FeatureConfig
-    settings: Mapping[str, Any]
-    logs: Sequence[tuple[str, Path, tuple[str, ...]]]
-    origin: str
-
-
 def prepare(
     data: Path,
     run_folder: Path,
-    config: StarterConfig | None = None,
-    teacher: Path | None = None,
+    config: StarterConfig,
+    teacher: Path,
     n_workers: int = 2,
 ) -> Prepared:
-    """Decode the recordings, and make the text tower.
-
-    Args:
-        data: Folder with sounds.csv, esc10.csv, captions/ and, if it is there, more.csv.
-        run_folder: For intermediate results.
-        config: Of the recipe.
-        teacher: Folder of a published BERT sentence encoder, if not all-MiniLM-L6-v2.
-        n_workers: Threads that decode.
-    """
-    config, teacher, run = config or StarterConfig(), teacher or find_teacher(), Run(run_folder)
+    """Decode the recordings, and make the text tower. Arguments: `make_starter`."""
+    run = Run(run_folder)
     recordings = [*read_sounds(data), *read_more(data), *read_esc10(data)]
     manifests = [name for name in (SOUNDS, MORE, ESC10) if (data / name).exists()]
     decoded, key = run.stage(
         "decode",
-        [digest(data, manifests), config.audio, config.longest_s],
+        [digest(data, manifests), config.front_end.audio, config.longest_s],
         lambda folder: decode(
             [one.path for one in recordings],
             folder,
-            config.audio,
+            config.front_end.audio,
             longest_s=config.longest_s,
             n_workers=n_workers,
         ),
     )
     text = make_text_tower(data, of_split(recordings, "train"), run, config, teacher)
-    return Prepared(recordings, Waveforms(decoded), text, teacher, f"{key} {text.key}")
+    return Prepared(recordings, Waveforms(decoded), text, teacher, key)
+
+
+def learn_audio(
+    data: Path, run_folder: Path, prepared: Prepared, config: StarterConfig, n_workers: int = 2
+) -> MobileNetTower:
+    """Make the material, and train the audio tower on it. Arguments: `make_starter`."""
+    run, weights = Run(run_folder), data / NETWORK
+    network = MobileNetTower(dataclasses.replace(config.learn.tower, logits=True))
+    begin_from_published(network, weights)
+    network.eval()
+    classes = [row["display_name"] for row in Table(data / CLASSES).rows(["display_name"])]
+    facts = [prepared.key, sha256_of(weights), config.front_end, config.material]
+    made, key = run.stage(
+        "material",
+        [*facts, config.learn.tower.fixed_blocks],
+        lambda folder: make_material(
+            folder,
+            prepared.recordings,
+            prepared.waveforms,
+            network,
+            config.front_end,
+            config.material,
+            n_workers,
+        ),
+    )
+    material = Material(made)
+    learnt, _ = run.stage(
+        f"learn-{config.seed}",
+        [key, prepared.text.key, classes, config.text, config.learn, config.seed],
+        lambda folder: learn(
+            folder,
+            prepared.recordings,
+            material,
+            network,
+            classes,
+            prepared.text.embed,
+            config.text,
+            config.learn,
+            config.seed,
+        ),
+    )
+    tower = new_tower(network, config.learn, config.seed)
+    tower.load_state_dict(load_file(learnt / WEIGHTS))
+    return tower.eval()
 
 
 def finish(
@@ -128,9 +171,9 @@ def finish(
     run_folder: Path,
     out: Path,
     prepared: Prepared,
-    learnt: AudioSide,
+    tower: MobileNetTower,
     config: StarterConfig,
-    repeat: EncoderBundle | None = None,
+    repeats: Sequence[EncoderBundle] = (),
 ) -> EncoderBundle:
     """Export the towers, calibrate and measure the bundle, write its card, and install it.
 
@@ -139,9 +182,9 @@ def finish(
         run_folder: As for `prepare`.
         out: Folder of the bundle.
         prepared: What `prepare` returned.
-        learnt: The audio tower and the head on the text tower.
+        tower: What `learn_audio` returned.
         config: Of the recipe.
-        repeat: What the recipe made from another seed; the card shows its numbers, too.
+        repeats: As for `make_starter`.
     """
     folder = run_folder / "bundle"
     shutil.rmtree(folder, ignore_errors=True)
@@ -149,18 +192,18 @@ def finish(
     bundle = write_towers(
         folder,
         EncoderParts(
-            audio_tower=learnt.tower,
-            text_tower=ProjectedText(prepared.text.tower, learnt.head),
+            audio_tower=tower,
+            text_tower=prepared.text.tower,
             tokenizer=prepared.text.tokenizer,
-            dim=learnt.dim,
-            audio=config.audio,
-            features=learnt.features,
+            dim=config.learn.tower.dim,
+            audio=config.front_end.audio,
+            features=config.front_end.features,
             text=config.text,
             name=config.name,
             version=config.version,
             description=config.description,
             licence=config.licence,
-            provenance=f"{learnt.origin} {card.TEXT_ORIGIN} See model_card.md.",
+            provenance=f"{card.AUDIO_ORIGIN} {card.TEXT_ORIGIN} See model_card.md.",
         ),
         command=card.COMMAND,
     )
@@ -193,10 +236,14 @@ def finish(
     }
     bundle = dataclasses.replace(bundle, results=results)
     usable = [one for one in prepared.recordings if str(one.path) not in prepared.waveforms.failed]
-    logs = [("Text tower", run_folder / "distil" / "log.jsonl", card.TEXT_COLUMNS), *learnt.logs]
-    sections = card.sections(bundle, usable, learnt.origin, logs, repeat)
-    settings = {**dataclasses.asdict(config), **learnt.settings}
-    model_card.write(bundle, card.COMMAND, sections, settings).write()
+    learning = run_folder / f"learn-{config.seed}"
+    logs = [
+        ("Text tower", run_folder / "distil" / "log.jsonl", card.TEXT_COLUMNS),
+        ("Audio tower, the head alone", learning / "head" / "log.jsonl", card.HEAD_COLUMNS),
+        ("Audio tower", learning / "tune" / "log.jsonl", card.TUNE_COLUMNS),
+    ]
+    sections = card.sections(bundle, usable, logs, repeats)
+    model_card.write(bundle, card.COMMAND, sections, dataclasses.asdict(config)).write()
     return install(bundle.folder, out)
 
 

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from recipes.starter.config import StarterConfig
 from recipes.starter.corpus import CorpusConfig
+from recipes.starter.learn import LearnConfig
+from recipes.starter.material import MaterialConfig
+from soundsearch.audio.features import EfficientAtMel
 from soundsearch.audio.windows import AudioConfig
 from soundsearch.encoder.bundle import TextConfig
 from tests.sounds import noise, tone, write
 from tests.trainer.conftest import _graphs_once, _one_thread, tiny_teacher  # noqa: F401
+from tests.trainer.made_mobilenet import published_like
+from trainer.front_ends import FrontEnd
 from trainer.loop import LoopConfig
 from trainer.text_distillation import DistilConfig
+from trainer.towers.mobilenet import (
+    N_LABELS,
+    MobileNetConfig,
+    MobileNetTower,
+    begin_from_published,
+)
 
 RATE = 8000
 COLUMNS = "file,caption,tags,seconds,split,source,licence,author,redistribution,caption_quality"
 
 
 @pytest.fixture(scope="session")
-def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_data(tmp_path_factory: pytest.TempPathFactory, published: Path) -> Path:
     """A data folder: eight sounds, four ESC-10-like ones, a few texts."""
     data = tmp_path_factory.mktemp("data")
     sounds = {
@@ -63,6 +77,10 @@ def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _write_csv(
             data / "captions" / f"{name}.csv", "audiocap_id,youtube_id,start_time,caption", texts
         )
+    (data / "teachers").mkdir()
+    (data / "teachers" / "mn04_as.safetensors").symlink_to(published)
+    classes = [[str(i), f"sound {i}"] for i in range(N_LABELS)]
+    _write_csv(data / "teachers" / "audioset_527_labels.csv", "index,display_name", classes)
     ontology = [{"name": "Buzz", "description": "The sound of a buzz."}]
     (data / "captions" / "audioset_ontology.json").write_text(json.dumps(ontology))
     return data
@@ -84,9 +102,51 @@ def tiny_config() -> StarterConfig:
     )
     return StarterConfig(
         name="tiny",
-        audio=AudioConfig(sample_rate=RATE, window_s=0.5, hop_s=0.25),
+        front_end=FrontEnd(
+            name="tiny",
+            audio=AudioConfig(sample_rate=RATE, window_s=0.5, hop_s=0.25),
+            features=EfficientAtMel(
+                n_mels=32,
+                n_frames=48,
+                f_min=0.0,
+                mean=-4.5,
+                std=5.0,
+                n_fft=256,
+                win_length=200,
+                hop_length=80,
+                centred=False,
+                level=-3.0,
+            ),
+            frequency_mask=0,
+            time_mask=0,
+        ),
         text=TextConfig(max_tokens=12, prompt="the sound of {}"),
         n_held_out=4,
         corpus=CorpusConfig(n_combinations=5),
         distil=DistilConfig(layers=(0,), rank=4, max_tokens=12, batch_size=8, loop=loop),
+        material=MaterialConfig(most_windows=3, n_mixtures=40),
+        learn=LearnConfig(
+            tower=MobileNetConfig(hidden=8, dim=16, fixed_blocks=5, hold_statistics=True),
+            batch_size=16,
+            tune_batch_size=10,
+            head=loop,
+            tune=loop,
+        ),
     )
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Weights that stand for the published ones, of a network that tells features apart."""
+    features = torch.randn(32, 32, 48, generator=torch.Generator().manual_seed(0))
+    path = tmp_path_factory.mktemp("published") / "mn04_as.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        yield published_like(path, patch, features)
+
+
+@pytest.fixture(scope="session")
+def network(published: Path, tiny_config: StarterConfig) -> MobileNetTower:
+    """The published network with its classifier, in evaluation mode."""
+    made = MobileNetTower(dataclasses.replace(tiny_config.learn.tower, logits=True))
+    begin_from_published(made, published)
+    return made.eval()

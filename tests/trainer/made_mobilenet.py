@@ -37,13 +37,17 @@ def with_statistics_of(tower: MobileNetTower, features: Tensor) -> MobileNetTowe
     return tower.eval()
 
 
-def published_like(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def published_like(
+    path: Path, monkeypatch: pytest.MonkeyPatch, features: Tensor | None = None
+) -> Path:
     """Write weights of the published layout and make them the published ones.
 
     There squeeze-and-excitation is of linear layers, which torchvision has as convolutions.
+    features: Whose statistics the batch norms have; None for random ones.
     """
     torch.manual_seed(7)
-    tower = with_statistics(MobileNetTower(MobileNetConfig(logits=True)))
+    tower = MobileNetTower(MobileNetConfig(logits=True))
+    tower = with_statistics(tower) if features is None else with_statistics_of(tower, features)
     weights = {
         name: value.flatten(1) if ".fc" in name and value.ndim == 4 else value
         for name, value in tower.state_dict().items()

@@ -150,8 +150,13 @@ class MobileNetTower(nn.Module):
 class Head(nn.Module):
     """One hidden layer, and a linear shortcut past it: (n, n_in) -> (n, dim)."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, n_in: int, config: MobileNetConfig) -> None:
         super().__init__()
+        self.register_buffer("mean", torch.zeros(n_in))
+        self.register_buffer("std", torch.ones(n_in))
         self.hidden = nn.Sequential(
             nn.Linear(n_in, config.hidden),
             nn.GELU(),
@@ -162,8 +167,14 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, n_in) -> (n, dim)."""
+        x = (x - self.mean) / self.std
         vectors: Tensor = self.hidden(x) + self.shortcut(x)
         return vectors
+
+    def standardise(self, mean: Tensor, std: Tensor) -> None:
+        """Set by which mean and deviation, (n_in,) each, the numbers are standardised."""
+        self.mean.copy_(mean)
+        self.std.copy_(std)
 
 
 def _network(width: float) -> Any:

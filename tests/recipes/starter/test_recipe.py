@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from recipes.starter.config import StarterConfig
 from recipes.starter.measure import MEASURED, _benchmark, measure
-from recipes.starter.recipe import AudioSide, finish, prepare
+from recipes.starter.recipe import make_starter
 from recipes.starter.stages import Run, fingerprint_of
-from soundsearch.audio.features import KaldiFbank
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.registry import SHIPPED
 from soundsearch.encoder.towers import Encoder
-from trainer.towers.compact import AudioTower, AudioTowerConfig
 
 #: What the shipped encoder must reach on the validation split.
 FLOOR = {
@@ -33,35 +29,17 @@ FLOOR = {
 }
 
 
-def learnt_by_nobody(config: StarterConfig, width: int) -> AudioSide:
-    """An audio tower and a head of random weights, in place of those that learn for hours."""
-    torch.manual_seed(config.seed)
-    features = KaldiFbank(n_mels=16, n_frames=48, f_min=50.0, mean=-6.0, std=4.0)
-    shape = AudioTowerConfig(widths=(4, 8), depths=(1, 1), pooled=8, dim=6)
-    return AudioSide(
-        tower=AudioTower(shape, features.n_mels, features.mean, features.std).eval(),
-        head=nn.Linear(width, shape.dim, bias=False),
-        dim=shape.dim,
-        features=features,
-        settings={"tower": "random"},
-        logs=[],
-        origin="The audio tower has random weights.",
-    )
-
-
 Make = Callable[..., EncoderBundle]
 
 
 @pytest.fixture(scope="module")
 def make(made_data: Path, tiny_teacher: Path) -> Make:
-    """Runs the recipe: `make(run folder, out, config, repeat=None)`."""
+    """Runs the recipe: `make(run folder, out, config, repeats=())`."""
 
     def run(
-        folder: Path, out: Path, config: StarterConfig, repeat: EncoderBundle | None = None
+        folder: Path, out: Path, config: StarterConfig, repeats: Sequence[EncoderBundle] = ()
     ) -> EncoderBundle:
-        prepared = prepare(made_data, folder, config, tiny_teacher)
-        learnt = learnt_by_nobody(config, prepared.text.tower.config.width)
-        return finish(made_data, folder, out, prepared, learnt, config, repeat)
+        return make_starter(made_data, folder, out, config, tiny_teacher, repeats=repeats)
 
     return run
 
@@ -84,7 +62,7 @@ def test_the_recipe_leaves_a_bundle_that_searches(made: Path, made_data: Path) -
     encoder = Encoder(bundle)
     _, audio = encoder.embed_file(made_data / "sounds" / "hiss valid.wav")
     text = encoder.embed_text(["hiss"])
-    assert audio.shape == (5, 6) and text.shape == (1, 6)
+    assert audio.shape == (5, 16) and text.shape == (1, 16)
     np.testing.assert_allclose(np.linalg.norm(audio, axis=1), 1.0, atol=1e-5)
 
 
@@ -109,7 +87,7 @@ def test_the_card_names_sources_licences_and_numbers(made: Path) -> None:
         "| made | CC0 | 4 |",
         "| more | CC0 | 1 |",
         "| esc | not stated | 2 |",
-        "The audio tower has random weights.",
+        "learnt the labels of",
         f"| {recall} |",
         "AudioCaps",
         "CC-BY-SA 4.0",
@@ -125,7 +103,7 @@ def test_the_card_shows_another_run_beside_this_one(
 ) -> None:
     other = EncoderBundle.read(made / "out")
     other = dataclasses.replace(other, results={"captions": {"text-to-audio R@1": 0.123}})
-    bundle = make(made / "run", made / "beside", tiny_config, other)
+    bundle = make(made / "run", made / "beside", tiny_config, [other])
     recall = bundle.results["captions"]["text-to-audio R@1"]
     card = (made / "beside" / "model_card.md").read_text(encoding="utf-8")
     assert f"| text-to-audio R@1 | {recall} | 0.123 |" in card and "is noise" in card
@@ -133,7 +111,7 @@ def test_the_card_shows_another_run_beside_this_one(
 
 
 def test_a_second_run_skips_what_is_done_and_a_changed_constant_what_is_not(
-    made: Path, make: Make, made_data: Path, tiny_teacher: Path, tiny_config: StarterConfig
+    made: Path, make: Make, tiny_config: StarterConfig
 ) -> None:
     run = made / "run"
 
@@ -141,7 +119,7 @@ def test_a_second_run_skips_what_is_done_and_a_changed_constant_what_is_not(
         return {path.parent.name: path.stat().st_mtime_ns for path in run.glob("*/done.json")}
 
     before = stamps()
-    assert set(before) == {"decode", "teach", "distil"}
+    assert set(before) == {"decode", "teach", "distil", "material", "learn-0"}
     make(run, made / "again", tiny_config)
     assert stamps() == before
     assert (
@@ -153,12 +131,25 @@ def test_a_second_run_skips_what_is_done_and_a_changed_constant_what_is_not(
         tiny_config,
         distil=dataclasses.replace(distil, loop=dataclasses.replace(distil.loop, steps=5)),
     )
-    of_longer = prepare(made_data, run, longer, tiny_teacher).key
+    make(run, made / "longer", longer)
     changed = {name for name, stamp in stamps().items() if stamp != before.get(name)}
-    assert "distil" in changed and not changed & {"decode", "teach"}
+    assert {"distil", "learn-0"} <= changed and not changed & {"decode", "teach", "material"}
     # What the first constants gave was set aside, and comes back with them.
-    assert prepare(made_data, run, tiny_config, tiny_teacher).key != of_longer
+    make(run, made / "again", tiny_config)
     assert {name: stamp for name, stamp in stamps().items() if name in before} == before
+
+
+def test_another_seed_learns_beside_the_first_from_the_same_material(
+    made: Path, make: Make, tiny_config: StarterConfig
+) -> None:
+    other = make(made / "run", made / "other", dataclasses.replace(tiny_config, seed=1))
+    first = EncoderBundle.read(made / "out")
+    assert other.files["audio.onnx"] != first.files["audio.onnx"]
+    assert other.files["text.onnx"] == first.files["text.onnx"]
+    assert {path.name for path in (made / "run").glob("learn-*") if path.is_dir()} >= {
+        "learn-0",
+        "learn-1",
+    }
 
 
 def test_an_unfinished_stage_keeps_what_it_wrote(tmp_path: Path) -> None:
@@ -182,7 +173,10 @@ def test_an_unfinished_stage_keeps_what_it_wrote(tmp_path: Path) -> None:
 
 def test_every_constant_enters_the_fingerprint(tiny_config: StarterConfig) -> None:
     changed = dataclasses.replace(tiny_config, longest_s=7.0)
-    prints = {fingerprint_of(config) for config in (tiny_config, changed, tiny_config.seeded(1))}
+    prints = {
+        fingerprint_of(config)
+        for config in (tiny_config, changed, dataclasses.replace(tiny_config, seed=1))
+    }
     assert len(prints) == 3
     assert fingerprint_of(tiny_config) == fingerprint_of(dataclasses.replace(tiny_config))
 

@@ -1,0 +1,176 @@
+"""Batches of windows and mixtures, and the tower that learns from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recipes.starter.config import StarterConfig
+from recipes.starter.learn import WEIGHTS, Batches, learn, mask, new_tower, recall
+from recipes.starter.manifests import Recording, read_esc10, read_more, read_sounds
+from recipes.starter.material import Material, make_material
+from recipes.starter.waveforms import decode
+from trainer.loop import TrainingError
+from trainer.text_distillation import Array
+from trainer.towers.mobilenet import N_LABELS, MobileNetTower
+
+Embed = Callable[[Sequence[str]], Array]
+
+
+def embed(texts: Sequence[str]) -> Array:
+    """A direction for each text, (n, 16), and the same one for the same text."""
+    rows = [np.random.default_rng(list(text.encode())).normal(size=16) for text in texts]
+    vectors = np.array(rows, np.float32).reshape(-1, 16)
+    unit: Array = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
+
+
+@pytest.fixture(scope="module")
+def recordings(made_data: Path) -> list[Recording]:
+    return [*read_sounds(made_data), *read_more(made_data), *read_esc10(made_data)]
+
+
+@pytest.fixture(scope="module")
+def material(
+    recordings: list[Recording],
+    network: MobileNetTower,
+    tiny_config: StarterConfig,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Material:
+    folder, front_end = tmp_path_factory.mktemp("material"), tiny_config.front_end
+    paths = [one.path for one in recordings]
+    waveforms = decode(paths, folder / "decoded", front_end.audio, longest_s=2.0)
+    return make_material(folder, recordings, waveforms, network, front_end, tiny_config.material)
+
+
+def batches_of(
+    recordings: list[Recording], material: Material, config: StarterConfig, seed: int = 0
+) -> Batches:
+    return Batches(recordings, material, embed, config.text, config.learn, seed)
+
+
+def test_a_batch_holds_the_shares_that_were_asked_for(
+    recordings: list[Recording], material: Material, tiny_config: StarterConfig
+) -> None:
+    batch = batches_of(recordings, material, tiny_config).draw(3, 50)
+    assert len(batch.rows) == 50 and batch.texts.shape == (47, 16)  # 0.06 have no caption
+    mixed = batch.rows >= material.n_windows
+    assert mixed.sum() == 20 and mixed[27:47].all()
+    members = material.members[batch.rows]
+    assert {recordings[i].split for i in members[members >= 0]} == {"train"}
+    assert all(recordings[i].caption for i in members[:47][members[:47] >= 0])
+    assert not any(recordings[i].caption for i in members[47:, 0])
+    # The first windows are of what sounds in the first mixtures.
+    parts = members[27:47].ravel()
+    np.testing.assert_array_equal(members[:10, 0], parts[parts >= 0][:10])
+
+
+def test_a_batch_depends_on_seed_and_step_alone(
+    recordings: list[Recording], material: Material, tiny_config: StarterConfig
+) -> None:
+    first, second = (batches_of(recordings, material, tiny_config) for _ in range(2))
+    first.draw(0, 20)
+    np.testing.assert_array_equal(first.draw(5, 20).rows, second.draw(5, 20).rows)
+    other = batches_of(recordings, material, tiny_config, seed=1).draw(5, 20)
+    assert (other.rows != second.draw(5, 20).rows).any()
+
+
+def test_a_mixture_is_held_against_its_parts_but_not_the_other_way_round(
+    recordings: list[Recording], material: Material, tiny_config: StarterConfig
+) -> None:
+    batch = batches_of(recordings, material, tiny_config).draw(0, 60)
+    captions = [
+        {recordings[i].caption for i in material.members[row] if i >= 0} for row in batch.rows
+    ]
+    n = len(batch.texts)
+    seen = set()
+    for i in range(n):
+        for j in range(n):
+            same, within = captions[i] == captions[j], captions[j] < captions[i]
+            assert bool(batch.positive[i, j]) == same
+            if within or captions[i] < captions[j]:  # neither right nor wrong
+                assert not batch.counted[i, j]
+            seen.add((same, within))
+    assert seen == {(True, False), (False, False), (False, True)}
+    assert (batch.counted >= batch.positive).all()
+
+
+def test_the_tower_learns_and_what_is_fixed_stays(
+    recordings: list[Recording],
+    material: Material,
+    network: MobileNetTower,
+    tiny_config: StarterConfig,
+    tmp_path: Path,
+) -> None:
+    config = dataclasses.replace(
+        tiny_config.learn,
+        head=dataclasses.replace(tiny_config.learn.head, steps=60, warmup_steps=5),
+    )
+    names = [f"sound {i}" for i in range(N_LABELS)]
+    before = new_tower(network, config, 0)
+    before.head.standardise(torch.from_numpy(material.pooled).float().mean(dim=0), torch.ones(384))
+    tower = learn(
+        tmp_path, recordings, material, network, names, embed, tiny_config.text, config, seed=0
+    )
+    assert (tmp_path / WEIGHTS).exists() and not list(tmp_path.rglob("checkpoint*"))
+    own, published = tower.features.state_dict(), network.features.state_dict()
+    changed = {name.split(".")[0] for name in own if not torch.equal(own[name], published[name])}
+    assert changed == {str(i) for i in range(6, 17)}
+    statistics = [name for name in own if "running" in name]
+    assert all(torch.equal(own[name], published[name]) for name in statistics)
+    assert scores_of_captions(tower, recordings, material) > (
+        scores_of_captions(before, recordings, material) + 0.1
+    )
+    assert 0 <= recall(tower, recordings, material, embed) <= 1
+
+
+def scores_of_captions(
+    tower: MobileNetTower, recordings: list[Recording], material: Material
+) -> float:
+    """Mean cosine of the windows of the training split with their captions."""
+    from recipes.starter.learn import embed_material
+
+    rows = np.array(
+        [
+            row
+            for row in range(material.n_windows)
+            if recordings[material.members[row, 0]].split == "train"
+            and recordings[material.members[row, 0]].caption
+        ]
+    )
+    captions = [recordings[i].caption for i in material.members[rows, 0]]
+    return float((embed_material(tower, material, rows) * embed(captions)).sum(axis=1).mean())
+
+
+def test_a_tower_of_another_width_than_the_texts_is_refused(
+    recordings: list[Recording],
+    material: Material,
+    network: MobileNetTower,
+    tiny_config: StarterConfig,
+    tmp_path: Path,
+) -> None:
+    wider = dataclasses.replace(tiny_config.learn.tower, dim=20)
+    config = dataclasses.replace(tiny_config.learn, tower=wider)
+    names = [f"sound {i}" for i in range(N_LABELS)]
+    with pytest.raises(TrainingError, match=r"20\D.*16\D"):
+        learn(tmp_path, recordings, material, network, names, embed, tiny_config.text, config, 0)
+
+
+def test_masks_blank_out_stretches_of_a_share_of_the_maps() -> None:
+    torch.manual_seed(0)
+    maps = torch.ones(400, 2, 16, 38)
+    masked = mask(maps, 0.3, (2, 8))
+    rows = (masked == 0).all(dim=(1, 3))
+    columns = (masked == 0).all(dim=(1, 2))
+    for blank, most in ((rows, 2), (columns, 8)):
+        lengths = blank.sum(dim=1)
+        assert int(lengths.max()) == most
+        assert 0.2 < (lengths > 0).float().mean() < 0.4
+        edges = (blank[:, 1:] != blank[:, :-1]).sum(dim=1)
+        assert int(edges.max()) <= 2  # one stretch
+    assert torch.equal(maps, torch.ones(400, 2, 16, 38))
