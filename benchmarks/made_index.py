@@ -57,8 +57,7 @@ def make_index(folder: Path, n_windows: int, seed: int = 0, model: str = DEFAULT
         made = made_recordings(root.id, n_recordings, seed, bundle)
         while some := list(itertools.islice(made, STORED_AT_ONCE)):
             with writer.transaction() as changes:
-                for recording in some:
-                    changes.put(recording)
+                changes.put_all(some)
 
 
 def made_recordings(

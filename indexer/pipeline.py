@@ -86,6 +86,7 @@ def run(
             report.left_behind = plan.left_behind
             _apply_moves(writer, plan, report, options.prune)
             _store_skipped(writer, plan)
+            writer.convert_embeddings(progress)
             writer.renew_words(progress)
             read_files(writer, encoder, plan, options.jobs, report, progress)
             if captions is not None:
@@ -284,6 +285,7 @@ class _Run:
         # Of a file that fails and had no windows, no search sees anything.
         is_seen = any(todo.before or isinstance(todo.outcome, Decoded) for todo in finished)
         with self.writer.transaction(new_revision=is_seen) as changes:
+            read = []
             for todo in finished:
                 end = todo.outcome
                 if isinstance(end, Failed):
@@ -292,7 +294,8 @@ class _Run:
                     assert todo.before is not None
                     changes.move(todo.before.id, todo.file)
                 elif isinstance(end, Decoded):
-                    changes.put(_indexed(todo, end))
+                    read.append(_indexed(todo, end))
+            changes.put_all(read)
 
     def _count(self, todo: PendingFile) -> None:
         problem = note = None

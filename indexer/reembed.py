@@ -46,10 +46,13 @@ from soundsearch.store.pinned import (
     next_index,
     pinned_bundle,
 )
+from soundsearch.store.statements import chunks
 from soundsearch.vectors.cache import refresh
 
 #: Room for the rows and words of a recording beside its windows.
 RECORDING_BYTES = 4096
+#: Recordings taken over in one go.
+PUT_AT_ONCE = 100
 #: What an index says of a recording that was left out.
 LEFT_OUT = "its file was not there when the index got another encoder; the next index run that finds it embeds it"
 
@@ -294,13 +297,15 @@ class _Reembedding:
         self._progress.begin("recordings put in place", len(found.ready))
         with self._prepared.snapshot() as prepared, self._writer.transaction() as changes:
             changes.pin_another(prepared.encoder())
-            for ready in found.ready:
-                if ready.source.state is State.FAILED:
-                    facts = prepared.facts(ready.source)
-                    changes.put_failed(Failed(ready.file, facts.cause or "", facts.error or ""))
-                else:
-                    changes.put_from(prepared, ready.source, ready.file)
-                self._progress.advance()
+            for some in chunks(found.ready, PUT_AT_ONCE):
+                for ready in some:
+                    if ready.source.state is State.FAILED:
+                        facts = prepared.facts(ready.source)
+                        changes.put_failed(Failed(ready.file, facts.cause or "", facts.error or ""))
+                changes.put_from(
+                    prepared, ((r.source, r.file) for r in some if _is_indexed(r.source))
+                )
+                self._progress.advance(len(some))
             changes.mark_missing(r.recording.id for r in found.ready if r.is_missing)
             changes.mark_not_embedded([recording.id for recording in found.lacking], LEFT_OUT)
         self.report.switched = True

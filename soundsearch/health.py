@@ -20,6 +20,7 @@ import numpy as np
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, Cause, SoundsearchError, StoreError
 from soundsearch.files import facts_of
+from soundsearch.progress import Progress, Silent
 from soundsearch.roots import RootFacts, facts_of_roots
 from soundsearch.store import (
     RESTORE,
@@ -30,7 +31,10 @@ from soundsearch.store import (
     Recording,
     State,
     Store,
+    WindowBlock,
 )
+from soundsearch.store.embeddings import from_blobs
+from soundsearch.store.embeddings import is_readable as can_be_embedding
 from soundsearch.store.pinned import (
     COPY,
     NEXT,
@@ -45,9 +49,6 @@ from soundsearch.vectors.cache import discard, refresh, vectors_at
 from soundsearch.vectors.exact import NORM_TOLERANCE
 
 log = logging.getLogger(__name__)
-
-#: Embeddings compared at a time.
-BATCH_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -145,29 +146,39 @@ def _size_of(folder: Path) -> int:
     return n_bytes
 
 
-def verify(store: Store, *, is_locked: bool = False) -> list[Problem]:
+def verify(
+    store: Store, *, is_locked: bool = False, progress: Progress | None = None
+) -> list[Problem]:
     """Compare rows, words, vectors, encoder and files with each other. Changes nothing.
+
+    Memory does not grow with the index, but with the problems that are found.
 
     Args:
         store: the index.
         is_locked: whether the caller is its writer.
+        progress: is informed while it goes on.
     """
+    progress = progress or Silent()
+    progress.begin("checking the database")
     problems = [Problem("database", text) for text in store.database_problems()]
     if problems:  # the rest would only repeat it
         return problems
     with store.snapshot() as reader:
-        problems += _row_problems(reader)
+        problems += _row_problems(reader, progress)
         are_rows_sound = not problems
+        progress.begin("checking words")
         words = reader.word_problems() or store.damaged_words(is_locked=is_locked)
         problems += [Problem("words", text) for text in words]
-        problems += _file_problems(reader)
+        problems += _file_problems(reader, progress)
         problems += _encoder_problems(reader)
         if are_rows_sound:
-            problems += _vector_problems(reader)
+            problems += _vector_problems(reader, progress)
     return problems
 
 
-def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
+def repair(
+    store: Store, bundle: EncoderBundle | None = None, *, progress: Progress | None = None
+) -> list[str]:
     """Mend what `verify` finds, and say what was done.
 
     The words and the FAISS file are made again. Recordings whose windows are odd lose these and
@@ -176,6 +187,7 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
     Args:
         store: the index.
         bundle: where to take a lost encoder from.
+        progress: is informed while it goes on.
 
     Raises:
         StoreError: the database itself is damaged.
@@ -183,9 +195,10 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
         IndexBusyError: another process writes the index.
     """
     done = []
+    progress = progress or Silent()
     with store.writer() as writer:
         finish_switch(store, writer)
-        problems = verify(store, is_locked=True)
+        problems = verify(store, is_locked=True, progress=progress)
         for problem in problems:
             if problem.kind == "database":
                 raise StoreError(f"{store.folder}: {problem.text}; {RESTORE}")
@@ -197,18 +210,19 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
         if any(problem.kind == "words" for problem in problems):
             with writer.transaction(new_revision=False) as changes:
                 changes.empty_words()
-            writer.renew_words()
+            writer.renew_words(progress)
             done.append("made the words of names, folders and metadata again")
         odd = {p.recording_id for p in problems if p.kind == "rows" and p.recording_id is not None}
         if odd:
             with writer.transaction() as changes:
-                for recording in [r for r in changes.recordings() if r.id in odd]:
+                for recording in list(changes.recordings_of(odd)):
                     changes.put_failed(_unembedded(recording))
             done.append(
                 f"dropped {len(odd)} odd recordings; run `soundsearch index` to embed them anew"
             )
         if odd or any(problem.kind == "vectors" for problem in problems):
             discard(writer)
+            progress.begin("writing the FAISS file")
             refresh(writer)
             done.append("made the FAISS file again")
     return done
@@ -238,25 +252,38 @@ def _encoder_problems(reader: Reader) -> Iterator[Problem]:
         yield Problem("encoder", f"{copy}: holds {found}, this index was built with {pinned}")
 
 
-def _row_problems(reader: Reader) -> Iterator[Problem]:
+def _row_problems(reader: Reader, progress: Progress) -> Iterator[Problem]:
     dim = reader.encoder().dim
     roots = {root.id: str(root.path) for root in reader.roots()}
     for recording in reader.without_windows():
         name = _name_of(roots[recording.root_id], recording.relative_path)
         yield Problem("rows", f"{name}: has no windows", recording.id)
-    for window, embedding in reader.windows():
-        name = f"{_name_of(window.root, window.relative_path)}, window {window.id}"
-        if len(embedding) != 4 * dim:
-            text = f"{name}: {len(embedding)} bytes of embedding, expected {4 * dim}"
-            yield Problem("rows", text, window.recording_id)
-            continue
-        norm = float(np.linalg.norm(np.frombuffer(embedding, "<f4")))
-        if not abs(norm - 1) <= NORM_TOLERANCE:
-            text = f"{name}: its embedding has length {norm:.3g}, not 1"
-            yield Problem("rows", text, window.recording_id)
-        if not 0 <= window.start_s < window.end_s <= (window.duration_s or 0) + 1e-6:
-            text = f"{name}: lies at {window.start_s} to {window.end_s} of {window.duration_s} s"
-            yield Problem("rows", text, window.recording_id)
+    progress.begin("windows checked", reader.n_stored_windows())
+    for block in reader.window_blocks():
+        odd = sorted(_odd_windows(block, dim))
+        of_odd = reader.recordings_of({recording_id for _, recording_id, _ in odd})
+        names = {r.id: _name_of(roots[r.root_id], r.relative_path) for r in of_odd}
+        for window_id, recording_id, text in odd:
+            name = f"{names[recording_id]}, window {window_id}"
+            yield Problem("rows", f"{name}: {text}", recording_id)
+        progress.advance(len(block.ids))
+
+
+def _odd_windows(block: WindowBlock, dim: int) -> Iterator[tuple[int, int, str]]:
+    """Ids of window and recording of those that cannot be, and what is odd about each."""
+    ids = list(zip(block.ids.tolist(), block.recording_ids.tolist(), strict=True))
+    is_readable = np.array([can_be_embedding(blob, dim) for blob in block.embeddings])
+    for i in np.flatnonzero(~is_readable):
+        yield *ids[i], f"{len(block.embeddings[i])} bytes of embedding, expected {2 * dim}"
+    (readable,) = np.nonzero(is_readable)
+    norms = np.linalg.norm(from_blobs([block.embeddings[i] for i in readable], dim), axis=1)
+    is_unit = np.abs(norms - 1) <= NORM_TOLERANCE
+    for i, norm in zip(readable[~is_unit], norms[~is_unit], strict=True):
+        yield *ids[i], f"its embedding has length {norm:.3g}, not 1"
+    starts, ends, durations = block.starts_s, block.ends_s, block.durations_s
+    is_inside = (starts >= 0) & (starts < ends) & (ends <= durations + 1e-6)
+    for i in np.flatnonzero(is_readable & ~is_inside):
+        yield *ids[i], f"lies at {starts[i]} to {ends[i]} of {durations[i]} s"
 
 
 def _name_of(root: str, relative_path: str) -> str:
@@ -264,7 +291,8 @@ def _name_of(root: str, relative_path: str) -> str:
     return root if relative_path == "." else relative_path
 
 
-def _vector_problems(reader: Reader) -> Iterator[Problem]:
+def _vector_problems(reader: Reader, progress: Progress) -> Iterator[Problem]:
+    progress.begin("reading the FAISS file")
     try:
         vectors, _ = vectors_at(reader)
     except SoundsearchError as error:
@@ -275,16 +303,16 @@ def _vector_problems(reader: Reader) -> Iterator[Problem]:
         text = f"the FAISS file holds {len(vectors)} windows, the database {len(wanted)}"
         yield Problem("vectors", text)
         return
-    for i in range(0, len(wanted), BATCH_ROWS):
-        some = wanted[i : i + BATCH_ROWS]
-        differ = vectors.embeddings(some) != reader.embeddings(some, vectors.dim)
-        n_differ = int(differ.any(axis=1).sum())
-        if n_differ:
-            text = f"{n_differ} vectors of the FAISS file differ from the database"
-            yield Problem("vectors", text)
+    progress.begin("vectors compared", len(wanted))
+    n_differ = 0
+    for ids, embeddings in reader.embedding_blocks(wanted, vectors.dim):
+        n_differ += int((vectors.embeddings(ids) != embeddings).any(axis=1).sum())
+        progress.advance(len(ids))
+    if n_differ:
+        yield Problem("vectors", f"{n_differ} vectors of the FAISS file differ from the database")
 
 
-def _file_problems(reader: Reader) -> Iterator[Problem]:
+def _file_problems(reader: Reader, progress: Progress) -> Iterator[Problem]:
     facts = facts_of_roots(reader)
     for root in facts:
         if root.is_lost:
@@ -294,7 +322,9 @@ def _file_problems(reader: Reader) -> Iterator[Problem]:
             yield Problem("files", text)
     lost = {root.path for root in facts if root.is_lost}
     roots = {root.id: root.path for root in reader.roots()}
+    progress.begin("files compared", sum(r.n_indexed + r.n_failed + r.n_missing for r in facts))
     for recording in reader.recordings():
+        progress.advance()
         folder = roots[recording.root_id]
         if recording.state is not State.INDEXED or folder in lost:
             continue

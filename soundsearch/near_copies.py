@@ -70,7 +70,7 @@ def near_copies(reader: Reader, progress: Progress | None = None) -> Iterator[Ne
     progress.begin("recordings averaged", len(sounds))
     means = np.zeros((len(sounds), reader.encoder().dim), np.float32)
     places = {sound.recording_id: i for i, sound in enumerate(sounds)}
-    for recording_id, mean in reader.means():
+    for recording_id, mean in reader.means(reader.encoder().dim):
         if (place := places.get(recording_id)) is not None:
             means[place] = mean
             progress.advance()

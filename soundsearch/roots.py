@@ -15,7 +15,9 @@ from pathlib import Path
 from soundsearch.errors import StoreError
 from soundsearch.files import EMPTY, NOT_THERE, absence
 from soundsearch.paths import NO_CURRENT_FOLDER
+from soundsearch.progress import Progress, Silent
 from soundsearch.store import Reader, Recording, Root, State, Store, Writer
+from soundsearch.store.statements import chunks
 from soundsearch.vectors.cache import refresh
 
 #: Recordings of a root that are looked for in the folder to which it is said to have moved.
@@ -161,19 +163,25 @@ def move_root(writer: Writer, root: Root, path: Path) -> Relocation:
     return Relocation(moved, len(recordings), len(sample), n_found)
 
 
-def remove_root(writer: Writer, root: Root) -> int:
+def remove_root(writer: Writer, root: Root, progress: Progress | None = None) -> int:
     """Delete a root and what is known of its recordings; returns how many there were.
 
     The files stay as they are. Killed on the way, it leaves the root with the rest of its
-    recordings.
+    recordings. Much disk room that is not needed any more is given back.
     """
+    progress = progress or Silent()
     with writer.snapshot() as reader:
         ids = [recording.id for recording in reader.recordings(root.id)]
-    for start in range(0, len(ids), DELETED_AT_ONCE):
+    progress.begin("recordings deleted", len(ids))
+    for some in chunks(ids, DELETED_AT_ONCE):
         with writer.transaction() as changes:
-            changes.delete(ids[start : start + DELETED_AT_ONCE])
+            changes.delete(some)
+        progress.advance(len(some))
     with writer.transaction() as changes:
         changes.drop_empty_roots([root])
+    if writer.is_roomy():
+        writer.compact(progress)
+    progress.begin("writing the FAISS file")
     refresh(writer)
     return len(ids)
 

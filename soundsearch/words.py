@@ -36,6 +36,8 @@ def split_name(name: str) -> list[str]:
 
 
 def _split_run(run: str) -> list[str]:
+    if (run.isalpha() and run.islower()) or run.isdigit():
+        return [run]
     words, start = [], 0
     for i in range(1, len(run)):
         before, here, after = run[i - 1], run[i], run[i + 1 : i + 2]

@@ -81,7 +81,11 @@ def find(reader: Reader, path: Path) -> Recording:
 def windows_of(store: Store, recording_ids: Sequence[int] | None = None) -> dict[int, list[int]]:
     """Ids of windows by recording, read from the tables, whatever the state."""
     with store.snapshot() as reader:
-        rows = [(window.recording_id, window.id) for window, _ in reader.windows()]
+        rows = [
+            (int(recording_id), int(window_id))
+            for block in reader.window_blocks()
+            for recording_id, window_id in zip(block.recording_ids, block.ids, strict=True)
+        ]
     found: dict[int, list[int]] = {i: [] for i in recording_ids or ()}
     for recording_id, window_id in sorted(rows):
         found.setdefault(recording_id, []).append(window_id)

@@ -70,5 +70,5 @@ def searchable(folder: Path) -> set[Path]:
 
 
 def vectors_of(row: Row) -> np.ndarray:
-    """(n, dim) float32: the embeddings of a recording."""
-    return np.stack([np.frombuffer(blob, "<f4") for blob in row.embeddings])
+    """(n, dim) float32: the embeddings of a recording, as they are stored: rounded to float16."""
+    return np.stack([np.frombuffer(blob, "<f2").astype(np.float32) for blob in row.embeddings])

@@ -138,7 +138,7 @@ ROWS: list[tuple[str, tuple[object, ...], str]] = [
     (
         "UPDATE windows SET embedding = ? WHERE id = 4",
         (b"123",),
-        "b.wav, window 4: 3 bytes of embedding, expected 32",
+        "b.wav, window 4: 3 bytes of embedding, expected 16",
     ),
     (
         "UPDATE windows SET embedding = ? WHERE id = 4",

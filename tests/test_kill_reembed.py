@@ -80,11 +80,10 @@ POINTS = [
     ("soundsearch.store.migrations:create:1", "tiny"),
     ("soundsearch.store.writer:Transaction.add_root:1", "tiny"),
     ("indexer.pipeline:_Run.read:1", "tiny"),
-    ("soundsearch.store.writer:Transaction.put:1", "tiny"),
-    ("soundsearch.store.writer:Transaction.put:5", "tiny"),
+    ("soundsearch.store.writer:Transaction.put_all:1", "tiny"),
+    ("soundsearch.store.writer:Transaction.put_all:5", "tiny"),
     ("soundsearch.store.writer:Transaction.pin_another:1", "tiny"),
     ("soundsearch.store.writer:Transaction.put_from:1", "tiny"),
-    ("soundsearch.store.writer:Transaction.put_from:8", "tiny"),
     ("soundsearch.store.writer:Transaction.mark_not_embedded:1", "tiny"),
     ("indexer.reembed:finish_switch:2", "other"),
     ("soundsearch.store.pinned:awaits_its_place:1", "other"),
@@ -159,7 +158,7 @@ def test_a_killed_run_holds_nobody_up(
     index: Path, expected: dict[str, object], soundsearch: Run, library: Path
 ) -> None:
     """What an index run changes between two runs is embedded, and nothing twice."""
-    killed_at("soundsearch.store.writer:Transaction.put:5", "-j", "1")
+    killed_at("soundsearch.store.writer:Transaction.put_all:5", "-j", "1")
     assert len(rows_of(index / "next")) == 4
     (library / "0.wav").rename(library / "moved.wav")
     write(library / "1.wav", noise(3))
@@ -174,4 +173,4 @@ def test_a_killed_run_holds_nobody_up(
     soundsearch("index", library, "--model", "other", "--index", index.parent / "new", "--force")
     again = sounds_of(index.parent / "new")
     assert found == again
-    assert np.frombuffer(next(iter(found.values()))[1][0], "<f4").size == 12  # type: ignore[index]
+    assert np.frombuffer(next(iter(found.values()))[1][0], "<f2").size == 12  # type: ignore[index]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soundsearch.cli.options import IndexFolder, Json
+from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
 from soundsearch.render import printable, to_json
 
@@ -108,8 +109,8 @@ def remove(
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             note("nothing was deleted")
             raise typer.Exit(1)
-    with store.writer() as writer:
-        n_deleted = remove_root(writer, found)
+    with store.writer() as writer, progress_on_stderr() as progress:
+        n_deleted = remove_root(writer, found, progress)
     note(f"{name}: recordings deleted from the index: {n_deleted}")
 
 

@@ -71,8 +71,7 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
 
     store = Store.open(index_folder(index))
     with progress_on_stderr(quiet=json) as progress:
-        progress.begin("checking rows, words, vectors, encoder and files")
-        problems = verify_index(store)
+        problems = verify_index(store, progress=progress)
     faults = [problem for problem in problems if not problem.is_drift]
     if json:
         typer.echo(to_json({"sound": not faults, "problems": [asdict(p) for p in problems]}))
@@ -113,7 +112,6 @@ def repair(
     bundle = find_bundle(model) if model else None
     store = Store.open(index_folder(index))
     with progress_on_stderr() as progress:
-        progress.begin("checking and mending")
-        done = repair_index(store, bundle)
+        done = repair_index(store, bundle, progress=progress)
     for line in done or ["nothing to mend"]:
         note(line)

@@ -18,6 +18,7 @@ from soundsearch.store.records import (
     StoredCopy,
     StoredSound,
     StoredWindow,
+    WindowBlock,
     WordMatch,
     Words,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "StoredSound",
     "StoredWindow",
     "Transaction",
+    "WindowBlock",
     "WordMatch",
     "Words",
     "Writer",

@@ -5,6 +5,7 @@ In: the path of a recording, its metadata and its captions. Out: `Words`, and te
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -32,13 +33,18 @@ def ucs_name_of(root: Path, relative_path: str) -> UcsName | None:
 def words_of(root: Path, relative_path: str, metadata: str | None, captions: str | None) -> Words:
     """By which words a recording is found. metadata, captions: texts by field, as JSON."""
     path = name_of(root, relative_path)
-    fields = fields_of(root, relative_path, metadata, captions)
+    fields = _fields(path.stem, metadata, captions)
     return Words(
         name=" ".join(split_name(path.stem)),
-        folders=" ".join(split_name(str(path.parent))),
+        folders=_words_of_folders(str(path.parent)),
         metadata=_storable(" ".join(fields.values())),
         file_name=_storable(path.stem),
     )
+
+
+@functools.lru_cache(maxsize=64)  # of the recordings in one folder, one after the other
+def _words_of_folders(path: str) -> str:
+    return " ".join(split_name(path))
 
 
 def fields_of(
@@ -48,9 +54,14 @@ def fields_of(
 
     metadata, captions: as JSON.
     """
-    ucs = ucs_name_of(root, relative_path)
+    return _fields(name_of(root, relative_path).stem, metadata, captions)
+
+
+def _fields(stem: str, metadata: str | None, captions: str | None) -> dict[str, str]:
+    ucs = parse_ucs_name(stem)
     category = {} if ucs is None else {"category": ucs.category, "subcategory": ucs.subcategory}
-    return joined((json.loads(metadata or "{}"), category, json.loads(captions or "{}")))
+    of_file, of_person = (json.loads(texts) if texts else {} for texts in (metadata, captions))
+    return joined((of_file, category, of_person))
 
 
 def joined(sources: Iterable[Mapping[str, str]]) -> dict[str, str]:

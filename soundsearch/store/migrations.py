@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 
 from sqlalchemy.engine import Connection
@@ -23,8 +24,23 @@ def _add_sound_hash(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX recordings_by_sound ON recordings (sound_hash)")
 
 
+def _round_embeddings(connection: Connection) -> None:
+    """Embeddings are read as float16 from here on, and made so by `Writer.convert_embeddings`.
+
+    FAISS files of earlier revisions hold them as they were, so none of those is caught up.
+    """
+    connection.exec_driver_sql(
+        "ALTER TABLE index_info ADD COLUMN float16_from INTEGER DEFAULT 0 NOT NULL"
+    )
+    connection.exec_driver_sql(
+        "UPDATE index_info SET float16_from = (SELECT coalesce(max(id) + 1, 0) FROM windows)"
+    )
+    connection.exec_driver_sql("DELETE FROM revisions")
+    connection.exec_driver_sql("INSERT INTO revisions (token) VALUES (?)", (secrets.token_hex(8),))
+
+
 #: Step i takes a database from schema i + 1 to i + 2. A step that was released is never changed.
-STEPS: list[Callable[[Connection], None]] = [_add_captions, _add_sound_hash]
+STEPS: list[Callable[[Connection], None]] = [_add_captions, _add_sound_hash, _round_embeddings]
 
 
 def latest() -> int:

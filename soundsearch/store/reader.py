@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
-from soundsearch.errors import Cause, StoreError
+from soundsearch.errors import Cause
 from soundsearch.store.conditions import Condition
+from soundsearch.store.embeddings import EmbeddingReader
 from soundsearch.store.fields import FieldReader
 from soundsearch.store.lexicon import ucs_name_of
 from soundsearch.store.records import (
-    Array,
     FileFacts,
     Ids,
+    Indexed,
     PinnedEncoder,
     Recording,
     RecordingFacts,
@@ -36,7 +36,7 @@ from soundsearch.store.schema import (
     windows_table,
 )
 from soundsearch.store.selection import Selection
-from soundsearch.store.sounds import BATCH_ROWS, SoundReader
+from soundsearch.store.sounds import SoundReader
 from soundsearch.store.sqlite import FOUND
 from soundsearch.store.statements import chunks, recording_of, select_recordings, select_windows
 
@@ -50,7 +50,7 @@ _PLAIN_FACTS = (
 )
 
 
-class Reader(FieldReader, SoundReader):
+class Reader(EmbeddingReader, FieldReader, SoundReader):
     """One state of an index. Made by `Store.snapshot`, and of use until its block ends.
 
     Each method raises StoreError where the database cannot be read.
@@ -111,6 +111,12 @@ class Reader(FieldReader, SoundReader):
         if root_id is not None:
             query = query.where(recordings_table.c.root_id == root_id)
         return map(recording_of, self._execute(query))
+
+    def recordings_of(self, recording_ids: Iterable[int]) -> Iterator[Recording]:
+        """Those of these recordings that are known."""
+        for some in chunks(recording_ids):
+            query = select_recordings().where(recordings_table.c.id.in_(some))
+            yield from map(recording_of, self._execute(query))
 
     def recording_at(self, path: Path) -> Recording | None:
         """The recording known at this absolute path, if any."""
@@ -225,53 +231,9 @@ class Reader(FieldReader, SoundReader):
         """
         shown = sa.select(recordings_table.c.id).where(self._is_shown(among))
         query = sa.select(windows_table.c.id).where(windows_table.c.recording_id.in_(shown))
-        with contextlib.closing(self._execute(query)) as rows:
-            assert rows.cursor is not None
-            # From the driver: a row of SQLAlchemy's takes four times as long.
-            found = np.fromiter((row[0] for row in rows.cursor.fetchall()), np.int64)
-        return np.sort(found)
-
-    def embeddings(self, window_ids: Ids, dim: int) -> Array:
-        """The embeddings of windows, in the order of their ids.
-
-        Args:
-            window_ids: (n,) int64.
-            dim: numbers that each must have.
-
-        Returns:
-            (n, dim) float32.
-
-        Raises:
-            StoreError: one is missing, or of another length.
-        """
-        found = np.empty((len(window_ids), dim), np.float32)
-        place = 0
-        for some in chunks(window_ids.tolist()):
-            rows = self._execute(
-                sa.select(windows_table.c.id, windows_table.c.embedding).where(
-                    windows_table.c.id.in_(some)
-                )
-            )
-            blobs = {row.id: row.embedding for row in rows}
-            for window_id in some:
-                blob = blobs.get(window_id, b"")
-                if len(blob) != 4 * dim:
-                    raise StoreError(
-                        f"{self.folder}: window {window_id} holds {len(blob)} bytes of embedding, "
-                        f"expected {4 * dim}; run: soundsearch repair"
-                    )
-                found[place] = np.frombuffer(blob, "<f4")
-                place += 1
+        found = np.fromiter((row[0] for row in self._driver_rows(query)), np.int64)
+        found.sort()
         return found
-
-    def embeddings_of(self, recording_id: int, dim: int) -> Array:
-        """The embeddings of one recording's windows in order, (n, dim) float32; see `embeddings`."""
-        ids = self._execute(
-            sa.select(windows_table.c.id)
-            .where(windows_table.c.recording_id == recording_id)
-            .order_by(windows_table.c.id)
-        ).scalars()
-        return self.embeddings(np.array(ids.all(), np.int64), dim)
 
     def describe_windows(self, window_ids: Ids) -> dict[int, StoredWindow]:
         """Windows by their ids, (n,) int64; those that a search may not show are left out."""
@@ -309,11 +271,31 @@ class Reader(FieldReader, SoundReader):
         query = sa.select(sa.func.count()).select_from(recordings_table)
         return int(self._execute(query.where(self._is_shown(among))).scalar_one())
 
-    def windows(self) -> Iterator[tuple[StoredWindow, bytes]]:
-        """All windows, also of missing files, each with its embedding as it is stored."""
-        query = select_windows().add_columns(windows_table.c.embedding)
-        for row in self._execute(query.execution_options(yield_per=BATCH_ROWS)):
-            yield StoredWindow(*row[:-1]), row.embedding
+    def indexed(self, recording: Recording, file: FileFacts) -> Indexed:
+        """What is stored of a recording with embeddings, to be put into another index as this file."""
+        facts = self.facts(recording)
+        columns = windows_table.c
+        spans = self._execute(
+            sa.select(columns.start_s, columns.end_s)
+            .where(columns.recording_id == recording.id)
+            .order_by(columns.id)
+        )
+        assert recording.content_hash is not None and facts.duration_s is not None
+        assert facts.sample_rate is not None and facts.n_channels is not None
+        return Indexed(
+            file=file,
+            content_hash=recording.content_hash,
+            duration_s=facts.duration_s,
+            sample_rate=facts.sample_rate,
+            n_channels=facts.n_channels,
+            format=facts.format or "",
+            spans=[(span.start_s, span.end_s) for span in spans],
+            embeddings=self.embeddings_of(recording.id, self.encoder().dim),
+            damage=facts.error if recording.cause is Cause.DAMAGED else None,
+            note=facts.error if recording.cause is Cause.TRACKS else None,
+            metadata=facts.metadata,
+            sound_hash=facts.sound_hash or b"",
+        )
 
     # ---- statements
 

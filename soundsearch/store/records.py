@@ -177,6 +177,22 @@ class StoredWindow:
     sound_hash: bytes | None
 
 
+@dataclass(frozen=True)
+class WindowBlock:
+    """Some windows, as they are stored.
+
+    ids, recording_ids: (n,) int64. starts_s, ends_s: in seconds, (n,) float64; durations_s: of
+    their recordings, NaN where it is not known. embeddings: n blobs.
+    """
+
+    ids: Ids
+    recording_ids: Ids
+    starts_s: NDArray[np.float64]
+    ends_s: NDArray[np.float64]
+    durations_s: NDArray[np.float64]
+    embeddings: list[bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """The words by which a recording is found: those of its name, of its folders, of its fields.

@@ -79,6 +79,8 @@ index_table = sa.Table(  # one row
     sa.Column("encoder_fingerprint", sa.Text, nullable=False),
     sa.Column("dim", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Text, nullable=False),
+    # Embeddings of windows from this id on are float16, earlier ones may be float32; 0: all is done.
+    sa.Column("float16_from", Integer64, nullable=False, server_default=sa.text("0")),
     sa.CheckConstraint("id = 1"),
 )
 revisions_table = sa.Table(  # one row per transaction

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import sqlalchemy as sa
 
-from soundsearch.store.records import Array, Ids, State, StoredCopy, StoredSound
+from soundsearch.store.embeddings import BLOCK_ROWS, from_blobs
+from soundsearch.store.records import Array, Ids, State, StoredCopy, StoredSound, WindowBlock
 from soundsearch.store.schema import recordings_table, roots_table, windows_table
 from soundsearch.store.statements import Statements, chunks
 
@@ -60,20 +62,41 @@ class SoundReader(Statements):
         )
         return (StoredSound(*row) for row in rows)
 
-    def means(self) -> Iterator[tuple[int, Array]]:
-        """Ids of all recordings with windows, each with the mean of its embeddings, made unit."""
+    def means(self, dim: int) -> Iterator[tuple[int, Array]]:
+        """Ids of all recordings with windows, each with the mean of its embeddings, made unit.
+
+        dim: numbers that each embedding has.
+        """
         columns = windows_table.c
         query = sa.select(columns.recording_id, columns.embedding)
-        query = query.order_by(columns.recording_id, columns.id)
-        rows = self._execute(query.execution_options(yield_per=BATCH_ROWS))
-        for recording_id, own in itertools.groupby(rows, lambda row: row.recording_id):
-            total: Array | None = None
-            for row in own:
-                embedding = np.frombuffer(row.embedding, "<f4").astype(np.float32)
-                total = embedding if total is None else total + embedding
-            assert total is not None
+        rows = self._driver_rows(query.order_by(columns.recording_id, columns.id))
+        for recording_id, own in itertools.groupby(rows, operator.itemgetter(0)):
+            total: Array = from_blobs([blob for _, blob in own], dim).sum(axis=0)
             norm = np.linalg.norm(total)
             yield recording_id, total / norm if norm > 0 else total
+
+    def window_blocks(self) -> Iterator[WindowBlock]:
+        """All windows, also of missing files, by id, a block at a time."""
+        columns = windows_table.c
+        query = (
+            sa.select(
+                columns.id,
+                columns.recording_id,
+                columns.start_s,
+                columns.end_s,
+                recordings_table.c.duration_s,
+                columns.embedding,
+            )
+            .join(recordings_table)
+            .order_by(columns.id)
+        )
+        rows = self._driver_rows(query)
+        while some := list(itertools.islice(rows, BLOCK_ROWS)):
+            ids, recordings, *seconds, blobs = zip(*some, strict=True)
+            starts, ends, durations = (np.array(column, np.float64) for column in seconds)
+            yield WindowBlock(
+                np.array(ids), np.array(recordings), starts, ends, durations, list(blobs)
+            )
 
     def copies(
         self, sound_hashes: Iterable[bytes] | None = None, *, least: int = 2

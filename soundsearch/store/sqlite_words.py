@@ -1,6 +1,6 @@
 """The words of an index that SQLite knows: recordings that hold some side by side, and single words.
 
-A part of `Database`: with `sqlite.py` the only module that knows SQLite.
+A part of `Database`: with `sqlite.py` and `sqlite_room.py` the only module that knows SQLite.
 """
 
 from __future__ import annotations

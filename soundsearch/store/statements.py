@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -13,6 +14,8 @@ from soundsearch.store.records import Recording, State
 from soundsearch.store.schema import recordings_table, roots_table, windows_table
 from soundsearch.store.sqlite import Database
 
+#: Rows taken from the driver at a time.
+FETCHED_AT_ONCE = 1000
 Value = TypeVar("Value")
 _CAUSES = frozenset(Cause)  # an index may hold some of a later version
 
@@ -27,6 +30,16 @@ class Statements:
 
     def _execute(self, statement: sa.Executable) -> sa.CursorResult[*tuple[Any, ...]]:
         return self._connection.execute(statement)
+
+    def _driver_rows(self, statement: sa.Executable) -> Iterator[tuple[Any, ...]]:
+        """Rows as the database's driver gives them: numbers and blobs, no paths.
+
+        SQLAlchemy's own rows take four times as long.
+        """
+        with contextlib.closing(self._execute(statement)) as result:
+            assert result.cursor is not None
+            while some := result.cursor.fetchmany(FETCHED_AT_ONCE):
+                yield from some
 
     def _exists(self, query: sa.Select[Any]) -> bool:
         return self._execute(query.limit(1)).first() is not None

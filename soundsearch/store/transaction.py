@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from soundsearch.errors import Cause
-from soundsearch.store.lexicon import WORDS_VERSION, joined, words_of
+from soundsearch.store.embeddings import from_blobs, is_earlier, to_blobs
+from soundsearch.store.lexicon import joined
+from soundsearch.store.putting import Putting, place_of
 from soundsearch.store.reader import Reader
-from soundsearch.store.records import (
-    Array,
-    Failed,
-    FileFacts,
-    Indexed,
-    PinnedEncoder,
-    Recording,
-    Root,
-    State,
-)
+from soundsearch.store.records import Failed, FileFacts, PinnedEncoder, Recording, Root, State
 from soundsearch.store.schema import (
     index_table,
     recordings_table,
@@ -34,15 +27,13 @@ from soundsearch.store.schema import (
 )
 from soundsearch.store.statements import chunks
 
-#: Recordings whose words are made again in one transaction.
-WORDS_AT_ONCE = 2000
 #: Which of two recordings of one path says more.
 _WORTH = {State.INDEXED: 2, State.MISSING: 1, State.FAILED: 0}
 #: Causes that a recording keeps when it is found elsewhere, or again.
 _STAYING = (Cause.DAMAGED, Cause.TRACKS, Cause.NOT_EMBEDDED)
 
 
-class Transaction(Reader):
+class Transaction(Putting):
     """Changes that count together. Made by `Writer.transaction`; it reads what it has changed."""
 
     # ---- the index
@@ -78,6 +69,29 @@ class Transaction(Reader):
     def add_revision(self) -> None:
         """Give the state that is written here a token of its own."""
         self._execute(revisions_table.insert().values(token=secrets.token_hex(8)))
+
+    def convert_embeddings(self, n_windows: int) -> int:
+        """Make float16 of the embeddings of the youngest windows that may hold float32.
+
+        n_windows: at most so many. Returns how many it has looked at; 0 where all are done.
+        """
+        columns, dim = windows_table.c, self.encoder().dim
+        younger = sa.select(columns.id, columns.embedding).where(columns.id < self.float16_from())
+        rows = list(self._driver_rows(younger.order_by(columns.id.desc()).limit(n_windows)))
+        wide = [row for row in rows if is_earlier(row[1], dim)]
+        narrow = to_blobs(from_blobs([blob for _, blob in wide], dim))
+        if wide:
+            chosen = windows_table.update().where(columns.id == sa.bindparam("of_id"))
+            new = [
+                {"of_id": row[0], "embedding": blob} for row, blob in zip(wide, narrow, strict=True)
+            ]
+            self._connection.execute(chosen, new)
+        self._execute(index_table.update().values(float16_from=rows[-1][0] if rows else 1))
+        return len(rows)
+
+    def end_conversion(self) -> None:
+        """Say that all embeddings are float16, and that the room they took was given back."""
+        self._execute(index_table.update().values(float16_from=0))
 
     # ---- roots
 
@@ -163,74 +177,11 @@ class Transaction(Reader):
 
     # ---- recordings
 
-    def put(self, recording: Indexed) -> int:
-        """Store a recording and its windows, in place of what was known of that path.
-
-        Returns:
-            The id of the recording.
-        """
-        cause = Cause.DAMAGED if recording.damage else Cause.TRACKS if recording.note else None
-        remarks = [text for text in (recording.damage, recording.note) if text]
-        recording_id = self._put_row(
-            recording.file,
-            content_hash=recording.content_hash,
-            sound_hash=recording.sound_hash or recording.content_hash,
-            duration_s=recording.duration_s,
-            sample_rate=recording.sample_rate,
-            n_channels=recording.n_channels,
-            format=recording.format,
-            metadata=json.dumps(dict(recording.metadata)) if recording.metadata else None,
-            state=State.INDEXED,
-            cause=cause,
-            error="; ".join(remarks) or None,
-        )
-        if recording.sound_hash:  # now known for copies of the file, too
-            columns = recordings_table.c
-            self._execute(
-                recordings_table.update()
-                .where(columns.sound_hash == recording.content_hash)
-                .values(sound_hash=recording.sound_hash)
-            )
-        self.put_words([recording_id])
-        self._delete_windows(recording_id)
-        self._insert(
-            windows_table,
-            [
-                {"recording_id": recording_id, "start_s": start, "end_s": end, "embedding": blob}
-                for (start, end), blob in zip(
-                    recording.spans, _blobs(recording.embeddings), strict=True
-                )
-            ],
-        )
-        return recording_id
-
-    def put_from(self, other: Reader, recording: Recording, file: FileFacts) -> int:
-        """Store as this file what another index has of a recording with embeddings; see `put`."""
-        facts = other.facts(recording)
-        columns = windows_table.c
-        spans = other._execute(
-            sa.select(columns.start_s, columns.end_s)
-            .where(columns.recording_id == recording.id)
-            .order_by(columns.id)
-        )
-        assert recording.content_hash is not None and facts.duration_s is not None
-        assert facts.sample_rate is not None and facts.n_channels is not None
-        return self.put(
-            Indexed(
-                file=file,
-                content_hash=recording.content_hash,
-                duration_s=facts.duration_s,
-                sample_rate=facts.sample_rate,
-                n_channels=facts.n_channels,
-                format=facts.format or "",
-                spans=[(span.start_s, span.end_s) for span in spans],
-                embeddings=other.embeddings_of(recording.id, other.encoder().dim),
-                damage=facts.error if recording.cause is Cause.DAMAGED else None,
-                note=facts.error if recording.cause is Cause.TRACKS else None,
-                metadata=facts.metadata,
-                sound_hash=facts.sound_hash or b"",
-            )
-        )
+    def put_from(
+        self, other: Reader, recordings: Iterable[tuple[Recording, FileFacts]]
+    ) -> list[int]:
+        """Store as these files what another index has of recordings with embeddings; see `put_all`."""
+        return self.put_all(other.indexed(recording, file) for recording, file in recordings)
 
     def put_failed(self, failed: Failed) -> None:
         """Store that a file failed. Its earlier windows go, unless failed.keep."""
@@ -241,11 +192,13 @@ class Transaction(Reader):
                 return
             if Cause(failed.cause).is_passing:
                 return  # it still waits to be embedded
-        recording_id = self._put_row(
-            failed.file, state=State.FAILED, cause=failed.cause, error=failed.error
+        place = place_of(failed.file)
+        values = {"state": State.FAILED, "cause": failed.cause, "error": failed.error}
+        (recording_id,) = self._put_rows(
+            {place: (failed.file, values)}, {} if known is None else {place: known.id}
         )
         self._database.put_words(self._connection, {recording_id: None})
-        self._delete_windows(recording_id)
+        self._delete_windows([recording_id])
 
     def move(self, recording_id: int, file: FileFacts) -> None:
         """The same sound under a new path (or the same path again): nothing is embedded anew.
@@ -285,20 +238,6 @@ class Transaction(Reader):
             text = json.dumps(dict(fields)) if fields else None
             self._update(recording_id, captions=text, words_version=None)
 
-    def put_words(self, recording_ids: Iterable[int]) -> None:
-        """Store by which words these recordings are found, as their rows are now."""
-        columns = recordings_table.c
-        texts = (columns["metadata"], columns.captions)
-        query = sa.select(columns.id, roots_table.c.path, columns.relative_path, *texts)
-        query = query.join(roots_table).where(columns.state != State.FAILED)
-        for some in chunks(recording_ids):
-            chosen = columns.id.in_(some)
-            rows = self._execute(query.where(chosen)).all()
-            words = {i: words_of(Path(root), *of_file) for i, root, *of_file in rows}
-            self._database.put_words(self._connection, words)
-            stored = recordings_table.update().where(chosen).values(words_version=WORDS_VERSION)
-            self._execute(stored)
-
     def empty_words(self) -> None:
         """Take all words away, for `Writer.renew_words` to make them again."""
         self._database.empty_words(self._connection)
@@ -330,30 +269,6 @@ class Transaction(Reader):
 
     # ---- statements
 
-    def _put_row(self, file: FileFacts, **values: object) -> int:
-        """Store all that is known of a file; what is not among the values is not known any more."""
-        values = {
-            "content_hash": None,
-            "sound_hash": None,
-            "duration_s": None,
-            "sample_rate": None,
-            "n_channels": None,
-            "format": None,
-            "metadata": None,
-            **values,
-            "size_bytes": file.size_bytes,
-            "mtime_ns": file.mtime_ns,
-            "indexed_at": _now(),
-        }
-        known = self._find(file)
-        if known is not None:
-            self._update(known.id, **values)
-            return known.id
-        added = recordings_table.insert().values(
-            root_id=file.root_id, relative_path=file.relative_path, **values
-        )
-        return _new_id(self._execute(added))
-
     def _update(self, recording_id: int, **values: object) -> None:
         chosen = recordings_table.c.id == recording_id
         self._execute(recordings_table.update().where(chosen).values(**values))
@@ -365,18 +280,6 @@ class Transaction(Reader):
         known = {i: json.loads(text) for i, text in self._execute(query) if text is not None}
         if any(i in known for i in others):
             self.put_captions({heir: joined(known.get(i, {}) for i in (heir, *others))})
-
-    def _delete_windows(self, recording_id: int) -> None:
-        chosen = windows_table.c.recording_id == recording_id
-        self._execute(windows_table.delete().where(chosen))
-
-    def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-        self._connection.execute(table.insert(), rows)
-
-
-def _blobs(embeddings: Array) -> Iterator[bytes]:
-    for row in embeddings.astype("<f4"):
-        yield row.tobytes()
 
 
 def _new_id(result: sa.CursorResult[Any]) -> int:

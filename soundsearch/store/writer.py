@@ -6,22 +6,19 @@ import contextlib
 from collections.abc import Iterator
 from types import TracebackType
 
-from soundsearch.errors import Cause
+from soundsearch.errors import StoreError
 from soundsearch.progress import Progress, Silent
 from soundsearch.store.reader import Reader
-from soundsearch.store.records import (
-    State,
-)
 from soundsearch.store.sqlite import Database
 from soundsearch.store.statements import chunks
 from soundsearch.store.transaction import Transaction
 
 #: Recordings whose words are made again in one transaction.
 WORDS_AT_ONCE = 2000
-#: Which of two recordings of one path says more.
-_WORTH = {State.INDEXED: 2, State.MISSING: 1, State.FAILED: 0}
-#: Causes that a recording keeps when it is found elsewhere, or again.
-_STAYING = (Cause.DAMAGED, Cause.TRACKS, Cause.NOT_EMBEDDED)
+#: Less room than this, or than a quarter of the file, is left for what is indexed next.
+LEAST_ROOM_BYTES = 1 << 20
+#: Embeddings made float16 in one transaction.
+CONVERTED_AT_ONCE = 20_000
 
 
 class Writer:
@@ -80,9 +77,52 @@ class Writer:
                 changes.put_words(some)
             progress.advance(len(some))
 
+    def convert_embeddings(self, progress: Progress | None = None) -> None:
+        """Make float16 of the embeddings that an earlier version wrote, and give back the room.
+
+        A part at a time, from the youngest on: what is done before the process is killed stays
+        done, and the next call goes on. Nothing that is read changes by it.
+        """
+        with self.snapshot() as reader:
+            if reader.float16_from() == 0:
+                return
+            n_windows = reader.n_stored_windows(before=reader.float16_from())
+        progress = progress or Silent()
+        progress.begin("embeddings made half as large", n_windows)
+        n_done = 1
+        while n_done:
+            with self.transaction(new_revision=False) as changes:
+                n_done = changes.convert_embeddings(CONVERTED_AT_ONCE)
+            progress.advance(n_done)
+        if self.compact(progress):
+            with self.transaction(new_revision=False) as changes:
+                changes.end_conversion()
+
+    def is_roomy(self) -> bool:
+        """Whether much of the database's file is room that nothing fills, so that giving it back pays."""
+        n_free, n_bytes = self._database.sizes()
+        return n_free >= max(LEAST_ROOM_BYTES, n_bytes // 4)
+
+    def compact(self, progress: Progress | None = None) -> bool:
+        """Give back the room in the database's file that nothing fills; returns whether it did.
+
+        Killed on the way, it leaves the file as it was. Where the disk has too little room for a
+        second copy, it says so and does nothing.
+        """
+        progress = progress or Silent()
+        progress.begin("giving back disk room")
+        try:
+            self._database.compact()
+        except StoreError as error:
+            progress.note(f"note {error}; the index stays as large as it is")
+            return False
+        return True
+
     def close(self) -> None:
         """Release the lock."""
         self._is_open = False
+        with contextlib.suppress(StoreError):  # the next writer tries it again
+            self._database.trim_log()
         self._held.close()
 
     def __enter__(self) -> Writer:

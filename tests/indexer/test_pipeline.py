@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def test_files_become_windows_with_the_embeddings_of_the_encoder(
     for path, row in rows.items():
         spans, embeddings = indexer.encoder.embed_file(path)
         assert row.spans == tuple(spans)
-        np.testing.assert_array_equal(vectors_of(row), embeddings)
+        np.testing.assert_array_equal(vectors_of(row), embeddings.astype(np.float16))
     assert verify(indexer.store) == []
 
 
@@ -81,7 +81,7 @@ def test_ultrasound_for_an_encoder_without_a_rate_of_its_own(
     path = write(library / "bat.wav", noise(1.5, 384_000), 384_000)
     own.run()
     np.testing.assert_array_equal(
-        vectors_of(own.rows()["bat.wav"]), own.encoder.embed_file(path)[1]
+        vectors_of(own.rows()["bat.wav"]), own.encoder.embed_file(path)[1].astype(np.float16)
     )
 
 
@@ -224,7 +224,7 @@ def test_a_long_recording_in_pieces_equals_the_whole(
     assert len(spans) == n_windows + (extra_s > 0)
     assert report.n_windows == len(spans) + 1
     assert row.spans == tuple(spans)
-    np.testing.assert_array_equal(vectors_of(row), embeddings)
+    np.testing.assert_array_equal(vectors_of(row), embeddings.astype(np.float16))
 
 
 def test_reading_waits_for_embedding(
@@ -647,22 +647,25 @@ def test_what_cannot_be_embedded_costs_its_file_alone(
     for path, (spans, _) in whole.items():
         expected_spans, expected = indexer.encoder.embed_file(path)
         assert spans == tuple(expected_spans)
-        np.testing.assert_array_equal(vectors_of(indexer.all_rows()[path]), expected)
+        np.testing.assert_array_equal(
+            vectors_of(indexer.all_rows()[path]), expected.astype(np.float16)
+        )
 
 
 def test_what_cannot_be_stored_costs_its_file_alone(
     indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(library)
-    put = Transaction.put
+    put_all = Transaction.put_all
 
-    def fail(self: Transaction, recording: Indexed) -> int:
-        recording_id = put(self, recording)
-        if recording.file.relative_path == "a/02.wav":
+    def fail(self: Transaction, recordings: Iterable[Indexed]) -> list[int]:
+        stored = list(recordings)
+        ids = put_all(self, stored)
+        if any(recording.file.relative_path == "a/02.wav" for recording in stored):
             raise OverflowError("a number too large")
-        return recording_id
+        return ids
 
-    monkeypatch.setattr(Transaction, "put", fail)
+    monkeypatch.setattr(Transaction, "put_all", fail)
     report = indexer.run()
     assert (report.n_new, report.n_failed) == (5, 1)
     row = indexer.rows()["a/02.wav"]

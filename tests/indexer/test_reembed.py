@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections import namedtuple
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -196,16 +197,17 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     monkeypatch.setattr("indexer.pipeline.COMMIT_S", 0.0)
     from soundsearch.store.transaction import Transaction
 
-    put = Transaction.put
+    put_all = Transaction.put_all
     stored: list[Any] = []
 
-    def counted(changes: Transaction, recording: Any) -> int:
-        if len(stored) == n:
+    def counted(changes: Transaction, recordings: Iterable[Any]) -> list[int]:
+        some = list(recordings)
+        if some and len(stored) >= n:
             raise KeyboardInterrupt
-        stored.append(recording)
-        return put(changes, recording)
+        stored.extend(some)
+        return put_all(changes, some)
 
-    monkeypatch.setattr(Transaction, "put", counted)
+    monkeypatch.setattr(Transaction, "put_all", counted)
 
 
 def test_stopped_and_resumed(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:

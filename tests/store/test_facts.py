@@ -107,7 +107,7 @@ def test_what_another_index_knows_of_the_sound_is_taken_over(store: Store, tmp_p
             made = recording(changes.add_root(ROOT).id, "a.wav")
             changes.put(replace(made, content_hash=b"bytes", sound_hash=b"sound"))
         with other.snapshot() as reader, changing(store) as changes:
-            changes.put_from(reader, find(reader, ROOT / "a.wav"), made.file)
+            changes.put_from(reader, [(find(reader, ROOT / "a.wav"), made.file)])
     with store.snapshot() as reader:
         assert reader.facts(find(reader, ROOT / "a.wav")).sound_hash == b"sound"
 

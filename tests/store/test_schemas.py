@@ -23,7 +23,7 @@ from tests.program import another_writer
 
 ROOT = Path("/library")
 #: A database as the first release of each schema made it, with one recording.
-SCHEMAS = {version: Path(__file__).parent / f"schema_{version}.sql" for version in (1, 2, 3)}
+SCHEMAS = {version: Path(__file__).parent / f"schema_{version}.sql" for version in (1, 2, 3, 4)}
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_recordings_of_one_sound_are_looked_up_and_not_searched_for(store: Store
         ("INSERT INTO roots SELECT 9, path, '' FROM roots", "UNIQUE"),
         ("UPDATE windows SET recording_id = 9", "FOREIGN KEY"),
         ("UPDATE windows SET embedding = NULL", "NOT NULL"),
-        ("INSERT INTO index_info SELECT 2, 'a', 'b', 'c', 2, 'd'", "CHECK"),
+        ("INSERT INTO index_info SELECT 2, 'a', 'b', 'c', 2, 'd', 0", "CHECK"),
         ("UPDATE skipped_endings SET root_id = 9", "FOREIGN KEY"),
         ("INSERT INTO revisions SELECT 9, token FROM revisions", "UNIQUE"),
     ],
