@@ -9,19 +9,28 @@ from __future__ import annotations
 
 import itertools
 import os
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from indexer.library import Library
 from indexer.options import DEFAULTS, IndexOptions
-from indexer.scan import Scan, hash_of, scan
+from indexer.scan import Scan, hash_of, walk
 from indexer.targets import Target
 from soundsearch.descriptors import stop_if_ran_out
-from soundsearch.files import EMPTY, NOT_THERE, absence, is_absent
+from soundsearch.files import NOT_THERE, absence
 from soundsearch.progress import Progress, Silent
 from soundsearch.roots import UNREADABLE, way_out
 from soundsearch.store import FileFacts, Recording, Root, State, Store
+
+#: Files compared with the database in one go.
+COMPARED_AT_ONCE = 2000
+#: A place that was lost, what lay in it, why, and the way out.
+_Lost = tuple[Path, Sequence[Recording], str, str]
 
 
 @dataclass(frozen=True)
@@ -119,68 +128,87 @@ def make_plan(
         options: what is skipped, and what is read again.
         progress: is informed of files found and compared.
     """
-    library = _Library.of(store)
-    plan = Plan(
-        roots={target.root.id: target.root.path for target in targets},
-        known_roots={root.id: root.path for root in library.roots},
-        options=options,
-    )
     progress = progress or Silent()
-    progress.begin("sound files found")
-    lost: list[tuple[Path, list[Recording], str, str]] = []
-    doubted: dict[Path, list[Recording]] = defaultdict(list)
-    for target in targets:
-        known = library.known_in(target)
-        is_there = os.path.lexists(target.path)
-        if not is_there and not _was_removed(target, known):
-            lost.append((target.path, [*known.values()], NOT_THERE, _way_out_of(target)))
-            continue
-        found = (
-            scan(target.root.path, target.inside, options.exclude, progress) if is_there else Scan()
+    with Library.opened(store) as library:
+        plan = Plan(
+            roots={target.root.id: target.root.path for target in targets},
+            known_roots={root.id: root.path for root in library.roots},
+            options=options,
         )
-        if not found.can_tell(""):
-            plan.absent.append(
-                (
-                    target.path,
-                    f"{found.unreadable[0][1]}; {_count_in_words(known.values())}; {UNREADABLE}",
-                )
-            )
-            continue
-        is_indexed = any(r.state is State.INDEXED for r in known.values())
-        if is_there and not found.files and is_indexed and target.inside == ".":
-            why = "no audio in it any more"
-            lost.append((target.path, [*known.values()], why, _way_out_of(target)))
-            continue
-        plan.unreadable += [(target.root.path / folder, why) for folder, why in found.unreadable]
-        plan.skipped[target.root.id] = plan.skipped.get(target.root.id, Counter()) + found.skipped
-        if target.inside == ".":
-            plan.whole.add(target.root.id)
-        for relative_path, facts in found.files.items():
-            file = FileFacts(target.root.id, relative_path, *facts)
-            _sort_in(plan, file, known.get(relative_path))
-        for relative_path, before in known.items():
-            if relative_path in found.files or not found.can_tell(relative_path):
-                continue
-            emptied = found.emptied(relative_path)
-            if emptied is not None and before.state is State.INDEXED:
-                doubted[target.root.path / emptied].append(before)
-            elif before.state is State.MISSING:
-                plan.missing_before.append(before)
-            else:
-                plan.missing.append(before)
-    looked_for = (plan.missing, plan.missing_before, *doubted.values())
-    moved = _find_moves(plan, library, {r.id for r in itertools.chain(*looked_for)}, progress)
-    plan.again += [
-        (before, file)
-        for before, file in (*plan.moved, *plan.returned)
-        if options.force or not before.is_embedded
-    ]
-    lost += [
-        (folder, in_it, "nothing in it any more", "if they are gone, remove the folder")
-        for folder, in_it in doubted.items()
-    ]
-    _report_what_is_left(plan, library, lost, moved)
+        progress.begin("sound files found")
+        lost: list[_Lost] = []
+        doubted: dict[Path, list[Recording]] = defaultdict(list)
+        for target in targets:
+            _look_through(target, plan, library, lost, doubted, progress)
+        looked_for = (plan.missing, plan.missing_before, *doubted.values())
+        gone = {recording.id for recording in itertools.chain(*looked_for)}
+        moved = _find_moves(plan, library, gone, progress)
+        plan.again += [
+            (before, file)
+            for before, file in (*plan.moved, *plan.returned)
+            if options.force or not before.is_embedded
+        ]
+        lost += [
+            (folder, in_it, "nothing in it any more", "if they are gone, remove the folder")
+            for folder, in_it in doubted.items()
+        ]
+        _report_what_is_left(plan, library, lost, moved)
     return plan
+
+
+def _look_through(
+    target: Target,
+    plan: Plan,
+    library: Library,
+    lost: list[_Lost],
+    doubted: dict[Path, list[Recording]],
+    progress: Progress,
+) -> None:
+    """Put what lies in a target, and what lay there, where it belongs in a plan.
+
+    lost: a target that is not there, or has nothing in it. doubted: recordings by the folder that
+    is empty now.
+    """
+    is_there = os.path.lexists(target.path)
+    if not is_there and not _was_removed(target, library):
+        lost.append((target.path, [*library.in_target(target)], NOT_THERE, _way_out_of(target)))
+        return
+    found = Scan()
+    seen = array("q")
+    n_files = 0
+    if is_there:
+        inside = (target.root.path, target.inside)
+        files = walk(*inside, plan.options.exclude, found, progress)
+        while some := dict(itertools.islice(files, COMPARED_AT_ONCE)):
+            n_files += len(some)
+            known = library.at(target, [*some])
+            seen.extend(recording.id for recording in known.values())
+            for relative_path, facts in some.items():
+                file = FileFacts(target.root.id, relative_path, *facts)
+                _sort_in(plan, file, known.get(relative_path))
+    if not found.can_tell(""):
+        why = f"{found.unreadable[0][1]}; {_count_in_words(library.in_target(target))}"
+        plan.absent.append((target.path, f"{why}; {UNREADABLE}"))
+        return
+    if is_there and not n_files and target.inside == ".":
+        in_it = [*library.in_target(target)]
+        if any(recording.state is State.INDEXED for recording in in_it):
+            lost.append((target.path, in_it, "no audio in it any more", _way_out_of(target)))
+            return
+    plan.unreadable += [(target.root.path / folder, why) for folder, why in found.unreadable]
+    plan.skipped[target.root.id] = plan.skipped.get(target.root.id, Counter()) + found.skipped
+    if target.inside == ".":
+        plan.whole.add(target.root.id)
+    for relative_path, before in library.not_seen(target, np.sort(np.array(seen, np.int64))):
+        if not found.can_tell(relative_path):
+            continue
+        emptied = found.emptied(relative_path)
+        if emptied is not None and before.state is State.INDEXED:
+            doubted[target.root.path / emptied].append(before)
+        elif before.state is State.MISSING:
+            plan.missing_before.append(before)
+        else:
+            plan.missing.append(before)
 
 
 def _sort_in(plan: Plan, file: FileFacts, before: Recording | None) -> None:
@@ -207,11 +235,12 @@ def _sort_in(plan: Plan, file: FileFacts, before: Recording | None) -> None:
         plan.n_unchanged += 1
 
 
-def _was_removed(target: Target, known: Mapping[str, Recording]) -> bool:
+def _was_removed(target: Target, library: Library) -> bool:
     """Whether a target that is not there was removed: what it lay in is there, with other things."""
+    known = library.in_target(target)
     if target.inside == ".":  # of roots, only a file that was named itself
-        return any(r.is_root for r in known.values()) and absence(target.path.parent) is None
-    return bool(known) and os.path.exists(target.root.path)
+        return any(r.is_root for r in known) and absence(target.path.parent) is None
+    return next(known, None) is not None and os.path.exists(target.root.path)
 
 
 def _way_out_of(target: Target) -> str:
@@ -221,8 +250,8 @@ def _way_out_of(target: Target) -> str:
 
 def _report_what_is_left(
     plan: Plan,
-    library: _Library,
-    lost: Iterable[tuple[Path, Sequence[Recording], str, str]],
+    library: Library,
+    lost: Iterable[_Lost],
     moved: set[int],
 ) -> None:
     """Say what of the lost places is not found elsewhere, and which roots have nothing left."""
@@ -231,29 +260,24 @@ def _report_what_is_left(
         places.add(place)
         remaining = [r for r in recordings if r.id not in moved]
         has_moved = len(remaining) < len(recordings)
-        if _embedded(remaining) or not (has_moved or _is_bare_root(place, library)):
+        if _embedded(remaining) or not (has_moved or library.is_bare(place)):
             plan.absent.append((place, f"{why}; {_count_in_words(remaining)}; {way}"))
             reported.add(place)
     moved_from = {source.root_id for source, _ in plan.moved}
     removed_files = {r.root_id for r in (*plan.missing, *plan.missing_before) if r.is_root}
     for root in library.roots:
-        is_bare = root.path in places and _is_bare_root(root.path, library)
+        is_bare = root.path in places and library.is_bare(root.path)
         if not (root.id in moved_from | removed_files or is_bare):
             continue
         if not library.has_left(root.path):
             continue
         plan.gone_roots.append(root)
-        remaining = [r for r in library.recordings[root.path] if r.id not in moved]
+        remaining = [r for r in library.in_root(root) if r.id not in moved]
         if root.id in moved_from and _embedded(remaining) and root.path not in reported:
             why = absence(root.path) or f"now a link to {os.path.realpath(root.path)}"
             plan.left_behind.append(
                 (root.path, f"{why}; {_count_in_words(remaining)}; {way_out(root.path)}")
             )
-
-
-def _is_bare_root(place: Path, library: _Library) -> bool:
-    """Whether a place is a root that is not there and of which nothing is known."""
-    return place in library.recordings and not library.recordings[place] and is_absent(place)
 
 
 def _embedded(recordings: Iterable[Recording]) -> int:
@@ -266,60 +290,7 @@ def _count_in_words(recordings: Iterable[Recording]) -> str:
     return f"recordings of it that are kept: {_embedded(recordings)}"
 
 
-@dataclass(frozen=True)
-class _Library:
-    """What the database knows: all roots, and their recordings by the path of the root."""
-
-    roots: list[Root]
-    recordings: dict[Path, list[Recording]]
-    _left: dict[Path, bool | None] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, store: Store | None) -> _Library:
-        """All of it, in one consistent state; nothing without a database."""
-        if store is None:
-            return cls([], {})
-        with store.snapshot() as reader:
-            roots = reader.roots()
-            of_root: dict[int, list[Recording]] = {root.id: [] for root in roots}
-            for recording in reader.recordings():
-                of_root[recording.root_id].append(recording)
-        return cls(roots, {root.path: of_root[root.id] for root in roots})
-
-    def known_in(self, target: Target) -> dict[str, Recording]:
-        """What is known in a target, by the path relative to its root."""
-        whole = target.root.path
-        if whole in self.recordings:
-            found = ((r.relative_path, r) for r in self.recordings[whole])
-        else:  # a new root, which will absorb those inside it
-            found = (
-                (str(root.relative_to(whole) / r.relative_path), r)
-                for root, recordings in self.recordings.items()
-                if root.is_relative_to(whole)
-                for r in recordings
-            )
-        return {path: recording for path, recording in found if target.covers(path)}
-
-    def has_left(self, root: Path) -> bool | None:
-        """Whether a root is gone: not there, empty, or now a link to somewhere else.
-
-        None where that cannot be seen, on a disk that fails, say.
-        """
-        if root not in self._left:
-            why = absence(root)
-            if why in (NOT_THERE, EMPTY):
-                self._left[root] = True
-            else:
-                self._left[root] = None if why else os.path.realpath(root) != str(root)
-        return self._left[root]
-
-    def is_elsewhere(self, root: Path, recording: Recording) -> bool:
-        """Whether a recording is surely not where it was; a root that is gone is asked only once."""
-        has_left = self.has_left(root)
-        return has_left or (has_left is False and is_absent(root / recording.relative_path))
-
-
-def _find_moves(plan: Plan, library: _Library, gone: set[int], progress: Progress) -> set[int]:
+def _find_moves(plan: Plan, library: Library, gone: set[int], progress: Progress) -> set[int]:
     """New files with the size and content of one that is gone are that one, moved; ids of these.
 
     gone: ids of recordings that are not where they were; of all others the file system is asked.
@@ -327,16 +298,11 @@ def _find_moves(plan: Plan, library: _Library, gone: set[int], progress: Progres
     """
     sizes = {file.size_bytes for file in plan.new}
     sources: dict[tuple[int, bytes], dict[int, Recording]] = defaultdict(dict)
-    for root, recordings in library.recordings.items():
-        for recording in recordings:
-            if (
-                recording.size_bytes in sizes
-                and recording.content_hash is not None
-                and recording.state is not State.FAILED
-                and (recording.id in gone or library.is_elsewhere(root, recording))
-            ):
-                content = (recording.size_bytes, recording.content_hash)
-                sources[content][recording.id] = recording
+    for root, recording in library.of_sizes(sizes):
+        if recording.id in gone or library.is_elsewhere(root.path, recording):
+            assert recording.content_hash is not None
+            content = (recording.size_bytes, recording.content_hash)
+            sources[content][recording.id] = recording
     contents = _contents(plan, {size for size, _ in sources}, progress)
     at_place = {
         (content, recording.relative_path): recording.id

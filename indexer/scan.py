@@ -51,13 +51,24 @@ class Scan:
     lost_links: list[str] = field(default_factory=list)
     empty: set[str] = field(default_factory=set)
     skipped: Counter[str] = field(default_factory=Counter)
+    _unknown: set[str] = field(default_factory=set)
+
+    def add_unreadable(self, folder: str, why: str) -> None:
+        """Remember a folder that could not be listed."""
+        self.unreadable.append((folder, why))
+        self._unknown.add(folder)
+
+    def add_lost_link(self, path: str) -> None:
+        """Remember a link that leads nowhere now."""
+        self.lost_links.append(path)
+        self._unknown.add(path)
 
     def can_tell(self, relative_path: str) -> bool:
-        """Whether the absence of this file from `files` means that it is gone."""
-        unknown = [folder for folder, _ in self.unreadable] + self.lost_links
-        return not any(
-            folder == "." or relative_path.startswith(folder + os.sep) for folder in unknown
-        )
+        """Whether the absence of this file means that it is gone."""
+        if not self._unknown:
+            return True
+        folders = (str(folder) for folder in Path(relative_path).parents)
+        return "." not in self._unknown and self._unknown.isdisjoint(folders)
 
     def skip(self, name: str) -> None:
         """Count a file that holds no sound by its ending."""
@@ -79,30 +90,51 @@ class Scan:
 def scan(
     root: Path, inside: str = ".", exclude: Sequence[str] = (), progress: Progress | None = None
 ) -> Scan:
-    """Walk a root, a folder in it, or one file in it (`inside`, relative).
+    """Walk a root and hold all that was found, see `walk`."""
+    found = Scan()
+    found.files.update(walk(root, inside, exclude, found, progress))
+    return found
+
+
+def walk(
+    root: Path,
+    inside: str = ".",
+    exclude: Sequence[str] = (),
+    found: Scan | None = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Walk a root, a folder in it, or one file in it (`inside`, relative), file by file.
+
+    What else is found goes into `found`; its `files` stay empty, so that memory does not grow with
+    their number.
 
     Hidden files, system folders, devices and pipes are skipped; links are followed once.
     exclude: shell patterns, matched against names and against paths relative to the root.
     Raises SoundsearchError where too many files are open to list a folder.
+
+    Yields:
+        The path of a file, relative to the root; its size and time of change.
     """
     progress = progress or Silent()
-    found = Scan()
+    found = found or Scan()
     place = root / inside
     if os.path.isfile(place):
-        found.files[inside] = facts_of(os.stat(place))
-        return found
+        yield inside, facts_of(os.stat(place))
+        return
     if odd := _what_is_no_folder(place):
-        found.unreadable.append((inside, odd))
-        return found
+        found.add_unreadable(inside, odd)
+        return
+    n_above = _length_above(root)
     seen: set[tuple[int, int]] = set()
     for folder in _folders(root, place, exclude, seen, found):
         for entry in folder:
             if entry.name.startswith("."):
                 continue
             is_sound = _ending(entry.name) in AUDIO_SUFFIXES
-            relative = os.path.relpath(entry.path, root)
+            relative = entry.path[n_above:]
             if exclude and _excluded(entry.name, relative, exclude):
                 continue
+            facts = (0, 0)  # of a file that cannot be looked at: decoding it will tell why
             try:
                 if not is_sound:
                     if entry.is_file():
@@ -112,17 +144,14 @@ def scan(
                     if not may_hold_sound(entry.path):
                         found.skip(entry.name)
                         continue
-                    found.files[relative] = facts_of(entry.stat())
-                elif entry.is_symlink() and not os.path.exists(entry.path):
-                    found.files[relative] = (0, 0)  # it leads nowhere: it will fail, by name
-                else:
-                    continue
+                    facts = facts_of(entry.stat())
+                elif not entry.is_symlink() or os.path.exists(entry.path):
+                    continue  # a link that leads nowhere will fail, by name
             except OSError:
                 if not is_sound:
                     continue
-                found.files[relative] = (0, 0)  # decoding it will tell why
             progress.advance()
-    return found
+            yield relative, facts
 
 
 def _ending(name: str) -> str:
@@ -142,7 +171,7 @@ def _folders(
     root: Path, place: Path, exclude: Sequence[str], seen: set[tuple[int, int]], found: Scan
 ) -> Iterator[list[os.DirEntry[str]]]:
     """The entries of every folder from place on, each folder once, in the order of names."""
-    waiting = [str(place)]
+    waiting, n_above = [str(place)], _length_above(root)
     while waiting:
         folder = waiting.pop()
         try:
@@ -154,16 +183,16 @@ def _folders(
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
             stop_if_ran_out(error)
-            found.unreadable.append((os.path.relpath(folder, root), error.strerror or ""))
+            found.add_unreadable(os.path.relpath(folder, root), error.strerror or "")
             continue
         if not entries:
             found.empty.add(os.path.relpath(folder, root))
         yield entries
         below = []
         for entry in entries:
-            relative = os.path.relpath(entry.path, root)
             if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS:
                 continue
+            relative = entry.path[n_above:]
             try:
                 if (
                     entry.is_dir()
@@ -173,13 +202,18 @@ def _folders(
                     # Real folders go before links, so that a link never takes a folder's place.
                     below.append((entry.is_symlink(), entry.path))
                 elif entry.is_symlink() and not entry.is_dir() and not entry.is_file():
-                    found.lost_links.append(relative)  # to an unmounted disk, say
+                    found.add_lost_link(relative)  # to an unmounted disk, say
             except OSError as error:  # a link into a closed folder, say
                 if error.errno != errno.ELOOP:
-                    found.unreadable.append((relative, error.strerror or ""))
+                    found.add_unreadable(relative, error.strerror or "")
         links = [path for is_link, path in below if is_link]
         waiting[:0] = reversed(links)
         waiting += reversed([path for is_link, path in below if not is_link])
+
+
+def _length_above(root: Path) -> int:
+    """How many characters a path in a root has before it is relative to the root."""
+    return len(os.path.join(root, ""))
 
 
 def _leads_up(link: str, root: Path) -> bool:

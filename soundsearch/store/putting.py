@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from soundsearch.errors import Cause
 from soundsearch.store.embeddings import to_blobs
 from soundsearch.store.lexicon import WORDS_VERSION, words_of
 from soundsearch.store.reader import Reader
-from soundsearch.store.records import FileFacts, Indexed, State
+from soundsearch.store.records import FileFacts, Indexed, Place, State
 from soundsearch.store.schema import recordings_table, roots_table, windows_table
 from soundsearch.store.statements import chunks
 
@@ -24,8 +23,6 @@ _OF_SOUND = (
     *("content_hash", "sound_hash", "duration_s", "sample_rate", "n_channels", "format"),
     *("metadata", "cause", "error"),
 )
-#: The place of a file among all: the id of its root, and its path relative to it.
-Place = tuple[int, str]
 
 
 class Putting(Reader):
@@ -110,18 +107,8 @@ class Putting(Reader):
     def _ids_at(self, places: Iterable[Place]) -> dict[Place, int]:
         """Ids of the recordings at these places, of those that are known."""
         columns = recordings_table.c
-        by_root: dict[int, list[str]] = defaultdict(list)
-        for root_id, relative_path in places:
-            by_root[root_id].append(relative_path)
-        query = sa.select(columns.relative_path, columns.id)
-        return {
-            (root_id, path): recording_id
-            for root_id, paths in by_root.items()
-            for some in chunks(paths)
-            for path, recording_id in self._execute(
-                query.where(columns.root_id == root_id, columns.relative_path.in_(some))
-            )
-        }
+        rows = self._at(places, sa.select(columns.root_id, columns.relative_path, columns.id))
+        return {(root_id, path): recording_id for root_id, path, recording_id in rows}
 
     def _put_rows(
         self, rows: Mapping[Place, tuple[FileFacts, Mapping[str, object]]], known: dict[Place, int]

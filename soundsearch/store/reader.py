@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from soundsearch.store.records import (
     Ids,
     Indexed,
     PinnedEncoder,
+    Place,
     Recording,
     RecordingFacts,
     Root,
@@ -29,6 +31,7 @@ from soundsearch.store.records import (
 )
 from soundsearch.store.schema import (
     index_table,
+    inside,
     recordings_table,
     revisions_table,
     roots_table,
@@ -113,10 +116,41 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
         return map(recording_of, self._execute(query))
 
     def recordings_of(self, recording_ids: Iterable[int]) -> Iterator[Recording]:
-        """Those of these recordings that are known."""
+        """Those of these recordings that are known; by id, if the ids ascend."""
+        query = select_recordings().order_by(recordings_table.c.id)
         for some in chunks(recording_ids):
-            query = select_recordings().where(recordings_table.c.id.in_(some))
-            yield from map(recording_of, self._execute(query))
+            yield from map(
+                recording_of, self._execute(query.where(recordings_table.c.id.in_(some)))
+            )
+
+    def recordings_at(self, places: Iterable[Place]) -> dict[Place, Recording]:
+        """What is known at these places."""
+        rows = self._at(places, select_recordings())
+        return {(row.root_id, row.relative_path): recording_of(row) for row in rows}
+
+    def recording_ids(self, root_id: int, within: str = ".") -> Ids:
+        """Ids of all recordings of a root, (n,) int64, ascending.
+
+        within: only at this path, or in this folder, relative to the root.
+        """
+        columns = recordings_table.c
+        query = sa.select(columns.id).where(columns.root_id == root_id)
+        if within != ".":
+            path = columns.relative_path
+            query = query.where(sa.or_(path == within, inside(path, within)))
+        found = np.fromiter((row[0] for row in self._driver_rows(query)), np.int64)
+        found.sort()
+        return found
+
+    def hashed_sizes(self, root_id: int) -> Iterator[tuple[int, int]]:
+        """Ids of the recordings of a root of which the content is known, each with its bytes."""
+        columns = recordings_table.c
+        query = sa.select(columns.id, columns.size_bytes).where(
+            columns.root_id == root_id,
+            columns.content_hash.is_not(None),
+            columns.state != State.FAILED,
+        )
+        return ((row[0], row[1]) for row in self._driver_rows(query.order_by(columns.id)))
 
     def recording_at(self, path: Path) -> Recording | None:
         """The recording known at this absolute path, if any."""
@@ -306,6 +340,19 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
     def _roots_around(self, path: Path) -> list[Root]:
         """The roots that an absolute path is or lies in."""
         return self._roots(roots_table.c.path.in_(map(str, (path, *path.parents))))
+
+    def _at(
+        self, places: Iterable[Place], query: sa.Select[Any]
+    ) -> Iterator[sa.Row[*tuple[Any, ...]]]:
+        """What a query on recordings gives for those at these places."""
+        by_root: dict[int, list[str]] = defaultdict(list)
+        for root_id, relative_path in places:
+            by_root[root_id].append(relative_path)
+        columns = recordings_table.c
+        for root_id, paths in by_root.items():
+            for some in chunks(paths):
+                here = (columns.root_id == root_id, columns.relative_path.in_(some))
+                yield from self._execute(query.where(*here))
 
     def _find(self, file: FileFacts) -> Recording | None:
         """The recording known at the place of a file."""

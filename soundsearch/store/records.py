@@ -26,6 +26,10 @@ class State(StrEnum):
     MISSING = "missing"
 
 
+#: The place of a file among all: the id of its root, and its path relative to it.
+Place = tuple[int, str]
+
+
 @dataclass(frozen=True)
 class PinnedEncoder:
     """The one encoder whose embeddings an index holds."""
