@@ -13,7 +13,7 @@ import argparse
 import contextlib
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,13 @@ SPREAD = 0.25
 STORED_AT_ONCE = 1000
 
 
-def make_index(folder: Path, n_windows: int, seed: int = 0, model: str = DEFAULT_MODEL) -> None:
+def make_index(
+    folder: Path,
+    n_windows: int,
+    seed: int = 0,
+    model: str = DEFAULT_MODEL,
+    roots: Sequence[Path] = (ROOT,),
+) -> None:
     """Fill a new index through the writer. The FAISS cache is left to its first use.
 
     Args:
@@ -47,21 +53,22 @@ def make_index(folder: Path, n_windows: int, seed: int = 0, model: str = DEFAULT
         n_windows: rounded down to whole recordings of ten windows.
         seed: of all that is drawn.
         model: an encoder that carries embeddings of ordinary sounds.
+        roots: what the recordings lie in, in equal parts one after the other.
     """
     bundle = find_bundle(model)
     n_recordings = n_windows // WINDOWS_PER_RECORDING
     store = create_index(folder, bundle)
     with contextlib.closing(store), store.writer() as writer:
         with writer.transaction() as changes:
-            root = changes.add_root(ROOT)
-        made = made_recordings(root.id, n_recordings, seed, bundle)
+            root_ids = [changes.add_root(root).id for root in roots]
+        made = made_recordings(root_ids, n_recordings, seed, bundle)
         while some := list(itertools.islice(made, STORED_AT_ONCE)):
             with writer.transaction() as changes:
                 changes.put_all(some)
 
 
 def made_recordings(
-    root_id: int, n_recordings: int, seed: int, bundle: EncoderBundle
+    root_ids: Sequence[int], n_recordings: int, seed: int, bundle: EncoderBundle
 ) -> Iterator[Indexed]:
     """Recordings with ten windows each, as the page of this module says."""
     words = load_vocabulary()
@@ -69,7 +76,7 @@ def made_recordings(
     drawn = made_embeddings(n_recordings, seed, bundle)
     for i, embeddings in enumerate(drawn):
         place = f"{i // RECORDINGS_PER_FOLDER:04d}/{words[i % len(words)]} {i:07d}.wav"
-        file = FileFacts(root_id, place, 1_000_000, i)
+        file = FileFacts(root_ids[i * len(root_ids) // n_recordings], place, 1_000_000, i)
         content = i.to_bytes(16, "big")
         yield Indexed(file, content, 30.0, 48_000, 2, "WAV", spans, embeddings)
 

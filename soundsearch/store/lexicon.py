@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -20,31 +21,33 @@ WORDS_VERSION = 2
 BETWEEN_TEXTS = "; "
 
 
-def name_of(root: Path, relative_path: str) -> Path:
-    """The path of a recording, beginning with the name of its root, which counts as a folder."""
-    return Path(root.name, relative_path)
+def name_of(root: Path, relative_path: str) -> tuple[str, str]:
+    """The folders of a recording, of which its root's name is one, and its name without ending."""
+    whole = root.name if relative_path == "." else os.path.join(root.name, relative_path)
+    folders, name = os.path.split(whole)
+    return folders, os.path.splitext(name)[0]
 
 
 def ucs_name_of(root: Path, relative_path: str) -> UcsName | None:
     """The blocks of the name of a recording, if it is a UCS name."""
-    return parse_ucs_name(name_of(root, relative_path).stem)
+    return parse_ucs_name(name_of(root, relative_path)[1])
 
 
 def words_of(root: Path, relative_path: str, metadata: str | None, captions: str | None) -> Words:
     """By which words a recording is found. metadata, captions: texts by field, as JSON."""
-    path = name_of(root, relative_path)
-    fields = _fields(path.stem, metadata, captions)
+    folders, stem = name_of(root, relative_path)
+    fields = _fields(stem, metadata, captions)
     return Words(
-        name=" ".join(split_name(path.stem)),
-        folders=_words_of_folders(str(path.parent)),
+        name=" ".join(split_name(stem)),
+        folders=_words_of_folders(folders),
         metadata=_storable(" ".join(fields.values())),
-        file_name=_storable(path.stem),
+        file_name=_storable(stem),
     )
 
 
 @functools.lru_cache(maxsize=64)  # of the recordings in one folder, one after the other
-def _words_of_folders(path: str) -> str:
-    return " ".join(split_name(path))
+def _words_of_folders(folders: str) -> str:
+    return " ".join(split_name(folders))
 
 
 def fields_of(
@@ -54,7 +57,7 @@ def fields_of(
 
     metadata, captions: as JSON.
     """
-    return _fields(name_of(root, relative_path).stem, metadata, captions)
+    return _fields(name_of(root, relative_path)[1], metadata, captions)
 
 
 def _fields(stem: str, metadata: str | None, captions: str | None) -> dict[str, str]:
