@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,12 @@ def measured(command: list[str]) -> tuple[float, float, bytes]:
     if status != 0:
         sys.exit(f"failed: {' '.join(command)}")
     return time.perf_counter() - started, usage.ru_maxrss / 1024, printed
+
+
+def busy_s() -> float:
+    """Seconds of processor time of all processes that were started and are over."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def median_s(run: Callable[[], object], runs: int) -> float:

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from processes import apart, measured
+from processes import apart, busy_s, measured
 
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.store import FileFacts, Indexed
@@ -55,9 +55,14 @@ def main() -> None:
         apart(make_library, library, index, options.model, options.files)
         command = [sys.executable, "-m", "soundsearch", "index", str(library), "--json"]
         for _ in range(options.runs):
+            before = busy_s()
             seconds, peak, said = measured([*command, "--index", str(index)])
             unchanged = json.loads(said)["unchanged"]
-            print(f"{unchanged:,} files unchanged: {seconds:.1f} s, {peak:.0f} MB")
+            print(
+                f"{unchanged:,} files unchanged: {seconds:.1f} s, {busy_s() - before:.1f} s of "
+                f"processor time, {peak:.0f} MB",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from made_index import ROOT, make_index
-from processes import apart, measured
+from processes import apart, busy_s, measured
 
 from soundsearch.encoder.registry import DEFAULT_MODEL
 
@@ -51,12 +51,6 @@ def make(folder: Path, n_windows: int) -> None:
     print(f"made         {seconds:7.1f} s  {busy:7.1f} s  {peak:6.0f} MB")
     size = (folder / "soundsearch.db").stat().st_size
     print(f"database     {size / 1e6:,.0f} MB, its log at most {largest / 1e6:,.0f} MB", flush=True)
-
-
-def busy_s() -> float:
-    """Seconds of processor time of all processes that were started and are over."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:

@@ -14,13 +14,14 @@ from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, IndexBusyError, IndexMismatchError, StoreError
 from soundsearch.health import Problem, repair, status, verify
 from soundsearch.roots import way_out
-from soundsearch.store import Failed, FileFacts, Indexed, State, Store
+from soundsearch.store import Failed, FileFacts, Indexed, State, Store, sounds
 from soundsearch.store import sqlite as database_module
 from soundsearch.store.pinned import check_same_encoder, create_index, pinned_bundle
 from soundsearch.vectors.cache import load_vectors
 from soundsearch.vectors.exact import VectorIndex
 from tests.filled_store import changing, unit
 from tests.ordinary_user import open_folder, ordinary_user
+from tests.stages import Stages
 from tests.tiny_encoder import write_tiny_bundle
 
 NAMES = ("a.wav", "b.wav", "deep/c.wav", os.fsdecode(b"\xff.wav"))
@@ -617,6 +618,38 @@ def test_an_unmounted_root_is_one_line(store: Store, root: Path) -> None:
     root.mkdir()  # the mount point
     (problem,) = verify(store)
     assert problem.text.startswith(f"{root}: empty now; recordings of it that are kept: 4; ")
+
+
+# ---- large indexes
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 5, 1000])
+def test_odd_windows_are_found_wherever_blocks_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+) -> None:
+    monkeypatch.setattr(sounds, "BLOCK_ROWS", rows_at_once)
+    _change(store, "UPDATE windows SET embedding = x'00' WHERE id IN (1, 5)")
+    _change(store, "UPDATE windows SET end_s = 9 WHERE id IN (5, 6, 12)")
+    found = [(problem.text.split(":")[0], problem.recording_id) for problem in verify(store)]
+    assert found == [
+        ("a.wav, window 1", 1),
+        ("b.wav, window 5", 2),
+        ("b.wav, window 6", 2),
+        (f"{NAMES[3]}, window 12", 4),
+    ]
+
+
+def test_verify_and_repair_say_how_far_they_are(store: Store) -> None:
+    for run in (verify, repair):
+        stages = Stages()
+        run(store, progress=stages)  # type: ignore[operator]
+        assert stages.totals == {
+            "windows checked": 12,
+            "files compared": 4,
+            "vectors compared": 12,
+        }
+        assert stages.whole == stages.totals
+        assert {"checking the database", "checking words"} <= set(stages.done)
 
 
 # ---- several at once

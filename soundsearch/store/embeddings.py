@@ -93,15 +93,7 @@ class EmbeddingReader(Statements):
         """
         for start in range(0, len(window_ids), BLOCK_ROWS):
             ids = window_ids[start : start + BLOCK_ROWS]
-            rows = self._blobs(ids)
-            blobs = [rows.get(i, b"") for i in ids.tolist()]
-            for window_id, blob in zip(ids, blobs, strict=True):
-                if not is_readable(blob, dim):
-                    raise StoreError(
-                        f"{self.folder}: window {window_id} holds {len(blob)} bytes of embedding, "
-                        f"expected {dim * STORED.itemsize}; run: soundsearch repair"
-                    )
-            yield ids, from_blobs(blobs, dim)
+            yield ids, self._decoded(ids, self._blobs(ids), dim)
 
     def float16_from(self) -> int:
         """The id of the first window from which on all embeddings are stored as float16.
@@ -124,8 +116,21 @@ class EmbeddingReader(Statements):
         ids = self._execute(query.order_by(columns.id)).scalars().all()
         return self.embeddings(np.array(ids, np.int64), dim)
 
+    def _decoded(self, ids: Ids, rows: dict[int, bytes], dim: int) -> Array:
+        """Embeddings of windows, of what is stored by id. Raises StoreError as `embeddings`."""
+        blobs = [rows.get(i, b"") for i in ids.tolist()]
+        for window_id, blob in zip(ids, blobs, strict=True):
+            if not is_readable(blob, dim):
+                raise StoreError(
+                    f"{self.folder}: window {window_id} holds {len(blob)} bytes of embedding, "
+                    f"expected {dim * STORED.itemsize}; run: soundsearch repair"
+                )
+        return from_blobs(blobs, dim)
+
     def _blobs(self, ids: Ids) -> dict[int, bytes]:
         """What is stored of windows, by id; perhaps of others between them, too. ids: ascending."""
+        if len(ids) == 0:
+            return {}
         columns = windows_table.c
         query = sa.select(columns.id, columns.embedding)
         if len(ids) * SPARSE >= ids[-1] - ids[0]:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from soundsearch import roots
@@ -19,10 +20,11 @@ from soundsearch.store import Failed, FileFacts, Root, State, Store, Transaction
 from soundsearch.store.pinned import create_index
 from tests import program
 from tests.conftest import Run
-from tests.filled_store import changing, put
+from tests.filled_store import changing, put, recording
 from tests.index_contents import rows_of, searchable
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.sounds import tone, write
+from tests.stages import Stages
 
 
 @pytest.fixture
@@ -380,8 +382,25 @@ def test_remove_deletes_a_bounded_number_at_once(
         Transaction, "delete", lambda *args: (deleted.append(len(args[1])), delete(*args))[1]
     )
     with store.writer() as writer:
-        assert remove_root(writer, find_root(store, Path("/root"))) == 5
+        stages = Stages()
+        assert remove_root(writer, find_root(store, Path("/root")), stages) == 5
     assert deleted == [2, 2, 1] and _paths(store) == {}
+    assert stages.totals == stages.whole == {"recordings deleted": 5}
+
+
+def test_removing_much_gives_its_disk_room_back(store: Store) -> None:
+    for root in ("/small", "/large"):
+        with changing(store) as changes:
+            root_id = changes.add_root(Path(root)).id
+            n_windows = 60_000 if root == "/large" else 10
+            changes.put(recording(root_id, "a.wav", np.tile(_vector(1), (n_windows, 1))))
+    with store.writer() as writer:
+        n_before = writer._database.sizes()[1]
+        remove_root(writer, find_root(store, Path("/small")))
+        assert writer._database.sizes()[1] == n_before  # it is left for what is indexed next
+        remove_root(writer, find_root(store, Path("/large")))
+        assert writer._database.sizes()[1] < n_before / 2
+    assert _paths(store) == {}
 
 
 def test_remove_asks_at_no_terminal_but_for_yes(

@@ -29,6 +29,7 @@ from soundsearch.store import (
 )
 from soundsearch.store.embeddings import SPARSE
 from tests.filled_store import FLAT, changing, put, recording, unit
+from tests.stages import Stages
 
 ROOT = Path("/library")
 DIM = 64
@@ -281,28 +282,15 @@ def test_room_is_given_back_and_nothing_is_lost(many: Store) -> None:
         assert len(reader.window_ids()) == 1000
 
 
-class Notes:
-    """Progress of which the lines are kept."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def begin(self, what: str, total: int | None = None, n_bytes: int | None = None) -> None: ...
-    def advance(self, n: float = 1, n_bytes: int = 0) -> None: ...
-    def status(self, text: str) -> None: ...
-    def note(self, line: str) -> None:
-        self.lines.append(line)
-
-
 def test_without_disk_room_the_index_stays_as_large_as_it_is(
     many: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = dump(many)
     usage = type(sqlite_room.shutil.disk_usage("/"))(100, 99, 1)
     monkeypatch.setattr(sqlite_room.shutil, "disk_usage", lambda _: usage)
-    notes = Notes()
+    stages = Stages()
     with many.writer() as writer:
-        assert not writer.compact(notes)
-    (line,) = notes.lines
+        assert not writer.compact(stages)
+    (line,) = stages.notes
     assert str(many.folder) in line and "0 MB are free" in line
     assert dump(many) == before
