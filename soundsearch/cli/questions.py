@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from soundsearch.choices import By
-from soundsearch.cli.compound_options import parts_json
 from soundsearch.cli.streams import note
 
 if TYPE_CHECKING:
@@ -40,31 +39,14 @@ FilterTexts = Annotated[
 ]
 
 
-def text_facts(opened: Index, text: str | None, by: By, json: bool) -> dict[str, Any]:
-    """What JSON has of a question in words; also prints what is to be said of its words."""
+def check_spelling(opened: Index, text: str | None, by: By) -> Spelling:
+    """Which words of a question are not known; also prints what is to be said of them."""
     from soundsearch.search.parts import words_of
     from soundsearch.search.spelling import Spelling
 
-    words = "" if text is None else words_of(text)
-    spelling = opened.check_spelling(text) if text and words else Spelling()
+    spelling = opened.check_spelling(text) if text and words_of(text) else Spelling()
     _say(opened, spelling, by)
-    facts: dict[str, Any] = {"text": text, "by": by}
-    if json:
-        facts["truncated"] = bool(words) and bool(opened.encoder.truncated([words])[0])
-    facts["unknown"], facts["did_you_mean"] = list(spelling.unknown), dict(spelling.meant)
-    return facts
-
-
-def parts_facts(what: Mapping[str, Any], filters: Sequence[str]) -> dict[str, Any]:
-    """What JSON has of the parts of a question. what: arguments of a search."""
-    from soundsearch.search.parts import understand
-
-    asked = understand(**what, filters=filters)
-    return {
-        "plus": parts_json(asked.plus),
-        "minus": parts_json(asked.minus),
-        "filters": [each.source for each in asked.filters],
-    }
+    return spelling
 
 
 def say_how_many(

@@ -22,11 +22,19 @@ from soundsearch.cli.options import (
     TopK,
     shared_options,
 )
-from soundsearch.cli.questions import FilterTexts, parts_facts, say_how_many, text_facts
+from soundsearch.cli.questions import FilterTexts, check_spelling, say_how_many
 from soundsearch.cli.streams import look, note
 from soundsearch.errors import QueryError
 from soundsearch.layout import hit_lines
-from soundsearch.render import hits_json, label_lines, labels_json, path_bytes
+from soundsearch.render import (
+    hits_facts,
+    label_lines,
+    labels_facts,
+    parts_facts,
+    path_bytes,
+    text_facts,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from soundsearch.search.hits import Hit
@@ -157,7 +165,7 @@ def query(
             filters=filters or (),
         )
         question = {
-            **text_facts(opened, words, by, json),
+            **text_facts(opened, words, by, check_spelling(opened, words, by), truncated=json),
             **parts_facts(what, filters or ()),
         }
         if hits and hits[0].score is None:
@@ -260,7 +268,7 @@ def describe(
     labels = describe_file(encoder, audio, texts, top_k=top_k, as_labels=captions is None)
     if json:
         pinned = PinnedEncoder.of(encoder.bundle)
-        typer.echo(labels_json(_source_of(audio), pinned, labels))
+        typer.echo(to_json(labels_facts(_source_of(audio), pinned, labels)))
     else:
         for line in label_lines(labels):
             typer.echo(line)
@@ -308,7 +316,7 @@ def _print_hits(
             err=True,
         )
     if json:
-        typer.echo(hits_json(question, opened.pinned, hits))
+        typer.echo(to_json(hits_facts(question, opened.pinned, hits)))
     elif paths or null:
         there = [hit for hit in hits if hit.is_present]
         if len(there) < len(hits):

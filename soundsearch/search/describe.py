@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from soundsearch.arguments import check_audio, check_count, check_text, check_texts
 from soundsearch.encoder.calibration import Calibration
@@ -16,6 +17,8 @@ from soundsearch.search.hits import SCORE_DECIMALS, Label
 from soundsearch.search.query_audio import embed_query_audio
 
 log = logging.getLogger(__name__)
+
+Array = NDArray[np.float32]
 
 
 def describe(
@@ -51,7 +54,30 @@ def describe(
     check_texts("texts", texts)
     for i, text in enumerate(texts):
         check_text(f"texts[{i}]", text)
-    spans, embeddings = embed_query_audio(encoder, audio)
+    return labels_of(
+        encoder, *embed_query_audio(encoder, audio), texts, top_k=top_k, as_labels=as_labels
+    )
+
+
+def labels_of(
+    encoder: Encoder,
+    spans: Sequence[tuple[float, float]],
+    embeddings: Array,
+    texts: Sequence[str],
+    *,
+    top_k: int,
+    as_labels: bool,
+) -> list[Label]:
+    """Return the texts that fit a recording best, by the embeddings of its windows.
+
+    Args:
+        encoder: Embeds the texts.
+        spans: Start and end of n windows in seconds.
+        embeddings: Of the windows, (n, dim) float32, n >= 1.
+        texts: As of `describe`.
+        top_k: As of `describe`.
+        as_labels: As of `describe`.
+    """
     prompt = encoder.bundle.text.prompt if as_labels else "{}"
     prompted = [prompt.replace("{}", text) for text in texts]
     text_embeddings = encoder.embed_text(prompted)

@@ -89,6 +89,7 @@ class RecordingFacts:
     """All that an index knows of one recording; what was never known is None.
 
     Attributes:
+        recording_id: Its id; no other recording ever gets it.
         path: Absolute path of the file.
         root: Absolute path of the root that it lies in.
         state: What the last look at it found.
@@ -113,6 +114,7 @@ class RecordingFacts:
         end_s: Where its last window ends, in seconds.
     """
 
+    recording_id: int
     path: Path
     root: Path
     state: State
