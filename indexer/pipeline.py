@@ -331,4 +331,5 @@ def _indexed(todo: PendingFile, end: Decoded) -> Indexed:
         note=end.note,
         metadata=end.metadata,
         sound_hash=end.sound_hash,
+        peaks=end.peaks,
     )

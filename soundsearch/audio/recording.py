@@ -34,6 +34,7 @@ from soundsearch.audio.headers import (
 )
 from soundsearch.audio.mixdown import one_channel
 from soundsearch.audio.parts import FilePart
+from soundsearch.audio.peaks import PeakMeter, Peaks
 from soundsearch.audio.resampling import resample
 from soundsearch.audio.sndfile import SndfileDecoder
 from soundsearch.audio.sound_hash import SoundHash
@@ -101,6 +102,7 @@ class AudioFile:
         self.start_s = self._decoder.start_s
         self.note = self._decoder.note
         self._sound = SoundHash(self.sample_rate, self.n_channels)
+        self._meter = PeakMeter(self.sample_rate, self.start_s)
 
     def _open_decoder(self, suffix: str) -> Decoder:
         """A decoder of the file; where its beginning is unknown, of what its ending explains."""
@@ -164,6 +166,11 @@ class AudioFile:
         """After reading, the hash of all samples of all channels, see `SoundHash`."""
         return self._sound.digest()
 
+    @property
+    def peaks(self) -> Peaks:
+        """After reading, the outline of the waveform of all channels."""
+        return self._meter.peaks()
+
     def blocks(self, channels: Channels = "mean") -> Iterator[Array]:
         """Mono blocks in order, at the file's own sample rate.
 
@@ -178,7 +185,7 @@ class AudioFile:
         Raises:
             AudioError: A sample is not finite, or nothing at all can be decoded.
         """
-        return self._checked(one_channel(self._hashed(), self.sample_rate, channels))
+        return self._checked(one_channel(self._measured(), self.sample_rate, channels))
 
     def channel_blocks(self) -> Iterator[Array]:
         """All channels in order, at the file's own sample rate.
@@ -191,7 +198,7 @@ class AudioFile:
         Raises:
             AudioError: As `blocks`.
         """
-        return self._checked(self._hashed())
+        return self._checked(self._measured())
 
     def all_channels(self) -> Array:
         """The whole sound, at the file's own sample rate.
@@ -236,9 +243,10 @@ class AudioFile:
         if n_samples == 0:
             raise AudioError(Cause.DAMAGED, self.damage or "the file holds no samples")
 
-    def _hashed(self) -> Iterator[Array]:
+    def _measured(self) -> Iterator[Array]:
         for block in self._decoded():
             self._sound.add(block)
+            self._meter.add(block)
             yield block
 
     def _decoded(self) -> Iterator[Array]:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -26,6 +26,7 @@ from soundsearch.store.records import (
 )
 from soundsearch.store.schema import (
     index_table,
+    peaks_table,
     recordings_table,
     revisions_table,
     roots_table,
@@ -33,6 +34,9 @@ from soundsearch.store.schema import (
     windows_table,
 )
 from soundsearch.store.statements import chunks
+
+if TYPE_CHECKING:
+    from soundsearch.audio.peaks import Peaks
 
 #: Recordings whose words are made again in one transaction.
 WORDS_AT_ONCE = 2000
@@ -192,7 +196,9 @@ class Transaction(Reader):
                 .values(sound_hash=recording.sound_hash)
             )
         self.put_words([recording_id])
-        self._delete_windows(recording_id)
+        self._delete_sound(recording_id)
+        if recording.peaks is not None:
+            self._put_peaks(recording_id, recording.peaks)
         self._insert(
             windows_table,
             [
@@ -229,6 +235,7 @@ class Transaction(Reader):
                 note=facts.error if recording.cause is Cause.TRACKS else None,
                 metadata=facts.metadata,
                 sound_hash=facts.sound_hash or b"",
+                peaks=other.peaks(recording.id),
             )
         )
 
@@ -245,7 +252,7 @@ class Transaction(Reader):
             failed.file, state=State.FAILED, cause=failed.cause, error=failed.error
         )
         self._database.put_words(self._connection, {recording_id: None})
-        self._delete_windows(recording_id)
+        self._delete_sound(recording_id)
 
     def move(self, recording_id: int, file: FileFacts) -> None:
         """The same sound under a new path (or the same path again): nothing is embedded anew.
@@ -275,6 +282,15 @@ class Transaction(Reader):
                 for name in ("cause", "error")
             },
         )
+
+    def add_peaks(self, recording: Recording, peaks: Peaks) -> None:
+        """Store the outline of a recording that has none, if it is still the one that was read."""
+        columns = recordings_table.c
+        same = sa.select(columns.id).where(
+            columns.id == recording.id, columns.content_hash == recording.content_hash
+        )
+        if self._exists(same) and self.peaks(recording.id) is None:
+            self._put_peaks(recording.id, peaks)
 
     def put_captions(self, captions: Mapping[int, Mapping[str, str]]) -> None:
         """Store texts by field of recordings, by their ids, in place of those before; {}: none.
@@ -366,9 +382,15 @@ class Transaction(Reader):
         if any(i in known for i in others):
             self.put_captions({heir: joined(known.get(i, {}) for i in (heir, *others))})
 
-    def _delete_windows(self, recording_id: int) -> None:
-        chosen = windows_table.c.recording_id == recording_id
-        self._execute(windows_table.delete().where(chosen))
+    def _put_peaks(self, recording_id: int, peaks: Peaks) -> None:
+        extremes = peaks.values.tobytes()
+        row = {"recording_id": recording_id, "per_second": peaks.per_second, "extremes": extremes}
+        self._execute(peaks_table.insert().values(row))
+
+    def _delete_sound(self, recording_id: int) -> None:
+        """Delete what was made of the samples of a recording: its windows and its outline."""
+        for table in (windows_table, peaks_table):
+            self._execute(table.delete().where(table.c.recording_id == recording_id))
 
     def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         self._connection.execute(table.insert(), rows)
