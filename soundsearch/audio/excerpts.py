@@ -44,6 +44,7 @@ def excerpt(
     """
     with AudioFile(path) as file:
         passage = (start_s - handle_s, end_s + handle_s)
+        file.skip(max(0, round((passage[0] - file.start_s) * file.sample_rate)))
         parts, n_samples = [], 0
         for part in samples_of(file, file.channel_blocks(), passage):
             n_samples += part.size

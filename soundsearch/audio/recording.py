@@ -103,6 +103,7 @@ class AudioFile:
         self.note = self._decoder.note
         self._sound = SoundHash(self.sample_rate, self.n_channels)
         self._meter = PeakMeter(self.sample_rate, self.start_s)
+        self.n_skipped = 0
 
     def _open_decoder(self, suffix: str) -> Decoder:
         """A decoder of the file; where its beginning is unknown, of what its ending explains."""
@@ -171,6 +172,15 @@ class AudioFile:
         """After reading, the outline of the waveform of all channels."""
         return self._meter.peaks()
 
+    def skip(self, n_samples: int) -> None:
+        """Go on at a later sample, or at one before it; of no effect where a decoder finds none.
+
+        To be called before anything is read. What is skipped is in no block, and neither in
+        `sound_hash` nor in `peaks`. `n_skipped` says how many samples were.
+        """
+        if isinstance(self._decoder, SndfileDecoder):
+            self.n_skipped = self._decoder.skip(n_samples)
+
     def blocks(self, channels: Channels = "mean") -> Iterator[Array]:
         """Mono blocks in order, at the file's own sample rate.
 
@@ -232,7 +242,7 @@ class AudioFile:
             sound = np.abs(block) <= LARGEST_SAMPLE
             if not sound.all():
                 first = int(np.argwhere(~sound)[:, -1].min())
-                at_s = (n_samples + first) / self.sample_rate
+                at_s = (self.n_skipped + n_samples + first) / self.sample_rate
                 is_finite = np.isfinite(block[..., first]).all()
                 what = "too large to be sound" if is_finite else "NaN or infinite"
                 raise AudioError(
@@ -251,7 +261,7 @@ class AudioFile:
 
     def _decoded(self) -> Iterator[Array]:
         """All channels, (channel, time), block by block."""
-        n_done = 0
+        n_done = self.n_skipped
         try:
             for block in self._decoder.blocks():
                 n_done += block.shape[-1]
@@ -342,7 +352,7 @@ def samples_of(
 
     Args:
         file: The recording. Its note says if it ends within the passage.
-        blocks: Its blocks from the first one, (..., time).
+        blocks: Its blocks from the first one that was not skipped, (..., time).
         passage: (start_s, end_s) in seconds of a player's clock; the end may be infinite.
 
     Raises:
@@ -351,7 +361,7 @@ def samples_of(
     start_s, end_s = passage
     first = max(0, round((start_s - file.start_s) * file.sample_rate))
     stop = (end_s - file.start_s) * file.sample_rate
-    n_done = 0
+    n_done = file.n_skipped
     for block in blocks:
         n_block = block.shape[-1]
         part = block[..., max(0, first - n_done) : round(min(max(0, stop - n_done), n_block))]
