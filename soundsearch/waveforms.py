@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from soundsearch.audio.peaks import Peaks
@@ -12,7 +13,20 @@ from soundsearch.files import has_changed
 from soundsearch.store import Recording, Store
 
 
-def peaks_of(store: Store, recording: Recording, path: Path) -> Peaks:
+def decoded_peaks(path: Path) -> Peaks:
+    """Return the outline of a file, which is decoded as a whole. Raises AudioError."""
+    with AudioFile(path) as file:
+        for _ in file.channel_blocks():
+            pass
+        return file.peaks
+
+
+def peaks_of(
+    store: Store,
+    recording: Recording,
+    path: Path,
+    decode: Callable[[Path], Peaks] = decoded_peaks,
+) -> Peaks:
     """Return the outline of a recording.
 
     An index of an earlier version has none: then the file is decoded, and the outline is stored if
@@ -22,6 +36,7 @@ def peaks_of(store: Store, recording: Recording, path: Path) -> Peaks:
         store: The index.
         recording: As the index knows it.
         path: Its file.
+        decode: What makes the outline of a file.
 
     Raises:
         AudioError: There is no outline, and the file cannot be read.
@@ -31,10 +46,7 @@ def peaks_of(store: Store, recording: Recording, path: Path) -> Peaks:
         stored = reader.peaks(recording.id)
     if stored is not None:
         return stored
-    with AudioFile(path) as file:
-        for _ in file.channel_blocks():
-            pass
-        peaks = file.peaks
+    peaks = decode(path)
     if not has_changed(path, recording.facts):
         _store(store, recording, peaks)
     return peaks

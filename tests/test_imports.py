@@ -42,7 +42,9 @@ def _all_loaded(*command: str) -> tuple[set[str], str]:
     return modules, done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["serve", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["query", "--help"], ["serve", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     modules, printed = _loaded("-m", "soundsearch", *arguments)
     assert "soundsearch" in modules and "soundsearch" in printed

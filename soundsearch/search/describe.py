@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,8 +81,7 @@ def labels_of(
     """
     prompt = encoder.bundle.text.prompt if as_labels else "{}"
     prompted = [prompt.replace("{}", text) for text in texts]
-    text_embeddings = encoder.embed_text(prompted)
-    truncated = encoder.truncated(prompted)
+    text_embeddings, truncated = _embedded(encoder, tuple(prompted))
     if truncated.any():
         log.warning(
             "%d of %d texts are %s; their ends have no effect",
@@ -108,6 +108,14 @@ def labels_of(
         )
         for rank, i in enumerate(order, start=1)
     ]
+
+
+@functools.lru_cache(maxsize=2)  # a thousand labels take seconds, and are the same each time
+def _embedded(encoder: Encoder, texts: tuple[str, ...]) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the embeddings of n texts, (n, dim), and whether each is longer than is read."""
+    embeddings, truncated = encoder.embed_text(texts), encoder.truncated(texts)
+    embeddings.flags.writeable = truncated.flags.writeable = False
+    return embeddings, truncated
 
 
 def too_long(encoder: Encoder) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from soundsearch.serve import library_routes, recording_routes, search_routes
+from soundsearch.serve.endpoints import routes
 from soundsearch.serve.errors import HANDLERS
 from soundsearch.serve.safety import Access, Guard
 from soundsearch.serve.state import NoteKeeper, Served
@@ -22,22 +22,6 @@ from soundsearch.serve.state import NoteKeeper, Served
 PAGE = Path(__file__).parent / "page"
 #: Bytes of a form beside the file that it carries.
 FORM_BYTES = 1 << 20
-
-API: Sequence[Route] = (
-    Route("/api/search", search_routes.search),
-    Route("/api/similar", search_routes.similar, methods=["GET", "POST"]),
-    Route("/api/describe", search_routes.describe, methods=["GET", "POST"]),
-    Route("/api/recordings/{id:int}", recording_routes.recording),
-    Route("/api/recordings/{id:int}/duplicates", recording_routes.duplicates),
-    Route("/api/recordings/{id:int}/audio", recording_routes.audio),
-    Route("/api/recordings/{id:int}/excerpt", recording_routes.excerpt),
-    Route("/api/status", library_routes.status),
-    Route("/api/library", library_routes.library),
-    Route("/api/library/failures", library_routes.failures),
-    Route("/api/library/index", library_routes.start, methods=["POST"]),
-    Route("/api/library/index", library_routes.cancel, methods=["DELETE"]),
-    Route("/api/library/events", library_routes.events),
-)
 
 
 class _PageFiles(StaticFiles):
@@ -76,7 +60,7 @@ def make_app(served: Served, access: Access) -> Guard:
             await anyio.to_thread.run_sync(served.close)
 
     app = Starlette(
-        routes=[Route("/", _page), *API, Mount("/page", _PageFiles(directory=PAGE))],
+        routes=[Route("/", _page), *routes(), Mount("/page", _PageFiles(directory=PAGE))],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )

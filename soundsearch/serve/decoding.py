@@ -1,6 +1,7 @@
 """Decode in processes of their own: one that crashes or takes too long is killed, the server is not.
 
-In: the path of a recording or of an upload, and a passage. Out: a WAV file of it.
+In: the path of a recording or of an upload. Out: a WAV file of a passage, or the outline of its
+waveform.
 """
 
 from __future__ import annotations
@@ -8,12 +9,16 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from soundsearch.audio.excerpts import excerpt
+from soundsearch.audio.peaks import Peaks
 from soundsearch.errors import AudioError, Cause
+from soundsearch.waveforms import decoded_peaks
 
 #: Memory of a worker: the samples of a passage, of all channels together.
 MOST_SAMPLES = 1 << 27
@@ -38,9 +43,11 @@ class Decoders:
 
     Attributes:
         limit_s: How long one passage may take.
+        outline_s: How long the outline of a whole recording may take.
     """
 
     limit_s: float
+    outline_s: float
     _idle: list[_Worker] = field(default_factory=list)
     _busy: list[_Worker] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,17 +68,26 @@ class Decoders:
         Raises:
             AudioError: The recording cannot be read, or not in time, or ends before the passage.
         """
+        self._do(self.limit_s, _cut, path, start_s, end_s, handle_s, to)
+
+    def outline(self, path: Path) -> Peaks:
+        """Return the outline of a recording's waveform. Raises AudioError as `cut`."""
+        peaks: Peaks = self._do(self.outline_s, decoded_peaks, path)
+        return peaks
+
+    def _do(self, limit_s: float, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function of a module in a process of its own."""
         worker = self._take()
         is_usable = False
         try:
-            worker.pipe.send((path, start_s, end_s, handle_s, to))
-            if not worker.pipe.poll(self.limit_s):
+            worker.pipe.send((work, arguments))
+            if not worker.pipe.poll(limit_s):
                 raise AudioError(
                     Cause.NOT_HANDLED,
-                    f"decoding takes longer than {self.limit_s:g} s; take a passage nearer to its "
+                    f"decoding takes longer than {limit_s:g} s; take a passage nearer to its "
                     "beginning, or a shorter one",
                 )
-            problem = worker.pipe.recv()
+            problem, found = worker.pipe.recv()
             is_usable = True
         except (EOFError, OSError) as error:
             reason = "the server is shutting down" if self._is_closed else "the decoder crashed"
@@ -80,6 +96,7 @@ class Decoders:
             self._put_back(worker, is_usable)
         if problem is not None:
             raise AudioError(*problem)
+        return found
 
     def warm_up(self) -> None:
         """Start a process, so that the first passage need not wait for it."""
@@ -121,23 +138,25 @@ def _started() -> _Worker:
     return _Worker(process, ours)
 
 
-def _work(pipe: Connection) -> None:
-    """Cut passages until the server closes the pipe."""
-    from soundsearch.audio.excerpts import excerpt
+def _cut(path: Path, start_s: float, end_s: float, handle_s: float, to: Path) -> None:
+    to.write_bytes(excerpt(path, start_s, end_s, handle_s, MOST_SAMPLES))
 
+
+def _work(pipe: Connection) -> None:
+    """Do what is asked for until the server closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this
     while True:
         try:
-            path, start_s, end_s, handle_s, to = pipe.recv()
+            work, arguments = pipe.recv()
         except EOFError:
             return
-        problem = None
+        problem = found = None
         try:
-            to.write_bytes(excerpt(path, start_s, end_s, handle_s, MOST_SAMPLES))
+            found = work(*arguments)
         except AudioError as error:
             problem = error.cause, error.reason
         except OSError as error:
             problem = Cause.UNREADABLE, f"its passage cannot be written ({error.strerror or error})"
         except Exception as error:
             problem = Cause.NOT_HANDLED, f"it cannot be decoded ({type(error).__name__}: {error})"
-        pipe.send(problem)
+        pipe.send((problem, found))

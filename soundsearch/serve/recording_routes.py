@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import asdict
 from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from soundsearch.audio.peaks import Peaks
 from soundsearch.duplicates import duplicates_of
 from soundsearch.errors import AudioError
 from soundsearch.hit_files import place_in_name
@@ -20,18 +22,30 @@ from soundsearch.serve.responses import OpenedFile, attachment
 from soundsearch.serve.search_routes import PASSAGE, add_types
 from soundsearch.serve.sources import Source, opened, plays_as, source_of
 from soundsearch.serve.state import Served
+from soundsearch.store import RecordingFacts
+from soundsearch.waveforms import peaks_of
 
 DOWNLOAD = Parameter(
     name="download", text="whether to save it as a file", kind="boolean", default=False
 )
 EXCERPT = (*PASSAGE, DOWNLOAD)
+PEAKS = (
+    Parameter(
+        name="points",
+        text="largest number of stretches",
+        kind="integer",
+        default=1000,
+        least=1,
+        most=100_000,
+    ),
+)
 
 
 async def recording(request: Request) -> Response:
     """All that `show` prints of a recording."""
     served: Served = request.app.state.served
     read((), request.query_params)
-    recording_id = _id(request)
+    recording_id = recording_id_of(request)
 
     def answer(index: Index) -> dict[str, object]:
         facts = details_facts(index.pinned, index.show(recording_id))
@@ -45,7 +59,7 @@ async def duplicates(request: Request) -> Response:
     """The recordings with the same sound, as `duplicates` lists them: one group, or none."""
     served: Served = request.app.state.served
     read((), request.query_params)
-    recording_id = _id(request)
+    recording_id = recording_id_of(request)
 
     def answer(index: Index) -> dict[str, object]:
         with index.store.snapshot() as reader:
@@ -56,11 +70,45 @@ async def duplicates(request: Request) -> Response:
     return json_response(await served.read(answer))
 
 
+async def peaks(request: Request) -> Response:
+    """The outline of a recording's waveform; the file is decoded where none is stored."""
+    served: Served = request.app.state.served
+    values = read(PEAKS, request.query_params)
+    recording_id = recording_id_of(request)
+
+    def stored(index: Index) -> tuple[RecordingFacts, Peaks | None]:
+        with index.store.snapshot() as reader:
+            known = find_recording(reader, recording_id)
+            return reader.facts(known), reader.peaks(known.id)
+
+    def made() -> Peaks:
+        with served.index.store.snapshot() as reader:
+            source = source_of(reader, recording_id)
+        try:
+            return peaks_of(
+                served.index.store, source.recording, source.path, served.decoders.outline
+            )
+        except AudioError as error:
+            raise RequestError(422, f"{source.path.name}: {error.reason}") from error
+
+    facts, found = await served.read(stored)
+    if found is None:
+        found = await served.outline(made)
+    found = found.reduced(values["points"])
+    return json_response(
+        {
+            "per_second": found.per_second,
+            "seconds": facts.duration_s,
+            "peaks": b64encode(found.values.tobytes()).decode("ascii"),
+        }
+    )
+
+
 async def audio(request: Request) -> Response:
     """The file of a recording, where browsers play its format; with `download`, in any case."""
     served: Served = request.app.state.served
     values = read((DOWNLOAD,), request.query_params)
-    recording_id = _id(request)
+    recording_id = recording_id_of(request)
 
     def answer(index: Index) -> Response:
         with index.store.snapshot() as reader:
@@ -89,7 +137,7 @@ async def excerpt(request: Request) -> Response:
     """A passage of a recording as a WAV file."""
     served: Served = request.app.state.served
     values = read(EXCERPT, request.query_params)
-    recording_id = _id(request)
+    recording_id = recording_id_of(request)
     begin, end, longest = values["start"] or 0.0, values["end"], served.limits.excerpt_s
     if end is None or not begin < end <= begin + longest:
         raise RequestError(
@@ -122,7 +170,7 @@ async def excerpt(request: Request) -> Response:
     return await served.decode(answer)
 
 
-def _id(request: Request) -> int:
+def recording_id_of(request: Request) -> int:
     """The id of the recording in a path. Raises RequestError for one that no recording has."""
     number: int = request.path_params["id"]
     if number >= 2**63:

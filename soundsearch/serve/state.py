@@ -42,6 +42,7 @@ class Limits:
         upload_s: The longest stretch of an upload, or of a passage, that is searched by.
         receive_s: How long an upload may take to arrive.
         decode_s: How long decoding a passage may take.
+        outline_s: How long the outline of a waveform may take that is not stored.
         excerpt_s: The longest excerpt.
         n_searches: Searches that run at a time; others wait.
         n_readers: Other requests that read the index at a time.
@@ -53,6 +54,7 @@ class Limits:
     upload_s: float = 600.0
     receive_s: float = 120.0
     decode_s: float = 20.0
+    outline_s: float = 300.0
     excerpt_s: float = 600.0
     n_searches: int = max(2, min(6, os.cpu_count() or 1))
     n_readers: int = 6
@@ -79,13 +81,14 @@ class Served:
             prefix="soundsearch-", ignore_cleanup_errors=True
         )
         self.folder = Path(self._folder.name)
-        self.decoders = Decoders(limits.decode_s)
+        self.decoders = Decoders(limits.decode_s, limits.outline_s)
         self.excerpts = ExcerptFiles(self.folder)
         self.run = LibraryRun(index.store.folder)
         self.uploads = CapacityLimiter(limits.n_uploads)
         self._searching = CapacityLimiter(limits.n_searches)
         self._reading = CapacityLimiter(limits.n_readers)
         self._decoding = CapacityLimiter(limits.n_decoders)
+        self._outlining = CapacityLimiter(1)
         self._refreshing: asyncio.Task[None] | None = None
         self._rests_until = 0.0
 
@@ -101,6 +104,10 @@ class Served:
     async def decode(self, cut: Callable[[], Value]) -> Value:
         """Decode something in a thread that waits for one of the processes."""
         return await to_thread.run_sync(cut, limiter=self._decoding)
+
+    async def outline(self, make: Callable[[], Value]) -> Value:
+        """Decode a whole recording in a thread; one at a time, beside those of `decode`."""
+        return await to_thread.run_sync(make, limiter=self._outlining)
 
     async def warm_up(self) -> None:
         """Load what the first requests need."""
