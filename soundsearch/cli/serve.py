@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import webbrowser
 from typing import Annotated
 
 import typer
 
 from soundsearch.cli.options import DeviceChoice, IndexFolder
 from soundsearch.cli.search import Model
-from soundsearch.cli.streams import note
 
 
 def serve(
@@ -42,19 +44,14 @@ def serve(
     Example: soundsearch serve --open
     """
     import soundsearch
-    from soundsearch.serve.server import serve as serve_index
+    from soundsearch.serve.server import PageServer
 
-    opened = soundsearch.open_index(index, device=device, model=model)
-    try:
-        serve_index(
-            opened,
-            host=host,
-            port=port,
-            names=name or (),
-            say=lambda address: typer.echo(address),
-            open_browser=open,
-        )
-    except KeyboardInterrupt:
-        note("stopped")
-    finally:
-        opened.close()
+    def say() -> None:
+        typer.echo(server.address)
+        if open:  # a browser in the terminal would hold the server up
+            threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
+
+    with soundsearch.open_index(index, device=device, model=model) as opened:
+        server = PageServer(opened, host=host, port=port, names=name or (), started=say)
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it is stopped
+            server.run()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from anyio import fail_after
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -123,7 +124,11 @@ async def _hits(request: Request, *, files: bool) -> list[Hit]:
     """
     served: Served = request.app.state.served
     read((), request.query_params)
-    items = await _items(request)
+    try:
+        with fail_after(served.limits.receive_s):
+            items = await _items(request)
+    except TimeoutError as error:
+        raise RequestError(408, "the list took too long to arrive; send it again") from error
 
     def answer(index: Index) -> list[Hit]:
         is_present = Presence()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import socket
-import threading
-import webbrowser
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from soundsearch.errors import SoundsearchError
 from soundsearch.search.index import Index
@@ -21,18 +21,83 @@ from soundsearch.serve.state import Limits, Served
 MOST_CONNECTIONS = 256
 #: Responses that are on their way get so many seconds when the server is stopped.
 GRACE_S = 2
-#: An idle connection is closed after so many seconds, and one whose request does not arrive.
+#: A connection is closed after so many seconds without a request, or with a part of one.
 IDLE_S = 30
+#: All addresses of a machine.
+ANY = ("0.0.0.0", "::")
 
 
-class Server(uvicorn.Server):
-    """Says when it listens, and ends streams before it waits for responses to end."""
+class _Connection(H11Protocol):
+    """Gives a client as long for the head of its request as an idle connection has."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def data_received(self, data: bytes) -> None:
+        self.conn.receive_data(data)
+        self.handle_events()  # the end of the head stops the clock
+
+
+class PageServer(uvicorn.Server):
+    """Serves the page and the API over an index.
+
+    Attributes:
+        address: What to open in a browser, with the token if there is one.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, started: Callable[[], None], stopping: Callable[[], None]
+        self,
+        index: Index,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        names: Sequence[str] = (),
+        limits: Limits | None = None,
+        started: Callable[[], object] = lambda: None,
     ) -> None:
-        super().__init__(config)
-        self._started, self._stopping = started, stopping
+        """Listen; `run` answers.
+
+        Args:
+            index: Opened; it is closed at the end.
+            host: Address to listen at. Another one than of this machine alone needs a token, which
+                is made.
+            port: 0 for any that is free.
+            names: Other names by which browsers find this machine.
+            limits: Bounds of what one request may cost.
+            started: Is called once the address can be opened.
+
+        Raises:
+            SoundsearchError: The address cannot be listened at.
+        """
+        self._socket = _listen(host, port)
+        token = None if is_loopback(host) else secrets.token_urlsafe(32)
+        access = Access.of(host, names, token)
+        self.address = _address(host, self._socket.getsockname()[1], token)
+        self._started = started
+        self._served = Served(index, limits or Limits(), is_local=access.is_loopback)
+        super().__init__(
+            uvicorn.Config(
+                make_app(self._served, access),
+                http=_Connection,
+                ws="none",
+                lifespan="on",
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=MOST_CONNECTIONS,
+                timeout_keep_alive=IDLE_S,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer until Ctrl-C, which is raised again, or until `should_exit` is set."""
+        with self._socket:
+            super().run([self._socket])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start."""
@@ -40,69 +105,14 @@ class Server(uvicorn.Server):
         self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop."""
-        self._stopping()
+        """Stop: first what would go on for ever."""
+        self._served.stop()
         await super().shutdown(sockets)
 
 
-def serve(
-    index: Index,
-    *,
-    host: str,
-    port: int,
-    names: Sequence[str] = (),
-    limits: Limits | None = None,
-    say: Callable[[str], None],
-    open_browser: bool = False,
-) -> None:
-    """Serve an index until Ctrl-C.
-
-    Args:
-        index: Opened; it is closed at the end.
-        host: Address to listen at. Another one than of this machine alone needs a token, which is
-            made and is part of the address.
-        port: 0 for any that is free.
-        names: Other names by which browsers find this machine.
-        limits: Bounds of what one request may cost.
-        say: Is called with the address to open, once it can be opened.
-        open_browser: Whether to open it.
-
-    Raises:
-        SoundsearchError: The address cannot be listened at.
-    """
-    listening = _listen(host, port)
-    try:
-        token = None if is_loopback(host) else secrets.token_urlsafe(32)
-        access = Access.of(host, names, token)
-        served = Served(index, limits or Limits(), is_local=access.is_loopback)
-        address = address_of(host, listening.getsockname()[1], token)
-
-        def started() -> None:
-            say(address)
-            if open_browser:
-                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-
-        config = uvicorn.Config(
-            make_app(served, access),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            lifespan="on",
-            ws="none",
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=IDLE_S,
-            timeout_graceful_shutdown=GRACE_S,
-            proxy_headers=False,
-        )
-        Server(config, started, served.run.stop_streams).run(sockets=[listening])
-    finally:
-        listening.close()
-
-
-def address_of(host: str, port: int, token: str | None) -> str:
-    """Return the address to open in a browser."""
-    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
-    name = f"[{shown}]" if ":" in shown else shown
+def _address(host: str, port: int, token: str | None) -> str:
+    name = socket.gethostname() if host in ANY else host
+    name = f"[{name}]" if ":" in name else name
     return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
 
 

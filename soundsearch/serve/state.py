@@ -121,6 +121,11 @@ class Served:
         with suppress(SoundsearchError):
             await self.decode(self.decoders.warm_up)
 
+    def stop(self) -> None:
+        """End what would go on for long, before responses are waited for; any thread may call it."""
+        self.run.stop_streams()
+        self.decoders.close()
+
     def close(self) -> None:
         """Stop the run and the decoders, close the index, and delete temporary files."""
         self.decoders.close()
