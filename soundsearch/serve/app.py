@@ -50,12 +50,14 @@ def make_app(served: Served, access: Access) -> Guard:
         keeper = NoteKeeper(logging.WARNING)
         logger = logging.getLogger("soundsearch")
         logger.addHandler(keeper)
+        logger.propagate = False
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(served.warm_up)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
+            logger.propagate = True
             logger.removeHandler(keeper)
             await anyio.to_thread.run_sync(served.close)
 

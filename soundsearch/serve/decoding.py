@@ -22,6 +22,8 @@ from soundsearch.waveforms import decoded_peaks
 
 #: Memory of a worker: the samples of a passage, of all channels together.
 MOST_SAMPLES = 1 << 27
+#: A process has so many seconds to start, however busy the machine is.
+START_S = 60.0
 
 
 @dataclass
@@ -114,11 +116,14 @@ class Decoders:
 
     def _take(self) -> _Worker:
         with self._lock:
-            if self._is_closed:
-                raise AudioError(Cause.NOT_HANDLED, "the server is shutting down")
-            worker = self._idle.pop() if self._idle else _started()
-            self._busy.append(worker)
-            return worker
+            worker = self._idle.pop() if self._idle and not self._is_closed else None
+        worker = worker or _started()
+        with self._lock:
+            if not self._is_closed:
+                self._busy.append(worker)
+                return worker
+        worker.stop()
+        raise AudioError(Cause.NOT_HANDLED, "the server is shutting down")
 
     def _put_back(self, worker: _Worker, is_usable: bool) -> None:
         with self._lock:
@@ -135,7 +140,15 @@ def _started() -> _Worker:
     process = context.Process(target=_work, args=(theirs,), daemon=True, name="soundsearch-decoder")
     process.start()
     theirs.close()
-    return _Worker(process, ours)
+    worker = _Worker(process, ours)
+    try:
+        is_ready = ours.poll(START_S) and ours.recv()
+    except EOFError:
+        is_ready = False
+    if not is_ready:
+        worker.stop()
+        raise AudioError(Cause.NOT_HANDLED, "no process to decode in could be started")
+    return worker
 
 
 def _cut(path: Path, start_s: float, end_s: float, handle_s: float, to: Path) -> None:
@@ -145,6 +158,7 @@ def _cut(path: Path, start_s: float, end_s: float, handle_s: float, to: Path) ->
 def _work(pipe: Connection) -> None:
     """Do what is asked for until the server closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this
+    pipe.send(True)
     while True:
         try:
             work, arguments = pipe.recv()

@@ -9,7 +9,7 @@ from email.utils import formatdate
 from typing import BinaryIO
 from urllib.parse import quote
 
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, create_task_group, to_thread
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -44,9 +44,18 @@ class OpenedFile(Response):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send it, until the client goes away."""
         try:
-            await self._send(scope, send)
+            async with create_task_group() as tasks:
+
+                async def send_all() -> None:
+                    await self._send(scope, send)
+                    tasks.cancel_scope.cancel()
+
+                tasks.start_soon(send_all)
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                tasks.cancel_scope.cancel()
         finally:
             with CancelScope(shield=True):
                 await to_thread.run_sync(self._file.close)

@@ -152,12 +152,17 @@ class Served:
 
 
 class NoteKeeper(logging.Handler):
-    """Keeps warnings of the library for the answer to the request that caused them."""
+    """Keeps warnings of the library for the answer to the request that caused them.
+
+    Those that no request caused go to the log.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a warning."""
         notes = _notes.get()
-        if notes is not None:
+        if notes is None:
+            logging.getLogger().handle(record)
+        else:
             notes.append(record.getMessage())
 
 

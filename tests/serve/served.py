@@ -59,7 +59,7 @@ class Client:
         parts = urlsplit(self.address)
         return f"{parts.scheme}://{parts.netloc}"
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None, **values: Any) -> Answer:
+    def get(self, path: str, headers: Mapping[str, str] | None = None, /, **values: Any) -> Answer:
         """GET with parameters: lists are sent as several."""
         query = f"?{urlencode(values, doseq=True)}" if values else ""
         return self.send("GET", path + query, headers=headers)
@@ -75,12 +75,16 @@ class Client:
         own = {"Origin": self.origin, "X-Soundsearch": "1"}
         return self.send(method, path, body, {**own, **(headers or {})})
 
-    def upload(self, path: str, content: bytes | None, name: str = "a.wav", **values: Any) -> Answer:
+    def upload(
+        self, path: str, content: bytes | None, name: str = "a.wav", /, **values: Any
+    ) -> Answer:
         """POST a form with a file."""
         boundary = uuid.uuid4().hex
         body = io.BytesIO()
         for key, value in values.items():
-            head = f'--{boundary}\r\ncontent-disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+            head = (
+                f'--{boundary}\r\ncontent-disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+            )
             body.write(head.encode())
         if content is not None:
             file = f'form-data; name="file"; filename="{name}"'
