@@ -164,13 +164,23 @@ def _interrupt(process: Any) -> None:
 
 
 class _Reporter:
-    """A `Progress` that sends what it receives through a pipe, a few times a second."""
+    """A `Progress` that sends what it receives through a pipe, a few times a second.
+
+    It also ends a run that was cancelled: an exception of a signal handler may be lost in the
+    middle of an import, say.
+    """
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._lock = threading.Lock()
         self._facts: Event = {}
         self._sent = 0.0
+        self._is_cancelled = False
+
+    def cancel(self, *_: object) -> None:
+        """Handle a signal."""
+        self._is_cancelled = True
+        raise KeyboardInterrupt
 
     def begin(self, what: str, total: int | None = None, n_bytes: int | None = None) -> None:
         """See `Progress`."""
@@ -181,6 +191,7 @@ class _Reporter:
 
     def advance(self, n: float = 1, n_bytes: int = 0) -> None:
         """See `Progress`."""
+        self._end_if_cancelled()
         with self._lock:
             self._facts["done"] = self._facts.get("done", 0) + n
             self._facts["done_bytes"] = self._facts.get("done_bytes", 0) + n_bytes
@@ -197,6 +208,10 @@ class _Reporter:
         with self._lock, suppress(OSError):
             self._pipe.send(("note", printable(line)))
 
+    def _end_if_cancelled(self) -> None:
+        if self._is_cancelled and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+
     def _send(self, *, at_once: bool = False) -> None:
         if at_once or time.monotonic() - self._sent > REPORT_S:
             self._sent = time.monotonic()
@@ -208,10 +223,11 @@ def _index(folder: Path, retry: bool, pipe: Connection) -> None:
     """Run `index`, in a process of its own."""
     import soundsearch
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    reporter = _Reporter(pipe)
     try:
-        report = soundsearch.index_folders(index=folder, retry=retry, progress=_Reporter(pipe))
+        signal.signal(signal.SIGINT, reporter.cancel)
+        signal.signal(signal.SIGTERM, reporter.cancel)
+        report = soundsearch.index_folders(index=folder, retry=retry, progress=reporter)
         finished: Event = report_facts(report)
     except IndexBusyError as error:
         finished = {"error": str(error), "busy": True}
