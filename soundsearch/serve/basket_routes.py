@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -60,14 +61,18 @@ async def zip_file(request: Request) -> Response:
             written = hit_files.write_excerpts(hits, Path(folder), cut)
             with zipfile.ZipFile(file, "w") as archive:  # sound is hardly compressed
                 for path in written.paths:
-                    name = path.name.encode("utf-8", "backslashreplace").decode()
-                    archive.write(path, name)
+                    archive.write(path, _name_in_zip(path))
                 if written.left_out:
                     text = "".join(f"{line}\n" for line in written.left_out)
                     archive.writestr("left out.txt", text.encode("utf-8", "backslashreplace"))
         return file
 
     return OpenedFile(await served.decode(answer), "application/zip", attachment("soundsearch.zip"))
+
+
+def _name_in_zip(path: Path) -> str:
+    """The name of a file in a zip, as every system unpacks it: a backslash makes folders on some."""
+    return os.fsencode(path.name).decode("utf-8", "replace").replace("\\", "_")
 
 
 async def table(request: Request) -> Response:

@@ -103,6 +103,7 @@ class LibraryRun:
             _interrupt(process)
             process.join(PATIENCE_S)
             process.kill()  # loses only what was not committed yet
+            process.join()
 
     def stop_streams(self) -> None:
         """End all streams of events."""

@@ -42,7 +42,7 @@ def test_a_zip_of_excerpts(site: Site) -> None:
             "01 long 0m06s.wav",
             "02 alac 0m00s.wav",
             f"03 {Path(HOSTILE).stem} 0m00s.wav",
-            "04 odd \\xff 0m00s.wav",
+            "04 odd \ufffd 0m00s.wav",
         ]
         samples, rate = soundfile.read(io.BytesIO(archive.read("01 long 0m06s.wav")), dtype="int16")
     whole, _ = soundfile.read(site.library / "long.wav", dtype="int16")

@@ -211,8 +211,9 @@ def test_a_run_that_dies_is_said_to_have(endless: Site) -> None:
         time.sleep(0.01)
     assert "exit code -9" in run.facts["finished"]["error"]
     run.start()  # another may follow
+    process = run._process
     run.close()
-    assert run.is_running is False or not run._process.is_alive()
+    assert not process.is_alive()
 
 
 def test_nothing_to_index(tmp_path: Path, soundsearch: Run) -> None:

@@ -46,8 +46,8 @@ def started(*options: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
 
 
 def children_of(process: subprocess.Popen[bytes]) -> list[int]:
-    text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-    return [int(child) for child in text.split()]
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 def is_running(pid: int) -> bool:
