@@ -18,7 +18,7 @@ from soundsearch import hit_files
 from soundsearch.arguments import described, is_number
 from soundsearch.desktop import reveal as reveal_file
 from soundsearch.errors import SoundsearchError
-from soundsearch.files import Presence
+from soundsearch.files import LARGEST, Presence
 from soundsearch.search.hits import Hit
 from soundsearch.search.index import Index
 from soundsearch.search.parts import MOST_SECONDS
@@ -167,7 +167,7 @@ def _hit(reader: Reader, rank: int, item: Any, files: bool, is_present: Presence
     if not isinstance(item, dict) or item.keys() - {"recording_id", "start", "end"}:
         raise RequestError(400, f"item {rank} is {described(item)}, {expected}")
     number, begin, end = item.get("recording_id"), item.get("start", 0), item.get("end")
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**63:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= LARGEST:
         raise RequestError(400, f"recording_id of item {rank} is {described(number)}, {expected}")
     facts = reader.facts(find_recording(reader, number))
     end = facts.duration_s or 0.0 if end is None else end

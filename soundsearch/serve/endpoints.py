@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,6 +16,15 @@ from soundsearch.serve import basket_routes, library_routes, recording_routes, s
 from soundsearch.serve.errors import json_response
 from soundsearch.serve.parameters import Parameter, read
 from soundsearch.serve.safety import OWN_HEADER, SAFE_METHODS
+
+
+class _NumberConvertor(IntegerConvertor):
+    """A whole number of a length that Python converts."""
+
+    regex = "[0-9]{1,30}"
+
+
+register_url_convertor("number", _NumberConvertor())
 
 #: What a body is: a form with a file and the parameters, or a list of passages.
 Body = Literal["form", "passages"]
@@ -45,7 +55,7 @@ class Endpoint:
 
 
 def _endpoints() -> list[Endpoint]:
-    one = "/api/recordings/{id:int}"
+    one = "/api/recordings/{id:number}"
     basket: Any = {"method": "POST", "body": "passages"}
     form: Any = {"method": "POST", "body": "form"}
     similar, describe = search_routes.similar, search_routes.describe
@@ -133,7 +143,7 @@ def document() -> dict[str, Any]:
     """The OpenAPI document (3.1) of the API."""
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
-        path = endpoint.path.replace(":int}", "}")
+        path = endpoint.path.replace(":number}", "}")
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint)
     bearer = {"type": "http", "scheme": "bearer"}
     return {

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from soundsearch.audio.peaks import Peaks
 from soundsearch.duplicates import duplicates_of
 from soundsearch.errors import AudioError
+from soundsearch.files import LARGEST
 from soundsearch.hit_files import place_in_name
 from soundsearch.render import details_facts
 from soundsearch.search.index import Index
@@ -173,6 +174,6 @@ async def excerpt(request: Request) -> Response:
 def recording_id_of(request: Request) -> int:
     """The id of the recording in a path. Raises RequestError for one that no recording has."""
     number: int = request.path_params["id"]
-    if number >= 2**63:
+    if number > LARGEST:
         raise RequestError(404, f"recording {number}: the index has none of this id; search again")
     return number

@@ -129,7 +129,8 @@ class Guard:
             )
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
         own = f"{scope['scheme']}://{host}"
-        if origin is not None and origin.lower() != own.lower():
+        ours = {f"{scheme}://{host}".lower() for scheme in ("http", "https")}  # a proxy may encrypt
+        if origin is not None and origin.lower() not in ours:
             return error_response(403, f"origin {origin!r}: another page, expected {own}")
         is_visit = method in SAFE_METHODS and headers.get("sec-fetch-mode") == "navigate"
         if site not in ("none", "same-origin") and not (is_visit and scope["path"] == "/"):

@@ -15,11 +15,12 @@ from starlette.responses import Response
 from soundsearch.choices import PASSAGES, By
 from soundsearch.encoder.calibration import FITS
 from soundsearch.errors import QueryError
+from soundsearch.files import LARGEST
 from soundsearch.render import hits_facts, labels_facts, parts_facts, text_facts
 from soundsearch.search.describe import labels_of
 from soundsearch.search.hits import Hit
 from soundsearch.search.index import Index
-from soundsearch.search.parts import Weighted, split_weight, words_of
+from soundsearch.search.parts import MOST_SECONDS, Weighted, split_weight, words_of
 from soundsearch.search.spelling import Spelling
 from soundsearch.serve.errors import RequestError, json_response
 from soundsearch.serve.parameters import Parameter, read
@@ -73,11 +74,17 @@ SEARCH = (
     ),
 )
 PASSAGE = (
-    Parameter(name="start", text="where its passage begins, in seconds", kind="number", least=0),
-    Parameter(name="end", text="where it ends", kind="number", least=0),
+    Parameter(
+        name="start",
+        text="where its passage begins, in seconds",
+        kind="number",
+        least=0,
+        most=MOST_SECONDS,
+    ),
+    Parameter(name="end", text="where it ends", kind="number", least=0, most=MOST_SECONDS),
 )
 OF_RECORDING = Parameter(
-    name="recording", text="id of an indexed recording", kind="integer", least=0
+    name="recording", text="id of an indexed recording", kind="integer", least=0, most=LARGEST
 )
 SIMILAR = (OF_RECORDING, *PASSAGE, *SEARCH)
 DESCRIBE = (
@@ -92,8 +99,9 @@ async def search(request: Request) -> Response:
     served: Served = request.app.state.served
     values = read(SEARCH, request.query_params)
     notes = kept_notes()
-    facts = await served.search(lambda index: _answer(index, values, notes))
-    return json_response(facts)
+    return json_response(
+        await served.search(lambda index: _answer(index, values, notes), request.is_disconnected)
+    )
 
 
 async def similar(request: Request) -> Response:

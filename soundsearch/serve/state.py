@@ -8,17 +8,18 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, Semaphore, to_thread
 
 from soundsearch.errors import SoundsearchError
 from soundsearch.search.index import Index
 from soundsearch.serve.decoding import Decoders
+from soundsearch.serve.errors import RequestError
 from soundsearch.serve.excerpts import ExcerptFiles
 from soundsearch.serve.library_run import LibraryRun
 
@@ -85,17 +86,33 @@ class Served:
         self.excerpts = ExcerptFiles(self.folder)
         self.run = LibraryRun(index.store.folder)
         self.uploads = CapacityLimiter(limits.n_uploads)
-        self._searching = CapacityLimiter(limits.n_searches)
+        self._searching = Semaphore(limits.n_searches)
+        self._search_threads = CapacityLimiter(limits.n_searches)
         self._reading = CapacityLimiter(limits.n_readers)
         self._decoding = CapacityLimiter(limits.n_decoders)
         self._outlining = CapacityLimiter(1)
         self._refreshing: asyncio.Task[None] | None = None
         self._rests_until = 0.0
 
-    async def search(self, answer: Callable[[Index], Value]) -> Value:
-        """Ask the index, in its newest state or one of a moment ago, in a thread."""
+    async def search(
+        self,
+        answer: Callable[[Index], Value],
+        is_gone: Callable[[], Awaitable[bool]] | None = None,
+    ) -> Value:
+        """Ask the index, in its newest state or one of a moment ago, in a thread.
+
+        Args:
+            answer: Asks it.
+            is_gone: Whether nobody waits for the answer any more: then it is not asked.
+
+        Raises:
+            RequestError: Nobody waits.
+        """
         await self._refresh()
-        return await to_thread.run_sync(answer, self.index, limiter=self._searching)
+        async with self._searching:
+            if is_gone is not None and await is_gone():
+                raise RequestError(499, "the client went away")
+            return await to_thread.run_sync(answer, self.index, limiter=self._search_threads)
 
     async def read(self, answer: Callable[[Index], Value]) -> Value:
         """Read rows of the index in a thread."""
@@ -116,10 +133,13 @@ class Served:
             index.encoder.embed_text(["sound"])
             _ = index.vectors, index.calibration
 
-        with suppress(SoundsearchError):  # the first request says what is wrong
-            await self.search(load)
-        with suppress(SoundsearchError):
-            await self.decode(self.decoders.warm_up)
+        for start in (partial(self.search, load), partial(self.decode, self.decoders.warm_up)):
+            try:
+                await start()
+            except SoundsearchError:
+                pass  # the first request says what is wrong
+            except Exception:
+                log.exception("what the first request needs cannot be loaded")
 
     def stop(self) -> None:
         """End what would go on for long, before responses are waited for; any thread may call it."""

@@ -57,6 +57,6 @@ def test_the_examples_run(own_site: Site, tmp_path: Path) -> None:
 
 def test_every_request_and_parameter_is_described() -> None:
     for endpoint in ENDPOINTS:
-        assert endpoint.path.replace("{id:int}", "ID").removeprefix("/api") in PAGE
+        assert endpoint.path.replace("{id:number}", "ID").removeprefix("/api") in PAGE
         for parameter in endpoint.parameters:
             assert re.search(rf"[`?&{{\"]{parameter.name}[`=\"]", PAGE), parameter.name
