@@ -117,6 +117,30 @@ def text_facts(
     return facts
 
 
+def notes_on_words(opened: Index, spelling: Spelling, by: By) -> Iterator[str]:
+    """What is to be said of the words of a question."""
+    if spelling.meant:
+        words = ", ".join(f"{meant} for {word}" for word, meant in spelling.meant.items())
+        yield f"did you mean {words}?"
+    if spelling.is_foreign and by != "words":
+        bundle = opened.encoder.bundle
+        reads = (
+            f"encoder {bundle.name} reads {bundle.language}, says its card"
+            if bundle.language
+            else f"no language that encoder {bundle.name} reads is known"
+        )
+        yield f"{reads}; other words are found in names, folders and metadata alone"
+
+
+def note_on_scores(hits: Sequence[Hit]) -> str | None:
+    """What is to be said where no hit fits well."""
+    from soundsearch.encoder.calibration import FITS
+
+    if hits and hits[0].relevance is not None and hits[0].relevance < FITS and not hits[0].words:
+        return f"nothing fits well, no score reaches {FITS}; the nearest are shown"
+    return None
+
+
 def parts_facts(what: Mapping[str, Any], filters: Sequence[str]) -> Facts:
     """The parts of a question. what: arguments of a search."""
     from soundsearch.search.parts import understand

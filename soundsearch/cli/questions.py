@@ -9,6 +9,7 @@ import typer
 
 from soundsearch.choices import By
 from soundsearch.cli.streams import note
+from soundsearch.render import notes_on_words
 
 if TYPE_CHECKING:
     from soundsearch.search.index import Index
@@ -45,7 +46,8 @@ def check_spelling(opened: Index, text: str | None, by: By) -> Spelling:
     from soundsearch.search.spelling import Spelling
 
     spelling = opened.check_spelling(text) if text and words_of(text) else Spelling()
-    _say(opened, spelling, by)
+    for line in notes_on_words(opened, spelling, by):
+        note(line)
     return spelling
 
 
@@ -56,18 +58,3 @@ def say_how_many(
     n = opened.count(filters, within=within)
     if n > n_shown:
         note(f"the first {n_shown} of {n} recordings that fit, by path; all with -k {n}")
-
-
-def _say(opened: Index, spelling: Spelling, by: By) -> None:
-    if spelling.meant:
-        words = ", ".join(f"{meant} for {word}" for word, meant in spelling.meant.items())
-        note(f"did you mean {words}?")
-    if spelling.is_foreign and by != "words":
-        bundle = opened.encoder.bundle
-        language = bundle.language
-        reads = (
-            f"encoder {bundle.name} reads {language}, says its card"
-            if language
-            else f"no language that encoder {bundle.name} reads is known"
-        )
-        note(f"{reads}; other words are found in names, folders and metadata alone")

@@ -30,6 +30,7 @@ from soundsearch.render import (
     hits_facts,
     label_lines,
     labels_facts,
+    note_on_scores,
     parts_facts,
     path_bytes,
     text_facts,
@@ -296,8 +297,6 @@ def _opened(index: Path | None, device: Device, model: str | None) -> Index:
 def _print_hits(
     opened: Index, question: dict[str, Any], hits: list[Hit], paths: bool, null: bool, json: bool
 ) -> None:
-    from soundsearch.encoder.calibration import FITS
-
     if not hits:
         empty = len(opened.vectors) == 0
         typer.echo(
@@ -310,11 +309,8 @@ def _print_hits(
             else "no recording fits; try other words, a lower --min-score or a wider --in",
             err=True,
         )
-    elif hits[0].relevance is not None and hits[0].relevance < FITS and not hits[0].words:
-        typer.echo(
-            f"nothing fits well, no score reaches {FITS}; the nearest are shown",
-            err=True,
-        )
+    elif (line := note_on_scores(hits)) is not None:
+        note(line)
     if json:
         typer.echo(to_json(hits_facts(question, opened.pinned, hits)))
     elif paths or null:

@@ -27,6 +27,8 @@ REPORT_S = 0.2
 PATIENCE_S = 5.0
 #: Seconds after which a stream that has nothing to say says so.
 SILENCE_S = 15.0
+#: How much a run stands behind searches for the processor.
+NICE = 10
 #: Notes on files that are kept of a run.
 MOST_NOTES = 200
 
@@ -224,6 +226,8 @@ def _index(folder: Path, retry: bool, pipe: Connection) -> None:
     """Run `index`, in a process of its own."""
     import soundsearch
 
+    if hasattr(os, "nice"):
+        os.nice(NICE)
     reporter = _Reporter(pipe)
     try:
         signal.signal(signal.SIGINT, reporter.cancel)

@@ -13,12 +13,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from soundsearch.choices import PASSAGES, By
-from soundsearch.encoder.calibration import FITS
 from soundsearch.errors import QueryError
 from soundsearch.files import LARGEST
-from soundsearch.render import hits_facts, labels_facts, parts_facts, text_facts
+from soundsearch.render import (
+    hits_facts,
+    labels_facts,
+    note_on_scores,
+    notes_on_words,
+    parts_facts,
+    text_facts,
+)
 from soundsearch.search.describe import labels_of
-from soundsearch.search.hits import Hit
 from soundsearch.search.index import Index
 from soundsearch.search.parts import MOST_SECONDS, Weighted, split_weight, words_of
 from soundsearch.search.spelling import Spelling
@@ -26,7 +31,7 @@ from soundsearch.serve.errors import RequestError, json_response
 from soundsearch.serve.parameters import Parameter, read
 from soundsearch.serve.sources import browser_type, source_of
 from soundsearch.serve.state import Served, kept_notes
-from soundsearch.serve.uploads import Upload, received
+from soundsearch.serve.uploads import Upload, check_passage, received
 from soundsearch.store import Reader
 from soundsearch.vocabulary import load_vocabulary
 
@@ -121,26 +126,14 @@ async def _by_example(
     notes = kept_notes()
     if request.method == "POST":
         async with received(request, served, parameters) as (values, upload):
-            _check_passage(values, served)
             return json_response(
                 await served.search(lambda index: answer(index, values, notes, upload))
             )
     values = read(parameters, request.query_params)
     if values["recording"] is None:
         raise RequestError(400, "recording is missing, expected the id of one; POST takes a file")
-    _check_passage(values, served)
+    check_passage(values, served.limits)
     return json_response(await served.search(lambda index: answer(index, values, notes)))
-
-
-def _check_passage(values: Mapping[str, Any], served: Served) -> None:
-    begin, end = values["start"] or 0.0, values["end"]
-    if end is not None and end <= begin:
-        raise RequestError(400, f"end is {end:g}, expected more than start, which is {begin:g}")
-    longest = served.limits.upload_s
-    if end is not None and end - begin > longest:
-        raise RequestError(
-            400, f"the passage lasts {end - begin:g} s, expected at most {longest:g} s"
-        )
 
 
 def _answer(
@@ -177,7 +170,9 @@ def _answer(
     if text is not None or "audio" not in what:
         query |= text_facts(index, text, values["by"], spelling)
     query |= parts_facts(what, values["filter"])
-    notes += _said(hits, spelling)
+    notes += notes_on_words(index, spelling, values["by"])
+    if (line := note_on_scores(hits)) is not None:
+        notes.append(line)
     facts = hits_facts(query, index.pinned, hits[first : first + n])
     add_types(index, facts["hits"])
     return {
@@ -186,17 +181,6 @@ def _answer(
         "notes": notes,
         "elapsed_ms": round(1000 * (time.perf_counter() - began), 1),
     }
-
-
-def _said(hits: Sequence[Hit], spelling: Spelling) -> list[str]:
-    """What the command line says beside the hits."""
-    said = []
-    if spelling.meant:
-        words = ", ".join(f"{meant} for {word}" for word, meant in spelling.meant.items())
-        said.append(f"did you mean {words}?")
-    if hits and hits[0].relevance is not None and hits[0].relevance < FITS and not hits[0].words:
-        said.append(f"nothing fits well, no score reaches {FITS}; the nearest are shown")
-    return said
 
 
 def _parts(reader: Reader, values: Mapping[str, Any]) -> dict[str, Any]:

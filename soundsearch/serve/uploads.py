@@ -22,7 +22,7 @@ from soundsearch.errors import AudioError
 from soundsearch.render import printable
 from soundsearch.serve.errors import RequestError
 from soundsearch.serve.parameters import Parameter, read
-from soundsearch.serve.state import Served
+from soundsearch.serve.state import Limits, Served
 
 #: Bytes of the fields beside the file.
 FIELD_BYTES = 20_000
@@ -82,6 +82,7 @@ async def received(
             file = form.get("file")
             rest = FormData([item for item in form.multi_items() if item[0] != "file"])
             values = read(parameters, rest)
+            check_passage(values, limits)
             if (file is None) == (values["recording"] is None):
                 raise RequestError(
                     400, "expected a field file with a recording, or recording with the id of one"
@@ -95,6 +96,28 @@ async def received(
                 yield values, await served.decode(partial(_cut, file, Path(folder), values, served))
         finally:
             await form.close()
+
+
+def check_passage(values: dict[str, Any], limits: Limits) -> None:
+    """Let a passage that begins somewhere end somewhere.
+
+    Raises:
+        RequestError: It ends before it begins, or is too long.
+    """
+    begin, end = values["start"], values["end"]
+    if begin is not None and end is None:
+        values["end"] = end = begin + limits.upload_s
+    if end is None:
+        return
+    begin = begin or 0.0
+    if end <= begin:
+        raise RequestError(400, f"end is {end:g}, expected more than start, which is {begin:g}")
+    if end - begin > limits.upload_s:
+        raise RequestError(
+            400,
+            f"the passage lasts {end - begin:g} s, expected at most {limits.upload_s:g} s; "
+            "take a part of it",
+        )
 
 
 def _cut(file: UploadFile, folder: Path, values: dict[str, Any], served: Served) -> Upload:
