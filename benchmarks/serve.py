@@ -200,15 +200,20 @@ def measure_sound(folder: Path, log: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--windows", type=int, default=100_000)
+    parser.add_argument(
+        "--index", type=Path, help="that `made_index.py` made so, in place of a new one"
+    )
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        apart(prepare, folder / "index", arguments.model, arguments.windows)
+        index = arguments.index or folder / "index"
+        if arguments.index is None:
+            apart(prepare, index, arguments.model, arguments.windows)
         print(f"windows: {arguments.windows}, load average: {os.getloadavg()[0]:.1f}")
-        measure_load(folder / "index", arguments, folder / "log")
+        measure_load(index, arguments, folder / "log")
         measure_sound(folder, folder / "log")
         printed = (folder / "log").read_text()
         if printed:
