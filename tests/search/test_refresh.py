@@ -98,16 +98,16 @@ def test_an_answer_is_made_again_where_another_thread_saw_the_new_encoder(
         def held(*arguments: Any) -> Any:
             if threading.current_thread().name == "held":
                 is_ranked.set()
-                assert may_go_on.wait(20)
+                assert may_go_on.wait(120)
             return hits(*arguments)
 
         monkeypatch.setattr(Index, "_hits", held)
         found: list[str] = []
         thread = threading.Thread(target=lambda: found.append(best(index, "hum")), name="held")
         thread.start()
-        assert is_ranked.wait(20)
+        assert is_ranked.wait(120)
         assert reembed().switched
         assert best(index, "hum") == WORDS[2]  # each word means another band now
         may_go_on.set()
-        thread.join(20)
+        thread.join(120)
         assert found == [WORDS[2]]

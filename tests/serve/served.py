@@ -52,7 +52,7 @@ class Client:
 
     address: str
     headers: dict[str, str] = field(default_factory=dict)
-    timeout_s: float = 30
+    timeout_s: float = 120
 
     @property
     def origin(self) -> str:
@@ -128,9 +128,9 @@ def serving(
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert listening.wait(20)
+        assert listening.wait(120)
         yield Client(server.address)
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive()

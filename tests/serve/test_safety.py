@@ -178,13 +178,13 @@ def open_to_all(index: Path) -> Iterator[tuple[Client, str]]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert listening.wait(20)
+        assert listening.wait(120)
         address, token = server.address.split("?token=")
         port = address.rstrip("/").rsplit(":", 1)[1]
         yield Client(f"http://127.0.0.1:{port}/"), token
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(120)
 
 
 def test_another_address_needs_the_token(site: Site) -> None:
