@@ -6,7 +6,6 @@ waveform.
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import threading
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 from soundsearch.audio.excerpts import excerpt
 from soundsearch.audio.peaks import Peaks
 from soundsearch.errors import AudioError, Cause
+from soundsearch.serve.processes import let_signals_in, start
 from soundsearch.waveforms import decoded_peaks
 
 #: Memory of a worker: the samples of a passage, of all channels together.
@@ -135,11 +135,7 @@ class Decoders:
 
 
 def _started() -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs,), daemon=True, name="soundsearch-decoder")
-    process.start()
-    theirs.close()
+    process, ours = start(_work, name="soundsearch-decoder", daemon=True, duplex=True)
     worker = _Worker(process, ours)
     try:
         is_ready = ours.poll(START_S) and ours.recv()
@@ -158,6 +154,7 @@ def _cut(path: Path, start_s: float, end_s: float, handle_s: float, to: Path) ->
 def _work(pipe: Connection) -> None:
     """Do what is asked for until the server closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this
+    let_signals_in()
     pipe.send(True)
     while True:
         try:

@@ -6,7 +6,6 @@ A process: it can be ended as Ctrl-C ends the command, and searches share no int
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import threading
@@ -20,6 +19,7 @@ from typing import Any
 from soundsearch.errors import IndexBusyError, SoundsearchError
 from soundsearch.render import printable, report_facts
 from soundsearch.serve.errors import RequestError
+from soundsearch.serve.processes import let_signals_in, start
 
 #: Seconds between two reports on one stage.
 REPORT_S = 0.2
@@ -76,14 +76,10 @@ class LibraryRun:
         with self._lock:
             if self._process is not None or self._is_closed:
                 raise RequestError(409, "a run goes on already; wait for it, or cancel it")
-            context = multiprocessing.get_context("spawn")
-            ours, theirs = context.Pipe(duplex=False)
-            self._process = context.Process(
-                target=_index, args=(self._folder, retry, theirs), name="soundsearch-index"
-            )
             self._last, self._notes, self._finished = {"stage": "starting"}, [], None
-            self._process.start()
-            theirs.close()
+            self._process, ours = start(
+                _index, self._folder, retry, name="soundsearch-index", daemon=False, duplex=False
+            )
             self._n_runs += 1
             self._n_changes += 1
         threading.Thread(target=self._listen, args=(self._process, ours), daemon=True).start()
@@ -232,6 +228,7 @@ def _index(folder: Path, retry: bool, pipe: Connection) -> None:
     try:
         signal.signal(signal.SIGINT, reporter.cancel)
         signal.signal(signal.SIGTERM, reporter.cancel)
+        let_signals_in()
         report = soundsearch.index_folders(index=folder, retry=retry, progress=reporter)
         finished: Event = report_facts(report)
     except IndexBusyError as error:
