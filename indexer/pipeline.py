@@ -83,7 +83,7 @@ def run(
             targets = apply_targets(writer, targets)
             plan = make_plan(store, targets, options, progress=progress)
             report.absent, report.unreadable = plan.absent, plan.unreadable
-            report.left_behind = plan.left_behind
+            report.left_behind, report.skipped = plan.left_behind, plan.all_skipped
             _apply_moves(writer, plan, report, options.prune)
             _store_skipped(writer, plan)
             writer.convert_embeddings(progress)
@@ -334,4 +334,5 @@ def _indexed(todo: PendingFile, end: Decoded) -> Indexed:
         note=end.note,
         metadata=end.metadata,
         sound_hash=end.sound_hash,
+        peaks=end.peaks,
     )

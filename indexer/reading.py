@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from indexer.report import FileProgress, Report
 from indexer.scan import hash_of
 from soundsearch.audio.metadata import read_metadata
+from soundsearch.audio.peaks import Peaks
 from soundsearch.audio.recording import AudioFile, read_windows, unreadable
 from soundsearch.audio.windows import WHOLLY_SILENT, Window
 from soundsearch.descriptors import n_free, stop_if_ran_out
@@ -88,6 +89,7 @@ class Decoded:
     metadata: Mapping[str, str] = field(default_factory=dict)
     unchanged: bool = False
     sound_hash: bytes = b""
+    peaks: Peaks | None = None
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ class Readers:
                     audio.note,
                     _metadata_of(pending.path),
                     sound_hash=audio.sound_hash,
+                    peaks=audio.peaks,
                 )
         except (AudioError, OSError) as error:
             stop_if_ran_out(error, or_else=FEWER_JOBS)

@@ -22,6 +22,7 @@ from indexer.options import DEFAULTS, IndexOptions
 from indexer.pipeline import read_files
 from indexer.plan import Plan
 from indexer.report import Report
+from soundsearch.audio.peaks import PER_SECOND
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.registry import find_bundle
 from soundsearch.encoder.towers import Encoder
@@ -53,6 +54,8 @@ from soundsearch.vectors.cache import refresh
 RECORDING_BYTES = 4096
 #: Recordings taken over in one go.
 PUT_AT_ONCE = 100
+#: Room for the outline of its waveform, a second of sound; RECORDING_BYTES hold that of a short one.
+PEAK_BYTES = 2 * PER_SECOND
 #: What an index says of a recording that was left out.
 LEFT_OUT = "its file was not there when the index got another encoder; the next index run that finds it embeds it"
 
@@ -233,7 +236,7 @@ def _check_room(store: Store, n_there: int, bundle: EncoderBundle, progress: Pro
         store.bytes_of_windows(n, dim)
         for n, dim in ((n_windows, bundle.dim), (n_old, dim), (n_there, bundle.dim))
     )
-    facts = n_recordings * RECORDING_BYTES
+    facts = n_recordings * RECORDING_BYTES + round(duration_s * PEAK_BYTES)
     needed = max(0, rows + facts - there) + rows + facts + max(0, rows - old)
     needed += 4 * bundle.dim * n_windows
     if not n_there:

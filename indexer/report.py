@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class Report:
         absent: What was named and could not be looked through.
         unreadable: Folders that could not be listed.
         left_behind: Roots that are gone, of which only a part was found elsewhere.
+        skipped: Files that were not taken for sound, by ending.
         unmatched_captions: Files that captions name and that are no recordings.
         stage_s: Seconds spent on decoding (with resampling), features, embedding and storing.
     """
@@ -61,6 +63,7 @@ class Report:
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
     left_behind: list[tuple[Path, str]] = field(default_factory=list)
     unmatched_captions: list[str] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
     stage_s: dict[str, float] = field(
         default_factory=lambda: {"decode": 0.0, "features": 0.0, "embed": 0.0, "store": 0.0}
     )

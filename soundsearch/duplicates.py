@@ -22,6 +22,7 @@ class Copy:
     """A recording whose sound another one has too.
 
     Attributes:
+        recording_id: Of the recording in its index.
         path: Absolute path of the file.
         state: What the last look at it found.
         is_present: Whether the file exists now. It does not while its disk is not mounted.
@@ -30,6 +31,7 @@ class Copy:
         duration_s: Length in seconds.
     """
 
+    recording_id: int
     path: Path
     state: State
     is_present: bool
@@ -62,18 +64,27 @@ def duplicates(reader: Reader) -> Iterator[Duplicates]:
     """
     is_present = Presence()
     for sound_hash, rows in itertools.groupby(reader.copies(), lambda copy: copy.sound_hash):
-        copies = _copies(rows, is_present)
-        yield Duplicates(
-            sound_hash=sound_hash,
-            content_hash=_shared(copy.content_hash for copy in copies),
-            size_bytes=_shared(copy.size_bytes for copy in copies),
-            copies=copies,
-        )
+        yield _group(sound_hash, _copies(rows, is_present))
 
 
 def copies_of(reader: Reader, sound_hash: bytes) -> list[Copy]:
     """Return the recordings with this sound, if there are several, by path."""
     return _copies(reader.copies([sound_hash]), Presence())
+
+
+def duplicates_of(reader: Reader, sound_hash: bytes) -> Duplicates | None:
+    """Return the recordings with this sound; None unless there are several."""
+    copies = copies_of(reader, sound_hash)
+    return _group(sound_hash, copies) if copies else None
+
+
+def _group(sound_hash: bytes, copies: list[Copy]) -> Duplicates:
+    return Duplicates(
+        sound_hash=sound_hash,
+        content_hash=_shared(copy.content_hash for copy in copies),
+        size_bytes=_shared(copy.size_bytes for copy in copies),
+        copies=copies,
+    )
 
 
 def _copies(stored: Iterable[StoredCopy], is_present: Presence) -> list[Copy]:
@@ -83,6 +94,7 @@ def _copies(stored: Iterable[StoredCopy], is_present: Presence) -> list[Copy]:
 def copy_of(row: StoredCopy, is_present: Presence) -> Copy:
     """Return what is known of a recording that shares its sound with others."""
     return Copy(
+        recording_id=row.id,
         path=Path(row.root, row.relative_path),
         state=row.state,
         is_present=is_present(row.root, row.relative_path),

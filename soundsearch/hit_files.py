@@ -229,7 +229,11 @@ def link_recordings(hits: Sequence[Hit], folder: Path) -> Written:
     return _write_each(_once(hits), folder, link)
 
 
-def write_excerpts(hits: Sequence[Hit], folder: Path) -> Written:
+def write_excerpts(
+    hits: Sequence[Hit],
+    folder: Path,
+    cut: Callable[[Path, float, float, float], bytes] | None = None,
+) -> Written:
     """Write the passages of each hit as WAV files, with HANDLE_S before and after.
 
     Of a passage that lasts longer than LONGEST_EXCERPT_S, the beginning is written.
@@ -237,6 +241,7 @@ def write_excerpts(hits: Sequence[Hit], folder: Path) -> Written:
     Args:
         hits: Whose passages to write.
         folder: Is made if it does not exist.
+        cut: What makes the content of each; by default `soundsearch.audio.excerpts.excerpt`.
 
     Returns:
         The excerpts, and a line for each recording that cannot be read.
@@ -246,26 +251,30 @@ def write_excerpts(hits: Sequence[Hit], folder: Path) -> Written:
     """
     from soundsearch.audio.excerpts import excerpt
 
+    cut_passage = cut or excerpt
     width = max(2, len(str(max((hit.rank for hit in hits), default=1))))
 
-    def cut(hit: Hit) -> Iterator[Path]:
+    def write(hit: Hit) -> Iterator[Path]:
         for place in _passages(hit):
             end_s = min(place.end_s, place.start_s + LONGEST_EXCERPT_S)
             try:
-                content = excerpt(hit.path, place.start_s, end_s, HANDLE_S)
+                content = cut_passage(hit.path, place.start_s, end_s, HANDLE_S)
             except AudioError as error:
                 raise _SourceError(error.reason) from error
             except OSError as error:
                 raise _unreadable(error) from error
-            stem, second = f"{hit.rank:0{width}d} {hit.path.stem}", f" {_place(place.start_s)}"
+            stem, second = (
+                f"{hit.rank:0{width}d} {hit.path.stem}",
+                f" {place_in_name(place.start_s)}",
+            )
             with _new_file(folder, stem, ".wav", second) as (temporary, to):
                 temporary.write_bytes(content)
             yield to
 
-    return _write_each(hits, folder, cut)
+    return _write_each(hits, folder, write)
 
 
-def _place(seconds: float) -> str:
+def place_in_name(seconds: float) -> str:
     """A place in a recording, fit for a file name: 14m33s, 1h02m03s."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)

@@ -15,11 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from indexer.report import Report
+    from soundsearch.choices import By
     from soundsearch.duplicates import Duplicates
+    from soundsearch.health import Status
     from soundsearch.near_copies import NearDuplicates
     from soundsearch.search.hits import Fit, Hit, Label
+    from soundsearch.search.index import Index
+    from soundsearch.search.parts import Part
     from soundsearch.search.show import Details
+    from soundsearch.search.spelling import Spelling
     from soundsearch.store import PinnedEncoder, Words
+
+    #: What becomes JSON.
+    Facts = dict[str, Any]
 
 SCHEMA = 1
 
@@ -89,40 +98,133 @@ def path_bytes(hits: Iterable[Hit], end: bytes) -> bytes:
     return b"".join(os.fsencode(hit.path) + end for hit in hits)
 
 
-def hits_json(query: Mapping[str, Any], encoder: PinnedEncoder, hits: Sequence[Hit]) -> str:
+def hits_facts(query: Mapping[str, Any], encoder: PinnedEncoder, hits: Sequence[Hit]) -> Facts:
     """Hits with the question they answer."""
-    return to_json(
-        {"query": query, "encoder": asdict(encoder), "hits": [_hit_facts(hit) for hit in hits]}
-    )
+    return {"query": query, "encoder": asdict(encoder), "hits": [_hit_facts(hit) for hit in hits]}
 
 
-def labels_json(audio: str, encoder: PinnedEncoder, labels: Sequence[Label]) -> str:
+def text_facts(
+    opened: Index, text: str | None, by: By, spelling: Spelling, *, truncated: bool = True
+) -> Facts:
+    """A question in words. truncated: whether to say if it is longer than the encoder reads."""
+    from soundsearch.search.parts import words_of
+
+    facts: Facts = {"text": text, "by": by}
+    if truncated:
+        words = "" if text is None else words_of(text)
+        facts["truncated"] = bool(words) and bool(opened.encoder.truncated([words])[0])
+    facts["unknown"], facts["did_you_mean"] = list(spelling.unknown), dict(spelling.meant)
+    return facts
+
+
+def notes_on_words(opened: Index, spelling: Spelling, by: By) -> Iterator[str]:
+    """What is to be said of the words of a question."""
+    if spelling.meant:
+        words = ", ".join(f"{meant} for {word}" for word, meant in spelling.meant.items())
+        yield f"did you mean {words}?"
+    if spelling.is_foreign and by != "words":
+        bundle = opened.encoder.bundle
+        reads = (
+            f"encoder {bundle.name} reads {bundle.language}, says its card"
+            if bundle.language
+            else f"no language that encoder {bundle.name} reads is known"
+        )
+        yield f"{reads}; other words are found in names, folders and metadata alone"
+
+
+def note_on_scores(hits: Sequence[Hit]) -> str | None:
+    """What is to be said where no hit fits well."""
+    from soundsearch.encoder.calibration import FITS
+
+    if hits and hits[0].relevance is not None and hits[0].relevance < FITS and not hits[0].words:
+        return f"nothing fits well, no score reaches {FITS}; the nearest are shown"
+    return None
+
+
+def parts_facts(what: Mapping[str, Any], filters: Sequence[str]) -> Facts:
+    """The parts of a question. what: arguments of a search."""
+    from soundsearch.search.parts import understand
+
+    asked = understand(**what, filters=filters)
+    return {
+        "plus": [_part_facts(part) for part in asked.plus],
+        "minus": [_part_facts(part) for part in asked.minus],
+        "filters": [each.source for each in asked.filters],
+    }
+
+
+def _part_facts(part: Part) -> Facts:
+    if part.text is not None:
+        return {"weight": part.weight, "text": part.text}
+    return {
+        "weight": part.weight,
+        "audio": str(part.audio.absolute()) if isinstance(part.audio, Path) else "-",
+        "start_s": part.start_s,
+        "end_s": part.end_s,
+    }
+
+
+def labels_facts(audio: str, encoder: PinnedEncoder, labels: Sequence[Label]) -> Facts:
     """What a recording holds, in words."""
-    return to_json(
-        {
-            "query": {"audio": audio},
-            "encoder": asdict(encoder),
-            "labels": [_facts(label) for label in labels],
-        }
-    )
+    return {
+        "query": {"audio": audio},
+        "encoder": asdict(encoder),
+        "labels": [_facts(label) for label in labels],
+    }
 
 
-def details_json(encoder: PinnedEncoder, details: Details) -> str:
+def details_facts(encoder: PinnedEncoder, details: Details) -> Facts:
     """What is known of a recording."""
-    facts = asdict(details.recording)
-    return to_json(
-        {
-            "recording": {
-                **facts,
-                "words": by_field(details.recording.words),
-                "is_present": details.is_present,
-                "has_changed": details.has_changed,
-            },
-            "copies": [asdict(copy) for copy in details.copies],
-            "encoder": asdict(encoder),
-            "nearest": [_hit_facts(hit) for hit in details.nearest],
-        }
-    )
+    return {
+        "recording": {
+            **asdict(details.recording),
+            "words": by_field(details.recording.words),
+            "is_present": details.is_present,
+            "has_changed": details.has_changed,
+        },
+        "copies": [asdict(copy) for copy in details.copies],
+        "encoder": asdict(encoder),
+        "nearest": [_hit_facts(hit) for hit in details.nearest],
+    }
+
+
+def status_facts(status: Status) -> Facts:
+    """What an index holds."""
+    roots = [root.to_dict() for root in status.roots]
+    return {**asdict(status), "roots": roots, "skipped": dict(status.skipped.most_common())}
+
+
+def report_facts(report: Report) -> Facts:
+    """What a run of `index` did."""
+
+    def listed(pairs: Iterable[tuple[Path, str]]) -> list[Facts]:
+        return [{"path": path, "reason": reason} for path, reason in pairs]
+
+    return {
+        "dry_run": False,
+        "new": report.n_new,
+        "changed": report.n_changed,
+        "moved": report.n_moved,
+        "unchanged": report.n_unchanged,
+        "again": report.n_read_again,
+        "removed": report.n_removed,
+        "failed": report.n_failed,
+        "failed_before": report.n_failed_before,
+        "pruned": report.n_pruned,
+        "windows": report.n_windows,
+        "audio_s": round(report.audio_s, 3),
+        "elapsed_s": round(report.elapsed_s, 3),
+        "stage_s": {stage: round(seconds, 3) for stage, seconds in report.stage_s.items()},
+        "captioned": report.n_captioned,
+        "uncaptioned": report.n_uncaptioned,
+        "unmatched_captions": report.unmatched_captions,
+        "interrupted": report.interrupted,
+        "skipped": dict(report.skipped.most_common()),
+        "failures": listed(report.failures),
+        "absent": listed(report.absent),
+        "left_behind": listed(report.left_behind),
+        "dropped_roots": report.dropped_roots,
+    }
 
 
 def by_field(words: Words | None) -> dict[str, list[str]]:

@@ -16,6 +16,8 @@ from tests.conftest import ROOT
 from tests.tiny_encoder import BAND_HZ, WORDS
 
 HEAVY = {"torch", "faiss", "onnxruntime", "sqlalchemy", "av", "soundfile", "soxr", "tokenizers"}
+#: Of the server, which `serve` alone loads.
+SERVER = {"starlette", "uvicorn", "anyio", "h11", "python_multipart", "multiprocessing"}
 TRAINING = {"torch", "torchaudio", "torchvision", "transformers", "open_clip", "onnx", "trainer"}
 
 
@@ -40,11 +42,13 @@ def _all_loaded(*command: str) -> tuple[set[str], str]:
     return modules, done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["query", "--help"], ["serve", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     modules, printed = _loaded("-m", "soundsearch", *arguments)
     assert "soundsearch" in modules and "soundsearch" in printed
-    assert modules & (HEAVY | TRAINING) == set()
+    assert modules & (HEAVY | TRAINING | SERVER) == set()
 
 
 @pytest.mark.parametrize("statement", ["import soundsearch", "import soundsearch.cli"])
@@ -64,6 +68,7 @@ def test_indexing_and_searching_never_load_torch(tmp_path: Path, tiny: EncoderBu
 
     assert {"faiss", "onnxruntime", "sqlalchemy"} <= indexing & searching
     assert (indexing | searching) & TRAINING == set()
+    assert searching & SERVER == set()
     assert json.loads(printed)["hits"][0]["path"].endswith("hiss.wav")
 
 

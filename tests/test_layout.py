@@ -17,7 +17,14 @@ CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def hit(path: str, rank: int = 1, *, score: float = 0.5, **more: object) -> Hit:
-    facts = {"duration_s": 9.0, "is_present": True, "relevance": score, "cosine": 0.3, **more}
+    facts = {
+        "recording_id": 1,
+        "duration_s": 9.0,
+        "is_present": True,
+        "relevance": score,
+        "cosine": 0.3,
+        **more,
+    }
     return Hit(rank=rank, path=Path(path), start_s=2.0, end_s=5.0, **facts)  # type: ignore[arg-type]
 
 

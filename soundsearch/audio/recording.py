@@ -34,6 +34,7 @@ from soundsearch.audio.headers import (
 )
 from soundsearch.audio.mixdown import one_channel
 from soundsearch.audio.parts import FilePart
+from soundsearch.audio.peaks import PeakMeter, Peaks
 from soundsearch.audio.resampling import resample
 from soundsearch.audio.sndfile import SndfileDecoder
 from soundsearch.audio.sound_hash import SoundHash
@@ -101,6 +102,8 @@ class AudioFile:
         self.start_s = self._decoder.start_s
         self.note = self._decoder.note
         self._sound = SoundHash(self.sample_rate, self.n_channels)
+        self._meter = PeakMeter(self.sample_rate, self.start_s)
+        self.n_skipped = 0
 
     def _open_decoder(self, suffix: str) -> Decoder:
         """A decoder of the file; where its beginning is unknown, of what its ending explains."""
@@ -164,6 +167,20 @@ class AudioFile:
         """After reading, the hash of all samples of all channels, see `SoundHash`."""
         return self._sound.digest()
 
+    @property
+    def peaks(self) -> Peaks:
+        """After reading, the outline of the waveform of all channels."""
+        return self._meter.peaks()
+
+    def skip(self, n_samples: int) -> None:
+        """Go on at a later sample, or at one before it; of no effect where a decoder finds none.
+
+        To be called before anything is read. What is skipped is in no block, and neither in
+        `sound_hash` nor in `peaks`. `n_skipped` says how many samples were.
+        """
+        if isinstance(self._decoder, SndfileDecoder):
+            self.n_skipped = self._decoder.skip(n_samples)
+
     def blocks(self, channels: Channels = "mean") -> Iterator[Array]:
         """Mono blocks in order, at the file's own sample rate.
 
@@ -178,7 +195,7 @@ class AudioFile:
         Raises:
             AudioError: A sample is not finite, or nothing at all can be decoded.
         """
-        return self._checked(one_channel(self._hashed(), self.sample_rate, channels))
+        return self._checked(one_channel(self._measured(), self.sample_rate, channels))
 
     def channel_blocks(self) -> Iterator[Array]:
         """All channels in order, at the file's own sample rate.
@@ -191,7 +208,7 @@ class AudioFile:
         Raises:
             AudioError: As `blocks`.
         """
-        return self._checked(self._hashed())
+        return self._checked(self._measured())
 
     def all_channels(self) -> Array:
         """The whole sound, at the file's own sample rate.
@@ -225,7 +242,7 @@ class AudioFile:
             sound = np.abs(block) <= LARGEST_SAMPLE
             if not sound.all():
                 first = int(np.argwhere(~sound)[:, -1].min())
-                at_s = (n_samples + first) / self.sample_rate
+                at_s = (self.n_skipped + n_samples + first) / self.sample_rate
                 is_finite = np.isfinite(block[..., first]).all()
                 what = "too large to be sound" if is_finite else "NaN or infinite"
                 raise AudioError(
@@ -236,14 +253,15 @@ class AudioFile:
         if n_samples == 0:
             raise AudioError(Cause.DAMAGED, self.damage or "the file holds no samples")
 
-    def _hashed(self) -> Iterator[Array]:
+    def _measured(self) -> Iterator[Array]:
         for block in self._decoded():
             self._sound.add(block)
+            self._meter.add(block)
             yield block
 
     def _decoded(self) -> Iterator[Array]:
         """All channels, (channel, time), block by block."""
-        n_done = 0
+        n_done = self.n_skipped
         try:
             for block in self._decoder.blocks():
                 n_done += block.shape[-1]
@@ -334,7 +352,7 @@ def samples_of(
 
     Args:
         file: The recording. Its note says if it ends within the passage.
-        blocks: Its blocks from the first one, (..., time).
+        blocks: Its blocks from the first one that was not skipped, (..., time).
         passage: (start_s, end_s) in seconds of a player's clock; the end may be infinite.
 
     Raises:
@@ -343,7 +361,7 @@ def samples_of(
     start_s, end_s = passage
     first = max(0, round((start_s - file.start_s) * file.sample_rate))
     stop = (end_s - file.start_s) * file.sample_rate
-    n_done = 0
+    n_done = file.n_skipped
     for block in blocks:
         n_block = block.shape[-1]
         part = block[..., max(0, first - n_done) : round(min(max(0, stop - n_done), n_block))]

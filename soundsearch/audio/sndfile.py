@@ -39,6 +39,14 @@ CUT_SHORT_RF64 = re.compile(
 )
 
 
+#: Encodings in which each sample stands by itself, and formats in which libsndfile finds one of them
+#: at once; FLAC has blocks that say which samples they hold.
+PLAIN_SUBTYPES = frozenset(
+    ["PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"]
+)
+SEEKABLE = frozenset(["WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC"])
+
+
 class SndfileSource:
     """A file as libsndfile reads it, through callbacks, which no exception may leave.
 
@@ -113,6 +121,16 @@ class SndfileDecoder:
     def decoded_s(self) -> float:
         """Seconds of sound so far."""
         return self._n_samples / self.sample_rate
+
+    def skip(self, n_samples: int) -> int:
+        """Go on later, see `AudioFile.skip`."""
+        if self._sound.format not in SEEKABLE or self._sound.subtype not in PLAIN_SUBTYPES:
+            return 0
+        try:
+            self._n_samples = self._sound.seek(max(0, min(n_samples, self._sound.frames - 1)))
+        except self._error:
+            self._n_samples = 0
+        return self._n_samples
 
     def blocks(self) -> Iterator[Array]:
         """Blocks (channel, time) float32, in order. Raises GaveUpError where it cannot go on."""

@@ -34,6 +34,7 @@ MODULES = {
     "describe": "search",
     "show": "show",
     "duplicates": "duplicates",
+    "serve": "serve",
     "roots": "roots",
     "status": "upkeep",
     "verify": "upkeep",

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from soundsearch.arguments import check_weight
 from soundsearch.errors import QueryError
 
 if TYPE_CHECKING:
-    from soundsearch.search.parts import Part, Weighted
+    from soundsearch.search.parts import Weighted
 
-#: "2:rain": what stands before the colon may be a weight, unless it is followed by a blank.
-_WEIGHTED = re.compile(r"([^\s:]+):(?!\s)(.+)", re.DOTALL)
 #: "14:33", "1:02:03.5", "90".
 _TIME = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,6}):)?(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
 
@@ -99,18 +95,16 @@ class PassageOptions:
 
 def _weighted(value: str, option: str) -> Weighted:
     """What a value of --plus or --minus means."""
-    found = None if os.path.isfile(value) else _WEIGHTED.fullmatch(value)
-    if found is None:
-        return _text_or_file(value, option)
+    from soundsearch.search.parts import split_weight
+
+    if os.path.isfile(value):
+        return Path(value)
     try:
-        weight: Any = float(found[1])
-    except ValueError:
-        weight = found[1]
-    try:
-        check_weight(f"{option} {value}", weight)
+        weight, rest = split_weight(option, value)
     except QueryError as error:
-        raise typer.BadParameter(f"{error}; after a blank, a colon is text") from error
-    return weight, _text_or_file(found[2], option)
+        raise typer.BadParameter(str(error)) from error
+    what = _text_or_file(rest, option)
+    return what if weight is None else (weight, what)
 
 
 def _text_or_file(value: str, option: str) -> str | Path:
@@ -122,18 +116,3 @@ def _text_or_file(value: str, option: str) -> str | Path:
     if os.path.isfile(value) or os.path.splitext(value)[1].lower() in AUDIO_SUFFIXES:
         return Path(value)
     return os.fsencode(value).decode("utf-8", "replace")
-
-
-def parts_json(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """Parts of a question as JSON has them (docs/json.md)."""
-    return [
-        {"weight": part.weight, "text": part.text}
-        if part.text is not None
-        else {
-            "weight": part.weight,
-            "audio": str(part.audio.absolute()) if isinstance(part.audio, Path) else "-",
-            "start_s": part.start_s,
-            "end_s": part.end_s,
-        }
-        for part in parts
-    ]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from soundsearch import hit_files
 from soundsearch.cli.hit_options import HitOptions
 from soundsearch.cli.streams import note
+from soundsearch.desktop import open_file, reveal, started
 from soundsearch.errors import AudioError, SoundsearchError
 from soundsearch.files import is_absent
 from soundsearch.render import short_path
@@ -34,18 +31,6 @@ PLAYERS: dict[str, Callable[[str, str], list[str]]] = {
 }
 #: Players that know few formats or no second to start at: they get the passage alone, as WAV.
 WAV_PLAYERS = ("play", "afplay", "pw-play", "paplay", "aplay")
-#: Seconds to wait for a program that shows something; it may run for longer.
-PATIENCE_S = 5.0
-#: How a file manager of a Linux desktop is asked to select files.
-SHOW_ITEMS = [
-    "--session",
-    "--print-reply",
-    "--reply-timeout=4000",
-    "--dest=org.freedesktop.FileManager1",
-    "--type=method_call",
-    "/org/freedesktop/FileManager1",
-    "org.freedesktop.FileManager1.ShowItems",
-]
 
 
 def act(hits: Sequence[Hit], options: HitOptions) -> None:
@@ -62,8 +47,8 @@ def act(hits: Sequence[Hit], options: HitOptions) -> None:
     chosen = [
         (action, _numbered(hits, option, number))
         for option, number, action in (
-            ("--reveal", options.reveal, reveal),
-            ("--open", options.open, open_file),
+            ("--reveal", options.reveal, lambda hit: reveal(hit.path)),
+            ("--open", options.open, lambda hit: open_file(hit.path)),
             ("--play", options.play, play),
         )
         if number is not None
@@ -153,81 +138,6 @@ def _play_excerpt(program: str, hit: Hit) -> None:
 
 
 def _play_with(program: str, arguments: list[str]) -> None:
-    code = _started(program, arguments).wait()
+    code = started(program, arguments).wait()
     if code != 0:
         raise SoundsearchError(f"the player failed: {program} ended with exit code {code}")
-
-
-def open_file(hit: Hit) -> None:
-    """Open a recording with the program that the system has for it.
-
-    Raises:
-        SoundsearchError: The system has none, or it fails.
-    """
-    system = _system()
-    if system == "win32":
-        os.startfile(hit.path)  # type: ignore[attr-defined]
-    else:
-        _show("open" if system == "darwin" else "xdg-open", [str(hit.path)], "--open")
-
-
-def reveal(hit: Hit) -> None:
-    """Show the folder of a recording, with the file selected where the system can.
-
-    Raises:
-        SoundsearchError: The system has no file manager, or it fails.
-    """
-    system = _system()
-    if system == "win32":
-        _shown("explorer", ["/select,", str(hit.path)])  # its exit code is 1 when all went well
-    elif system == "darwin":
-        _show("open", ["-R", str(hit.path)], "--reveal")
-    elif not _selected(hit.path):
-        _show("xdg-open", [str(hit.path.parent)], "--reveal")
-
-
-def _selected(path: Path) -> bool:
-    """Whether the file manager of a Linux desktop selects the file."""
-    program = shutil.which("dbus-send")
-    if program is None:
-        return False
-    address = path.as_uri().replace(",", "%2C")  # a comma ends an element of an array
-    return _shown(program, [*SHOW_ITEMS, f"array:string:{address}", "string:"]) == 0
-
-
-def _show(name: str, arguments: list[str], option: str) -> None:
-    """Run a program that shows something. Raises SoundsearchError if there is none or it fails."""
-    program = shutil.which(name)
-    if program is None:
-        raise SoundsearchError(
-            f"{option}: no program was found (looked for {name}); install it, or print the paths "
-            "with --paths"
-        )
-    code = _shown(program, arguments)
-    if code:
-        raise SoundsearchError(
-            f"{option}: {program} ended with exit code {code}; it needs a desktop and a program for "
-            f"{arguments[-1]}; print the paths with --paths"
-        )
-
-
-def _shown(program: str, arguments: list[str]) -> int | None:
-    """The exit code of a program without its messages; None if it runs on after PATIENCE_S."""
-    process = _started(program, arguments, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        return process.wait(PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        threading.Thread(target=process.wait, daemon=True).start()
-        return None
-
-
-def _started(program: str, arguments: list[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a program. Standard output is for results alone, so what it writes there is lost."""
-    try:
-        return subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, **options)
-    except OSError as error:
-        raise SoundsearchError(f"{program} cannot be started ({error.strerror})") from error
-
-
-def _system() -> str:
-    return sys.platform

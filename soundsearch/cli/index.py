@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from soundsearch.cli.index_report import print_plan, print_report, report_facts
+from soundsearch.cli.index_report import print_plan, print_report
 from soundsearch.cli.options import DeviceChoice, IndexFolder, Jobs, Json
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.ours import require_ours
-from soundsearch.render import to_json
+from soundsearch.render import report_facts, to_json
 
 
 def index(
@@ -94,7 +94,7 @@ def index(
         with progress_on_stderr(quiet=json) as progress:
             plan, report = run.run(options, progress=progress)
     if json:
-        typer.echo(to_json(report_facts(plan, report)))
+        typer.echo(to_json(report_facts(report)))
     print_report(plan, report, with_summary=not json)
     if report.interrupted:
         raise typer.Exit(130)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -29,8 +29,9 @@ def print_plan(plan: Plan, json: bool) -> None:
         "removed": [plan.known_path(recording) for recording in plan.missing],
     }
     if json:
+        skipped = dict(plan.all_skipped.most_common())
         facts = {"unchanged": plan.n_unchanged, "failed_before": len(plan.failed_before)}
-        typer.echo(to_json({"dry_run": True, **facts, **todo, "skipped": _by_number(plan)}))
+        typer.echo(to_json({"dry_run": True, **facts, **todo, "skipped": skipped}))
     else:
         for what, files in todo.items():
             for path in sorted(files):
@@ -41,35 +42,6 @@ def print_plan(plan: Plan, json: bool) -> None:
     )
     note(f"would be: {counts}, {plan.n_unchanged} unchanged; nothing was changed")
     _print_left_out(plan)
-
-
-def report_facts(plan: Plan, report: Report) -> dict[str, Any]:
-    """What a run did, as docs/json.md describes it."""
-    return {
-        "dry_run": False,
-        "new": report.n_new,
-        "changed": report.n_changed,
-        "moved": report.n_moved,
-        "unchanged": report.n_unchanged,
-        "again": report.n_read_again,
-        "removed": report.n_removed,
-        "failed": report.n_failed,
-        "failed_before": report.n_failed_before,
-        "pruned": report.n_pruned,
-        "windows": report.n_windows,
-        "audio_s": round(report.audio_s, 3),
-        "elapsed_s": round(report.elapsed_s, 3),
-        "stage_s": {stage: round(seconds, 3) for stage, seconds in report.stage_s.items()},
-        "captioned": report.n_captioned,
-        "uncaptioned": report.n_uncaptioned,
-        "unmatched_captions": report.unmatched_captions,
-        "interrupted": report.interrupted,
-        "skipped": _by_number(plan),
-        "failures": [{"path": path, "reason": reason} for path, reason in report.failures],
-        "absent": [{"path": path, "reason": reason} for path, reason in plan.absent],
-        "left_behind": [{"path": path, "reason": reason} for path, reason in plan.left_behind],
-        "dropped_roots": report.dropped_roots,
-    }
 
 
 def _print_trouble(plan: Plan) -> None:
@@ -94,11 +66,6 @@ def _print_captions(report: Report) -> None:
             f"({', '.join(map(printable, files[:N_FILES]))}{more}); give paths relative to the "
             "indexed folder, or absolute ones"
         )
-
-
-def _by_number(plan: Plan) -> dict[str, int]:
-    """Files skipped by ending, the most frequent first."""
-    return dict(plan.all_skipped.most_common())
 
 
 def _print_left_out(plan: Plan) -> None:

@@ -22,11 +22,20 @@ from soundsearch.cli.options import (
     TopK,
     shared_options,
 )
-from soundsearch.cli.questions import FilterTexts, parts_facts, say_how_many, text_facts
+from soundsearch.cli.questions import FilterTexts, check_spelling, say_how_many
 from soundsearch.cli.streams import look, note
 from soundsearch.errors import QueryError
 from soundsearch.layout import hit_lines
-from soundsearch.render import hits_json, label_lines, labels_json, path_bytes
+from soundsearch.render import (
+    hits_facts,
+    label_lines,
+    labels_facts,
+    note_on_scores,
+    parts_facts,
+    path_bytes,
+    text_facts,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from soundsearch.search.hits import Hit
@@ -157,7 +166,7 @@ def query(
             filters=filters or (),
         )
         question = {
-            **text_facts(opened, words, by, json),
+            **text_facts(opened, words, by, check_spelling(opened, words, by), truncated=json),
             **parts_facts(what, filters or ()),
         }
         if hits and hits[0].score is None:
@@ -260,7 +269,7 @@ def describe(
     labels = describe_file(encoder, audio, texts, top_k=top_k, as_labels=captions is None)
     if json:
         pinned = PinnedEncoder.of(encoder.bundle)
-        typer.echo(labels_json(_source_of(audio), pinned, labels))
+        typer.echo(to_json(labels_facts(_source_of(audio), pinned, labels)))
     else:
         for line in label_lines(labels):
             typer.echo(line)
@@ -288,8 +297,6 @@ def _opened(index: Path | None, device: Device, model: str | None) -> Index:
 def _print_hits(
     opened: Index, question: dict[str, Any], hits: list[Hit], paths: bool, null: bool, json: bool
 ) -> None:
-    from soundsearch.encoder.calibration import FITS
-
     if not hits:
         empty = len(opened.vectors) == 0
         typer.echo(
@@ -302,13 +309,10 @@ def _print_hits(
             else "no recording fits; try other words, a lower --min-score or a wider --in",
             err=True,
         )
-    elif hits[0].relevance is not None and hits[0].relevance < FITS and not hits[0].words:
-        typer.echo(
-            f"nothing fits well, no score reaches {FITS}; the nearest are shown",
-            err=True,
-        )
+    elif (line := note_on_scores(hits)) is not None:
+        note(line)
     if json:
-        typer.echo(hits_json(question, opened.pinned, hits))
+        typer.echo(to_json(hits_facts(question, opened.pinned, hits)))
     elif paths or null:
         there = [hit for hit in hits if hit.is_present]
         if len(there) < len(hits):

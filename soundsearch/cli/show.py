@@ -12,7 +12,7 @@ import typer
 
 from soundsearch.cli.options import IndexFolder, Json
 from soundsearch.layout import hit_lines
-from soundsearch.render import by_field, details_json, printable, short_path, timestamp
+from soundsearch.render import by_field, details_facts, printable, short_path, timestamp, to_json
 
 if TYPE_CHECKING:
     from soundsearch.search.show import Details
@@ -39,7 +39,7 @@ def show(
     with soundsearch.open_index(index) as opened:
         details = opened.show(file)
         if json:
-            typer.echo(details_json(opened.pinned, details))
+            typer.echo(to_json(details_facts(opened.pinned, details)))
             return
     for label, text in _lines(details):
         typer.echo(f"{label:<12}{printable(text)}")

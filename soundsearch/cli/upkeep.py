@@ -10,7 +10,7 @@ import typer
 from soundsearch.cli.options import IndexFolder, Json
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
-from soundsearch.render import duration, endings, printable, to_json
+from soundsearch.render import duration, endings, printable, status_facts, to_json
 
 #: So many endings of skipped files are named.
 N_ENDINGS = 10
@@ -30,9 +30,7 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
 
     found = status_of(Store.open(index_folder(index)))
     if json:
-        roots = [root.to_dict() for root in found.roots]
-        skipped = dict(found.skipped.most_common())
-        typer.echo(to_json({**asdict(found), "roots": roots, "skipped": skipped}))
+        typer.echo(to_json(status_facts(found)))
         return
     typer.echo(f"index       {printable(found.folder)} ({found.size_bytes / 1e6:.1f} MB)")
     typer.echo(f"encoder     {found.encoder}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from soundsearch.arguments import check_audio, check_count, check_text, check_texts
 from soundsearch.encoder.calibration import Calibration
@@ -16,6 +18,8 @@ from soundsearch.search.hits import SCORE_DECIMALS, Label
 from soundsearch.search.query_audio import embed_query_audio
 
 log = logging.getLogger(__name__)
+
+Array = NDArray[np.float32]
 
 
 def describe(
@@ -51,11 +55,33 @@ def describe(
     check_texts("texts", texts)
     for i, text in enumerate(texts):
         check_text(f"texts[{i}]", text)
-    spans, embeddings = embed_query_audio(encoder, audio)
+    return labels_of(
+        encoder, *embed_query_audio(encoder, audio), texts, top_k=top_k, as_labels=as_labels
+    )
+
+
+def labels_of(
+    encoder: Encoder,
+    spans: Sequence[tuple[float, float]],
+    embeddings: Array,
+    texts: Sequence[str],
+    *,
+    top_k: int,
+    as_labels: bool,
+) -> list[Label]:
+    """Return the texts that fit a recording best, by the embeddings of its windows.
+
+    Args:
+        encoder: Embeds the texts.
+        spans: Start and end of n windows in seconds.
+        embeddings: Of the windows, (n, dim) float32, n >= 1.
+        texts: As of `describe`.
+        top_k: As of `describe`.
+        as_labels: As of `describe`.
+    """
     prompt = encoder.bundle.text.prompt if as_labels else "{}"
     prompted = [prompt.replace("{}", text) for text in texts]
-    text_embeddings = encoder.embed_text(prompted)
-    truncated = encoder.truncated(prompted)
+    text_embeddings, truncated = _embedded(encoder, tuple(prompted))
     if truncated.any():
         log.warning(
             "%d of %d texts are %s; their ends have no effect",
@@ -82,6 +108,14 @@ def describe(
         )
         for rank, i in enumerate(order, start=1)
     ]
+
+
+@functools.lru_cache(maxsize=2)  # a thousand labels take seconds, and are the same each time
+def _embedded(encoder: Encoder, texts: tuple[str, ...]) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the embeddings of n texts, (n, dim), and whether each is longer than is read."""
+    embeddings, truncated = encoder.embed_text(texts), encoder.truncated(texts)
+    embeddings.flags.writeable = truncated.flags.writeable = False
+    return embeddings, truncated
 
 
 def too_long(encoder: Encoder) -> str:

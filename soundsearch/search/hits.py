@@ -53,6 +53,7 @@ class Hit(Fit):
     """One recording that a search found, with its best window.
 
     Attributes:
+        recording_id: Of the recording in its index; no other one ever gets it.
         path: Absolute path of the recording.
         duration_s: Length of the recording in seconds.
         is_present: Whether the file exists now. It does not while its disk is not mounted.
@@ -65,6 +66,7 @@ class Hit(Fit):
             hit for all of them.
     """
 
+    recording_id: int
     path: Path
     duration_s: float
     is_present: bool

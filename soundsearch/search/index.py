@@ -8,8 +8,8 @@ best window.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, get_args
 
@@ -33,7 +33,7 @@ from soundsearch.files import Presence
 from soundsearch.search.describe import describe
 from soundsearch.search.filters import parse_filters
 from soundsearch.search.hits import Hit, Label, Passage
-from soundsearch.search.in_step import in_step
+from soundsearch.search.in_step import in_step, keep_up, loaded_once
 from soundsearch.search.listing import listed
 from soundsearch.search.parts import Recording, Weighted, understand, words_of
 from soundsearch.search.passages import find_passages
@@ -57,9 +57,9 @@ Array = NDArray[np.float32]
 class Index:
     """An index opened for searching. Open one with `soundsearch.open_index`.
 
-    An Index is a context manager: leaving the `with` block closes its database. It sees the
-    database as it was at its first search; open the index again to see what was written since.
-    Where the index has got another encoder since, all is loaded anew by itself.
+    An Index is a context manager: leaving the `with` block closes its database. It searches the
+    embeddings that were there at its first search, until `refresh` is called. Where the index has
+    got another encoder since, all is loaded anew by itself. Several threads may use it.
     """
 
     def __init__(
@@ -82,23 +82,55 @@ class Index:
         self.store = store
         self.device = device
         self.bundle = bundle
+        self.loading = threading.RLock()
+        self._revision = ""  # of the vectors
         with store.snapshot() as reader:
             self.pinned = reader.encoder()
 
-    @cached_property
+    @loaded_once
     def encoder(self) -> Encoder:
         """The encoder that the index was built with. Raises IndexMismatchError if it is missing."""
         return Encoder(self.bundle or pinned_bundle(self.store), self.device)
 
-    @cached_property
+    @loaded_once
     def calibration(self) -> Calibration | None:
         """What turns cosines into relevance; None if the encoder has no calibration."""
         return Calibration.of(self.encoder.bundle)
 
-    @cached_property
+    @loaded_once
     def vectors(self) -> VectorIndex:
         """The embeddings of all windows that may be hits."""
-        return load_vectors(self.store)
+        self._revision, vectors = self._loaded_vectors()
+        return vectors
+
+    def _loaded_vectors(self) -> tuple[str, VectorIndex]:
+        """Return a revision, and vectors that are of it or of a later one."""
+        with self.store.snapshot() as reader:
+            revision = reader.revision()
+        return revision, load_vectors(self.store)
+
+    def refresh(self) -> bool:
+        """Load the embeddings anew if the index was written since they were loaded.
+
+        Searches of other threads go on meanwhile with those there are.
+
+        Returns:
+            Whether something was loaded.
+
+        Raises:
+            StoreError: The index cannot be read.
+        """
+        if keep_up(self):
+            return True
+        pinned = self.pinned
+        with self.store.snapshot() as reader:
+            if reader.revision() == self._revision:
+                return False
+        revision, vectors = self._loaded_vectors()
+        with self.loading:
+            if self.pinned == pinned and vectors.dim == pinned.dim:
+                self.__dict__["vectors"], self._revision = vectors, revision
+        return True
 
     @in_step
     def search(
@@ -262,31 +294,32 @@ class Index:
         return describe(self.encoder, audio, texts, top_k=top_k, as_labels=as_labels)
 
     @in_step
-    def show(self, path: str | Path, *, top_k: int = 5) -> Details:
+    def show(self, path: str | Path | int, *, top_k: int = 5) -> Details:
         """Return all that the index knows of a recording, and the recordings that sound most like it.
 
         The file is not read, so it need not be there.
 
         Args:
-            path: An indexed recording.
+            path: Of an indexed recording, or its `recording_id`.
             top_k: Largest number of other recordings in `nearest`, 1 or more.
 
         Raises:
             QueryError: The recording is not indexed, or an argument is of another type.
             IndexMismatchError: The encoder of the index is missing.
         """
-        check_path("path", path)
+        if not isinstance(path, int):
+            check_path("path", path)
         check_count("top_k", top_k)
         with self.store.snapshot() as reader:
-            recording = find_recording(reader, Path(path))
+            known = find_recording(reader, path)
             nearest = []
-            if reader.facts(recording).n_windows:  # a recording that failed has none
-                question = ask_stored(reader, recording.id)
+            if reader.facts(known).n_windows:  # a recording that failed has none
+                question = ask_stored(reader, known.id)
                 ranking = Ranking(reader, self.vectors)
                 ranked = ranking.rank(question, top_k, "sound")
                 scores = Scores(question, self.calibration)
                 nearest = self._hits(ranking, scores, ranked, top_k, None, 0)
-            return details_of(reader, recording, nearest)
+            return details_of(reader, known, nearest)
 
     def _ranking(self, reader: Reader, conditions: Sequence[Condition], unique: bool) -> Ranking:
         """Return the ranking of the recordings that are chosen, or of all."""
@@ -322,6 +355,7 @@ class Index:
         return [
             Hit(
                 rank=rank,
+                recording_id=found.recording_id,
                 path=Path(window.root, window.relative_path),
                 start_s=window.start_s,
                 end_s=window.end_s,

@@ -17,6 +17,7 @@ def listed(reader: Reader, conditions: Sequence[Condition], n: int) -> list[Hit]
     return [
         Hit(
             rank=rank,
+            recording_id=whole.recording_id,
             path=Path(whole.root, whole.relative_path),
             start_s=whole.start_s,
             end_s=whole.end_s,

@@ -7,6 +7,7 @@ not wanted taken apart. Nothing is embedded here, and no file is opened.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from soundsearch.errors import QueryError
 from soundsearch.search.filters import Filter, parse_filters, parse_question
 from soundsearch.search.without import split_minus
 
+#: "2:rain": what stands before the colon may be a weight, unless it is followed by a blank.
+_WEIGHTED = re.compile(r"([^\s:]+):(?!\s)(.+)", re.DOTALL)
 #: No recording is longer: a hundred years.
 MOST_SECONDS = 3.2e9
 #: A recording to search by.
@@ -122,6 +125,25 @@ def understand(
         said = f"{text!r} says" if phrases else "minus alone says"
         raise QueryError(f"{said} only what not to find; say also what to find")
     return Asked(tuple(wanted), tuple(unwanted), phrases, chosen)
+
+
+def split_weight(name: str, value: str) -> tuple[float | None, str]:
+    """Return the weight that a typed part of a question begins with, and the rest: "2:rain".
+
+    None where it begins with none. Raises QueryError for a weight that is none.
+    """
+    found = _WEIGHTED.fullmatch(value)
+    if found is None:
+        return None, value
+    try:
+        weight: Any = float(found[1])
+    except ValueError:
+        weight = found[1]
+    try:
+        check_weight(f"{name} {value}", weight)
+    except QueryError as error:
+        raise QueryError(f"{error}; after a blank, a colon is text") from error
+    return weight, found[2]
 
 
 def words_of(text: str) -> str:

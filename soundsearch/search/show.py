@@ -19,6 +19,10 @@ from soundsearch.search.hits import Hit
 from soundsearch.store import Reader, Recording, RecordingFacts
 
 
+class UnknownRecordingError(QueryError):
+    """An index has no recording of an id."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Details:
     """What an index knows of one recording.
@@ -38,12 +42,20 @@ class Details:
     nearest: Sequence[Hit]
 
 
-def find_recording(reader: Reader, path: Path) -> Recording:
-    """Return the recording that a path names, whether its file exists or not.
+def find_recording(reader: Reader, named: str | Path | int) -> Recording:
+    """Return the recording that a path or an id names, whether its file exists or not.
 
     Raises:
         QueryError: The index knows of none.
     """
+    if isinstance(named, int):
+        recording = reader.recording(named)
+        if recording is None:
+            raise UnknownRecordingError(
+                f"recording {named}: the index has none of this id; search again"
+            )
+        return recording
+    path = Path(named)
     try:
         for place in _places(path):
             found = reader.recording_at(place)

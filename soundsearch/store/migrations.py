@@ -39,8 +39,22 @@ def _round_embeddings(connection: Connection) -> None:
     connection.exec_driver_sql("INSERT INTO revisions (token) VALUES (?)", (secrets.token_hex(8),))
 
 
+def _add_peaks(connection: Connection) -> None:
+    """The outlines of recordings that are there are made when they are first asked for."""
+    connection.exec_driver_sql(
+        "CREATE TABLE peaks ( recording_id INTEGER NOT NULL, per_second DOUBLE NOT NULL, "
+        "extremes BLOB NOT NULL, PRIMARY KEY (recording_id), "
+        "FOREIGN KEY(recording_id) REFERENCES recordings (id) ON DELETE CASCADE )"
+    )
+
+
 #: Step i takes a database from schema i + 1 to i + 2. A step that was released is never changed.
-STEPS: list[Callable[[Connection], None]] = [_add_captions, _add_sound_hash, _round_embeddings]
+STEPS: list[Callable[[Connection], None]] = [
+    _add_captions,
+    _add_sound_hash,
+    _round_embeddings,
+    _add_peaks,
+]
 
 
 def latest() -> int:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -15,8 +15,11 @@ from soundsearch.store.embeddings import to_blobs
 from soundsearch.store.lexicon import WORDS_VERSION, words_of
 from soundsearch.store.reader import Reader
 from soundsearch.store.records import FileFacts, Indexed, Place, State
-from soundsearch.store.schema import recordings_table, roots_table, windows_table
+from soundsearch.store.schema import peaks_table, recordings_table, roots_table, windows_table
 from soundsearch.store.statements import chunks
+
+if TYPE_CHECKING:
+    from soundsearch.audio.peaks import Peaks
 
 #: What is known of a file that was read; of one that was not, none of it.
 _OF_SOUND = (
@@ -48,7 +51,7 @@ class Putting(Reader):
         """
         by_place = {place_of(recording.file): recording for recording in recordings}
         known = self._ids_at(by_place)
-        self._delete_windows(known.values())
+        self._delete_sound(known.values())
         ids = self._put_rows(
             {place: (one.file, _values_of(one)) for place, one in by_place.items()}, known
         )
@@ -75,6 +78,11 @@ class Putting(Reader):
             for (start, end), blob in zip(one.spans, to_blobs(one.embeddings), strict=True)
         ]
         self._database.put_windows(self._connection, windows)
+        self._put_peaks(
+            (recording_id, one.peaks)
+            for recording_id, one in zip(ids, by_place.values(), strict=True)
+            if one.peaks is not None
+        )
         return ids
 
     def put_words(self, recording_ids: Iterable[int]) -> None:
@@ -103,6 +111,19 @@ class Putting(Reader):
             for i, one in recordings
         }
         self._database.add_words(self._connection, words)
+
+    def _put_peaks(self, outlines: Iterable[tuple[int, Peaks]]) -> None:
+        """Store the outlines of recordings that have none, by their ids."""
+        rows = [
+            {
+                "recording_id": recording_id,
+                "per_second": peaks.per_second,
+                "extremes": peaks.values.tobytes(),
+            }
+            for recording_id, peaks in outlines
+        ]
+        if rows:
+            self._insert(peaks_table, rows)
 
     def _ids_at(self, places: Iterable[Place]) -> dict[Place, int]:
         """Ids of the recordings at these places, of those that are known."""
@@ -139,9 +160,11 @@ class Putting(Reader):
             known = known | self._ids_at(place for place in rows if place not in known)
         return [known[place] for place in rows]
 
-    def _delete_windows(self, recording_ids: Iterable[int]) -> None:
+    def _delete_sound(self, recording_ids: Iterable[int]) -> None:
+        """Delete what was made of the samples of recordings: their windows and outlines."""
         for some in chunks(recording_ids):
-            self._execute(windows_table.delete().where(windows_table.c.recording_id.in_(some)))
+            for table in (windows_table, peaks_table):
+                self._execute(table.delete().where(table.c.recording_id.in_(some)))
 
     def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         self._connection.execute(table.insert(), rows)

@@ -161,6 +161,21 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
                 return found
         return None
 
+    def recording(self, recording_id: int) -> Recording | None:
+        """The recording of this id, if there is one."""
+        query = select_recordings().where(recordings_table.c.id == recording_id)
+        row = self._execute(query).first()
+        return None if row is None else recording_of(row)
+
+    def formats(self, recording_ids: Iterable[int]) -> dict[int, str | None]:
+        """The formats of recordings by their ids, see `RecordingFacts`."""
+        columns = recordings_table.c
+        found: dict[int, str | None] = {}
+        for some in chunks(recording_ids):
+            query = sa.select(columns.id, columns.format).where(columns.id.in_(some))
+            found.update({row.id: row.format for row in self._execute(query)})
+        return found
+
     def facts(self, recording: Recording) -> RecordingFacts:
         """All that is known of a recording."""
         rows, windows = recordings_table.join(roots_table), windows_table.c
@@ -173,6 +188,7 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
         ).where(windows.recording_id == recording.id)
         root = Path(row.pop("path"))
         return RecordingFacts(
+            recording_id=recording.id,
             path=root / recording.relative_path,
             root=root,
             state=recording.state,
@@ -197,6 +213,37 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
             .group_by(columns.cause)
         )
         return Counter({row[0]: row[1] for row in rows})
+
+    def failures(
+        self, cause: str | None, offset: int, limit: int
+    ) -> list[tuple[int, Path, str | None, str | None]]:
+        """Recordings that have a cause of failure or damage and are not missing, by path.
+
+        Args:
+            cause: Only those of this cause; None for all.
+            offset: Recordings before the first one that is wanted.
+            limit: At most so many.
+
+        Returns:
+            Id, path, cause and error of each.
+        """
+        columns = recordings_table.c
+        query = (
+            sa.select(
+                columns.id, roots_table.c.path, columns.relative_path, columns.cause, columns.error
+            )
+            .select_from(recordings_table.join(roots_table))
+            .where(columns.cause.is_not(None), columns.state != State.MISSING)
+            .order_by(roots_table.c.path, columns.relative_path)
+            .offset(offset)
+            .limit(limit)
+        )
+        if cause is not None:
+            query = query.where(columns.cause == cause)
+        return [
+            (row.id, Path(row.path, row.relative_path), row.cause, row.error)
+            for row in self._execute(query)
+        ]
 
     def duration_s(self) -> float:
         """Seconds of sound in all recordings that a search may show."""
@@ -329,6 +376,7 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
             note=facts.error if recording.cause is Cause.TRACKS else None,
             metadata=facts.metadata,
             sound_hash=facts.sound_hash or b"",
+            peaks=self.peaks(recording.id),
         )
 
     # ---- statements

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import Cause
 from soundsearch.vocabulary.ucs import UcsName
+
+if TYPE_CHECKING:
+    from soundsearch.audio.peaks import Peaks
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -93,6 +97,7 @@ class RecordingFacts:
     """All that an index knows of one recording; what was never known is None.
 
     Attributes:
+        recording_id: Its id; no other recording ever gets it.
         path: Absolute path of the file.
         root: Absolute path of the root that it lies in.
         state: What the last look at it found.
@@ -117,6 +122,7 @@ class RecordingFacts:
         end_s: Where its last window ends, in seconds.
     """
 
+    recording_id: int
     path: Path
     root: Path
     state: State
@@ -238,6 +244,7 @@ class Indexed:
     damage: one sentence if only part of the file could be read. note: one if it holds more than was
     read, such as other sound tracks. metadata: texts by field, see `soundsearch.audio.metadata`.
     sound_hash: of its samples, see `soundsearch.audio.sound_hash`; empty where it is not known.
+    peaks: the outline of its waveform; None where it is not known.
     """
 
     file: FileFacts
@@ -252,6 +259,7 @@ class Indexed:
     note: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     sound_hash: bytes = b""
+    peaks: Peaks | None = None
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,19 @@ windows_table = sa.Table(  # the id is also the FAISS id
     sa.Index("windows_by_recording", "recording_id"),
     info=NEVER_REUSED,
 )
+peaks_table = sa.Table(  # outlines of waveforms, see soundsearch/audio/peaks.py
+    "peaks",
+    metadata,
+    sa.Column(
+        "recording_id",
+        Integer64,
+        sa.ForeignKey("recordings.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("per_second", sa.Double, nullable=False),
+    sa.Column("extremes", sa.LargeBinary, nullable=False),
+)
 skipped_table = sa.Table(  # files that were not read, by root and ending
     "skipped_endings",
     metadata,

@@ -1,18 +1,22 @@
-"""What a reader tells of the sound of recordings: where their windows lie, and which are copies."""
+"""What a reader tells of the sound of recordings: windows, outlines, and which are copies."""
 
 from __future__ import annotations
 
 import itertools
 import operator
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import sqlalchemy as sa
 
 from soundsearch.store.embeddings import BLOCK_ROWS, from_blobs
 from soundsearch.store.records import Array, Ids, State, StoredCopy, StoredSound, WindowBlock
-from soundsearch.store.schema import recordings_table, roots_table, windows_table
+from soundsearch.store.schema import peaks_table, recordings_table, roots_table, windows_table
 from soundsearch.store.statements import Statements, chunks
+
+if TYPE_CHECKING:
+    from soundsearch.audio.peaks import Peaks
 
 #: Rows read from the database at a time where all are read.
 BATCH_ROWS = 20_000
@@ -45,6 +49,16 @@ class SoundReader(Statements):
             rows = self._execute(query.where(columns.id.in_(some)))
             found.update({row[0]: (row[1], row[2]) for row in rows})
         return found
+
+    def peaks(self, recording_id: int) -> Peaks | None:
+        """The outline of a recording's waveform; None where none is stored."""
+        from soundsearch.audio.peaks import Peaks
+
+        query = sa.select(peaks_table).where(peaks_table.c.recording_id == recording_id)
+        row = self._execute(query).first()
+        if row is None:
+            return None
+        return Peaks(row.per_second, np.frombuffer(row.extremes, np.uint8).reshape(-1, 2))
 
     def sounds(self) -> Iterator[StoredSound]:
         """Each sound once, by the recording of it that was indexed first, by its id."""

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -26,6 +26,9 @@ from soundsearch.store.schema import (
     windows_table,
 )
 from soundsearch.store.statements import chunks
+
+if TYPE_CHECKING:
+    from soundsearch.audio.peaks import Peaks
 
 #: Which of two recordings of one path says more.
 _WORTH = {State.INDEXED: 2, State.MISSING: 1, State.FAILED: 0}
@@ -198,7 +201,7 @@ class Transaction(Putting):
             {place: (failed.file, values)}, {} if known is None else {place: known.id}
         )
         self._database.put_words(self._connection, {recording_id: None})
-        self._delete_windows([recording_id])
+        self._delete_sound([recording_id])
 
     def move(self, recording_id: int, file: FileFacts) -> None:
         """The same sound under a new path (or the same path again): nothing is embedded anew.
@@ -228,6 +231,15 @@ class Transaction(Putting):
                 for name in ("cause", "error")
             },
         )
+
+    def add_peaks(self, recording: Recording, peaks: Peaks) -> None:
+        """Store the outline of a recording that has none, if it is still the one that was read."""
+        columns = recordings_table.c
+        same = sa.select(columns.id).where(
+            columns.id == recording.id, columns.content_hash == recording.content_hash
+        )
+        if self._exists(same) and self.peaks(recording.id) is None:
+            self._put_peaks([(recording.id, peaks)])
 
     def put_captions(self, captions: Mapping[int, Mapping[str, str]]) -> None:
         """Store texts by field of recordings, by their ids, in place of those before; {}: none.

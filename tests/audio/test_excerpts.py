@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tracemalloc
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import soundfile
 
 from soundsearch.audio.excerpts import excerpt
+from soundsearch.audio.recording import AudioFile
 from soundsearch.errors import AudioError
 from tests.sounds import encode, noise, tone, write
 
@@ -73,3 +75,63 @@ def test_of_a_long_recording_the_passage_alone_is_in_memory(tmp_path: Path) -> N
     tracemalloc.stop()
     assert len(content) == 96_044
     assert peak < 6_000_000
+
+
+@pytest.mark.parametrize(
+    ("ending", "subtype"),
+    [
+        *(("wav", subtype) for subtype in ("PCM_U8", "PCM_16", "FLOAT", "ULAW", "IMA_ADPCM")),
+        *(("aiff", "PCM_24"), ("w64", "PCM_16"), ("rf64", "PCM_16"), ("caf", "ALAC_16")),
+        *(("caf", "PCM_24"), ("flac", "PCM_16"), ("au", "PCM_16"), ("ogg", "VORBIS")),
+    ],
+)
+def test_a_passage_is_the_same_whether_what_is_before_it_is_decoded_or_not(
+    tmp_path: Path, ending: str, subtype: str
+) -> None:
+    rate = 8000
+    path = write(tmp_path / f"a.{ending}", noise(20, rate), rate, subtype)
+    with AudioFile(path) as file:
+        whole = file.all_channels()
+    for start_s, end_s in ((0.0, 1.0), (7.3, 7.4), (19.5, 20.0)):
+        with soundfile.SoundFile(io.BytesIO(excerpt(path, start_s, end_s))) as found:
+            samples = found.read(dtype="float32", always_2d=True).T
+        np.testing.assert_allclose(
+            samples, whole[:, round(start_s * rate) : round(end_s * rate)], atol=1 / 32768
+        )
+    with pytest.raises(AudioError, match=r"it ends at 20\.0 s, before the passage"):
+        excerpt(path, 21, 22)
+
+
+def test_what_lies_before_a_passage_is_not_read(tmp_path: Path) -> None:
+    """A WAV file of 3 GB, all of it a hole but the header and the end."""
+    rate, n_samples = 48000, 1_500_000_000
+    path = tmp_path / "long.wav"
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH",
+        b"RIFF",
+        36 + 2 * n_samples,
+        b"WAVE",
+        b"fmt ",
+        16,
+        1,
+        1,
+        rate,
+        2 * rate,
+        2,
+        16,
+    )
+    end = (tone(1000, 1, rate) * 32767).astype("<i2")
+    with path.open("wb") as file:
+        file.write(head + struct.pack("<4sI", b"data", 2 * n_samples))
+        file.seek(44 + 2 * (n_samples - rate))
+        file.write(end.tobytes())
+    duration_s = n_samples / rate
+    samples, _, _ = cut(path, duration_s - 1, duration_s)  # decoding all would take a minute
+    np.testing.assert_array_equal(samples[:, 0] >> 16, end)
+
+
+def test_an_excerpt_is_bounded(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", tone(100, 3))
+    assert excerpt(path, 1, 2, most_samples=8000)
+    with pytest.raises(AudioError, match="1 channels at 8000 Hz may last 1 s at most"):
+        excerpt(path, 1, 2.5, most_samples=8000)

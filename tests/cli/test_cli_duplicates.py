@@ -55,6 +55,8 @@ def test_the_json_of_copies(soundsearch: Run, library: Path) -> None:
     facts = json.loads(soundsearch("duplicates", "--json").stdout)
     assert facts["schema"] == 1
     by_hash = {group.pop("content_hash"): group for group in facts.pop("groups")}
+    copies = [copy for group in by_hash.values() for copy in group["copies"]]
+    assert len({copy.pop("recording_id") for copy in copies}) == 5
     assert facts == {"schema": 1}
     hum, beep = library / "hum.wav", library / "beep.wav"
     other = library.parent / "other"

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
+from soundsearch import open_index
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.runtime import load_onnxruntime
 from soundsearch.vocabulary import load_vocabulary
@@ -104,9 +105,12 @@ def test_the_json_of_a_query(soundsearch: Run, library: Path, tiny: EncoderBundl
     assert passage == {"start_s": 0.0, "end_s": 1.0, "relevance": None}
     assert hit.pop("why") == f'sound {hit["score"]:.2f}, words: "beep"'
     assert 0.9 < hit.pop("score") == hit.pop("cosine") <= 1
+    with open_index() as index:
+        recording_id = index.show(library / "high" / "beep.wav").recording.recording_id
     assert hit == {
         "relevance": None,
         "rank": 1,
+        "recording_id": recording_id,
         "path": str(library / "high" / "beep.wav"),
         "start_s": 0.0,
         "end_s": 1.0,

@@ -70,10 +70,17 @@ def test_all_facts_of_a_recording_as_json(
     indexed_at = datetime.fromisoformat(facts["recording"].pop("indexed_at"))
     assert abs((datetime.now(UTC) - indexed_at).total_seconds()) < 60
     n_windows = facts["recording"].pop("n_windows")
+    recording_id = facts["recording"].pop("recording_id")
+    copy_id = facts["copies"][0].pop("recording_id")
     with AudioFile(path) as file:
         file.all_channels()
         assert facts["recording"].pop("sound_hash") == file.sound_hash.hex()
     assert n_windows >= 3
+    with package.open_index() as index:
+        assert index.show(recording_id).recording.path == path
+        assert index.show(copy_id).recording.path == library / "again.wav"
+        with pytest.raises(QueryError, match="1000"):
+            index.show(1000)
     stat = path.stat()
     assert facts == {
         "schema": 1,

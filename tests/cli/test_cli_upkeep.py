@@ -314,6 +314,7 @@ def test_the_commands_there_are() -> None:
     assert {" ".join(command) for command in commands()} == {
         "index",
         "query",
+        "serve",
         "similar",
         "describe",
         "show",

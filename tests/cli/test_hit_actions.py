@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from soundsearch import desktop
 from soundsearch.cli import hit_actions
 from tests import program
 from tests.conftest import Run
@@ -162,7 +163,7 @@ def test_open_by_xdg_open(soundsearch: Run, made: Made, tmp_path: Path) -> None:
 def test_a_program_that_stays_open_is_left_running(
     soundsearch: Run, made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(hit_actions, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(desktop, "PATIENCE_S", 0.05)
     go = tmp_path / "go"
     made("xdg-open", f"import time\nwhile not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)")
     try:
@@ -196,7 +197,7 @@ def test_reveal_opens_the_folder_where_it_cannot(
 def test_open_and_reveal_on_macos(
     soundsearch: Run, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hit_actions, "_system", lambda: "darwin")
+    monkeypatch.setattr(desktop, "_system", lambda: "darwin")
     path = first_hit(soundsearch)["path"]
     for option, expected in (("--open", [path]), ("--reveal", ["-R", path])):
         log = made("open")
@@ -208,7 +209,7 @@ def test_open_and_reveal_on_macos(
 def test_open_and_reveal_on_windows(
     soundsearch: Run, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hit_actions, "_system", lambda: "win32")
+    monkeypatch.setattr(desktop, "_system", lambda: "win32")
     opened: list[Path] = []
     monkeypatch.setattr("os.startfile", opened.append, raising=False)
     log = made("explorer", code=1)

@@ -64,6 +64,7 @@ def names(folder: Path) -> list[str]:
 def a_hit(path: Path, **facts: object) -> Hit:
     common: dict[str, object] = {
         "rank": 1,
+        "recording_id": 1,
         "start_s": 1.5,
         "end_s": 4.5,
         "cosine": 0.25,

@@ -23,7 +23,7 @@ from tests.program import another_writer
 
 ROOT = Path("/library")
 #: A database as the first release of each schema made it, with one recording.
-SCHEMAS = {version: Path(__file__).parent / f"schema_{version}.sql" for version in (1, 2, 3, 4)}
+SCHEMAS = {version: Path(__file__).parent / f"schema_{version}.sql" for version in (1, 2, 3, 4, 5)}
 
 
 @pytest.fixture
@@ -126,6 +126,7 @@ def test_recordings_of_one_sound_are_looked_up_and_not_searched_for(store: Store
         ("UPDATE windows SET embedding = NULL", "NOT NULL"),
         ("INSERT INTO index_info SELECT 2, 'a', 'b', 'c', 2, 'd', 0", "CHECK"),
         ("UPDATE skipped_endings SET root_id = 9", "FOREIGN KEY"),
+        ("INSERT INTO peaks SELECT 9, 20.0, x'00'", "FOREIGN KEY"),
         ("INSERT INTO revisions SELECT 9, token FROM revisions", "UNIQUE"),
     ],
 )  # fmt: skip

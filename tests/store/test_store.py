@@ -109,12 +109,15 @@ def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_damaged_database_is_one_clear_error(store: Store) -> None:
-    for i in range(200):
-        put(store, ROOT, f"{i}.wav")
+    put(store, ROOT, "a.wav")
     store.close()
     path = store.folder / "soundsearch.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found = "SELECT rootpage FROM sqlite_master WHERE name = 'recordings'"
+        (page,) = connection.execute(found).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
     content = bytearray(path.read_bytes())
-    content[3 * 4096 :] = bytes([0xA5]) * (len(content) - 3 * 4096)
+    content[(page - 1) * size : page * size] = bytes([0xA5]) * size
     path.write_bytes(content)
 
     opened = Store.open(store.folder)
