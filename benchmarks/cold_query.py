@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for n_windows in options.windows:
             index = Path(scratch, str(n_windows))
-            apart(make_index, index, options.model, n_windows)
+            apart(make_index, index, n_windows, 0, options.model)
             query = [sys.executable, "-m", "soundsearch", "query", "--index", str(index)]
             for by in ("sound", "both"):
                 command = [*query, "dog barking in rain", "--by", by]
