@@ -41,13 +41,12 @@ from soundsearch.store.pinned import (
     next_index,
     pinned_bundle,
 )
-from soundsearch.vectors.cache import discard, refresh, vectors_at
+from soundsearch.vectors.cache import discard, facts_of_base, refresh
+from soundsearch.vectors.check import vector_problems
 from soundsearch.vectors.exact import NORM_TOLERANCE
+from soundsearch.vectors.folder import BaseFacts
 
 log = logging.getLogger(__name__)
-
-#: Embeddings compared at a time.
-BATCH_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class Status:
     failures: per cause, recordings that could not (or only partly) be read.
     skipped: per ending, files that the last whole scan of a root did not take for sound.
     reembedding: if the index is to have another encoder, and was not switched to it yet.
+    search: how windows are found if there are too many to be compared all; None if all are.
     """
 
     folder: Path
@@ -79,6 +79,7 @@ class Status:
     skipped: Counter[str]
     size_bytes: int
     reembedding: Reembedding | None
+    search: BaseFacts | None
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def status(store: Store) -> Status:
             skipped=reader.skipped(),
             size_bytes=_size_of(store.folder),
             reembedding=_reembedding(store, reader.encoder()),
+            search=facts_of_base(reader),
         )
 
 
@@ -170,7 +172,7 @@ def verify(store: Store, *, is_locked: bool = False) -> list[Problem]:
 def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
     """Mend what `verify` finds, and say what was done.
 
-    The words and the FAISS file are made again. Recordings whose windows are odd lose these and
+    The words and the vectors beside the database are made again. Recordings whose windows are odd lose these and
     keep their captions; the next index run embeds them anew.
 
     Args:
@@ -210,7 +212,7 @@ def repair(store: Store, bundle: EncoderBundle | None = None) -> list[str]:
         if odd or any(problem.kind == "vectors" for problem in problems):
             discard(writer)
             refresh(writer)
-            done.append("made the FAISS file again")
+            done.append("made the vectors again")
     return done
 
 
@@ -266,22 +268,10 @@ def _name_of(root: str, relative_path: str) -> str:
 
 def _vector_problems(reader: Reader) -> Iterator[Problem]:
     try:
-        vectors, _ = vectors_at(reader)
+        for text in vector_problems(reader):
+            yield Problem("vectors", text)
     except SoundsearchError as error:
         yield Problem("vectors", str(error))
-        return
-    wanted = reader.window_ids()
-    if not np.array_equal(np.sort(vectors.ids), wanted):
-        text = f"the FAISS file holds {len(vectors)} windows, the database {len(wanted)}"
-        yield Problem("vectors", text)
-        return
-    for i in range(0, len(wanted), BATCH_ROWS):
-        some = wanted[i : i + BATCH_ROWS]
-        differ = vectors.embeddings(some) != reader.embeddings(some, vectors.dim)
-        n_differ = int(differ.any(axis=1).sum())
-        if n_differ:
-            text = f"{n_differ} vectors of the FAISS file differ from the database"
-            yield Problem("vectors", text)
 
 
 def _file_problems(reader: Reader) -> Iterator[Problem]:

@@ -102,6 +102,15 @@ Unique = Annotated[
 ]
 
 
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="Compare all windows; an index of more than 100,000 is searched approximately otherwise.",
+    ),
+]
+
+
 @shared_options(HitOptions)
 @shared_options(CompoundOptions, "compound")
 def query(
@@ -119,6 +128,7 @@ def query(
     by: ByOption = "both",
     passages: Passages = PASSAGES,
     unique: Unique = True,
+    exact: Exact = False,
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -155,6 +165,7 @@ def query(
             passages=passages,
             unique=unique,
             filters=filters or (),
+            exact=exact,
         )
         question = {
             **text_facts(opened, words, by, json),
@@ -191,6 +202,7 @@ def similar(
     passages: Passages = PASSAGES,
     unique: Unique = True,
     filters: FilterTexts = None,
+    exact: Exact = False,
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -220,6 +232,7 @@ def similar(
             passages=passages,
             unique=unique,
             filters=filters or (),
+            exact=exact,
         )
         question = {"audio": _source_of(audio[0]), **parts_facts(what, filters or ())}
         _print_hits(opened, question, hits, paths, null, json)

@@ -264,6 +264,43 @@ class Reader(FieldReader, SoundReader):
                 place += 1
         return found
 
+    def embedding_blocks(self, window_ids: Ids, dim: int) -> Iterator[tuple[Ids, Array]]:
+        """The embeddings of many windows, a block at a time, so that memory stays bounded."""
+        for start in range(0, len(window_ids), BATCH_ROWS):
+            some = window_ids[start : start + BATCH_ROWS]
+            yield some, self.embeddings(some, dim)
+
+    def found_embeddings(self, window_ids: Ids, dim: int) -> tuple[Ids, Array]:
+        """The embeddings of those windows that are there.
+
+        Args:
+            window_ids: (n,) int64, ascending, each once.
+            dim: numbers that each must have.
+
+        Returns:
+            Their ids (m,), ascending, and their embeddings (m, dim) float32.
+
+        Raises:
+            StoreError: one is of another length.
+        """
+        blobs: dict[int, bytes] = {}
+        for some in chunks(window_ids.tolist()):
+            query = sa.select(windows_table.c.id, windows_table.c.embedding)
+            rows = self._execute(query.where(windows_table.c.id.in_(some)))
+            with contextlib.closing(rows):
+                assert rows.cursor is not None
+                blobs.update(rows.cursor.fetchall())  # a row of SQLAlchemy's takes longer
+        ids = window_ids[[i in blobs for i in window_ids.tolist()]]
+        stored = [blobs[i] for i in ids.tolist()]
+        for window_id, blob in zip(ids, stored, strict=True):
+            if len(blob) != 4 * dim:
+                raise StoreError(
+                    f"{self.folder}: window {window_id} holds {len(blob)} bytes of embedding, "
+                    f"expected {4 * dim}; run: soundsearch repair"
+                )
+        embeddings = np.frombuffer(b"".join(stored), "<f4").reshape(len(ids), dim)
+        return ids, embeddings.astype(np.float32)
+
     def embeddings_of(self, recording_id: int, dim: int) -> Array:
         """The embeddings of one recording's windows in order, (n, dim) float32; see `embeddings`."""
         ids = self._execute(
