@@ -57,6 +57,8 @@ PREFIX = "vectors-"
 EXACT_WINDOWS = 100_000
 #: A base is merged with what came since at so many windows, or once this share of it is deleted.
 DELTA_WINDOWS, DELETED_SHARE = 20_000, 0.05
+#: A search that puts so many windows into lists first says so.
+LONG_WINDOWS = 100_000
 #: New centroids are computed for so many times the windows that they were computed from.
 GROWTH = 4
 
@@ -89,6 +91,18 @@ class Found:
     vectors: VectorIndex
 
 
+class _Noted(Silent):
+    """Notes that a search takes long, since it makes an inverted file first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def begin(self, what: str, total: int | None = None, n_bytes: int | None = None) -> None:
+        """See `Progress`."""
+        if (total or 0) >= LONG_WINDOWS:
+            log.warning("%s: before the search, %s %s; it takes a while", self._folder, total, what)
+
+
 def load_vectors(store: Store) -> VectorIndex:
     """The vectors of this index, in step with the database.
 
@@ -106,7 +120,7 @@ def load_vectors(store: Store) -> VectorIndex:
         except StoreError as error:
             log.warning("%s: its vectors are made again at every search", error)
         else:
-            return _refreshed(writer, Silent())
+            return _refreshed(writer, _Noted(store.folder))
     with store.snapshot() as reader:
         return vectors_at(reader)
 

@@ -1,4 +1,4 @@
-"""Nearest embeddings, exactly. With `inverted.py` the only file that imports FAISS.
+"""Nearest embeddings, exactly.
 
 In: embeddings with the ids of their windows. Out: for a query, window ids and cosine scores.
 Exact search over unit vectors; ids are the database's, never row positions.

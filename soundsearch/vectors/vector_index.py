@@ -137,7 +137,8 @@ class VectorIndex:
         is_deep = n_candidates(top_k) > DEEP_SHARE * n_all
         if self.base is None or exact or is_few or is_deep:
             return self._all_of_database(query, top_k, stored, among)
-        n_lists = self._n_lists(self.base, top_k, n_all / len(self))
+        share = min(1.0, n_all / max(1, len(self)))
+        n_lists = self._n_lists(self.base, top_k, share)
         try:
             found = self._approximately(self.base, query, top_k, n_lists, stored, among)
         except VectorFileError as error:
