@@ -20,19 +20,18 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from cold_query import measure
-from made_index import ROOT, made_recordings, make_index
+from made_index import ROOT, WINDOWS_PER_RECORDING, made_embeddings, make_index
 from processes import apart
 
 import soundsearch
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.search.index import Index
 from soundsearch.search.scope import conditions_of
-from soundsearch.store import Reader, Store
+from soundsearch.store import FileFacts, Indexed, Reader, Store
 from soundsearch.store.records import Ids
 from soundsearch.vectors.build import Truth
 from soundsearch.vectors.cache import discard, facts_of_base, refresh
@@ -139,10 +138,13 @@ def add(folder: Path) -> str:
         with store.snapshot() as reader:
             (root,) = reader.roots()
             n = reader.n_recordings()
-        drawn = made_recordings(root.id, N_ADDED // 10, n, bundle)
+        spans = [(3.0 * i, 3.0 * i + 3.0) for i in range(WINDOWS_PER_RECORDING)]
         new = [
-            replace(one, file=replace(one.file, relative_path=f"new/{n + i}.wav"))
-            for i, one in enumerate(drawn)
+            Indexed(
+                FileFacts(root.id, f"new/{n + i}.wav", 1_000_000, i),
+                *((n + i).to_bytes(16, "big"), 30.0, 48_000, 2, "WAV", spans, embeddings),
+            )
+            for i, embeddings in enumerate(made_embeddings(N_ADDED // len(spans), n, bundle))
         ]
         begin, before = time.perf_counter(), written_mb()
         with store.writer() as writer:
@@ -162,13 +164,15 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=1_000_000)
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--no-build", dest="builds", action="store_false")
     options = parser.parse_args()
     folder = options.folder
     if not folder.exists():
         apart(make_index, folder, options.windows)
     say("")
-    print("build from the database", apart(build, folder))
-    say("")
+    if options.builds:
+        print("build from the database", apart(build, folder))
+        say("")
     os.environ.update(ONE_THREAD)
     torch_s, torch_mb = measure([sys.executable, "-c", "import torch"], options.runs)
     print(f"import torch {torch_s:.2f} s  {torch_mb:.0f} MB")

@@ -25,14 +25,14 @@ N = len(WORDS)
 
 @pytest.fixture
 def store(tiny: EncoderBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Five thousand windows in two folders, as if a thousand were many."""
+    """Fifteen hundred windows in two folders, as if a thousand were many."""
     monkeypatch.setattr(cache, "EXACT_WINDOWS", 1000)
     monkeypatch.setattr(vector_index, "FEW_WINDOWS", 0)
     random = np.random.default_rng(0)
     with contextlib.closing(create_index(tmp_path / "index", tiny)) as made:
         with changing(made) as changes:
             root = changes.add_root(ROOT)
-            for i in range(500):
+            for i in range(150):
                 vectors = np.abs(random.standard_normal((10, N)))
                 changes.put(recording(root.id, f"{'ab'[i % 2]}/{i:04d}.wav", vectors))
         yield made
