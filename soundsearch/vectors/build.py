@@ -92,7 +92,7 @@ class Truth:
         if not len(ids) or not len(self.questions):
             return
         n, metric = min(self.n, len(ids)), faiss.METRIC_INNER_PRODUCT
-        cosines, places = faiss.knn(self.questions, embeddings, n, metric=metric)  # type: ignore[attr-defined]
+        cosines, places = faiss.knn(self.questions, embeddings, n, metric=metric)
         cosines = np.concatenate([self._cosines, cosines], axis=1)
         found = np.concatenate([self.ids, ids[places]], axis=1)
         best = np.argsort(-cosines, axis=1, kind="stable")[:, : self.n]
@@ -149,7 +149,7 @@ def coded(
             number[:, :n_number] = rows[:, :n_number]
             ids.append(some)
             lists.append(number.view("<i8")[:, 0])
-            file.write(np.ascontiguousarray(rows[:, n_number:]))
+            file.write(np.ascontiguousarray(rows[:, n_number:]).data)
             progress.advance(len(some))
     return Coded(spool, index.code_size, np.concatenate(ids), np.concatenate(lists))
 
@@ -250,9 +250,8 @@ def _write(
         for number, (codes, ids) in enumerate(new.by_list(index.nlist)):
             before = former(number)
             if before is not None:
-                codes, ids = (
-                    np.concatenate(pair) for pair in zip(before, (codes, ids), strict=True)
-                )
+                codes = np.concatenate([before[0], codes])
+                ids = np.concatenate([before[1], ids])
             all_ids.append(ids)
             yield codes, ids
 

@@ -161,7 +161,8 @@ def mask_of(ids: Ids, n: int) -> Mask:
 
 def selector(mask: Mask) -> faiss.IDSelector:
     """Return what chooses the ids of a mask."""
-    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+    bits = np.packbits(mask, bitorder="little")
+    return faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]
 
 
 def _is_whole(file: BinaryIO) -> bool:

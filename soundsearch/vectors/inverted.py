@@ -179,7 +179,7 @@ class InvertedFile:
         ):
             one = faiss.OnDiskOneList()
             one.size, one.capacity, one.offset = n, n_room, place
-            lists.lists.push_back(one)
+            lists.lists.push_back(one)  # type: ignore[attr-defined]
         lists.totsize = self._n_bytes
         lists.do_mmap()
         return lists
@@ -204,7 +204,7 @@ class InvertedFile:
             self._is_checked[number] = True
 
     def _compare(self, number: int, block: Codes) -> None:
-        if xxhash.xxh3_64_intdigest(block) != self._table["checksum"][number]:
+        if xxhash.xxh3_64_intdigest(block.data) != self._table["checksum"][number]:
             raise VectorFileError(
                 f"{self._path}: list {number} is damaged, its checksum is another"
             )
@@ -227,8 +227,8 @@ def write_lists(path: Path, code_size: int, lists: Iterator[tuple[Codes, Ids]]) 
             block[n_room * code_size :][: ids.nbytes] = np.ascontiguousarray(ids, np.int64).view(
                 np.uint8
             )
-            file.write(block)
-            facts.append((len(ids), xxhash.xxh3_64_intdigest(block)))
+            file.write(block.data)
+            facts.append((len(ids), xxhash.xxh3_64_intdigest(block.data)))
     return np.array(facts, TABLE_DTYPE)
 
 

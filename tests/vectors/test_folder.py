@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from soundsearch.errors import StoreError
 from soundsearch.health import status
 from soundsearch.store import FileFacts, Indexed, Store
-from soundsearch.vectors import cache, folder, inverted, mapping, vector_index
+from soundsearch.vectors import cache, folder, inverted, vector_index
 from soundsearch.vectors.check import vector_problems
 from soundsearch.vectors.exact import ExactIndex, VectorFileError
 from soundsearch.vectors.folder import LISTS, Manifest, facts_of_files, written_folder
@@ -413,28 +413,6 @@ def test_an_index_in_a_folder_of_any_name(tmp_path: Path, store: Store) -> None:
     shutil.copytree(store.folder, place)
     with contextlib.closing(Store.open(place)) as copy:
         assert _in_step(copy).base is not None
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"), [("ext4", True), ("nfs4", False), ("cifs", False), ("fuse.sshfs", False)]
-)
-def test_network_disks_are_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, expected: bool
-) -> None:
-    path = tmp_path / "a file"
-    path.write_bytes(b"")
-    device = path.stat().st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    table = tmp_path / "mountinfo"
-    monkeypatch.setattr(mapping, "MOUNTS", table)
-    table.write_text(f"1 0 {number} / / rw - {kind} /dev/sda rw\n2 1 0:99 / /proc rw - proc p rw\n")
-    assert mapping.can_be_mapped(path) is expected
-    # Where files have other devices than their mount, the nearest mount around counts.
-    escaped = str(tmp_path).replace(" ", "\\040")
-    table.write_text(f"1 0 0:98 / / rw - proc p rw\n2 1 0:99 / {escaped} rw - {kind} x rw\n")
-    assert mapping.can_be_mapped(path) is expected
-    table.unlink()
-    assert not mapping.can_be_mapped(path)
 
 
 def test_vectors_without_texts_to_try_search_all_lists(
