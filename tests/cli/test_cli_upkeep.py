@@ -70,6 +70,7 @@ def test_status_in_json(soundsearch: Run, library: Path, index: Path) -> None:
         "failures": {"not audio": 1},
         "skipped": {},
         "reembedding": None,
+        "search": None,
     }
     assert result.stderr == ""
 
