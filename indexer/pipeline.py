@@ -95,8 +95,8 @@ def run(
         except KeyboardInterrupt:
             report.interrupted = True
         try:
-            progress.begin("writing the FAISS file")
-            refresh(writer)
+            progress.begin("writing the vectors")
+            refresh(writer, progress)
         except KeyboardInterrupt:  # the next run or search sees to it
             report.interrupted = True
     report.elapsed_s = time.monotonic() - started

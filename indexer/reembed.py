@@ -159,19 +159,19 @@ def reembed(
         pinned = _encoder_of(store)
         is_pinned = bundle is None or bundle.fingerprint == pinned.fingerprint
         if finish_switch(store, writer) and is_pinned:  # of a killed run
-            refresh(writer)
+            refresh(writer, progress)
             return ReembedReport(pinned, switched=True)
         prepared = _prepare(store, bundle, pinned, progress)
         with contextlib.closing(prepared):
             run = _Reembedding(store, writer, prepared, progress)
             try:
-                refresh(writer)  # nobody else can write it while this goes on
+                refresh(writer, progress)  # nobody else can write it while this goes on
                 run.embed(options)
                 run.switch(without_absent)
                 if run.report.switched:
                     finish_switch(store, writer)
-                    progress.begin("writing the FAISS file")
-                    refresh(writer)
+                    progress.begin("writing the vectors")
+                    refresh(writer, progress)
             except KeyboardInterrupt:
                 run.report.interrupted = True
     run.report.elapsed_s = time.monotonic() - started
@@ -225,7 +225,7 @@ def _check_room(store: Store, n_there: int, bundle: EncoderBundle, progress: Pro
     """Say how much room is needed, and refuse to begin where the disk has less.
 
     It is that of the second index, of the log of the switch, of what the index grows by, and of
-    the FAISS file.
+    the vectors beside it.
     """
     with store.snapshot() as reader:
         counts, n_old, dim = reader.root_counts(), reader.n_windows(), reader.encoder().dim

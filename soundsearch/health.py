@@ -45,8 +45,10 @@ from soundsearch.store.pinned import (
     next_index,
     pinned_bundle,
 )
-from soundsearch.vectors.cache import discard, refresh, vectors_at
+from soundsearch.vectors.cache import discard, facts_of_base, refresh
+from soundsearch.vectors.check import vector_problems
 from soundsearch.vectors.exact import NORM_TOLERANCE
+from soundsearch.vectors.folder import BaseFacts
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class Status:
     failures: per cause, recordings that could not (or only partly) be read.
     skipped: per ending, files that the last whole scan of a root did not take for sound.
     reembedding: if the index is to have another encoder, and was not switched to it yet.
+    search: how windows are found if there are too many to be compared all; None if all are.
     """
 
     folder: Path
@@ -80,6 +83,7 @@ class Status:
     skipped: Counter[str]
     size_bytes: int
     reembedding: Reembedding | None
+    search: BaseFacts | None
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ def status(store: Store) -> Status:
             skipped=reader.skipped(),
             size_bytes=_size_of(store.folder),
             reembedding=_reembedding(store, reader.encoder()),
+            search=facts_of_base(reader),
         )
 
 
@@ -181,7 +186,7 @@ def repair(
 ) -> list[str]:
     """Mend what `verify` finds, and say what was done.
 
-    The words and the FAISS file are made again. Recordings whose windows are odd lose these and
+    The words and the vectors beside the database are made again. Recordings whose windows are odd lose these and
     keep their captions; the next index run embeds them anew.
 
     Args:
@@ -222,9 +227,9 @@ def repair(
             )
         if odd or any(problem.kind == "vectors" for problem in problems):
             discard(writer)
-            progress.begin("writing the FAISS file")
+            progress.begin("writing the vectors")
             refresh(writer)
-            done.append("made the FAISS file again")
+            done.append("made the vectors again")
     return done
 
 
@@ -292,24 +297,12 @@ def _name_of(root: str, relative_path: str) -> str:
 
 
 def _vector_problems(reader: Reader, progress: Progress) -> Iterator[Problem]:
-    progress.begin("reading the FAISS file")
+    progress.begin("reading the vectors")
     try:
-        vectors, _ = vectors_at(reader)
+        for text in vector_problems(reader, progress):
+            yield Problem("vectors", text)
     except SoundsearchError as error:
         yield Problem("vectors", str(error))
-        return
-    wanted = reader.window_ids()
-    if not np.array_equal(np.sort(vectors.ids), wanted):
-        text = f"the FAISS file holds {len(vectors)} windows, the database {len(wanted)}"
-        yield Problem("vectors", text)
-        return
-    progress.begin("vectors compared", len(wanted))
-    n_differ = 0
-    for ids, embeddings in reader.embedding_blocks(wanted, vectors.dim):
-        n_differ += int((vectors.embeddings(ids) != embeddings).any(axis=1).sum())
-        progress.advance(len(ids))
-    if n_differ:
-        yield Problem("vectors", f"{n_differ} vectors of the FAISS file differ from the database")
 
 
 def _file_problems(reader: Reader, progress: Progress) -> Iterator[Problem]:

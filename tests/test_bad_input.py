@@ -38,6 +38,7 @@ from tests.index_contents import rows_of, searchable
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.sounds import encode, noise, tone, write
 from tests.tiny_encoder import write_tiny_bundle
+from tests.vector_files import files_in
 
 
 @pytest.fixture
@@ -453,13 +454,13 @@ def test_no_room_for_the_faiss_file_is_a_note(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from soundsearch.vectors.exact import VectorIndex
+    from soundsearch.vectors.exact import ExactIndex
 
-    def full(self: VectorIndex, path: Path) -> None:
+    def full(self: ExactIndex, path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(VectorIndex, "save", full)
+        patched.setattr(ExactIndex, "save", full)
         soundsearch("index", library)
         (record,) = caplog.records
         assert record.levelno == logging.WARNING
@@ -515,34 +516,51 @@ def test_a_damaged_database_is_one_line(
     assert "the index is not sound" in result.stderr or str(index) in one_line(result.stderr)
 
 
-@pytest.mark.parametrize("how", ["empty", "garbage", "cut", "torn"])
+#: What is said of a file whose length is right, and of one whose length is not.
+WRONG = {
+    "empty": "0 bytes long, expected {0}",
+    "garbage": "700 bytes long, expected {0}",
+    "cut": "{1} bytes long, expected {0}",
+    "torn": "not a readable FAISS file",
+}
+
+
+@pytest.mark.parametrize("how", list(WRONG))
 def test_a_damaged_faiss_file_is_noted_and_made_again(
     soundsearch: Run, library: Path, index: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     soundsearch("index", library)
-    (path,) = index.glob("vectors-*.faiss")
-    good = path.read_bytes()
-    bad = {"empty": b"", "garbage": b"garbage" * 100, "cut": good[:-9], "torn": b"IxMp" + good[99:]}
+    (folder,) = index.glob("vectors-*")
+    path = folder / "delta.faiss"
+    good, files = path.read_bytes(), files_in(folder)
+    bad = {
+        "empty": b"",
+        "garbage": b"garbage" * 100,
+        "cut": good[:-9],
+        "torn": bytes(99) + good[99:],
+    }
     path.write_bytes(bad[how])
     result = soundsearch("query", "hiss", "-k", 1, "--paths")
     assert result.stdout == f"{library}/~ good.wav\n"
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"{path}: not a readable FAISS file; making it again from the database"
+        f"{path}: {WRONG[how].format(len(good), len(good) - 9)}; making it again from the database"
     )
-    assert path.read_bytes() == good
+    assert files_in(folder) == files
     soundsearch("query", "hiss")
     assert len(caplog.records) == 1
 
 
 def test_a_note_goes_to_stderr(soundsearch: Run, library: Path, index: Path) -> None:
     soundsearch("index", library)
-    (path,) = index.glob("vectors-*.faiss")
+    (folder,) = index.glob("vectors-*")
+    path = folder / "delta.faiss"
+    n_bytes = path.stat().st_size
     path.write_bytes(b"")
     result = program.soundsearch("query", "hiss", "-k", 1, "--paths")
     assert result.stdout == os.fsencode(library / "~ good.wav") + b"\n"
     assert result.stderr.decode() == (
-        f"note: {path}: not a readable FAISS file; making it again from the database\n"
+        f"note: {path}: 0 bytes long, expected {n_bytes}; making it again from the database\n"
     )
 
 
@@ -550,11 +568,11 @@ def test_a_lost_faiss_file_is_made_again_without_a_word(
     soundsearch: Run, library: Path, index: Path
 ) -> None:
     soundsearch("index", library)
-    (path,) = index.glob("vectors-*.faiss")
-    good = path.read_bytes()
-    path.unlink()
+    (path,) = index.glob("vectors-*")
+    good = files_in(path)
+    shutil.rmtree(path)
     assert len(soundsearch("query", "hum").stdout.splitlines()) == 2
-    assert path.read_bytes() == good
+    assert files_in(path) == good
 
 
 def test_a_newer_schema_is_one_line(soundsearch: Run, library: Path, index: Path) -> None:

@@ -18,11 +18,11 @@ from soundsearch.store import Failed, FileFacts, Indexed, State, Store, sounds
 from soundsearch.store import sqlite as database_module
 from soundsearch.store.pinned import check_same_encoder, create_index, pinned_bundle
 from soundsearch.vectors.cache import load_vectors
-from soundsearch.vectors.exact import VectorIndex
 from tests.filled_store import changing, unit
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.stages import Stages
 from tests.tiny_encoder import write_tiny_bundle
+from tests.vector_files import replace_vectors
 
 NAMES = ("a.wav", "b.wav", "deep/c.wav", os.fsdecode(b"\xff.wav"))
 
@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path, tiny: EncoderBundle, root: Path) -> Iterator[Store]:
-    """A sound index of four recordings with three windows each, and its FAISS file."""
+    """A sound index of four recordings with three windows each, and its vectors."""
     with contextlib.closing(create_index(tmp_path / "index", tiny)) as made:
         with changing(made) as changes:
             root_id = changes.add_root(root).id
@@ -61,7 +61,7 @@ def store(tmp_path: Path, tiny: EncoderBundle, root: Path) -> Iterator[Store]:
 
 
 def _change(store: Store, statement: str, *values: object) -> None:
-    """Behind the program's back; the revision stays, so the FAISS file passes for fresh."""
+    """Behind the program's back; the revision stays, so the vectors pass for fresh."""
     database = store.folder / "soundsearch.db"
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute(statement, values)
@@ -72,7 +72,7 @@ def _texts(problems: Sequence[Problem]) -> list[str]:
 
 
 def _vector_file(store: Store) -> Path:
-    (path,) = store.folder.glob("vectors-*.faiss")
+    (path,) = store.folder.glob("vectors-*/delta.faiss")
     return path
 
 
@@ -383,9 +383,8 @@ def test_a_damaged_page_is_told(store: Store) -> None:
 
 
 def _replaced(store: Store, ids: Sequence[int], embeddings: np.ndarray) -> None:
-    vectors = VectorIndex(8)
-    vectors.add(np.array(ids, np.int64), embeddings)
-    vectors.save(_vector_file(store))
+    (folder,) = store.folder.glob("vectors-*")
+    replace_vectors(folder, ids, embeddings)
 
 
 def _own(store: Store, ids: Sequence[int]) -> np.ndarray:
@@ -398,31 +397,31 @@ def _own(store: Store, ids: Sequence[int]) -> np.ndarray:
     [
         (
             lambda store: _replaced(store, range(1, 12), _own(store, range(1, 12))),
-            "the FAISS file holds 11 windows, the database 12",
+            "the vectors beside the database are of 11 windows, it has 12",
         ),
         (
             lambda store: _replaced(store, range(2, 14), _own(store, range(1, 13))),
-            "the FAISS file holds 12 windows, the database 12",
+            "the vectors beside the database are of 12 windows, it has 12",
         ),
         (
             lambda store: _replaced(store, range(12, 0, -1), _own(store, range(1, 13))),
-            "12 vectors of the FAISS file differ from the database",
+            "vectors that differ from the database: 12",
         ),
     ],
 )
-def test_a_faiss_file_that_is_not_of_this_database(
+def test_vectors_that_are_not_of_this_database(
     store: Store, harm: Callable[[Store], None], text: str
 ) -> None:
     harm(store)
 
     assert verify(store) == [Problem("vectors", text)]
 
-    assert repair(store) == ["made the FAISS file again"]
+    assert repair(store) == ["made the vectors again"]
     assert verify(store) == []
-    assert VectorIndex.load(_vector_file(store), 8).ids.tolist() == list(range(1, 13))
+    assert load_vectors(store).ids.tolist() == list(range(1, 13))
 
 
-def test_a_flipped_bit_in_the_faiss_file_is_not_believed(store: Store) -> None:
+def test_a_flipped_bit_in_the_vectors_is_not_believed(store: Store) -> None:
     path = _vector_file(store)
     good = path.read_bytes()
     content = bytearray(good)
@@ -664,7 +663,7 @@ def test_everything_at_once(store: Store, root: Path) -> None:
     assert repair(store) == [
         "put back the encoder",
         "dropped 1 odd recordings; run `soundsearch index` to embed them anew",
-        "made the FAISS file again",
+        "made the vectors again",
     ]
     assert [problem.kind for problem in verify(store)] == ["files"]
 

@@ -111,7 +111,7 @@ def test_killed_at_each_step(
         path: row.id for path, row in before.items()
     }
     left = {path.name for path in index.iterdir()} - {f"soundsearch.db-{x}" for x in ("wal", "shm")}
-    (vectors,) = index.glob("vectors-*.faiss")
+    (vectors,) = index.glob("vectors-*")
     assert left == {"soundsearch.db", "writer.lock", "encoder", vectors.name}
     assert EncoderBundle.read(index / "encoder").name == "other"
 

@@ -111,6 +111,15 @@ Unique = Annotated[
 ]
 
 
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="Compare all windows; an index of more than 100,000 is searched approximately otherwise.",
+    ),
+]
+
+
 @shared_options(HitOptions)
 @shared_options(CompoundOptions, "compound")
 def query(
@@ -128,6 +137,7 @@ def query(
     by: ByOption = "both",
     passages: Passages = PASSAGES,
     unique: Unique = True,
+    exact: Exact = False,
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -164,6 +174,7 @@ def query(
             passages=passages,
             unique=unique,
             filters=filters or (),
+            exact=exact,
         )
         question = {
             **text_facts(opened, words, by, check_spelling(opened, words, by), truncated=json),
@@ -200,6 +211,7 @@ def similar(
     passages: Passages = PASSAGES,
     unique: Unique = True,
     filters: FilterTexts = None,
+    exact: Exact = False,
     model: Model = None,
     device: DeviceChoice = "auto",
     paths: Paths = False,
@@ -229,6 +241,7 @@ def similar(
             passages=passages,
             unique=unique,
             filters=filters or (),
+            exact=exact,
         )
         question = {"audio": _source_of(audio[0]), **parts_facts(what, filters or ())}
         _print_hits(opened, question, hits, paths, null, json)

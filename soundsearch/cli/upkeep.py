@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
 from soundsearch.render import duration, endings, printable, status_facts, to_json
 
+if TYPE_CHECKING:
+    from soundsearch.vectors.folder import BaseFacts
+
 #: So many endings of skipped files are named.
 N_ENDINGS = 10
 
@@ -19,7 +22,7 @@ N_ENDINGS = 10
 def status(index: IndexFolder = None, json: Json = False) -> None:
     """Show what the index holds.
 
-    Recordings, hours of sound, folders, encoder, failures by cause, and files skipped by ending.
+    Recordings, hours of sound, folders, encoder, how a large index is searched, failures by cause, and files skipped by ending.
 
     Example: soundsearch status
     """
@@ -43,6 +46,8 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
         f"recordings  {found.n_indexed} ({duration(found.duration_s)} of sound, "
         f"{found.n_windows} windows), {found.n_missing} missing, {found.n_failed} failed"
     )
+    if found.search is not None:
+        typer.echo(f"search      {_search_line(found.search)}")
     for root in found.roots:
         why = f" ({root.absence} now)" if root.absence else ""
         typer.echo(f"root        {printable(root.path)}: {root.n_indexed}{why}")
@@ -54,6 +59,14 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
     for root in found.roots:
         if root.is_lost:
             note(f"{root.path}: {root.absence} now; {root.way_out}")
+
+
+def _search_line(facts: BaseFacts) -> str:
+    """How an index of many windows is searched."""
+    recall = "" if facts.recall_10 is None else f", finds {facts.recall_10:.1%} of the 10 nearest"
+    return (
+        f"approximate: {facts.n_probe} of {facts.n_lists} lists{recall} (all with: query --exact)"
+    )
 
 
 def verify(index: IndexFolder = None, json: Json = False) -> None:
@@ -97,7 +110,7 @@ def repair(
 ) -> None:
     """Mend what `verify` finds.
 
-    Makes the words of names and the FAISS file again, puts back the encoder, drops odd rows (the next index run embeds
+    Makes the words of names and the vectors beside the database again, puts back the encoder, drops odd rows (the next index run embeds
     those recordings anew).
 
     Example: soundsearch repair

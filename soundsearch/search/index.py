@@ -7,6 +7,7 @@ best window.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ from soundsearch.search.parts import Recording, Weighted, understand, words_of
 from soundsearch.search.passages import find_passages
 from soundsearch.search.question import Asker, Question, ask_stored
 from soundsearch.search.ranking import Ranked, Ranking, first_of_each_sound
-from soundsearch.search.scope import conditions_of
+from soundsearch.search.scope import conditions_of, is_of_place
 from soundsearch.search.scores import Scores
 from soundsearch.search.show import Details, details_of, find_recording
 from soundsearch.search.spelling import Spelling, check_spelling
@@ -47,11 +48,14 @@ from soundsearch.store import Reader, State, Store, StoredCopy
 from soundsearch.store.conditions import Condition
 from soundsearch.store.pinned import check_same_encoder, pinned_bundle
 from soundsearch.vectors.cache import load_vectors
-from soundsearch.vectors.exact import VectorIndex
+from soundsearch.vectors.vector_index import VectorIndex
 
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
+Ids = NDArray[np.int64]
+#: Folders of which the ids of their windows are remembered.
+MOST_SELECTIONS = 8
 
 
 class Index:
@@ -84,6 +88,7 @@ class Index:
         self.bundle = bundle
         self.loading = threading.RLock()
         self._revision = ""  # of the vectors
+        self._selections: dict[tuple[str, tuple[Condition, ...]], Ids] = {}
         with store.snapshot() as reader:
             self.pinned = reader.encoder()
 
@@ -149,6 +154,7 @@ class Index:
         passages: int = PASSAGES,
         unique: bool = True,
         filters: str | Sequence[str] = (),
+        exact: bool = False,
     ) -> list[Hit]:
         """Return the recordings that fit a text, sound like a recording, or both.
 
@@ -180,6 +186,8 @@ class Index:
             unique: Whether recordings of the same sound are one hit, which names the others in
                 `copies`: the first of them whose file exists now.
             filters: Filters as they stand in a text, in one text or in several; all must hold.
+            exact: Whether no window may be missed. An index of more than 100,000 windows is searched
+                approximately otherwise; exactly, it takes seconds.
 
         Returns:
             At most `top_k` hits, one a recording, the best first; equally good ones in the order in
@@ -216,19 +224,21 @@ class Index:
                 log.warning("nothing is indexed now in %s", ", ".join(map(str, named)))
             if not asked.plus:
                 return listed(reader, conditions, top_k)
-            ranking = self._ranking(reader, conditions, unique)
+            among = self._among(reader, conditions)
+            ranking = Ranking(reader, self.vectors, conditions, among, unique, exact)
             question = Asker(reader, lambda: self.encoder, self._spread).ask(asked)
             by = by if asked.words else "sound"
-            scores = Scores.among(ranking, question, self.calibration)
+            # Made after the ranking if that does not need them: they need less of the same search.
+            scores = functools.cache(lambda: Scores.among(ranking, question, self.calibration))
             if min_score is not None and question.has_minus:  # scores fall in no order
                 ranked = ranking.rank(question, max(1, len(self.vectors)), by)
-                return self._hits(ranking, scores, ranked, top_k, min_score, passages)
+                return self._hits(ranking, scores(), ranked, top_k, min_score, passages)
 
             def too_low(cosine: float) -> bool:
-                return min_score is not None and scores.of(np.array([cosine]))[0] < min_score
+                return min_score is not None and scores().of(np.array([cosine]))[0] < min_score
 
             ranked = ranking.rank(question, top_k, by, too_low)
-            return self._hits(ranking, scores, ranked, top_k, min_score, passages)
+            return self._hits(ranking, scores(), ranked, top_k, min_score, passages)
 
     def count(
         self,
@@ -321,10 +331,23 @@ class Index:
                 nearest = self._hits(ranking, scores, ranked, top_k, None, 0)
             return details_of(reader, known, nearest)
 
-    def _ranking(self, reader: Reader, conditions: Sequence[Condition], unique: bool) -> Ranking:
-        """Return the ranking of the recordings that are chosen, or of all."""
-        among = reader.window_ids(conditions) if conditions else None
-        return Ranking(reader, self.vectors, conditions, among, unique)
+    def _among(self, reader: Reader, conditions: Sequence[Condition]) -> Ids | None:
+        """Return ids of the windows of the recordings that are chosen; None for all.
+
+        Those of a folder are remembered for the next search.
+        """
+        if not conditions or reader.n_recordings(conditions) == reader.n_recordings():
+            return None
+        if not all(map(is_of_place, conditions)):  # words change without a new revision
+            return reader.window_ids(conditions)
+        key = (reader.revision(), tuple(conditions))
+        ids = self._selections.get(key)
+        if ids is None:
+            ids = reader.window_ids(conditions)
+            if len(self._selections) >= MOST_SELECTIONS:
+                self._selections.clear()
+            self._selections[key] = ids
+        return ids
 
     def _hits(
         self,

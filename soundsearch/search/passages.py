@@ -21,7 +21,7 @@ from soundsearch.encoder.calibration import FITS
 from soundsearch.search.hits import SCORE_DECIMALS, Passage
 from soundsearch.search.question import Array
 from soundsearch.store import Reader
-from soundsearch.vectors.exact import VectorIndex
+from soundsearch.vectors.vector_index import VectorIndex
 
 #: Cosines of windows of one unchanging sound differ by about so much at most: by 0.03 to 0.09 in
 #: recordings of rain, rivers, waves and crickets with the starter encoder.
@@ -67,7 +67,7 @@ def find_passages(
         By id of the recording: the passages in order of time, and how many more there are.
     """
     window_ids, owners = reader.windows_of(recording_ids)
-    ids, scores = vectors.search(vector, len(window_ids), window_ids)
+    ids, scores = vectors.search(vector, len(window_ids), reader, window_ids)
     cosines = scores.astype(np.float64).round(SCORE_DECIMALS)
     leasts, near = {}, []
     for recording_id, own in _groups(owners[np.searchsorted(window_ids, ids)]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from soundsearch.search.hits import SCORE_DECIMALS
 from soundsearch.search.question import Array, Question
 from soundsearch.store import Reader, StoredWindow, WordMatch
 from soundsearch.store.conditions import Condition
-from soundsearch.vectors.exact import VectorIndex
+from soundsearch.vectors.vector_index import VectorIndex
 from soundsearch.words import terms
 
 #: Windows fetched per wanted recording at first; more follow if recordings have many windows.
@@ -57,6 +57,15 @@ class Ranked:
 
 
 @dataclass(frozen=True)
+class _Found:
+    """Windows that were found for a vector: the nearest n, or all if there are fewer."""
+
+    n: int
+    ids: NDArray[np.int64]
+    cosines: Array
+
+
+@dataclass(frozen=True)
 class Ranking:
     """What recordings are ranked among.
 
@@ -66,6 +75,7 @@ class Ranking:
         conditions: What a recording must be like; all hold. None of them for all.
         among: Ids of the windows of those that are so, (n,) int64. None for all.
         unique: Whether recordings of the same sound count as one.
+        exact: Whether no window may be missed, however long that takes.
     """
 
     reader: Reader
@@ -73,6 +83,8 @@ class Ranking:
     conditions: Sequence[Condition] = ()
     among: NDArray[np.int64] | None = None
     unique: bool = False
+    exact: bool = False
+    _found: dict[bytes, _Found] = field(default_factory=dict, compare=False, repr=False)
 
     def rank(
         self,
@@ -112,8 +124,8 @@ class Ranking:
 
     def nearest(self, question: Question) -> Array | None:
         """Return the embedding that fits a question best, (dim,) float32; None if there are none."""
-        ids, _ = self.vectors.search(question.plus, 1, self.among)
-        return self.vectors.embeddings(ids)[0] if len(ids) else None
+        ids, _ = self._search(question.plus, 1, self.among)
+        return self.vectors.embeddings(ids, self.reader)[0] if len(ids) else None
 
     def _find_words(self, question: Question) -> list[list[WordMatch]]:
         """Return the recordings found by words of a question, and those found by parts of names."""
@@ -165,7 +177,7 @@ class Ranking:
         if not question.has_minus:
             return best
         ids = np.array([found.window.id for found in best.values()], np.int64)
-        cosines = (self.vectors.embeddings(ids) @ question.plus).astype(np.float64)
+        cosines = (self.vectors.embeddings(ids, self.reader) @ question.plus).astype(np.float64)
         return {
             recording_id: Best(float(cosine), found.window)
             for (recording_id, found), cosine in zip(
@@ -184,11 +196,28 @@ class Ranking:
                 return ranked[:place], True
         return ranked, False
 
+    def _search(
+        self, vector: Array, n_windows: int, among: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int64], Array]:
+        """Return ids of the nearest windows, and their cosines, the best first.
+
+        What was found before is the beginning of it, and need not be searched again for fewer.
+        """
+        if among is not self.among:
+            return self.vectors.search(vector, n_windows, self.reader, among, exact=self.exact)
+        found = self._found.get(vector.tobytes())
+        if found is None or found.n < n_windows:
+            ids, cosines = self.vectors.search(
+                vector, n_windows, self.reader, among, exact=self.exact
+            )
+            found = self._found[vector.tobytes()] = _Found(n_windows, ids, cosines)
+        return found.ids[:n_windows], found.cosines[:n_windows]
+
     def _best(
         self, vector: Array, n_windows: int, among: NDArray[np.int64] | None
     ) -> tuple[dict[int, Best], float]:
         """Return the best of the nearest windows by recording, and the lowest cosine among them."""
-        ids, found = self.vectors.search(vector, n_windows, among)
+        ids, found = self._search(vector, n_windows, among)
         cosines = found.astype(np.float64).round(SCORE_DECIMALS)
         windows = self.reader.describe_windows(ids)
         best: dict[int, Best] = {}

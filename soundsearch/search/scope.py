@@ -52,6 +52,17 @@ def conditions_of(
     return conditions + [AnyOf(tuple(alternatives)) for alternatives in choices.values()]
 
 
+def is_of_place(condition: Condition) -> bool:
+    """Return whether a condition is about the places of recordings alone."""
+    match condition:
+        case AnyOf():
+            return all(map(is_of_place, condition.conditions))
+        case Not():
+            return is_of_place(condition.condition)
+        case _:
+            return isinstance(condition, Within | FolderNamed)
+
+
 def _named_folders(reader: Reader, named: Sequence[str | Path]) -> list[Path]:
     """Return absolute paths of the folders to search in. Raises QueryError for an unknown one."""
     if not named:

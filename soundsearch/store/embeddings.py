@@ -95,6 +95,23 @@ class EmbeddingReader(Statements):
             ids = window_ids[start : start + BLOCK_ROWS]
             yield ids, self._decoded(ids, self._blobs(ids), dim)
 
+    def found_embeddings(self, window_ids: Ids, dim: int) -> tuple[Ids, Array]:
+        """The embeddings of those windows that are there.
+
+        Args:
+            window_ids: (n,) int64, ascending, each once.
+            dim: numbers that each must have.
+
+        Returns:
+            Their ids (m,), ascending, and their embeddings (m, dim) float32.
+
+        Raises:
+            StoreError: one is of another length.
+        """
+        rows = self._blobs(window_ids)
+        ids = window_ids[[i in rows for i in window_ids.tolist()]]
+        return ids, self._decoded(ids, rows, dim)
+
     def float16_from(self) -> int:
         """The id of the first window from which on all embeddings are stored as float16.
 

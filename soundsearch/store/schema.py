@@ -124,7 +124,7 @@ recordings_table = sa.Table(
     sa.Index("recordings_by_sound", "sound_hash"),
     info=NEVER_REUSED,
 )
-windows_table = sa.Table(  # the id is also the FAISS id
+windows_table = sa.Table(  # the id is also that of its vector
     "windows",
     metadata,
     _key(),

@@ -57,7 +57,7 @@ class Transaction(Putting):
     def pin_another(self, encoder: PinnedEncoder) -> None:
         """Pin the index to another encoder; the embeddings are to be its from here on.
 
-        Earlier revisions are of another history now, so that no FAISS file is caught up from them.
+        Earlier revisions are of another history now, so that no vectors are caught up from them.
         """
         self._execute(
             index_table.update().values(

@@ -47,7 +47,7 @@ class Writer:
         """All or nothing: commits at the end, rolls back on any error, and gives a new revision.
 
         Args:
-            new_revision: False for what no search depends on, so that the FAISS file stays as it is.
+            new_revision: False for what no search depends on, so that the vectors stay as they are.
 
         Raises:
             StoreError: the database cannot be written.

@@ -1,4 +1,4 @@
-"""Nearest embeddings: the only file that imports FAISS.
+"""Nearest embeddings, exactly.
 
 In: embeddings with the ids of their windows. Out: for a query, window ids and cosine scores.
 Exact search over unit vectors; ids are the database's, never row positions.
@@ -16,10 +16,10 @@ import xxhash
 from numpy.typing import NDArray
 
 from soundsearch.errors import SoundsearchError
-from soundsearch.files import write_atomically
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 #: How far from 1 the norm of an embedding may be.
 NORM_TOLERANCE = 1e-3
@@ -30,15 +30,16 @@ HASH_BLOCK_BYTES = 1 << 20
 
 
 class VectorFileError(SoundsearchError):
-    """A FAISS file that cannot be read; it can always be made again from the database."""
+    """A file of vectors that cannot be read; it can always be made again from the database."""
 
 
-class VectorIndex:
+class ExactIndex:
     """Unit embeddings by window id. Score is the inner product, so the cosine."""
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
+        self._is_held: Mask | None = None  # by id; made at first use
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -57,15 +58,17 @@ class VectorIndex:
         if len(ids) == 0:
             return
         check_unit(embeddings)
-        known = self.ids
-        if len(np.unique(ids)) != len(ids) or np.isin(ids, known, assume_unique=True).any():
+        is_held = self._held(int(ids.max()) + 1)
+        if len(np.unique(ids)) != len(ids) or is_held[ids].any():
             raise ValueError("a window id is there twice")
         self._index.add_with_ids(np.ascontiguousarray(embeddings, np.float32), ids.astype(np.int64))
+        is_held[ids] = True
 
     def remove(self, ids: Ids) -> None:
         """Remove these ids; those that are not there are skipped."""
         if len(ids):
             self._index.remove_ids(faiss.IDSelectorBatch(ids.astype(np.int64)))
+            self._is_held = None
 
     def embeddings(self, ids: Ids) -> Array:
         """(n, dim) float32 as they were added. Raises KeyError for an unknown id."""
@@ -80,12 +83,13 @@ class VectorIndex:
 
         query: (dim,) float32. among: search these ids only. Returns ids (n,), scores (n,).
         """
-        if query.shape != (self.dim,):
-            raise ValueError(f"query must be ({self.dim},), not {query.shape}")
+        check_query(query, self.dim)
         if len(self) == 0 or top_k < 1 or (among is not None and len(among) == 0):
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        selector = faiss.IDSelectorBatch(among.astype(np.int64)) if among is not None else None
-        params = faiss.SearchParameters(sel=selector) if selector else None  # type: ignore[call-arg]
+        params = None
+        if among is not None:
+            chosen = selector(mask_of(among, len(self._held())))
+            params = faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
         scores, ids = self._index.search(
             np.ascontiguousarray(query[None], np.float32), min(top_k, len(self)), params=params
         )
@@ -93,37 +97,72 @@ class VectorIndex:
         return ids[0][found], scores[0][found]
 
     def save(self, path: Path) -> None:
-        """Write a file atomically that ends in a checksum. Raises OSError."""
-        digest = xxhash.xxh3_128()
-        with write_atomically(path) as temporary, open(temporary, "wb") as file:
-
-            def write(block: bytes) -> None:
-                digest.update(block)
-                file.write(block)
-
-            faiss.write_index(self._index, faiss.PyCallbackIOWriter(write))  # type: ignore[attr-defined]
-            file.write(digest.digest())
+        """Write a file that ends in a checksum. Raises OSError."""
+        write_faiss(self._index, path)
 
     @classmethod
-    def load(cls, path: Path, dim: int) -> VectorIndex:
+    def load(cls, path: Path, dim: int) -> ExactIndex:
         """Read what `save` wrote. Raises VectorFileError for anything else."""
-        try:
-            with open(path, "rb") as file:  # FAISS itself opens no name that is not UTF-8
-                # Checked before FAISS looks: a damaged count would make it ask for any memory.
-                if not _is_whole(file):
-                    raise VectorFileError(f"{path}: not a readable FAISS file")
-                file.seek(0)
-                reader = faiss.PyCallbackIOReader(file.read)  # type: ignore[attr-defined]
-                index = faiss.read_index(reader)
-        except (OSError, RuntimeError, MemoryError) as error:
-            raise VectorFileError(f"{path}: not a readable FAISS file") from error
-        if not isinstance(index, faiss.IndexIDMap2) or index.d != dim:
-            raise VectorFileError(f"{path}: a FAISS file of another kind or dimension")
-        if not isinstance(faiss.downcast_index(index.index), faiss.IndexFlatIP):
+        index = read_faiss(path)
+        if (
+            not isinstance(index, faiss.IndexIDMap2)
+            or index.d != dim
+            or not isinstance(faiss.downcast_index(index.index), faiss.IndexFlatIP)
+        ):
             raise VectorFileError(f"{path}: a FAISS file of another kind or dimension")
         loaded = cls(dim)
         loaded._index = index
         return loaded
+
+    def _held(self, n: int = 0) -> Mask:
+        """Whether each id is held, for n ids or more. Grows by doubling, so that adding is linear."""
+        if self._is_held is None:
+            ids = self.ids
+            self._is_held = mask_of(ids, int(ids.max(initial=-1)) + 1)
+        if len(self._is_held) < n:
+            more = max(n, 2 * len(self._is_held)) - len(self._is_held)
+            self._is_held = np.append(self._is_held, np.zeros(more, bool))
+        return self._is_held
+
+
+def write_faiss(index: faiss.Index, path: Path) -> None:
+    """Write an index of FAISS to a file that ends in a checksum. Raises OSError."""
+    digest = xxhash.xxh3_128()
+    with open(path, "wb") as file:
+
+        def write(block: bytes) -> None:
+            digest.update(block)
+            file.write(block)
+
+        faiss.write_index(index, faiss.PyCallbackIOWriter(write))  # type: ignore[attr-defined]
+        file.write(digest.digest())
+
+
+def read_faiss(path: Path) -> faiss.Index:
+    """Read what `write_faiss` wrote. Raises VectorFileError for anything else."""
+    try:
+        with open(path, "rb") as file:  # FAISS itself opens no name that is not UTF-8
+            # Checked before FAISS looks: a damaged count would make it ask for any memory.
+            if not _is_whole(file):
+                raise VectorFileError(f"{path}: not a readable FAISS file")
+            file.seek(0)
+            reader = faiss.PyCallbackIOReader(file.read)  # type: ignore[attr-defined]
+            return faiss.read_index(reader)
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise VectorFileError(f"{path}: not a readable FAISS file") from error
+
+
+def mask_of(ids: Ids, n: int) -> Mask:
+    """Return for the ids 0 to n - 1 whether each is among these, (n,)."""
+    mask = np.zeros(n, bool)
+    mask[ids[ids < n]] = True
+    return mask
+
+
+def selector(mask: Mask) -> faiss.IDSelector:
+    """Return what chooses the ids of a mask."""
+    bits = np.packbits(mask, bitorder="little")
+    return faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]
 
 
 def _is_whole(file: BinaryIO) -> bool:
@@ -141,3 +180,9 @@ def check_unit(embeddings: Array) -> None:
     norms = np.linalg.norm(embeddings, axis=1)
     if not np.isfinite(norms).all() or np.abs(norms - 1).max(initial=0) > NORM_TOLERANCE:
         raise ValueError("an embedding is not a finite unit vector")
+
+
+def check_query(query: Array, dim: int) -> None:
+    """Raise ValueError unless a query is (dim,)."""
+    if query.shape != (dim,):
+        raise ValueError(f"query must be ({dim},), not {query.shape}")

@@ -18,12 +18,12 @@ from soundsearch.cli import app, progress
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.progress import Progress
 from soundsearch.store import Store
-from soundsearch.vectors.exact import VectorIndex
 from tests import program
 from tests.conftest import Run
 from tests.index_contents import rows_of, searchable
 from tests.sounds import tone, write
 from tests.tiny_encoder import write_tiny_bundle
+from tests.vector_files import files_in, replace_vectors
 
 
 @pytest.fixture
@@ -71,6 +71,7 @@ def test_status_in_json(soundsearch: Run, library: Path, index: Path) -> None:
         "failures": {"not audio": 1},
         "skipped": {},
         "reembedding": None,
+        "search": None,
     }
     assert result.stderr == ""
 
@@ -180,18 +181,16 @@ def test_what_repair_cannot_mend_is_not_sent_there(soundsearch: Run, index: Path
 
 
 @pytest.mark.usefixtures("library")
-def test_a_wrong_faiss_file_is_found_and_mended(soundsearch: Run, index: Path) -> None:
-    (path,) = index.glob("vectors-*.faiss")
-    good = path.read_bytes()
-    wrong = VectorIndex(8)
-    wrong.add(np.array([99]), np.eye(8, dtype=np.float32)[:1])
-    wrong.save(path)
+def test_wrong_vectors_are_found_and_mended(soundsearch: Run, index: Path) -> None:
+    (path,) = index.glob("vectors-*")
+    good = files_in(path)
+    replace_vectors(path, [99], np.eye(8, dtype=np.float32)[:1])
     result = soundsearch("verify", code=1)
-    assert result.stdout == "vectors   the FAISS file holds 1 windows, the database 5\n"
-    assert soundsearch("repair").stderr == "made the FAISS file again\n"
+    assert result.stdout == "vectors   the vectors beside the database are of 1 windows, it has 5\n"
+    assert soundsearch("repair").stderr == "made the vectors again\n"
     assert soundsearch("verify").stderr == "the index is sound\n"
-    (path,) = index.glob("vectors-*.faiss")
-    assert path.read_bytes() == good
+    (path,) = index.glob("vectors-*")
+    assert files_in(path) == good
 
 
 @pytest.mark.usefixtures("library")

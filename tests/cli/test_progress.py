@@ -48,8 +48,8 @@ def test_the_bar_grows_while_one_long_file_is_read() -> None:
     console.print(bar.get_renderable())
     assert re.search("files: 1/2, .*1 failed .*━.* 75%", written(console))
     assert "skipped /lib/a\\n.wav: \\x1b[31mno sound" in written(console)
-    reporter.begin("writing the FAISS file")
-    assert [task.description for task in bar.tasks] == ["writing the FAISS file"]
+    reporter.begin("writing the vectors")
+    assert [task.description for task in bar.tasks] == ["writing the vectors"]
 
 
 def test_a_narrow_terminal_shows_how_much_is_done() -> None:

@@ -109,15 +109,15 @@ def test_what_a_library_says_is_stored_whatever_is_in_it(
 def test_trying_in_vain_again_writes_no_new_vectors(indexer: Indexer, library: Path) -> None:
     write(library / "a.wav", noise())
     indexer.run()
-    before = sorted(indexer.folder.glob("*.faiss"))
+    before = sorted(indexer.folder.glob("vectors-*"))
     (library / "lost.wav").symlink_to("nowhere")
     (library / "bad.wav").write_text("no sound")
     for n_failed in (2, 1):
         assert indexer.run().n_failed == n_failed
-        assert sorted(indexer.folder.glob("*.faiss")) == before
+        assert sorted(indexer.folder.glob("vectors-*")) == before
     (library / "a.wav").write_text("no sound any more")
     indexer.run()
-    assert sorted(indexer.folder.glob("*.faiss")) != before
+    assert sorted(indexer.folder.glob("vectors-*")) != before
     assert verify(indexer.store) == []
 
 
@@ -315,8 +315,8 @@ def test_the_number_of_skipped_files_alone_writes_no_new_vectors(
 ) -> None:
     write(library / "a.wav", noise())
     indexer.run()
-    before = sorted(indexer.folder.glob("*.faiss"))
+    before = sorted(indexer.folder.glob("vectors-*"))
     (library / "new.jpg").write_text("")
     indexer.run()
     assert status(indexer.store).skipped == {".jpg": 1}
-    assert sorted(indexer.folder.glob("*.faiss")) == before
+    assert sorted(indexer.folder.glob("vectors-*")) == before

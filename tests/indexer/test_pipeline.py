@@ -112,16 +112,16 @@ def test_the_summary_counts_what_was_done(indexer: Indexer, library: Path) -> No
 def test_a_second_run_does_nothing_at_all(indexer: Indexer, library: Path) -> None:
     fill(library)
     indexer.run()
-    before = {path: path.read_bytes() for path in indexer.folder.glob("*.faiss")}
+    before = {path: path.read_bytes() for path in indexer.folder.glob("vectors-*/*")}
     database = (indexer.folder / "soundsearch.db").stat().st_mtime_ns
     progress = Recorded()
     report = indexer.run(progress=progress)
     assert (report.n_unchanged, report.n_windows, report.audio_s) == (6, 0, 0.0)
     assert [stage.what for stage in progress.stages] == [
         "sound files found",
-        "writing the FAISS file",
+        "writing the vectors",
     ]
-    assert {path: path.read_bytes() for path in indexer.folder.glob("*.faiss")} == before
+    assert {path: path.read_bytes() for path in indexer.folder.glob("vectors-*/*")} == before
     assert (indexer.folder / "soundsearch.db").stat().st_mtime_ns == database
 
 
@@ -146,7 +146,7 @@ def test_the_vectors_follow_every_run(indexer: Indexer, library: Path) -> None:
     ):
         change()
         indexer.run()
-        (file,) = indexer.folder.glob("vectors-*.faiss")
+        (file,) = indexer.folder.glob("vectors-*")
         loaded = load_vectors(indexer.store)
         shown = [r for r in indexer.all_rows().values() if r.state is State.INDEXED]
         assert sorted(loaded.ids) == sorted(i for row in shown for i in row.window_ids)
@@ -514,7 +514,7 @@ def test_ctrl_c_keeps_what_was_finished_and_the_next_run_completes(
         ("begin", "files"),
         ("read", "files"),
         ("status", "files"),
-        ("begin", "writing the FAISS file"),
+        ("begin", "writing the vectors"),
     ],
 )
 def test_ctrl_c_at_other_moments(indexer: Indexer, library: Path, method: str, what: str) -> None:

@@ -27,6 +27,8 @@ from tests.calibrated import calibrate
 from tests.filled_store import changing, recording
 from tests.tiny_encoder import BAND_HZ, WORDS, write_tiny_bundle
 
+pytestmark = pytest.mark.usefixtures("both_kinds")
+
 ROOT = Path("/library")
 EYE = np.eye(len(WORDS))
 HUM, NOTE, WHINE = (EYE[WORDS.index(word)] for word in ("hum", "note", "whine"))

@@ -23,6 +23,8 @@ from tests import sounds
 from tests.filled_store import changing, recording
 from tests.tiny_encoder import BAND_HZ, WORDS
 
+pytestmark = pytest.mark.usefixtures("both_kinds")
+
 ROOT = Path("/library")
 N = len(WORDS)
 #: By path: seconds, sample rate, channels, format, day of change, metadata.

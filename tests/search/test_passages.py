@@ -25,6 +25,8 @@ from tests.calibrated import calibrate
 from tests.filled_store import changing, put, recording
 from tests.tiny_encoder import BAND_HZ, WORDS
 
+pytestmark = pytest.mark.usefixtures("both_kinds")
+
 ROOT = Path("/library")
 N = len(WORDS)
 cosines = st.lists(st.floats(-1, 1), min_size=1, max_size=40)

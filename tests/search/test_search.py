@@ -32,6 +32,8 @@ from tests.filled_store import changing, put, recording, unit
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.tiny_encoder import BAND_HZ, WORDS, write_tiny_bundle
 
+pytestmark = pytest.mark.usefixtures("both_kinds")
+
 Array = NDArray[np.float32]
 ROOT = Path("/library")
 

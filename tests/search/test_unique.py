@@ -24,6 +24,8 @@ from tests.filled_store import changing, recording
 from tests.sounds import tone, write
 from tests.tiny_encoder import BAND_HZ, WORDS, write_tiny_bundle
 
+pytestmark = pytest.mark.usefixtures("both_kinds")
+
 ROOT = Path("/library")
 EYE = np.eye(len(WORDS))
 

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,26 @@ from hypothesis import strategies as st
 from soundsearch.errors import StoreError
 from soundsearch.store import Reader, Store
 from soundsearch.store.records import Ids
-from soundsearch.vectors import cache
-from soundsearch.vectors.exact import VectorIndex
+from soundsearch.vectors import cache, vector_index
+from soundsearch.vectors.exact import ExactIndex
+from soundsearch.vectors.vector_index import VectorIndex
 from tests.filled_store import FLAT, changing, put, unit
 from tests.ordinary_user import open_folder, ordinary_user
 from tests.program import another_writer
 
 ROOT = Path("/library")
+
+
+@pytest.fixture(params=["exact", "inverted"], autouse=True)
+def kind(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every test is of small libraries, and of such as if five windows were many."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(vector_index, "FEW_WINDOWS", 0)
+        patched.setattr(vector_index, "DEEP_SHARE", np.inf)
+        patched.setattr(cache, "_questions", lambda reader: unit([(1, 2), (2, 1), (-1, 1)]))
+        if request.param == "inverted":
+            patched.setattr(cache, "EXACT_WINDOWS", 4)
+        yield request.param
 
 
 @pytest.fixture
@@ -38,7 +51,7 @@ def _files(store: Store) -> list[str]:
 
 def _name(store: Store) -> str:
     with store.snapshot() as reader:
-        return f"vectors-{reader.revision()}.faiss"
+        return f"vectors-{reader.revision()}"
 
 
 def _flip(path: Path, at: int) -> None:
@@ -50,21 +63,41 @@ def _flip(path: Path, at: int) -> None:
 def _assert_in_step(store: Store, vectors: VectorIndex) -> None:
     with store.snapshot() as reader:
         ids = reader.window_ids()
-        assert np.sort(vectors.ids).tolist() == ids.tolist()
-        np.testing.assert_array_equal(vectors.embeddings(ids), reader.embeddings(ids, 2))
+        if not vectors.in_database:
+            assert vectors.ids.tolist() == ids.tolist()
+        embeddings = reader.embeddings(ids, 2)
+        np.testing.assert_array_equal(vectors.embeddings(ids, reader), embeddings)
+        query = unit([0.6, 0.8])[0]
+        found, cosines = vectors.search(query, len(ids), reader)
+        assert sorted(found.tolist()) == ids.tolist() and len(vectors) == len(ids)
+        expected = np.sort(embeddings @ query)[::-1]
+        np.testing.assert_allclose(cosines, expected, atol=1e-6)
 
 
 def _count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many embeddings are read from the database, each time some are."""
+    """How many embeddings are read from the database block by block, each time some are."""
     counts: list[int] = []
-    read = Reader.embeddings
+    read = Reader.embedding_blocks
 
     def counted(self: Reader, ids: Ids, dim: int) -> object:
-        counts.append(len(ids))
+        if len(ids):
+            counts.append(len(ids))
         return read(self, ids, dim)
 
-    monkeypatch.setattr(Reader, "embeddings", counted)
+    monkeypatch.setattr(Reader, "embedding_blocks", counted)
     return counts
+
+
+def _files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def _read(store: Store) -> VectorIndex:
+    """The vectors in the folder of this revision; nothing is made."""
+    with store.snapshot() as reader:
+        vectors, is_fresh = cache.found_vectors(reader)
+    assert vectors is not None and is_fresh
+    return vectors
 
 
 def test_the_first_use_makes_the_file_and_the_next_reads_it(
@@ -101,52 +134,14 @@ def test_a_stale_file_is_caught_up(store: Store, monkeypatch: pytest.MonkeyPatch
         recordings = {r.relative_path: r.id for r in changes.recordings()}
         changes.delete([recordings["1.wav"]])
         changes.mark_missing([recordings["2.wav"]])
+    monkeypatch.setattr(cache, "DELETED_SHARE", 1.0)
     counts = _count_reads(monkeypatch)
 
     vectors = cache.load_vectors(store)
 
     assert counts == [4]  # only what is new
     _assert_in_step(store, vectors)
-
-
-@pytest.mark.parametrize(
-    "harm",
-    [
-        Path.unlink,
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(path.read_bytes()[:-9]),
-        lambda path: path.write_bytes(path.read_bytes()[:-16]),  # an older one, no checksum
-        lambda path: _flip(path, 60),
-        lambda path: path.write_bytes(b"something else" * 99),
-        lambda path: VectorIndex(3).save(path),  # of another dimension
-    ],
-)
-@pytest.mark.parametrize("stale", [False, True])
-def test_a_lost_or_damaged_file_is_made_again(
-    store: Store, harm: Callable[[Path], object], stale: bool
-) -> None:
-    cache.load_vectors(store)
-    harm(store.folder / _name(store))
-    if stale:
-        put(store, ROOT, "new.wav")
-
-    _assert_in_step(store, cache.load_vectors(store))
-
-    assert _files(store) == [_name(store)]
-    _assert_in_step(store, VectorIndex.load(store.folder / _name(store), 2))
-
-
-def test_wrong_vectors_never_answer(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    path = store.folder / _name(store)
-    cache.load_vectors(store)
-    content = path.read_bytes()
-    for at in range(0, len(content), 7):
-        _flip(path, at)
-        with caplog.at_level(logging.WARNING):
-            _assert_in_step(store, cache.load_vectors(store))
-        assert path.read_bytes() == content
-    (said,) = {record.getMessage() for record in caplog.records}
-    assert said == f"{path}: not a readable FAISS file; making it again from the database"
+    _assert_in_step(store, _read(store))
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -173,7 +168,8 @@ def test_whatever_happened_it_equals_the_database(
                     cache.discard(writer)
             elif what == "corrupt":
                 for path in store.folder.glob("vectors-*"):
-                    path.write_bytes(b"corrupt")
+                    for file in path.iterdir():
+                        file.write_bytes(b"corrupt")
             else:
                 with changing(store) as changes:
                     chosen = [r.id for r in changes.recordings() if r.relative_path == f"{i}.wav"]
@@ -183,16 +179,12 @@ def test_whatever_happened_it_equals_the_database(
         assert _files(store) == [_name(store)]
 
 
-def test_many_embeddings_are_read_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "CATCH_UP_ROWS", 4)
-    counts = _count_reads(monkeypatch)
-    _assert_in_step(store, cache.load_vectors(store))
-    assert counts[:3] == [4, 4, 2]
-
-
-def test_files_of_killed_runs_are_removed(store: Store) -> None:
-    (store.folder / ".vectors-0123.faiss.4711").write_bytes(b"half a file")
-    (store.folder / "vectors-0123.faiss").write_bytes(b"of another revision")
+def test_what_killed_runs_and_earlier_versions_left_is_removed(store: Store) -> None:
+    (store.folder / ".vectors-0123.4711.part").mkdir()
+    (store.folder / ".vectors-0123.4711.part" / "base.lists").write_bytes(b"half a file")
+    (store.folder / "vectors-0123").mkdir()
+    (store.folder / "vectors-0123" / "delta.faiss").write_bytes(b"of another revision")
+    (store.folder / "vectors-4567.faiss").write_bytes(b"of version 0.2")
     cache.load_vectors(store)
     assert _files(store) == [_name(store)]
 
@@ -210,14 +202,14 @@ def test_refresh_makes_the_file_of_this_revision(store: Store) -> None:
             cache.refresh(writer)
         assert _files(store) == [_name(store)]
     assert _files(store) == [_name(store)]
-    _assert_in_step(store, VectorIndex.load(store.folder / _name(store), 2))
+    _assert_in_step(store, _read(store))
 
 
 def test_the_vectors_of_a_snapshot_are_made_without_a_file(store: Store) -> None:
     with store.snapshot() as reader:
-        vectors, is_saved = cache.vectors_at(reader)
+        vectors = cache.vectors_at(reader)
     _assert_in_step(store, vectors)
-    assert not is_saved and _files(store) == []
+    assert _files(store) == []
 
 
 def test_nothing_is_saved_while_another_process_writes(store: Store) -> None:
@@ -231,10 +223,17 @@ def test_nothing_is_saved_while_another_process_writes(store: Store) -> None:
 def test_a_file_that_cannot_be_written_is_a_note(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (store.folder / _name(store)).mkdir()  # in the way
-    with caplog.at_level(logging.WARNING):
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        caplog.at_level(logging.WARNING),
+    ):
+        patched.setattr(ExactIndex, "save", _no_room)
         _assert_in_step(store, cache.load_vectors(store))
     assert "cannot be written" in caplog.text
+
+
+def _no_room(self: ExactIndex, path: Path) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_a_folder_that_cannot_be_written_still_answers() -> None:
