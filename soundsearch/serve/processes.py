@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -32,6 +33,7 @@ def start(
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex)
     process = context.Process(target=work, args=(*arguments, theirs), name=name, daemon=daemon)
+    resource_tracker.ensure_running()  # else starting it lets the signals in again
     # The mask is inherited. A signal that came too early would end an import with a traceback.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
     try:
