@@ -34,6 +34,7 @@ def make_schema_3(folder: Path, embeddings: Callable[[bytes], bytes]) -> None:
     """Turn an index into one of schema 3. embeddings: of a stored one, that of float32."""
     with contextlib.closing(sqlite3.connect(folder / "soundsearch.db")) as connection:
         connection.create_function("wide", 1, embeddings)
+        connection.execute("DROP TABLE peaks")
         connection.execute("ALTER TABLE index_info DROP COLUMN float16_from")
         connection.execute("UPDATE windows SET embedding = wide(embedding)")
         connection.execute("PRAGMA user_version = 3")
@@ -111,7 +112,7 @@ def test_vectors_of_before_are_not_built_upon(old: Path) -> None:
         assert not any(reader.has_had_revision(token) for token in tokens)
         ids = reader.window_ids()
         vectors = load_vectors(store)
-        np.testing.assert_array_equal(vectors.embeddings(ids), VECTORS.astype(np.float16))
+        np.testing.assert_array_equal(vectors.embeddings(ids, reader), VECTORS.astype(np.float16))
 
 
 class Stopped(Exception):

@@ -15,7 +15,7 @@ Extremes = NDArray[np.uint8]
 PER_SECOND = 20
 #: A recording that lasts less than this many of them has finer ones: up to so many a second.
 MOST_FINE = 1200
-FINEST_PER_SECOND = 16 * PER_SECOND
+FINEST_PER_SECOND = 32 * PER_SECOND
 
 
 @dataclass(frozen=True)

@@ -77,14 +77,21 @@ def _assert_in_step(store: Store, vectors: VectorIndex) -> None:
 def _count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many embeddings are read from the database block by block, each time some are."""
     counts: list[int] = []
-    read = Reader.embedding_blocks
+    read, read_some = Reader.embedding_blocks, Reader.embeddings
 
     def counted(self: Reader, ids: Ids, dim: int) -> object:
         if len(ids):
             counts.append(len(ids))
         return read(self, ids, dim)
 
+    def uncounted(self: Reader, ids: Ids, dim: int) -> object:
+        before = len(counts)
+        found = read_some(self, ids, dim)
+        del counts[before:]  # of a sample, not of all
+        return found
+
     monkeypatch.setattr(Reader, "embedding_blocks", counted)
+    monkeypatch.setattr(Reader, "embeddings", uncounted)
     return counts
 
 
