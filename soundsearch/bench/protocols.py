@@ -91,6 +91,9 @@ class Protocol:
     """Stands before every caption that is embedded."""
     normalise_class_text: bool = True
     """Whether class texts are scaled to unit length before they score a clip."""
+    first_class_texts: int | None = None
+    """Of the texts that a file lists for a class, so many count, those of a picture put as of a
+    sound; None for all as they are."""
     one_embedding_per_clip: bool = False
     """Whether a clip is one embedding; else its score is that of its best window."""
 
@@ -130,7 +133,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 name="vip-ant",
                 text_rule="every caption is a query; best of a clip's captions",
                 description="As literature, with R@50. Captions are prefixed with 'the sound of ', class texts keep "
-                "their length, a clip is one embedding. VIP-ANT breaks ties by the order of argsort and prints no "
+                "their length, the first four that a file lists for a class count, a clip is one embedding. VIP-ANT breaks ties by the order of argsort and prints no "
                 "mAP; here ties are broken by expectation, and mAP@10 is added.",
                 source="zhaoyanpeng/vipant, cvap/module/decoder/loss_head.py, cvap/monitor/esc50_clf.py",
                 text_to_audio=(_hit(1), _hit(5), _hit(10), _hit(50), *_STANDARD[3:]),
@@ -138,6 +141,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 formulas={"R@k": _R, "mAP@k": _AP},
                 caption_prefix="the sound of ",
                 normalise_class_text=False,
+                first_class_texts=4,
                 one_embedding_per_clip=True,
             ),
             Protocol(

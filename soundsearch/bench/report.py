@@ -144,6 +144,7 @@ def _sheet(alike: Sequence[BenchmarkResult], of: DirectionResult) -> Sheet:
     ways = dict.fromkeys(
         f"{_name(each)}: {each.run.windows}"
         + (f"; prompt {each.run.prompt!r}" if each.run.prompt else "")
+        + (f"; a class scores by the {each.run.class_texts} texts" if each.run.class_texts else "")
         + (
             f"; {each.run.n_skipped:,} of {each.run.n_listed:,} clips skipped"
             if each.run.n_skipped

@@ -35,7 +35,8 @@ class RunFacts:
     fingerprint: str
     """Of the encoder, as in the index that it makes."""
     prompt: str
-    """Template of class texts, or what stands before captions; "" for none."""
+    """Template of class texts, several with | between them, or the file that lists these texts; or
+    what stands before captions; "" for none."""
     windows: str
     """How a clip becomes embeddings, and how these become one score, in words."""
     n_listed: int
@@ -46,6 +47,8 @@ class RunFacts:
     """Texts that are longer than the encoder reads: their ends had no effect."""
     max_tokens: int | None = None
     """So much of a text the encoder reads; None where an older result does not say."""
+    class_texts: str = ""
+    """How several texts of a class make its score, in words; "" where each has one."""
     command: str = ""
     soundsearch: str = __version__
 
@@ -162,6 +165,7 @@ class BenchmarkResult:
             "ties": self.ties,
             "merged_identical": self.merged_identical,
             "prompt": run.prompt,
+            "class_texts": run.class_texts,
             "windows": run.windows,
             "counts": {
                 "listed_clips": run.n_listed,
@@ -256,6 +260,7 @@ def result_from_json(data: Any) -> BenchmarkResult:
                 model_version=model["version"],
                 fingerprint=model["fingerprint"],
                 prompt=data["prompt"],
+                class_texts=data.get("class_texts", ""),
                 windows=data["windows"],
                 n_listed=counts["listed_clips"],
                 n_skipped=counts["skipped_clips"],
