@@ -25,6 +25,7 @@ ClassScore = Literal["best", "mean"]
 Measured = Literal["caption", "label"]
 ClothoSplit = Literal["development", "validation", "evaluation"]
 AudioCapsSplit = Literal["train", "val", "test"]
+AudioSetSplit = Literal["eval", "balanced_train", "unbalanced_train"]
 
 #: Published checkpoints of VIP-ANT; those with at- were trained on captions, too.
 VipAntVariant = Literal[

@@ -22,6 +22,8 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 TEXT_TO_AUDIO, AUDIO_TO_TEXT, ZERO_SHOT = "text-to-audio", "audio-to-text", "zero-shot"
+#: Every class is a query, and the clips that have it are to stand first.
+TAGGING = "tagging"
 
 #: Printed beside every number.
 TIES = "ties by expectation"
@@ -72,6 +74,7 @@ def _first_hit(k: int) -> Measure:
 _MEDIAN = Measure("median rank", lambda ranks: ranks.best, is_rank=True, median=True)
 _MEAN = Measure("mean rank", lambda ranks: ranks.best, is_rank=True)
 ACCURACY = Measure("accuracy", lambda ranks: metrics.hits_at_k(ranks, 1), shared=True)
+MEAN_AVERAGE_PRECISION = Measure("mAP", metrics.average_precision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +93,7 @@ class Protocol:
     caption_prefix: str = ""
     """Stands before every caption that is embedded."""
     normalise_class_text: bool = True
-    """Whether class texts are scaled to unit length before they score a clip."""
+    """Whether class texts are scaled to unit length before they score a clip; in tagging always."""
     first_class_texts: int | None = None
     """Of the texts that a file lists for a class, so many count, those of a picture put as of a
     sound; None for all as they are."""
@@ -98,11 +101,12 @@ class Protocol:
     """Whether a clip is one embedding; else its score is that of its best window."""
 
     def measures(self, direction: str) -> tuple[Measure, ...]:
-        """The measures of text-to-audio, audio-to-text or zero-shot."""
+        """The measures of text-to-audio, audio-to-text, zero-shot or tagging."""
         return {
             TEXT_TO_AUDIO: self.text_to_audio,
             AUDIO_TO_TEXT: self.audio_to_text,
             ZERO_SHOT: (ACCURACY,),
+            TAGGING: (MEAN_AVERAGE_PRECISION,),
         }[direction]
 
 

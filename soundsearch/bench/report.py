@@ -40,9 +40,18 @@ def result_sheets(results: Sequence[BenchmarkResult]) -> Iterator[Sheet]:
 
 def class_sheet(result: BenchmarkResult) -> Sheet:
     """How the clips of every class fared, the worst last."""
-    ordered = sorted(result.classes, key=lambda each: (-(each["accuracy"] or 0.0), each["name"]))
+    heading = (f"{_name(result)} on {result.run.benchmark}, class by class; {_counts(result)}",)
+    number = "average_precision" if result.task == "tagging" else "accuracy"
+    ordered = sorted(result.classes, key=lambda each: (-(each[number] or 0.0), each["name"]))
+    if result.task == "tagging":
+        cells = [(each["name"], str(each["n_clips"]), each[number]) for each in ordered]
+        return Sheet(
+            heading,
+            ("class", "clips", "average precision"),
+            tuple((name, n_clips, _value(value, False)) for name, n_clips, value in cells),
+        )
     return Sheet(
-        (f"{_name(result)} on {result.run.benchmark}, class by class; {_counts(result)}",),
+        heading,
         ("class", "clips", "accuracy", "most often mistaken for"),
         tuple(
             (
@@ -170,7 +179,8 @@ def _heading(result: BenchmarkResult, direction: DirectionResult | None) -> tupl
         what += f", {direction.name}: {direction.n_queries:,} queries, {direction.n_candidates:,} candidates"
     merged = "; identical texts merged" if result.merged_identical else ""
     rule = f" ({protocol.text_rule})" if result.task == "retrieval" else ""
-    level = "; shares in percent, [95 % interval over clips]" if result.bootstrap else ""
+    drawn = "classes" if result.task == "tagging" else "clips"
+    level = f"; shares in percent, [95 % interval over {drawn}]" if result.bootstrap else ""
     return what, f"protocol {protocol.name}{rule}; {result.ties}{merged}{level}"
 
 
@@ -187,7 +197,7 @@ def _name(result: BenchmarkResult) -> str:
 
 
 def _counts(result: BenchmarkResult) -> str:
-    texts = "classes" if result.task == "classification" else "texts"
+    texts = "texts" if result.task == "retrieval" else "classes"
     return f"{result.n_clips:,} clips, {result.n_texts:,} {texts}"
 
 

@@ -12,9 +12,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from soundsearch import __version__
-from soundsearch.bench.evaluation import ClassificationResult, Measured, Number, RetrievalResult
+from soundsearch.bench.evaluation import (
+    ClassificationResult,
+    Measured,
+    Number,
+    RetrievalResult,
+    TaggingResult,
+)
 from soundsearch.bench.metrics import TiedRanks
-from soundsearch.bench.protocols import AUDIO_TO_TEXT, PROTOCOLS, TIES, ZERO_SHOT
+from soundsearch.bench.protocols import AUDIO_TO_TEXT, PROTOCOLS, TAGGING, TIES, ZERO_SHOT
 from soundsearch.config import fill
 from soundsearch.errors import BenchmarkError, ConfigError
 
@@ -82,7 +88,8 @@ class BenchmarkResult:
     """One run. Raises BenchmarkError when its counts contradict each other.
 
     `classes` (name, clips, accuracy, mistaken for), `folds` and `confusion` belong to
-    classification and are empty for retrieval.
+    classification and are empty for retrieval; tagging has `classes` (name, clips, average
+    precision) alone.
     """
 
     run: RunFacts
@@ -123,6 +130,11 @@ class BenchmarkResult:
                     f"{run.benchmark} {run.split}, {direction.name}: ranks of {rows} queries are given, "
                     f"but the numbers are over {direction.n_queries}"
                 )
+        if self.task == "tagging" and len(self.classes) != self.n_texts:
+            raise BenchmarkError(
+                f"{run.benchmark} {run.split}: {len(self.classes)} classes are listed, "
+                f"but the numbers are over {self.n_texts}"
+            )
         of_classes = (
             sum(each["n_clips"] for each in self.classes),
             len(self.classes),
@@ -140,8 +152,9 @@ class BenchmarkResult:
 
     @property
     def task(self) -> str:
-        """The word retrieval or classification."""
-        return "classification" if self.directions[0].name == ZERO_SHOT else "retrieval"
+        """The word retrieval, classification or tagging."""
+        name = self.directions[0].name
+        return {ZERO_SHOT: "classification", TAGGING: "tagging"}.get(name, "retrieval")
 
     def direction(self, name: str) -> DirectionResult | None:
         """The direction of that name, if it was measured."""
@@ -193,8 +206,9 @@ class BenchmarkResult:
                 "mean": self.fold_mean,
                 "std": self.fold_std,
             }
-            data["classes"] = [dict(each) for each in self.classes]
             data["confusion"] = [list(row) for row in self.confusion]
+        if self.classes:
+            data["classes"] = [dict(each) for each in self.classes]
         rounded: dict[str, Any] = _rounded(data)
         return rounded
 
@@ -239,6 +253,23 @@ def result_of_classification(
         fold_std=measured.fold_std,
         classes=tuple(asdict(each) for each in measured.classes),
         confusion=tuple(tuple(map(float, row)) for row in measured.confusion),
+    )
+
+
+def result_of_tagging(
+    measured: TaggingResult, run: RunFacts, class_names: Sequence[str], protocol: str
+) -> BenchmarkResult:
+    """A tagging as a result, whose queries are the classes; protocol as for a classification."""
+    return BenchmarkResult(
+        run=run,
+        protocol=protocol,
+        n_clips=measured.n_clips,
+        n_texts=len(class_names),
+        merged_identical=False,
+        directions=(_direction(measured.tagging, list(class_names), class_names),),
+        seed=measured.seed,
+        bootstrap=measured.bootstrap,
+        classes=tuple(asdict(each) for each in measured.classes),
     )
 
 

@@ -26,15 +26,21 @@ from soundsearch.bench.datasets import (
     ClassificationSet,
     DataSet,
     RetrievalSet,
+    TaggingSet,
     require_whole,
 )
-from soundsearch.bench.evaluation import evaluate_classification, evaluate_retrieval
+from soundsearch.bench.evaluation import (
+    evaluate_classification,
+    evaluate_retrieval,
+    evaluate_tagging,
+)
 from soundsearch.bench.protocols import Protocol
 from soundsearch.bench.results import (
     BenchmarkResult,
     RunFacts,
     result_of_classification,
     result_of_retrieval,
+    result_of_tagging,
 )
 from soundsearch.choices import ClassScore, ClipScore
 from soundsearch.encoder.embed_clips import (
@@ -105,7 +111,9 @@ def run_benchmark(
 ) -> BenchmarkResult:
     """Embed, score, count. Raises BenchmarkError, DataSetError, BundleError."""
     require_whole(data, settings.allow_missing)
-    if isinstance(data, ClassificationSet):  # a label that cannot be used is refused at once
+    if isinstance(
+        data, ClassificationSet | TaggingSet
+    ):  # a label that cannot be used is refused at once
         _texts_of_classes(encoder, data, settings)
     elif settings.class_texts is not None or len(settings.prompts) > 1:
         raise BenchmarkError(
@@ -129,6 +137,8 @@ def run_benchmark(
     clips = found.mean() if settings.clip_score == "mean" else found
     if isinstance(data, ClassificationSet):
         return _classification(encoder, data, clips, settings, cache, progress)
+    if isinstance(data, TaggingSet):
+        return _tagging(encoder, data, clips, settings, cache, progress)
     if isinstance(data, RetrievalSet):
         return _retrieval(encoder, data, clips, settings, cache, progress)
     raise TypeError(f"no benchmark of a {type(data).__name__}")
@@ -177,37 +187,78 @@ def _classification(
     cache: EmbeddingCache,
     progress: Progress | None,
 ) -> BenchmarkResult:
-    of_class = _texts_of_classes(encoder, data, settings)
-    texts = [text for texts in of_class for text in texts]
     normalise = settings.protocol.normalise_class_text
-    vectors = embed_texts(encoder, texts, cache, normalise=normalise, progress=progress)
-    _refuse_collapsed_texts(encoder, texts, vectors)
+    scores, facts = _scored_classes(encoder, data, clips, settings, cache, progress, normalise)
     measured = evaluate_classification(
-        score_classes(vectors, list(map(len, of_class)), clips, settings.class_score, normalise).T,
+        scores.T,
         data.target,
         data.fold,
         data.classes,
         seed=settings.seed,
         bootstrap=settings.bootstrap,
     )
-    facts = _facts(encoder, data, settings, _prompts_of(encoder, data, settings), of_class)
     return result_of_classification(measured, facts, data.names, settings.protocol.name)
 
 
+def _tagging(
+    encoder: Encoder,
+    data: TaggingSet,
+    clips: ClipEmbeddings,
+    settings: Settings,
+    cache: EmbeddingCache,
+    progress: Progress | None,
+) -> BenchmarkResult:
+    n_classes = len(data.classes)
+    data, lost = data.with_clips()
+    if lost:
+        log.warning(
+            "%s %s: %d of %d classes have no clip here and are left out; the first is %s",
+            *(data.name, data.split, len(lost), n_classes, lost[0]),
+        )
+    # Cosines under every protocol. Source: VIP-ANT, `cvap/monitor/audioset_clf.py`.
+    scores, facts = _scored_classes(encoder, data, clips, settings, cache, progress, True)
+    measured = evaluate_tagging(
+        scores, data.tagged, data.classes, seed=settings.seed, bootstrap=settings.bootstrap
+    )
+    return result_of_tagging(measured, facts, data.classes, settings.protocol.name)
+
+
+def _scored_classes(
+    encoder: Encoder,
+    data: ClassificationSet | TaggingSet,
+    clips: ClipEmbeddings,
+    settings: Settings,
+    cache: EmbeddingCache,
+    progress: Progress | None,
+    normalise: bool,
+) -> tuple[NDArray[np.float32], RunFacts]:
+    """Scores (n_classes, n_clips), and the facts of the run."""
+    of_class = _texts_of_classes(encoder, data, settings)
+    texts = [text for texts in of_class for text in texts]
+    vectors = embed_texts(encoder, texts, cache, normalise=normalise, progress=progress)
+    _refuse_collapsed_texts(encoder, texts, vectors)
+    counts = list(map(len, of_class))
+    scores = score_classes(vectors, counts, clips, settings.class_score, normalise)
+    return scores, _facts(encoder, data, settings, _prompts_of(encoder, data, settings), of_class)
+
+
 def _texts_of_classes(
-    encoder: Encoder, data: ClassificationSet, settings: Settings
+    encoder: Encoder, data: ClassificationSet | TaggingSet, settings: Settings
 ) -> list[tuple[str, ...]]:
     """Raises BenchmarkError for a class that no text can be made of."""
+    names = data.classes
+    if isinstance(data, TaggingSet):  # display names, such as "Dog"
+        names = tuple(name.lower() for name in names)
     if settings.class_texts is not None:
-        return settings.class_texts.of(data.classes, settings.protocol.first_class_texts)
-    return prompted(data.classes, _prompts_of(encoder, data, settings))
+        return settings.class_texts.of(names, settings.protocol.first_class_texts)
+    return prompted(names, _prompts_of(encoder, data, settings))
 
 
 def _prompts_of(encoder: Encoder, data: DataSet, settings: Settings) -> tuple[str, ...]:
     if settings.prompts:
         return settings.prompts
     prefix = settings.protocol.caption_prefix
-    if isinstance(data, ClassificationSet) and not prefix:
+    if not isinstance(data, RetrievalSet) and not prefix:
         return (encoder.bundle.text.prompt,)
     return (prefix + BLANK,)
 
