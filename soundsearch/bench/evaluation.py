@@ -51,7 +51,7 @@ class Number:
 class Measured:
     """The numbers of one direction and what they were computed over.
 
-    name: text-to-audio, audio-to-text, zero-shot or tagging. ranks: those of every query. clip:
+    name: text-to-audio, audio-to-text, tagging or one of `CLASSIFICATIONS`. ranks: those of every query. clip:
     (n_queries,) int64, the clip each query belongs to; queries of one clip are resampled together.
     In tagging it is the class.
     query: (n_queries,) int64, the row of each query among the texts or clips given.
@@ -100,11 +100,11 @@ class ClassScore:
 
 @dataclass(frozen=True, eq=False)
 class ClassificationResult:
-    """Zero-shot classification: every clip is a query, every class a candidate."""
+    """Classification: every clip is a query, every class a candidate."""
 
     n_clips: int
     class_names: tuple[str, ...]
-    zero_shot: Measured
+    measured: Measured
     folds: Mapping[int, float]
     """Fold -> accuracy over its clips; empty when the data set has no folds."""
     fold_mean: float | None
@@ -119,7 +119,7 @@ class ClassificationResult:
     @property
     def accuracy(self) -> Number:
         """Over all clips pooled."""
-        return self.zero_shot.numbers["accuracy"]
+        return self.measured.numbers["accuracy"]
 
 
 @dataclass(frozen=True)
@@ -204,13 +204,14 @@ def evaluate_classification(
     *,
     seed: int = 0,
     bootstrap: int = 1000,
+    name: str = ZERO_SHOT,
 ) -> ClassificationResult:
     """Accuracy over all clips and by fold, per class, and who is mistaken for whom.
 
     scores: (n_clips, n_classes) float32, higher is better. target: (n_clips,) int64, the right
     class of each. fold: (n_clips,) int64, or None. A clip whose best score is shared by n classes
-    counts 1 / n if the right one is among them: a constant scorer gets 1 / n_classes.
-    Raises BenchmarkError.
+    counts 1 / n if the right one is among them: a constant scorer gets 1 / n_classes. name: one of
+    `CLASSIFICATIONS`. Raises BenchmarkError.
     """
     _check_classification(scores, target, fold, class_names)
     n_clips, n_classes = scores.shape
@@ -228,8 +229,8 @@ def evaluate_classification(
     return ClassificationResult(
         n_clips=n_clips,
         class_names=tuple(class_names),
-        zero_shot=_measured(
-            ZERO_SHOT,
+        measured=_measured(
+            name,
             (ACCURACY,),
             ranks,
             n_candidates=n_classes,

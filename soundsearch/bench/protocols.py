@@ -24,6 +24,9 @@ Ints = NDArray[np.int64]
 TEXT_TO_AUDIO, AUDIO_TO_TEXT, ZERO_SHOT = "text-to-audio", "audio-to-text", "zero-shot"
 #: Every class is a query, and the clips that have it are to stand first.
 TAGGING = "tagging"
+#: Every clip is a query, every class a candidate, and other folds were learnt from.
+LINEAR_PROBE, FINE_TUNING = "linear-probe", "fine-tuning"
+CLASSIFICATIONS = (ZERO_SHOT, LINEAR_PROBE, FINE_TUNING)
 
 #: Printed beside every number.
 TIES = "ties by expectation"
@@ -101,11 +104,11 @@ class Protocol:
     """Whether a clip is one embedding; else its score is that of its best window."""
 
     def measures(self, direction: str) -> tuple[Measure, ...]:
-        """The measures of text-to-audio, audio-to-text, zero-shot or tagging."""
+        """The measures of text-to-audio, audio-to-text, tagging or a classification."""
         return {
             TEXT_TO_AUDIO: self.text_to_audio,
             AUDIO_TO_TEXT: self.audio_to_text,
-            ZERO_SHOT: (ACCURACY,),
+            **dict.fromkeys(CLASSIFICATIONS, (ACCURACY,)),
             TAGGING: (MEAN_AVERAGE_PRECISION,),
         }[direction]
 

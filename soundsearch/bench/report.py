@@ -132,7 +132,7 @@ def sheet_markdown(sheet: Sheet) -> str:
 
 def _sheet(alike: Sequence[BenchmarkResult], of: DirectionResult) -> Sheet:
     measures = PROTOCOLS[alike[0].protocol].measures(of.name)
-    folds = of.name == "zero-shot" and any(each.folds for each in alike)
+    folds = any(each.folds for each in alike)
     rows, notes = [], []
     for result in alike:
         direction = result.direction(of.name)
@@ -187,7 +187,7 @@ def _heading(result: BenchmarkResult, direction: DirectionResult | None) -> tupl
 def _kind(result: BenchmarkResult) -> tuple[str | int, ...]:
     run = result.run
     return (
-        *(run.benchmark, run.split, result.protocol, result.task, result.ties),
+        *(run.benchmark, run.split, result.protocol, result.directions[0].name, result.ties),
         *(result.merged_identical, result.n_clips, result.n_texts, bool(result.bootstrap)),
     )
 

@@ -20,7 +20,7 @@ from soundsearch.bench.evaluation import (
     TaggingResult,
 )
 from soundsearch.bench.metrics import TiedRanks
-from soundsearch.bench.protocols import AUDIO_TO_TEXT, PROTOCOLS, TAGGING, TIES, ZERO_SHOT
+from soundsearch.bench.protocols import AUDIO_TO_TEXT, CLASSIFICATIONS, PROTOCOLS, TAGGING, TIES
 from soundsearch.config import fill
 from soundsearch.errors import BenchmarkError, ConfigError
 
@@ -116,7 +116,7 @@ class BenchmarkResult:
                 f"but the numbers are over {self.n_clips}"
             )
         for direction in self.directions:
-            clips_ask = direction.name in (AUDIO_TO_TEXT, ZERO_SHOT)
+            clips_ask = direction.name in (AUDIO_TO_TEXT, *CLASSIFICATIONS)
             wanted = (self.n_clips, self.n_texts) if clips_ask else (self.n_texts, self.n_clips)
             found = (direction.n_queries, direction.n_candidates)
             if found != wanted:
@@ -154,7 +154,9 @@ class BenchmarkResult:
     def task(self) -> str:
         """The word retrieval, classification or tagging."""
         name = self.directions[0].name
-        return {ZERO_SHOT: "classification", TAGGING: "tagging"}.get(name, "retrieval")
+        if name in CLASSIFICATIONS:
+            return "classification"
+        return "tagging" if name == TAGGING else "retrieval"
 
     def direction(self, name: str) -> DirectionResult | None:
         """The direction of that name, if it was measured."""
@@ -245,7 +247,7 @@ def result_of_classification(
         n_clips=measured.n_clips,
         n_texts=len(measured.class_names),
         merged_identical=False,
-        directions=(_direction(measured.zero_shot, list(clip_names), clip_names),),
+        directions=(_direction(measured.measured, list(clip_names), clip_names),),
         seed=measured.seed,
         bootstrap=measured.bootstrap,
         folds={str(fold): accuracy for fold, accuracy in measured.folds.items()},
