@@ -19,10 +19,13 @@ PASSAGES = 3
 ProtocolName = Literal["literature", "vip-ant", "dcase", "mteb-v2"]
 #: How a clip of several windows scores: by its best window, as in a search, or by the mean of them.
 ClipScore = Literal["best", "mean"]
+#: How a class of several texts scores: by the best of them, or by the mean of their embeddings.
+ClassScore = Literal["best", "mean"]
 #: What a manifest of a benchmark is measured by.
 Measured = Literal["caption", "label"]
 ClothoSplit = Literal["development", "validation", "evaluation"]
 AudioCapsSplit = Literal["train", "val", "test"]
+AudioSetSplit = Literal["eval", "balanced_train", "unbalanced_train"]
 
 #: Published checkpoints of VIP-ANT; those with at- were trained on captions, too.
 VipAntVariant = Literal[

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -40,7 +40,7 @@ from trainer.data.targets import StoredTargets
 from trainer.data.vectors import Kind, VectorsFacts, encoders_of
 from trainer.data.waveforms import read_sound
 from trainer.distributed import World
-from trainer.front_ends import extract_features
+from trainer.front_ends import FrontEnd, extract_features
 from trainer.loop import TrainingError
 from trainer.runs import StageConfig
 from trainer.towers.clip_model import ClipChoice, load_clip
@@ -260,6 +260,23 @@ def bench_check(name: str, place: Path) -> functools.partial[BenchCheck]:
     return functools.partial(BenchCheck, name, data)
 
 
+def features_of(
+    paths: Sequence[Path], front_end: FrontEnd, generator: np.random.Generator | None = None
+) -> Tensor:
+    """Compute the features of recordings, (n, n_mels, n_frames), as `extract_features`.
+
+    Raises TrainingError naming the one that cannot be read.
+    """
+    rows = []
+    for path in paths:
+        try:
+            sound = read_sound(path)
+            rows.append(extract_features(sound.channels, sound.sample_rate, front_end, generator))
+        except AudioError as error:
+            raise TrainingError(f"{path}: {error}") from error
+    return torch.from_numpy(np.stack(rows))
+
+
 class BenchCheck(ClipCheck):
     """A benchmark, with the audio tower as it is and the texts of the frozen CLIP model.
 
@@ -301,15 +318,7 @@ class BenchCheck(ClipCheck):
         return f"{self._name}_text_to_audio_recall_at_10"
 
     def _read(self, start: int, stop: int) -> Tensor:
-        paths = self._data.clips[start:stop]
-        return torch.from_numpy(np.stack([self._features(path) for path in paths]))
-
-    def _features(self, path: Path) -> np.ndarray:
-        try:
-            sound = read_sound(path)
-            return extract_features(sound.channels, sound.sample_rate, self._front_end, None)
-        except AudioError as error:
-            raise TrainingError(f"{path}: {error}") from error
+        return features_of(self._data.clips[start:stop], self._front_end)
 
     def _metrics(self, audio: Tensor) -> dict[str, float]:
         scores = (audio @ self._texts.T).numpy()  # (n_clips, n_texts)

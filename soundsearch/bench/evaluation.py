@@ -1,7 +1,7 @@
 """Compute the numbers of a protocol from scores, with intervals.
 
-`evaluate_retrieval` and `evaluate_classification` rank the candidates of every query, take the
-protocol's measures and resample the clips. Everything is a share between 0 and 1, or a rank from 1.
+`evaluate_retrieval`, `evaluate_classification` and `evaluate_tagging` rank the candidates of every
+query, take the protocol's measures and resample the clips, or the classes of tagging. Everything is a share between 0 and 1, or a rank from 1.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from soundsearch.bench.metrics import TiedRanks, rank_relevant
 from soundsearch.bench.protocols import (
     ACCURACY,
     AUDIO_TO_TEXT,
+    MEAN_AVERAGE_PRECISION,
+    TAGGING,
     TEXT_TO_AUDIO,
     ZERO_SHOT,
     Floats,
@@ -49,8 +51,9 @@ class Number:
 class Measured:
     """The numbers of one direction and what they were computed over.
 
-    name: text-to-audio, audio-to-text or zero-shot. ranks: those of every query. clip:
+    name: text-to-audio, audio-to-text, tagging or one of `CLASSIFICATIONS`. ranks: those of every query. clip:
     (n_queries,) int64, the clip each query belongs to; queries of one clip are resampled together.
+    In tagging it is the class.
     query: (n_queries,) int64, the row of each query among the texts or clips given.
     """
 
@@ -97,11 +100,11 @@ class ClassScore:
 
 @dataclass(frozen=True, eq=False)
 class ClassificationResult:
-    """Zero-shot classification: every clip is a query, every class a candidate."""
+    """Classification: every clip is a query, every class a candidate."""
 
     n_clips: int
     class_names: tuple[str, ...]
-    zero_shot: Measured
+    measured: Measured
     folds: Mapping[int, float]
     """Fold -> accuracy over its clips; empty when the data set has no folds."""
     fold_mean: float | None
@@ -116,7 +119,27 @@ class ClassificationResult:
     @property
     def accuracy(self) -> Number:
         """Over all clips pooled."""
-        return self.zero_shot.numbers["accuracy"]
+        return self.measured.numbers["accuracy"]
+
+
+@dataclass(frozen=True)
+class TaggedClass:
+    """How well the clips of one class are told from all others."""
+
+    name: str
+    n_clips: int
+    average_precision: float
+
+
+@dataclass(frozen=True, eq=False)
+class TaggingResult:
+    """Zero-shot tagging: every class is a query, every clip a candidate."""
+
+    n_clips: int
+    tagging: Measured
+    classes: tuple[TaggedClass, ...]
+    seed: int
+    bootstrap: int
 
 
 def evaluate_retrieval(
@@ -181,13 +204,14 @@ def evaluate_classification(
     *,
     seed: int = 0,
     bootstrap: int = 1000,
+    name: str = ZERO_SHOT,
 ) -> ClassificationResult:
     """Accuracy over all clips and by fold, per class, and who is mistaken for whom.
 
     scores: (n_clips, n_classes) float32, higher is better. target: (n_clips,) int64, the right
     class of each. fold: (n_clips,) int64, or None. A clip whose best score is shared by n classes
-    counts 1 / n if the right one is among them: a constant scorer gets 1 / n_classes.
-    Raises BenchmarkError.
+    counts 1 / n if the right one is among them: a constant scorer gets 1 / n_classes. name: one of
+    `CLASSIFICATIONS`. Raises BenchmarkError.
     """
     _check_classification(scores, target, fold, class_names)
     n_clips, n_classes = scores.shape
@@ -205,8 +229,8 @@ def evaluate_classification(
     return ClassificationResult(
         n_clips=n_clips,
         class_names=tuple(class_names),
-        zero_shot=_measured(
-            ZERO_SHOT,
+        measured=_measured(
+            name,
             (ACCURACY,),
             ranks,
             n_candidates=n_classes,
@@ -219,6 +243,53 @@ def evaluate_classification(
         fold_std=float(np.std(list(folds.values()), ddof=1)) if len(folds) > 1 else None,
         classes=tuple(_class_scores(confusion, class_names)),
         confusion=confusion,
+        seed=seed,
+        bootstrap=bootstrap,
+    )
+
+
+def evaluate_tagging(
+    scores: Floats,
+    tagged: NDArray[np.bool_],
+    class_names: Sequence[str],
+    *,
+    seed: int = 0,
+    bootstrap: int = 1000,
+) -> TaggingResult:
+    """Average precision of each class, and its mean over the classes (macro).
+
+    scores: (n_classes, n_clips) float32, higher is better. tagged: (n_clips, n_classes) bool; every
+    class has a clip. The interval is over resamplings of the classes. Raises BenchmarkError.
+    """
+    if scores.shape != tagged.T.shape or not scores.size or len(scores) != len(class_names):
+        raise BenchmarkError(
+            f"scores of shape {scores.shape} do not fit {tagged.shape[0]} clips and "
+            f"{len(class_names)} classes"
+        )
+    _refuse_not_finite(scores)
+    n_of_class = tagged.sum(axis=0)
+    if without := [
+        name for name, n in zip(class_names, n_of_class.tolist(), strict=True) if n == 0
+    ]:
+        raise BenchmarkError(f"no clip is of class {without[0]!r}; leave it out")
+    every = np.arange(len(scores))
+    ranks = rank_relevant(scores, *np.nonzero(tagged.T))
+    precision = MEAN_AVERAGE_PRECISION.values(ranks)[0]
+    return TaggingResult(
+        n_clips=scores.shape[1],
+        tagging=_measured(
+            TAGGING,
+            (MEAN_AVERAGE_PRECISION,),
+            ranks,
+            n_candidates=scores.shape[1],
+            clip=every,
+            query=every,
+            weights=resamplings(len(scores), n=bootstrap, seed=seed),
+        ),
+        classes=tuple(
+            TaggedClass(*each)
+            for each in zip(class_names, n_of_class.tolist(), precision.tolist(), strict=True)
+        ),
         seed=seed,
         bootstrap=bootstrap,
     )
@@ -325,8 +396,7 @@ def _check(scores: Floats, owner: Ints, texts: Sequence[str] | None) -> None:
         raise BenchmarkError(
             f"{without.size} of {n_clips} clips have no text, the first is clip {without[0]}; leave them out"
         )
-    if not np.isfinite(scores).all():
-        raise BenchmarkError("the scores hold numbers that are not finite; the encoder is at fault")
+    _refuse_not_finite(scores)
     if texts is None:
         return
     if len(texts) != n_texts:
@@ -352,6 +422,10 @@ def _check_classification(
         )
     if fold is not None and fold.shape != target.shape:
         raise BenchmarkError(f"{fold.size} folds are given for {target.size} clips")
+    _refuse_not_finite(scores)
+
+
+def _refuse_not_finite(scores: Floats) -> None:
     if not np.isfinite(scores).all():
         raise BenchmarkError("the scores hold numbers that are not finite; the encoder is at fault")
 

@@ -22,6 +22,8 @@ Ints = NDArray[np.int64]
 
 #: Scores sorted at a time: what bounds the memory of `rank_relevant`, about 16 MB of float32.
 BLOCK = 4_000_000
+#: More candidates than there are.
+ALL = 1 << 62
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +161,11 @@ def average_precision_at_k(ranks: Ranks, k: int) -> NDArray[np.float64]:
     i = np.arange(ranks.positions.size) - np.repeat(ranks.first[:-1], ranks.n_relevant) + 1
     found = np.where(ranks.positions <= _positive(k), i / ranks.positions, 0.0)
     return _sums(ranks, found) / ranks.n_relevant
+
+
+def average_precision(ranks: Ranks) -> NDArray[np.float64]:
+    """Average precision of each query over all candidates."""
+    return average_precision_at_k(ranks, ALL)
 
 
 def reciprocal_rank_at_k(ranks: Ranks, k: int) -> NDArray[np.float64]:

@@ -22,6 +22,11 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 TEXT_TO_AUDIO, AUDIO_TO_TEXT, ZERO_SHOT = "text-to-audio", "audio-to-text", "zero-shot"
+#: Every class is a query, and the clips that have it are to stand first.
+TAGGING = "tagging"
+#: Every clip is a query, every class a candidate, and other folds were learnt from.
+LINEAR_PROBE, FINE_TUNING = "linear-probe", "fine-tuning"
+CLASSIFICATIONS = (ZERO_SHOT, LINEAR_PROBE, FINE_TUNING)
 
 #: Printed beside every number.
 TIES = "ties by expectation"
@@ -72,6 +77,7 @@ def _first_hit(k: int) -> Measure:
 _MEDIAN = Measure("median rank", lambda ranks: ranks.best, is_rank=True, median=True)
 _MEAN = Measure("mean rank", lambda ranks: ranks.best, is_rank=True)
 ACCURACY = Measure("accuracy", lambda ranks: metrics.hits_at_k(ranks, 1), shared=True)
+MEAN_AVERAGE_PRECISION = Measure("mAP", metrics.average_precision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +96,20 @@ class Protocol:
     caption_prefix: str = ""
     """Stands before every caption that is embedded."""
     normalise_class_text: bool = True
-    """Whether class texts are scaled to unit length before they score a clip."""
+    """Whether class texts are scaled to unit length before they score a clip; in tagging always."""
+    first_class_texts: int | None = None
+    """Of the texts that a file lists for a class, so many count, those of a picture put as of a
+    sound; None for all as they are."""
     one_embedding_per_clip: bool = False
     """Whether a clip is one embedding; else its score is that of its best window."""
 
     def measures(self, direction: str) -> tuple[Measure, ...]:
-        """The measures of text-to-audio, audio-to-text or zero-shot."""
+        """The measures of text-to-audio, audio-to-text, tagging or a classification."""
         return {
             TEXT_TO_AUDIO: self.text_to_audio,
             AUDIO_TO_TEXT: self.audio_to_text,
-            ZERO_SHOT: (ACCURACY,),
+            **dict.fromkeys(CLASSIFICATIONS, (ACCURACY,)),
+            TAGGING: (MEAN_AVERAGE_PRECISION,),
         }[direction]
 
 
@@ -130,7 +140,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 name="vip-ant",
                 text_rule="every caption is a query; best of a clip's captions",
                 description="As literature, with R@50. Captions are prefixed with 'the sound of ', class texts keep "
-                "their length, a clip is one embedding. VIP-ANT breaks ties by the order of argsort and prints no "
+                "their length, the first four that a file lists for a class count, a clip is one embedding. VIP-ANT breaks ties by the order of argsort and prints no "
                 "mAP; here ties are broken by expectation, and mAP@10 is added.",
                 source="zhaoyanpeng/vipant, cvap/module/decoder/loss_head.py, cvap/monitor/esc50_clf.py",
                 text_to_audio=(_hit(1), _hit(5), _hit(10), _hit(50), *_STANDARD[3:]),
@@ -138,6 +148,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 formulas={"R@k": _R, "mAP@k": _AP},
                 caption_prefix="the sound of ",
                 normalise_class_text=False,
+                first_class_texts=4,
                 one_embedding_per_clip=True,
             ),
             Protocol(

@@ -103,7 +103,7 @@ def _sheet(benchmark: str, result: BenchmarkResult | None) -> Sheet:
         lines.append(([-1.0 if v is None else v for v in ours], (name, "", "this run", *cells)))
         heading.append(
             f"this run: {run.split}, {result.n_clips:,} clips, {result.n_texts:,} "
-            f"{'classes' if result.task == 'classification' else 'texts'}, protocol {result.protocol}, {result.ties}"
+            f"{'texts' if result.task == 'retrieval' else 'classes'}, protocol {result.protocol}, {result.ties}"
         )
     lines.sort(key=lambda line: line[0], reverse=True)
     return Sheet(

@@ -40,9 +40,18 @@ def result_sheets(results: Sequence[BenchmarkResult]) -> Iterator[Sheet]:
 
 def class_sheet(result: BenchmarkResult) -> Sheet:
     """How the clips of every class fared, the worst last."""
-    ordered = sorted(result.classes, key=lambda each: (-(each["accuracy"] or 0.0), each["name"]))
+    heading = (f"{_name(result)} on {result.run.benchmark}, class by class; {_counts(result)}",)
+    number = "average_precision" if result.task == "tagging" else "accuracy"
+    ordered = sorted(result.classes, key=lambda each: (-(each[number] or 0.0), each["name"]))
+    if result.task == "tagging":
+        cells = [(each["name"], str(each["n_clips"]), each[number]) for each in ordered]
+        return Sheet(
+            heading,
+            ("class", "clips", "average precision"),
+            tuple((name, n_clips, _value(value, False)) for name, n_clips, value in cells),
+        )
     return Sheet(
-        (f"{_name(result)} on {result.run.benchmark}, class by class; {_counts(result)}",),
+        heading,
         ("class", "clips", "accuracy", "most often mistaken for"),
         tuple(
             (
@@ -123,7 +132,7 @@ def sheet_markdown(sheet: Sheet) -> str:
 
 def _sheet(alike: Sequence[BenchmarkResult], of: DirectionResult) -> Sheet:
     measures = PROTOCOLS[alike[0].protocol].measures(of.name)
-    folds = of.name == "zero-shot" and any(each.folds for each in alike)
+    folds = any(each.folds for each in alike)
     rows, notes = [], []
     for result in alike:
         direction = result.direction(of.name)
@@ -144,6 +153,7 @@ def _sheet(alike: Sequence[BenchmarkResult], of: DirectionResult) -> Sheet:
     ways = dict.fromkeys(
         f"{_name(each)}: {each.run.windows}"
         + (f"; prompt {each.run.prompt!r}" if each.run.prompt else "")
+        + (f"; a class scores by the {each.run.class_texts} texts" if each.run.class_texts else "")
         + (
             f"; {each.run.n_skipped:,} of {each.run.n_listed:,} clips skipped"
             if each.run.n_skipped
@@ -169,14 +179,15 @@ def _heading(result: BenchmarkResult, direction: DirectionResult | None) -> tupl
         what += f", {direction.name}: {direction.n_queries:,} queries, {direction.n_candidates:,} candidates"
     merged = "; identical texts merged" if result.merged_identical else ""
     rule = f" ({protocol.text_rule})" if result.task == "retrieval" else ""
-    level = "; shares in percent, [95 % interval over clips]" if result.bootstrap else ""
+    drawn = "classes" if result.task == "tagging" else "clips"
+    level = f"; shares in percent, [95 % interval over {drawn}]" if result.bootstrap else ""
     return what, f"protocol {protocol.name}{rule}; {result.ties}{merged}{level}"
 
 
 def _kind(result: BenchmarkResult) -> tuple[str | int, ...]:
     run = result.run
     return (
-        *(run.benchmark, run.split, result.protocol, result.task, result.ties),
+        *(run.benchmark, run.split, result.protocol, result.directions[0].name, result.ties),
         *(result.merged_identical, result.n_clips, result.n_texts, bool(result.bootstrap)),
     )
 
@@ -186,7 +197,7 @@ def _name(result: BenchmarkResult) -> str:
 
 
 def _counts(result: BenchmarkResult) -> str:
-    texts = "classes" if result.task == "classification" else "texts"
+    texts = "texts" if result.task == "retrieval" else "classes"
     return f"{result.n_clips:,} clips, {result.n_texts:,} {texts}"
 
 

@@ -12,9 +12,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from soundsearch import __version__
-from soundsearch.bench.evaluation import ClassificationResult, Measured, Number, RetrievalResult
+from soundsearch.bench.evaluation import (
+    ClassificationResult,
+    Measured,
+    Number,
+    RetrievalResult,
+    TaggingResult,
+)
 from soundsearch.bench.metrics import TiedRanks
-from soundsearch.bench.protocols import AUDIO_TO_TEXT, PROTOCOLS, TIES, ZERO_SHOT
+from soundsearch.bench.protocols import AUDIO_TO_TEXT, CLASSIFICATIONS, PROTOCOLS, TAGGING, TIES
 from soundsearch.config import fill
 from soundsearch.errors import BenchmarkError, ConfigError
 
@@ -35,7 +41,8 @@ class RunFacts:
     fingerprint: str
     """Of the encoder, as in the index that it makes."""
     prompt: str
-    """Template of class texts, or what stands before captions; "" for none."""
+    """Template of class texts, several with | between them, or the file that lists these texts; or
+    what stands before captions; "" for none."""
     windows: str
     """How a clip becomes embeddings, and how these become one score, in words."""
     n_listed: int
@@ -46,6 +53,8 @@ class RunFacts:
     """Texts that are longer than the encoder reads: their ends had no effect."""
     max_tokens: int | None = None
     """So much of a text the encoder reads; None where an older result does not say."""
+    class_texts: str = ""
+    """How several texts of a class make its score, in words; "" where each has one."""
     command: str = ""
     soundsearch: str = __version__
 
@@ -79,7 +88,8 @@ class BenchmarkResult:
     """One run. Raises BenchmarkError when its counts contradict each other.
 
     `classes` (name, clips, accuracy, mistaken for), `folds` and `confusion` belong to
-    classification and are empty for retrieval.
+    classification and are empty for retrieval; tagging has `classes` (name, clips, average
+    precision) alone.
     """
 
     run: RunFacts
@@ -106,7 +116,7 @@ class BenchmarkResult:
                 f"but the numbers are over {self.n_clips}"
             )
         for direction in self.directions:
-            clips_ask = direction.name in (AUDIO_TO_TEXT, ZERO_SHOT)
+            clips_ask = direction.name in (AUDIO_TO_TEXT, *CLASSIFICATIONS)
             wanted = (self.n_clips, self.n_texts) if clips_ask else (self.n_texts, self.n_clips)
             found = (direction.n_queries, direction.n_candidates)
             if found != wanted:
@@ -120,6 +130,11 @@ class BenchmarkResult:
                     f"{run.benchmark} {run.split}, {direction.name}: ranks of {rows} queries are given, "
                     f"but the numbers are over {direction.n_queries}"
                 )
+        if self.task == "tagging" and len(self.classes) != self.n_texts:
+            raise BenchmarkError(
+                f"{run.benchmark} {run.split}: {len(self.classes)} classes are listed, "
+                f"but the numbers are over {self.n_texts}"
+            )
         of_classes = (
             sum(each["n_clips"] for each in self.classes),
             len(self.classes),
@@ -137,8 +152,11 @@ class BenchmarkResult:
 
     @property
     def task(self) -> str:
-        """The word retrieval or classification."""
-        return "classification" if self.directions[0].name == ZERO_SHOT else "retrieval"
+        """The word retrieval, classification or tagging."""
+        name = self.directions[0].name
+        if name in CLASSIFICATIONS:
+            return "classification"
+        return "tagging" if name == TAGGING else "retrieval"
 
     def direction(self, name: str) -> DirectionResult | None:
         """The direction of that name, if it was measured."""
@@ -162,6 +180,7 @@ class BenchmarkResult:
             "ties": self.ties,
             "merged_identical": self.merged_identical,
             "prompt": run.prompt,
+            "class_texts": run.class_texts,
             "windows": run.windows,
             "counts": {
                 "listed_clips": run.n_listed,
@@ -189,8 +208,9 @@ class BenchmarkResult:
                 "mean": self.fold_mean,
                 "std": self.fold_std,
             }
-            data["classes"] = [dict(each) for each in self.classes]
             data["confusion"] = [list(row) for row in self.confusion]
+        if self.classes:
+            data["classes"] = [dict(each) for each in self.classes]
         rounded: dict[str, Any] = _rounded(data)
         return rounded
 
@@ -227,7 +247,7 @@ def result_of_classification(
         n_clips=measured.n_clips,
         n_texts=len(measured.class_names),
         merged_identical=False,
-        directions=(_direction(measured.zero_shot, list(clip_names), clip_names),),
+        directions=(_direction(measured.measured, list(clip_names), clip_names),),
         seed=measured.seed,
         bootstrap=measured.bootstrap,
         folds={str(fold): accuracy for fold, accuracy in measured.folds.items()},
@@ -235,6 +255,23 @@ def result_of_classification(
         fold_std=measured.fold_std,
         classes=tuple(asdict(each) for each in measured.classes),
         confusion=tuple(tuple(map(float, row)) for row in measured.confusion),
+    )
+
+
+def result_of_tagging(
+    measured: TaggingResult, run: RunFacts, class_names: Sequence[str], protocol: str
+) -> BenchmarkResult:
+    """A tagging as a result, whose queries are the classes; protocol as for a classification."""
+    return BenchmarkResult(
+        run=run,
+        protocol=protocol,
+        n_clips=measured.n_clips,
+        n_texts=len(class_names),
+        merged_identical=False,
+        directions=(_direction(measured.tagging, list(class_names), class_names),),
+        seed=measured.seed,
+        bootstrap=measured.bootstrap,
+        classes=tuple(asdict(each) for each in measured.classes),
     )
 
 
@@ -256,6 +293,7 @@ def result_from_json(data: Any) -> BenchmarkResult:
                 model_version=model["version"],
                 fingerprint=model["fingerprint"],
                 prompt=data["prompt"],
+                class_texts=data.get("class_texts", ""),
                 windows=data["windows"],
                 n_listed=counts["listed_clips"],
                 n_skipped=counts["skipped_clips"],

@@ -15,21 +15,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.bench.class_texts import (
+    BLANK,
+    ListedTexts,
+    prompted,
+    score_classes,
+    way_in_words,
+)
 from soundsearch.bench.datasets import (
     ClassificationSet,
     DataSet,
     RetrievalSet,
+    TaggingSet,
     require_whole,
 )
-from soundsearch.bench.evaluation import evaluate_classification, evaluate_retrieval
+from soundsearch.bench.evaluation import (
+    evaluate_classification,
+    evaluate_retrieval,
+    evaluate_tagging,
+)
 from soundsearch.bench.protocols import Protocol
 from soundsearch.bench.results import (
     BenchmarkResult,
     RunFacts,
     result_of_classification,
     result_of_retrieval,
+    result_of_tagging,
 )
-from soundsearch.choices import ClipScore
+from soundsearch.choices import ClassScore, ClipScore
 from soundsearch.encoder.embed_clips import (
     ClipEmbeddings,
     embed_clips,
@@ -46,8 +59,6 @@ log = logging.getLogger(__name__)
 
 #: So many skipped clips are named in the log.
 NAMED = 10
-#: Where a label or caption stands in a prompt.
-BLANK = "{}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +66,19 @@ class Settings:
     """How a benchmark is run.
 
     clip_score: how a clip with several windows scores, see `soundsearch.choices`; None for the
-    protocol's way. merge_identical: equal captions count as one. prompt: sentence with {} that
-    class names, or captions, are put into; None for the protocol's, or the bundle's. allow_missing:
-    measure what there is. jobs: clips read at a time. command: as typed, for the result.
+    protocol's way. merge_identical: equal captions count as one. prompts: sentences with {} that
+    class names, or captions, are put into, several for classes alone; none for the protocol's, or
+    the bundle's. class_texts: whole texts of classes in their place. class_score: how a class with
+    several texts scores. allow_missing: measure what there is. jobs: clips read at a time. command:
+    as typed, for the result.
     """
 
     protocol: Protocol
     clip_score: ClipScore | None = None
     merge_identical: bool = False
-    prompt: str | None = None
+    prompts: tuple[str, ...] = ()
+    class_texts: ListedTexts | None = None
+    class_score: ClassScore = "best"
     allow_missing: bool = False
     jobs: int = 1
     seed: int = 0
@@ -71,9 +86,14 @@ class Settings:
     command: str = ""
 
     def __post_init__(self) -> None:
-        if self.prompt is not None and self.prompt.count(BLANK) != 1:
+        for prompt in self.prompts:
+            if prompt.count(BLANK) != 1:
+                raise BenchmarkError(
+                    f"a prompt holds {{}} once, where the text goes, as in 'the sound of {{}}'; not {prompt!r}"
+                )
+        if self.prompts and self.class_texts is not None:
             raise BenchmarkError(
-                f"a prompt holds {{}} once, where the text goes, as in 'the sound of {{}}'; not {self.prompt!r}"
+                f"{self.class_texts.name} holds whole texts of classes; leave --prompt or it out"
             )
         if self.protocol.one_embedding_per_clip and self.clip_score is not None:
             raise BenchmarkError(
@@ -91,8 +111,15 @@ def run_benchmark(
 ) -> BenchmarkResult:
     """Embed, score, count. Raises BenchmarkError, DataSetError, BundleError."""
     require_whole(data, settings.allow_missing)
-    if isinstance(data, ClassificationSet):  # a label that cannot be used is refused at once
-        class_texts(data.classes, _prompt_of(encoder, data, settings))
+    if isinstance(
+        data, ClassificationSet | TaggingSet
+    ):  # a label that cannot be used is refused at once
+        _texts_of_classes(encoder, data, settings)
+    elif settings.class_texts is not None or len(settings.prompts) > 1:
+        raise BenchmarkError(
+            f"{data.name} {data.split} has captions, and a caption is one text; several prompts and "
+            "texts from a file are for labels"
+        )
     protocol = settings.protocol
     found, lost = embed_clips(
         encoder,
@@ -110,6 +137,8 @@ def run_benchmark(
     clips = found.mean() if settings.clip_score == "mean" else found
     if isinstance(data, ClassificationSet):
         return _classification(encoder, data, clips, settings, cache, progress)
+    if isinstance(data, TaggingSet):
+        return _tagging(encoder, data, clips, settings, cache, progress)
     if isinstance(data, RetrievalSet):
         return _retrieval(encoder, data, clips, settings, cache, progress)
     raise TypeError(f"no benchmark of a {type(data).__name__}")
@@ -133,7 +162,7 @@ def _retrieval(
     cache: EmbeddingCache,
     progress: Progress | None,
 ) -> BenchmarkResult:
-    prompt = _prompt_of(encoder, data, settings)
+    (prompt,) = _prompts_of(encoder, data, settings)
     texts = [prompt.replace(BLANK, text) for text in data.texts]
     vectors = embed_texts(encoder, texts, cache, progress=progress)
     _refuse_collapsed_texts(encoder, texts, vectors)
@@ -145,7 +174,8 @@ def _retrieval(
         seed=settings.seed,
         bootstrap=settings.bootstrap,
     )
-    facts = _facts(encoder, data, settings, prompt, texts)
+    counted = dict.fromkeys(texts) if settings.merge_identical else texts
+    facts = _facts(encoder, data, settings, (prompt,), [(text,) for text in counted])
     return result_of_retrieval(measured, facts, data.names)
 
 
@@ -157,47 +187,80 @@ def _classification(
     cache: EmbeddingCache,
     progress: Progress | None,
 ) -> BenchmarkResult:
-    prompt = _prompt_of(encoder, data, settings)
-    texts = class_texts(data.classes, prompt)
     normalise = settings.protocol.normalise_class_text
-    vectors = embed_texts(encoder, texts, cache, normalise=normalise, progress=progress)
-    _refuse_collapsed_texts(encoder, texts, vectors)
+    scores, facts = _scored_classes(encoder, data, clips, settings, cache, progress, normalise)
     measured = evaluate_classification(
-        score_texts(vectors, clips).T,
+        scores.T,
         data.target,
         data.fold,
         data.classes,
         seed=settings.seed,
         bootstrap=settings.bootstrap,
     )
-    facts = _facts(encoder, data, settings, prompt, texts)
     return result_of_classification(measured, facts, data.names, settings.protocol.name)
 
 
-def class_texts(classes: tuple[str, ...], prompt: str) -> list[str]:
-    """One text for each class: its name with blanks for underscores, in the prompt.
+def _tagging(
+    encoder: Encoder,
+    data: TaggingSet,
+    clips: ClipEmbeddings,
+    settings: Settings,
+    cache: EmbeddingCache,
+    progress: Progress | None,
+) -> BenchmarkResult:
+    n_classes = len(data.classes)
+    data, lost = data.with_clips()
+    if lost:
+        log.warning(
+            "%s %s: %d of %d classes have no clip here and are left out; the first is %s",
+            *(data.name, data.split, len(lost), n_classes, lost[0]),
+        )
+    # Cosines under every protocol. Source: VIP-ANT, `cvap/monitor/audioset_clf.py`.
+    scores, facts = _scored_classes(encoder, data, clips, settings, cache, progress, True)
+    measured = evaluate_tagging(
+        scores, data.tagged, data.classes, seed=settings.seed, bootstrap=settings.bootstrap
+    )
+    return result_of_tagging(measured, facts, data.classes, settings.protocol.name)
 
-    Raises BenchmarkError for a name without a word, and for two classes of one text.
-    """
-    words = [" ".join(name.replace("_", " ").split()) for name in classes]
-    for i, word in enumerate(words):
-        if not word:
-            raise BenchmarkError(f"class {classes[i]!r} holds no word that a prompt could take")
-        if words.index(word) != i:
-            raise BenchmarkError(
-                f"classes {classes[words.index(word)]!r} and {classes[i]!r} both read {word!r}; "
-                "no text can tell them apart"
-            )
-    return [prompt.replace(BLANK, word) for word in words]
+
+def _scored_classes(
+    encoder: Encoder,
+    data: ClassificationSet | TaggingSet,
+    clips: ClipEmbeddings,
+    settings: Settings,
+    cache: EmbeddingCache,
+    progress: Progress | None,
+    normalise: bool,
+) -> tuple[NDArray[np.float32], RunFacts]:
+    """Scores (n_classes, n_clips), and the facts of the run."""
+    of_class = _texts_of_classes(encoder, data, settings)
+    texts = [text for texts in of_class for text in texts]
+    vectors = embed_texts(encoder, texts, cache, normalise=normalise, progress=progress)
+    _refuse_collapsed_texts(encoder, texts, vectors)
+    counts = list(map(len, of_class))
+    scores = score_classes(vectors, counts, clips, settings.class_score, normalise)
+    return scores, _facts(encoder, data, settings, _prompts_of(encoder, data, settings), of_class)
 
 
-def _prompt_of(encoder: Encoder, data: DataSet, settings: Settings) -> str:
-    if settings.prompt is not None:
-        return settings.prompt
+def _texts_of_classes(
+    encoder: Encoder, data: ClassificationSet | TaggingSet, settings: Settings
+) -> list[tuple[str, ...]]:
+    """Raises BenchmarkError for a class that no text can be made of."""
+    names = data.classes
+    if isinstance(data, TaggingSet):  # display names, such as "Dog"
+        names = tuple(name.lower() for name in names)
+    if settings.class_texts is not None:
+        return settings.class_texts.of(names, settings.protocol.first_class_texts)
+    return prompted(names, _prompts_of(encoder, data, settings))
+
+
+def _prompts_of(encoder: Encoder, data: DataSet, settings: Settings) -> tuple[str, ...]:
+    if settings.prompts:
+        return settings.prompts
     prefix = settings.protocol.caption_prefix
-    if isinstance(data, ClassificationSet) and not prefix:
-        return encoder.bundle.text.prompt
-    return prefix + BLANK
+    if not isinstance(data, RetrievalSet) and not prefix:
+        return (encoder.bundle.text.prompt,)
+    return (prefix + BLANK,)
 
 
 def _refuse_collapsed_texts(
@@ -208,25 +271,41 @@ def _refuse_collapsed_texts(
 
 
 def _facts(
-    encoder: Encoder, data: DataSet, settings: Settings, prompt: str, texts: Sequence[str]
+    encoder: Encoder,
+    data: DataSet,
+    settings: Settings,
+    prompts: tuple[str, ...],
+    counted: Sequence[tuple[str, ...]],
 ) -> RunFacts:
-    """texts: all that were embedded, those of every clip."""
+    """counted: the texts of each class, or every caption by itself."""
     bundle = encoder.bundle
-    counted = list(dict.fromkeys(texts)) if settings.merge_identical else texts
+    prompt = " | ".join(prompts)
     return RunFacts(
         benchmark=data.name,
         split=data.split,
         model=bundle.name,
         model_version=bundle.version,
         fingerprint=bundle.fingerprint,
-        prompt="" if prompt == BLANK else prompt,
+        prompt=(
+            settings.class_texts.name
+            if settings.class_texts
+            else ("" if prompt == BLANK else prompt)
+        ),
+        class_texts=way_in_words(counted, settings.class_score),
         windows=windows_in_words(encoder, settings),
         n_listed=data.n_expected,
         n_skipped=data.n_missing,
-        n_truncated=int(encoder.truncated(counted).sum()),
+        n_truncated=_n_truncated(encoder, counted),
         max_tokens=bundle.text.max_tokens,
         command=settings.command,
     )
+
+
+def _n_truncated(encoder: Encoder, counted: Sequence[tuple[str, ...]]) -> int:
+    """How many classes, or captions, have a text that is longer than the encoder reads."""
+    is_cut = encoder.truncated([text for texts in counted for text in texts])
+    first = np.cumsum([0, *map(len, counted)])[:-1]
+    return int(np.logical_or.reduceat(is_cut, first).sum())
 
 
 def windows_in_words(encoder: Encoder, settings: Settings) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from soundsearch.choices import AudioCapsSplit, ClothoSplit, Measured
+from soundsearch.choices import AudioCapsSplit, AudioSetSplit, ClothoSplit, Measured
 from soundsearch.cli.bench_run import BenchOptions, run_data_set, wide_console
 from soundsearch.cli.options import Json, shared_options
 from soundsearch.cli.streams import note
@@ -84,6 +84,43 @@ def audiocaps(
     from soundsearch.bench.datasets import read_audiocaps
 
     run_data_set(lambda: read_audiocaps(root, split, table=captions, audio=audio), options)
+
+
+@app.command()
+@shared_options(BenchOptions)
+def audioset(
+    root: Root,
+    split: Annotated[AudioSetSplit, typer.Option(help="Part of it.")] = "eval",
+    segments: Annotated[
+        Path | None,
+        typer.Option(
+            readable=False,
+            help="Its list of segments. [default: SPLIT_segments.csv in ROOT]",
+            show_default=False,
+        ),
+    ] = None,
+    audio: Annotated[
+        Path | None,
+        typer.Option(
+            readable=False,
+            help="Folder of its recordings. [default: audio/ in ROOT]",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    options: BenchOptions,
+) -> None:
+    """Tag the clips of AudioSet by the names of its classes, without training on these.
+
+    ROOT holds SPLIT_segments.csv as it is published, and the segments in audio/, named by YouTube
+    id (with or without the start in seconds). Counts mAP, the mean over the classes. Where clips
+    are missing, say --allow-missing, and the result says over how many it was measured.
+
+    Example: soundsearch bench audioset ~/data/audioset --protocol vip-ant --allow-missing
+    """
+    from soundsearch.bench.datasets import read_audioset
+
+    run_data_set(lambda: read_audioset(root, split, table=segments, audio=audio), options)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from soundsearch.choices import ClipScore, ProtocolName
+from soundsearch.choices import ClassScore, ClipScore, ProtocolName
 from soundsearch.cli.options import DeviceChoice
 from soundsearch.cli.progress import progress_on_stderr
 
@@ -54,13 +54,27 @@ class BenchOptions:
         ),
     ] = False
     prompt: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="Sentence that each class name, or caption, is put into, at {}. [default: the "
-            "protocol's; for class names else the encoder's]",
+            help="Sentence that each class name, or caption, is put into, at {}; repeatable for "
+            "class names. [default: the protocol's; for class names else the encoder's]",
             show_default=False,
         ),
     ] = None
+    class_texts: Annotated[
+        Path | None,
+        typer.Option(
+            readable=False,
+            help="JSON file with lists of whole texts by class name, in place of prompts.",
+        ),
+    ] = None
+    class_score: Annotated[
+        ClassScore,
+        typer.Option(
+            help="A class of several texts scores by the best of them, or by the mean of their "
+            "embeddings."
+        ),
+    ] = "best"
     allow_missing: Annotated[
         bool,
         typer.Option(
@@ -132,16 +146,20 @@ def _settings(options: BenchOptions) -> Settings:
     import shlex
     import sys
 
+    from soundsearch.bench.class_texts import read_class_texts
     from soundsearch.bench.protocols import protocol_named
     from soundsearch.bench.run import Settings
     from soundsearch.errors import BenchmarkError
 
+    listed = None if options.class_texts is None else read_class_texts(options.class_texts)
     try:
         return Settings(
             protocol=protocol_named(options.protocol),
             clip_score=options.clip_score,
             merge_identical=options.merge_identical_captions,
-            prompt=options.prompt,
+            prompts=tuple(options.prompt or ()),
+            class_texts=listed,
+            class_score=options.class_score,
             allow_missing=options.allow_missing,
             jobs=options.jobs or os.cpu_count() or 1,
             seed=options.seed,

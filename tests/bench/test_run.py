@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from soundsearch.bench.class_texts import prompted
 from soundsearch.bench.datasets import (
     ClassificationSet,
     DataSet,
@@ -21,7 +22,7 @@ from soundsearch.bench.datasets import (
 )
 from soundsearch.bench.protocols import PROTOCOLS
 from soundsearch.bench.results import BenchmarkResult
-from soundsearch.bench.run import Settings, class_texts, run_benchmark
+from soundsearch.bench.run import Settings, run_benchmark
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
@@ -106,7 +107,7 @@ def test_wrong_captions_are_not(encoder: Encoder, tmp_path: Path) -> None:
 def test_the_prompt_stands_around_every_caption(encoder: Encoder, tmp_path: Path) -> None:
     data = read_clotho(made.clotho(tmp_path))
     plain = measured(encoder, data)
-    result = measured(encoder, data, prompt="hum hum hum {}")
+    result = measured(encoder, data, prompts=("hum hum hum {}",))
     assert (plain.run.prompt, result.run.prompt) == ("", "hum hum hum {}")
     assert number(plain, "text-to-audio", "R@1") == 1
     assert number(result, "text-to-audio", "R@1") == 1 / 8  # all texts now name the hum
@@ -187,7 +188,7 @@ def test_lengths_of_class_texts_count_under_vip_ant_alone(encoder: Encoder, tmp_
     path = tmp_path / "meta" / "esc50.csv"
     path.write_text(path.read_text().replace("hiss_noise", "_".join(["hiss"] * 14)))
     plain, vip = (
-        measured(encoder, read_esc50(tmp_path), protocol, prompt="{}")
+        measured(encoder, read_esc50(tmp_path), protocol, prompts=("{}",))
         for protocol in ("literature", "vip-ant")
     )
     assert number(plain, "zero-shot", "accuracy") == 1
@@ -235,28 +236,28 @@ def test_the_prompt_of_the_bundle_is_taken(tiny: EncoderBundle, tmp_path: Path) 
     data = read_esc50(made.esc50(tmp_path))
     assert measured(encoder, data).run.prompt == "this is {} again"
     assert measured(encoder, data, "vip-ant").run.prompt == "the sound of {}"
-    assert measured(encoder, data, prompt="x {}").run.prompt == "x {}"
+    assert measured(encoder, data, prompts=("x {}",)).run.prompt == "x {}"
     clotho = read_clotho(made.clotho(tmp_path / "c"))
     assert measured(encoder, clotho).run.prompt == ""  # captions are sentences
 
 
 def test_class_names_become_words() -> None:
-    assert class_texts(("sea_waves", "dog", " car__horn "), "a {}!") == [
-        "a sea waves!",
-        "a dog!",
-        "a car horn!",
+    assert prompted(("sea_waves", "dog", " car__horn "), ["a {}!"]) == [
+        ("a sea waves!",),
+        ("a dog!",),
+        ("a car horn!",),
     ]
-    assert class_texts(("{}", "%s"), "the {}") == ["the {}", "the %s"]
+    assert prompted(("{}", "%s"), ["the {}", "{}"]) == [("the {}", "{}"), ("the %s", "%s")]
     with pytest.raises(BenchmarkError, match="class '_' holds no word that a prompt could take"):
-        class_texts(("dog", "_"), "{}")
+        prompted(("dog", "_"), ["{}"])
     with pytest.raises(BenchmarkError, match="'sea_waves' and 'sea waves' both read 'sea waves'"):
-        class_texts(("sea_waves", "sea waves"), "{}")
+        prompted(("sea_waves", "sea waves"), ["{}"])
 
 
 @pytest.mark.parametrize("prompt", ["", "the sound", "{} and {}", "{0}"])
 def test_a_prompt_that_takes_no_label(prompt: str) -> None:
     with pytest.raises(BenchmarkError) as caught:
-        Settings(protocol=PROTOCOLS["literature"], prompt=prompt)
+        Settings(protocol=PROTOCOLS["literature"], prompts=(prompt,))
     assert str(caught.value) == (
         f"a prompt holds {{}} once, where the text goes, as in 'the sound of {{}}'; not {prompt!r}"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from soundsearch.bench.datasets.audioset import COLUMNS
 from soundsearch.encoder.bundle import EncoderBundle
 from tests.conftest import Run
 from tests.made_benchmarks import clotho, small_is_whole  # noqa: F401
@@ -14,7 +15,6 @@ from tests.sounds import noise, tone, write
 from tests.tiny_encoder import WORDS
 from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 from tests.videos import write_video
-from trainer.data.audioset import COLUMNS
 
 SMALL = {
     "vit": {"width": 32, "n_layers": 1, "n_heads": 2, "patch": 16, "stride": [32, 16]},

@@ -27,10 +27,11 @@ class Lines(Generic[T]):
 
     Args:
         path: the file.
-        parse: line and its place -> record, None for a line that is none; raises ManifestError.
+        parse: line and its place -> record, None for a line that is none; raises SoundsearchError.
 
     Raises:
-        ManifestError: the file cannot be read, a line is bad, or there are no records.
+        ManifestError: the file cannot be read, or there are no records.
+        SoundsearchError: a line is bad.
     """
 
     def __init__(self, path: Path, parse: Callable[[bytes, str], T | None]) -> None:

@@ -31,11 +31,11 @@ from soundsearch.audio.recording import unreadable
 from soundsearch.audio.windows import SHORTEST_S
 from soundsearch.bench.datasets.audio_folder import AudioFolder
 from soundsearch.bench.datasets.audiocaps import AUDIOCAPS_SECONDS, audiocaps_stems
+from soundsearch.bench.datasets.audioset import Segment, is_segments, parse_segment
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular
 from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Row, Table, listed
-from trainer.data.audioset import Segment, is_segments, parse_segment
 from trainer.data.example import Example, ExampleFacts, image_suffix
 from trainer.data.lines import Lines, ManifestError
 from trainer.data.pack import Outcome, Problem, Report, Sources, pack

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soundsearch.audio.suffixes import VIDEO_SUFFIXES, may_hold_sound
+from soundsearch.bench.datasets.audioset import is_segments, parse_segment
 from soundsearch.files import open_regular
 from soundsearch.tables import Table
-from trainer.data.audioset import is_segments, parse_segment
 from trainer.data.example import ShardError
 from trainer.data.lines import Lines, ManifestError
 from trainer.data.sources import Cells, GroupedRows, as_seconds, captions_of, labels_of

@@ -16,6 +16,7 @@ from soundsearch.bench.datasets.kinds import (
     DataSetError,
     Missing,
     RetrievalSet,
+    TaggingSet,
 )
 
 
@@ -115,6 +116,48 @@ def classification_set(
         classes=classes,
         fold=None if folds is None else np.array([fold_of[i] for i in there], np.int64),
         n_expected=_expected(name, len(names)),
+        missing=missing,
+    )
+
+
+def tagging_set(
+    name: str,
+    split: str,
+    table: Path,
+    folder: AudioFolder,
+    *,
+    tags_of: Mapping[str, Sequence[str]],
+    find: Callable[[str], Path | None],
+    class_names: Mapping[str, str],
+) -> TaggingSet:
+    """The set of these clips.
+
+    Args:
+        name: of the data set.
+        split: the part of it that this is.
+        table: its list, for messages.
+        folder: that of its recordings.
+        tags_of: the ids of each clip's classes by its name.
+        find: gives the recording of a name, or None.
+        class_names: of all classes by id, in order.
+
+    Raises:
+        DataSetError: two clips share a recording, or none is there.
+    """
+    names = list(tags_of)
+    place = {key: i for i, key in enumerate(class_names)}
+    there, missing = _find_all(names, find, table, folder)
+    tagged = np.zeros((len(there), len(class_names)), bool)
+    for row, i in enumerate(there):
+        tagged[row, [place[key] for key in tags_of[names[i]]]] = True
+    return TaggingSet(
+        name=name,
+        split=split,
+        names=tuple(names[i] for i in there),
+        clips=tuple(there.values()),
+        tagged=tagged,
+        classes=tuple(class_names.values()),
+        n_expected=_expected(f"{name}/{split}", len(names)),
         missing=missing,
     )
 

@@ -1,4 +1,4 @@
-"""The kinds of benchmark data sets: clips with captions, and clips with one label each."""
+"""The kinds of benchmark data sets: clips with captions, with one label each, or with any number."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ PUBLISHED_CLIPS: Mapping[str, tuple[int, ...]] = {
     "audiocaps/test": (975,),
     "esc-50": (2000,),
     "urbansound8k": (8732,),
+    "audioset/eval": (20371,),
+    "audioset/balanced_train": (22160,),
+    "audioset/unbalanced_train": (2041789,),
 }
 
 
@@ -41,7 +44,7 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet(ABC):
-    """Clips of one split of one data set: a `RetrievalSet` or a `ClassificationSet`.
+    """Clips of one split of one data set: a `RetrievalSet`, a `ClassificationSet` or a `TaggingSet`.
 
     names: what the CSV calls each clip, each once. clips: their recordings, in that order.
     n_expected: clips of the whole split, as published or as its CSV lists them.
@@ -113,6 +116,29 @@ class ClassificationSet(DataSet):
     def _facts_of(self, left: list[int]) -> dict[str, Any]:
         fold = None if self.fold is None else self.fold[left]
         return {"target": self.target[left], "fold": fold}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaggingSet(DataSet):
+    """Clips with any number of classes each.
+
+    tagged: (n_clips, n_classes) bool. classes: their names.
+    """
+
+    tagged: NDArray[np.bool_]
+    classes: tuple[str, ...]
+
+    def with_clips(self) -> tuple[Self, tuple[str, ...]]:
+        """The set of those classes that have a clip, and the names of the others."""
+        used = self.tagged.any(axis=0)
+        names = np.array(self.classes)
+        left = dataclasses.replace(
+            self, tagged=self.tagged[:, used], classes=tuple(map(str, names[used]))
+        )
+        return left, tuple(map(str, names[~used]))
+
+    def _facts_of(self, left: list[int]) -> dict[str, Any]:
+        return {"tagged": self.tagged[left]}
 
 
 def require_whole(data: DataSet, allow_missing: bool) -> None:

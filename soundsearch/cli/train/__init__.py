@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from soundsearch.cli.train import data, embed, export, features, pick, scaling, stages
+from soundsearch.cli.train import data, embed, export, features, folds, pick, scaling, stages
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,4 +31,6 @@ app.command()(stages.pivot)
 app.command()(stages.captions)
 app.command()(scaling.scaling)
 app.command()(pick.pick)
+app.command()(folds.probe)
+app.command()(folds.finetune)
 app.command()(export.export)

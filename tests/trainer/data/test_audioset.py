@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from soundsearch.bench.datasets import DataSetError
+from soundsearch.bench.datasets.audioset import parse_segment
 from soundsearch.errors import SoundsearchError
+from soundsearch.vocabulary.audioset import NAMES, class_names, display_name
 from tests.conftest import ROOT
 from tests.sounds import noise, write
 from tests.trainer.data.made_examples import picture
 from tests.videos import two_noises, write_video
-from trainer.data import audioset
-from trainer.data.audioset import class_names, display_name, parse_segment
 from trainer.data.cutting import ExtractConfig
 from trainer.data.example import ExampleFacts
 from trainer.data.extract import extract
-from trainer.data.lines import ManifestError
 from trainer.data.pack import read_problems
 from trainer.data.shards import ShardFolder
 from trainer.data.sources import Manifest, pack_manifest
@@ -58,12 +58,12 @@ def test_ids_have_the_names_of_the_ontology() -> None:
     assert display_name("dog bark") == "dog bark"
     assert display_name("/m/nobody_has_this") is None
     shipped = json.loads(
-        resources.files("trainer.data").joinpath(audioset.NAMES).read_text(encoding="utf-8")
+        resources.files("soundsearch.vocabulary").joinpath(NAMES).read_text(encoding="utf-8")
     )
     assert "github.com/audioset/ontology" in shipped["source"]
     assert "CC BY-SA 4.0" in shipped["licence"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert "data/*.json" in project["tool"]["setuptools"]["package-data"]["trainer"]
+    assert "vocabulary/*.json" in project["tool"]["setuptools"]["package-data"]["soundsearch"]
 
 
 @pytest.mark.data
@@ -145,7 +145,7 @@ def test_a_bad_line_of_a_list_is_named(tmp_path: Path, row: str, message: str) -
 def test_a_line_without_labels_is_a_segment_all_the_same() -> None:
     segment = parse_segment(b'abc, 0, 10, ""\n', "x")
     assert segment is not None and segment.labels == ()
-    with pytest.raises(ManifestError, match="UTF-8"):
+    with pytest.raises(DataSetError, match="UTF-8"):
         parse_segment(b"\xe9, 0, 10, x\n", "x")
 
 
