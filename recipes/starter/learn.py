@@ -2,8 +2,8 @@
 
 In: `Material`, the text tower. Out: the tower, whose vectors lie in the space of the text tower.
 
-The head learns first, on what the network sees as it is published; then all that follows the fixed
-blocks. A tagger's knowledge is easily lost over a few thousand captions, so every sound is held to
+The head learns first, on what the network sees as it is published; then, if that is wanted, all that
+follows the fixed blocks. A tagger's knowledge is easily lost over a few thousand captions, so every sound is held to
 the classes that the published network hears in it, by their names.
 """
 
@@ -63,7 +63,8 @@ class LearnConfig:
         class_weight: Of the divergence from the published network's classes.
         mask_share, longest_masks: Of how many sounds rows, and columns, of the maps are blanked out,
             and how many at most.
-        head, tune: The two parts of learning.
+        head, tune: The two parts of learning. Without the second the blocks stay as they are
+            published.
     """
 
     tower: MobileNetConfig = field(
@@ -90,19 +91,10 @@ class LearnConfig:
     longest_masks: tuple[int, int] = (2, 8)
     head: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            steps=1200, warmup_steps=60, weight_decay=0.02, precision="fp32"
+            steps=2400, warmup_steps=120, weight_decay=0.02, precision="fp32"
         )
     )
-    tune: LoopConfig = field(
-        default_factory=lambda: LoopConfig(
-            steps=1000,
-            warmup_steps=100,
-            learning_rate=3e-4,
-            weight_decay=0.02,
-            average=0.998,
-            precision="fp32",
-        )
-    )
+    tune: LoopConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -285,14 +277,15 @@ def learn(
         return {"valid_r10": recall(model, recordings, material, embed)}
 
     train(tower.head, one_pass(head_step), config.head, folder / "head")
-    train(
-        tower,
-        one_pass(tune_step),
-        config.tune,
-        folder / "tune",
-        slow=tower.rates(),
-        checks=every(CHECK_EVERY, config.tune.steps, check),
-    )
+    if config.tune is not None:
+        train(
+            tower,
+            one_pass(tune_step),
+            config.tune,
+            folder / "tune",
+            slow=tower.rates(),
+            checks=every(CHECK_EVERY, config.tune.steps, check),
+        )
     save_tensors(tower.state_dict(), folder / WEIGHTS)
     for part in ("head", "tune"):
         delete_checkpoint(folder / part)

@@ -237,11 +237,12 @@ def finish(
     bundle = dataclasses.replace(bundle, results=results)
     usable = [one for one in prepared.recordings if str(one.path) not in prepared.waveforms.failed]
     learning = run_folder / f"learn-{config.seed}"
-    logs = [
+    logs: list[tuple[str, Path, tuple[str, ...]]] = [
         ("Text tower", run_folder / "distil" / "log.jsonl", card.TEXT_COLUMNS),
-        ("Audio tower, the head alone", learning / "head" / "log.jsonl", card.HEAD_COLUMNS),
-        ("Audio tower", learning / "tune" / "log.jsonl", card.TUNE_COLUMNS),
+        ("Head of the audio tower", learning / "head" / "log.jsonl", card.HEAD_COLUMNS),
     ]
+    if config.learn.tune is not None:
+        logs.append(("Audio tower", learning / "tune" / "log.jsonl", card.TUNE_COLUMNS))
     sections = card.sections(bundle, usable, logs, repeats)
     model_card.write(bundle, card.COMMAND, sections, dataclasses.asdict(config)).write()
     return install(bundle.folder, out)
