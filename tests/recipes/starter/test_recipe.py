@@ -21,11 +21,11 @@ from soundsearch.encoder.towers import Encoder
 
 #: What the shipped encoder must reach on the validation split.
 FLOOR = {
-    ("captions", "text-to-audio R@1"): 0.22,
-    ("captions", "text-to-audio R@10"): 0.58,
-    ("labels of ESC-10", "zero-shot accuracy"): 0.88,
-    ("words for a recording", "head word in the first 5 captions"): 0.55,
-    ("two sounds at once", "above both sounds alone"): 0.67,
+    ("captions", "text-to-audio R@1"): 0.28,
+    ("captions", "text-to-audio R@10"): 0.64,
+    ("labels of ESC-10", "zero-shot accuracy"): 0.95,
+    ("words for a recording", "head word in the first 5 captions"): 0.6,
+    ("two sounds at once", "above both sounds alone"): 0.43,
 }
 
 
