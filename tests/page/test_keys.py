@@ -101,3 +101,13 @@ def test_j_goes_on_to_the_next_page_of_hits(window: Window) -> None:
     page.keyboard.press("j")
     page.locator(".hit").nth(20).wait_for()
     until(page, "document.querySelectorAll('.hit')[20].classList.contains('selected')")
+
+
+def test_escape_leaves_the_box_and_what_was_asked_in_it(window: Window) -> None:
+    page = window.open()
+    page.locator("#text").focus()
+    page.keyboard.type("hiss")
+    row_of(page, TWICE).wait_for()
+    page.keyboard.press("Escape")
+    assert page.input_value("#text") == "hiss"
+    assert page.evaluate("document.activeElement.id") != "text"

@@ -69,7 +69,7 @@ export class Keys {
 
   #press(event) {
     const { key, target } = event;
-    if (key === "Escape") return this.#leave(target);
+    if (key === "Escape") return this.#leave(event);
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (document.querySelector("dialog[open]")) return;
     if (target.id === "text" && key === "ArrowDown") return this.#do(event, () => this.results.move(1));
@@ -115,11 +115,14 @@ export class Keys {
     action();
   }
 
-  #leave(target) {
+  #leave(event) {
+    const { target } = event;
     if (document.querySelector("dialog[open]")) return;
     const open = this.results.rows.find((row) => row.details);
-    if (target.id === "text") target.blur();
-    else if (open && !byId("basket").contains(target)) {
+    if (target.id === "text") {
+      event.preventDefault(); // browsers would empty the box, with its hits still shown
+      target.blur();
+    } else if (open && !byId("basket").contains(target)) {
       this.results.toggleDetails(open);
       open.title.focus();
     } else if (!byId("basket").hidden) {
