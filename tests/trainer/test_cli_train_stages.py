@@ -236,7 +236,8 @@ def test_the_help_states_the_defaults(soundsearch: Run) -> None:
         ("duplicates", PIVOT.contrast.duplicates),
         ("init", PIVOT.init),
     ):
-        assert f"[default: {expected}]" in page.split(f" --{name} <")[1].split(" --")[0]
+        stated = page.split(f" --{name} <")[1].split("[default: ")[1]
+        assert stated.startswith(f"{expected}]")
     assert PIVOT.schedule_epochs is PIVOT.clip_norm is PIVOT.contrast.largest_logit_scale is None
     same = ("warmup_epochs", "seed", "front_end", "tower", "optimiser", "precision", "contrast")
     assert [getattr(PIVOT, name) for name in same] == [getattr(CAPTIONS, name) for name in same]
