@@ -22,17 +22,16 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from recipes.starter.manifests import Recording, draw_weights
 from recipes.starter.waveforms import Waveforms
 from soundsearch.audio.features import FeatureConfig, compute_features
-from soundsearch.encoder.runtime import load_onnxruntime
 from soundsearch.files import write_text
 from trainer.augmentation import WaveformConfig, change_recording, change_window
 from trainer.front_ends import FrontEnd
 from trainer.mixtures import MOST, Kind, MixtureConfig, arrange
-from trainer.onnx_export import to_onnx
+from trainer.onnx_export import fold_batch_norms
 from trainer.towers.mobilenet import MobileNetTower
 
 logger = logging.getLogger(__name__)
@@ -166,8 +165,8 @@ def make_material(
     return Material(folder)
 
 
-class Answers(nn.Module):
-    """What the published network gives for features, over onnxruntime, which is faster than torch.
+class Answers:
+    """What the published network gives for features.
 
     Attributes:
         shape: Of the maps of a window.
@@ -175,40 +174,30 @@ class Answers(nn.Module):
     """
 
     def __init__(self, network: MobileNetTower, features: FeatureConfig) -> None:
-        super().__init__()
-        self.network = network
-        silence = torch.zeros(2, features.n_mels, features.n_frames)
-        with torch.inference_mode():
-            maps, pooled, logits = self.parts(silence)
+        folded = fold_batch_norms(network)
+        assert isinstance(folded, MobileNetTower)
+        self._network = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        maps, *others = self._parts(np.zeros((1, features.n_mels, features.n_frames), np.float32))
         self.shape = tuple(maps.shape[1:])
-        self.widths = {
-            MAPS: math.prod(self.shape),
-            POOLED: pooled.shape[1],
-            LOGITS: logits.shape[1],
-        }
-        model = to_onnx(self, {"features": silence}, {"features": {0: "n"}})
-        runtime = load_onnxruntime()
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = runtime.InferenceSession(model.SerializeToString(), options)
+        widths = (math.prod(self.shape), *(part.shape[1] for part in others))
+        self.widths = dict(zip((MAPS, POOLED, LOGITS), widths, strict=True))
 
-    def parts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return maps, pooled and logits of features (n, n_mels, n_frames)."""
-        network, n_fixed = self.network, self.network.config.fixed_blocks
+    @torch.inference_mode()
+    def _parts(self, features: Array) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps, pooled and logits of features (n, n_mels, n_frames)."""
+        network, n_fixed = self._network, self._network.config.fixed_blocks
         assert network.classifier is not None
-        maps = network.stem(features, n_fixed)
+        maps = network.stem(torch.from_numpy(features), n_fixed)
         pooled = network.pool(maps, n_fixed)
         return maps, pooled, network.classifier(pooled)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(n, n_mels, n_frames) -> (n, all widths)."""
-        return torch.cat([part.flatten(1) for part in self.parts(features)], dim=1)
-
     def answer(self, features: Array) -> dict[str, Array]:
         """Features (n, n_mels, n_frames) -> (n, width) of each file."""
-        (found,) = self._session.run(None, {"features": features})
-        parts = np.split(found, np.cumsum(list(self.widths.values()))[:-1], axis=1)
-        return dict(zip(self.widths, parts, strict=True))
+        parts = self._parts(features)
+        return {
+            name: np.ascontiguousarray(part.numpy()).reshape(len(features), -1)
+            for name, part in zip(self.widths, parts, strict=True)
+        }
 
 
 def _cut_to_whole_batches(folder: Path, bytes_a_row: Mapping[str, int]) -> int:
