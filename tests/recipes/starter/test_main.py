@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from recipes.starter import __main__ as module
 from recipes.starter.config import StarterConfig
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.encoder.registry import SHIPPED
 
 
-def test_the_stages_are_run_with_the_seed_that_was_asked_for(
+def test_the_recipe_is_run_with_seed_and_repeats_that_were_asked_for(
     made_data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    asked: list[tuple[Path, Path, StarterConfig]] = []
-    monkeypatch.setattr(module, "prepare", lambda *given: asked.append(given))
-    module.main([str(made_data), "--run", str(tmp_path), "--seed", "7"])
-    assert asked == [(made_data, tmp_path, StarterConfig().seeded(7))]
-    assert (asked[0][2].distil.seed, asked[0][2].corpus.seed, asked[0][2].seed) == (7, 7, 7)
-    assert capsys.readouterr().out == f"{tmp_path}\n"
+    asked: list[tuple[object, ...]] = []
+    repeats: list[EncoderBundle] = []
+
+    def noted(*given: object, repeats: list[EncoderBundle]) -> None:
+        asked.append((*given, repeats))
+
+    monkeypatch.setattr(module, "make_starter", noted)
+    run, out, other = tmp_path / "run", tmp_path / "out", SHIPPED / "starter"
+    arguments = ["--run", str(run), "--out", str(out), "--seed", "7", "--repeat", str(other)]
+    module.main([str(made_data), *arguments])
+    repeats.append(EncoderBundle.read(other))
+    config = dataclasses.replace(StarterConfig(), seed=7)
+    assert asked == [(made_data, run, out, config, repeats)]
+    assert capsys.readouterr().out == f"{out}\n"
 
 
 def test_no_data_is_one_clear_line(tmp_path: Path) -> None:
+    run, out = str(tmp_path / "run"), str(tmp_path / "out")
     with pytest.raises(SystemExit) as caught:
-        module.main([str(tmp_path / "nowhere"), "--run", str(tmp_path)])
+        module.main([str(tmp_path / "nowhere"), "--run", run, "--out", out])
     assert "no data folder here" in str(caught.value) and "\n" not in str(caught.value)
