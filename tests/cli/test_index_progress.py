@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,22 +70,21 @@ def test_lines_of_a_scan_and_of_looking_for_moved_files(
     for path in library.glob("*.wav"):
         path.rename(path.with_name(f"new {path.name}"))
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.05)
-    scan, hash_of = plan.scan, plan.hash_of
+    walk, hash_of = plan.walk, plan.hash_of
 
     def seen(text: bytes) -> bool:
         return text in sys.stderr.buffer.getvalue()  # type: ignore[attr-defined]
 
-    def scan_slowly(*arguments: object) -> object:
-        found = scan(*arguments)  # type: ignore[arg-type]
+    def walk_slowly(*arguments: object) -> Iterator[object]:
+        yield from walk(*arguments)  # type: ignore[arg-type]
         until(lambda: seen(b"sound files found: 3"))
-        return found
 
     def hash_slowly(path: Path) -> bytes:
         if path.name == "new 1.wav":
             until(lambda: seen(b"gone: 1/3 (33%)"))
         return hash_of(path)
 
-    monkeypatch.setattr(plan, "scan", scan_slowly)
+    monkeypatch.setattr(plan, "walk", walk_slowly)
     monkeypatch.setattr(plan, "hash_of", hash_slowly)
     assert "3 moved" in soundsearch("index", library).stderr
 
@@ -107,7 +106,7 @@ def test_ctrl_c_while_planning_ends_quietly(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(plan, "scan", stop)
+        patched.setattr(plan, "walk", stop)
         result = soundsearch("index", library, code=130)
         assert result.stderr.startswith("stopped; ") and result.stderr.count("\n") == 1
         assert json.loads(soundsearch("index", library, "--json", code=130).stdout)["interrupted"]
@@ -118,9 +117,9 @@ def test_ctrl_c_while_planning_ends_quietly(
 @pytest.mark.usefixtures("tiny")
 def test_sigint_while_a_slow_disk_is_scanned(tmp_path: Path) -> None:
     slow = (
-        "import indexer.plan, time; scan = indexer.plan.scan\n"
-        "def slowly(*a): print('scanning', flush=True); time.sleep(60); return scan(*a)\n"
-        "indexer.plan.scan = slowly\n"
+        "import indexer.plan, time; walk = indexer.plan.walk\n"
+        "def slowly(*a): print('scanning', flush=True); time.sleep(60); return walk(*a)\n"
+        "indexer.plan.walk = slowly\n"
         "from soundsearch.cli import app; app(prog_name='soundsearch')"
     )
     write(tmp_path / "library" / "a.wav", noise())
