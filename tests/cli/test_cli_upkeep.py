@@ -326,10 +326,10 @@ def test_the_commands_there_are() -> None:
         *(f"roots {name}" for name in ("move", "remove")),
         *(f"models {name}" for name in ("list", "show", "build vip-ant", "build clap")),
         *(f"bench {name}" for name in ("clotho", "audiocaps", "esc50", "urbansound8k")),
-        *(f"bench {name}" for name in ("manifest", "compare", "table")),
+        *(f"bench {name}" for name in ("audioset", "manifest", "compare", "table")),
         *(f"train {name}" for name in ("extract", "shards", "embed-images", "embed-captions")),
         *(f"train {name}" for name in ("curate", "pivot", "captions", "scaling", "export")),
-        *(f"train {name}" for name in ("features", "pick")),
+        *(f"train {name}" for name in ("features", "pick", "probe", "finetune")),
     }
 
 
