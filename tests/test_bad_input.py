@@ -637,5 +637,5 @@ def test_one_writes_others_read(
         facts = json.loads(soundsearch("status", "--json").stdout)
         assert len(seen) <= facts["n_indexed"]
         assert soundsearch("verify").stderr.startswith("the index is sound")
-    assert process.communicate()[1].startswith(b"60 new, ")
+    assert b"60 new, " in process.communicate()[1]
     assert seen == set(long.iterdir())
