@@ -22,7 +22,7 @@ TRAINING = {"torch", "torchaudio", "torchvision", "transformers", "open_clip", "
 
 
 #: What of `soundsearch.audio` a query in words needs: the facts of a bundle.
-FOR_WORDS = {"soundsearch.audio", "soundsearch.audio.features", "soundsearch.audio.windows"}
+FOR_WORDS = {f"soundsearch.audio{name}" for name in ("", ".features", ".mel_banks", ".windows")}
 
 
 def _loaded(*command: str) -> tuple[set[str], str]:

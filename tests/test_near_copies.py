@@ -65,7 +65,7 @@ def test_the_json_and_the_paths_of_near_copies(soundsearch: Run, library: Path) 
     assert sorted(by_name) == NEAR_ONES
     assert set(by_name["quiet.wav"]) == {
         *("path", "state", "is_present", "content_hash", "size_bytes", "duration_s"),
-        *("sound_hash", "cosine"),
+        *("recording_id", "sound_hash", "cosine"),
     }
     hashes = {name: copy["sound_hash"] for name, copy in by_name.items()}
     assert hashes["original.wav"] == hashes["z copy.wav"]
