@@ -113,7 +113,7 @@ def of_length(n_frames: int) -> FrontEnd:
     return dataclasses.replace(with_frames(VIP_ANT, n_frames), name=name)
 
 
-#: That of the shipped encoder.
+#: That of the shipped encoder up to version 3.
 STARTER = FrontEnd(
     name="starter",
     audio=AudioConfig(sample_rate=32000, window_s=3.0, hop_s=1.5, short="repeat"),
@@ -121,7 +121,7 @@ STARTER = FrontEnd(
     frequency_mask=12,
     time_mask=60,
 )
-#: That of towers which begin from EfficientAT's weights. Its level is that of softer ordinary
+#: That of the shipped encoder, and of towers which begin from EfficientAT's weights. Its level is that of softer ordinary
 #: recordings; by which of them windows are scaled made no difference that stood out from noise.
 EFFICIENTAT = FrontEnd(
     name="efficientat",
