@@ -247,10 +247,10 @@ def test_masks_cannot_be_negative(mask: str) -> None:
 # ---- starter
 
 
-def test_the_starters_front_end_is_that_of_the_shipped_encoder() -> None:
+def test_the_front_end_of_efficientat_is_that_of_the_shipped_encoder() -> None:
     folder = Path(soundsearch.__file__).parent / "bundles" / "starter"
     bundle = EncoderBundle.read(folder)
-    assert (STARTER.audio, STARTER.features) == (bundle.audio, bundle.features)
+    assert (EFFICIENTAT.audio, EFFICIENTAT.features) == (bundle.audio, bundle.features)
 
 
 def test_a_clip_of_one_window_has_the_features_of_search() -> None:
