@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -19,12 +20,14 @@ from recipes.starter.material import MaterialConfig
 from soundsearch.audio.features import EfficientAtMel
 from soundsearch.audio.windows import AudioConfig
 from soundsearch.encoder.bundle import TextConfig
+from soundsearch.files import sha256_of
 from tests.sounds import noise, tone, write
 from tests.trainer.conftest import _graphs_once, _one_thread, tiny_teacher  # noqa: F401
 from tests.trainer.made_mobilenet import published_like
 from trainer.front_ends import FrontEnd
 from trainer.loop import LoopConfig
 from trainer.text_distillation import DistilConfig
+from trainer.towers import mobilenet
 from trainer.towers.mobilenet import (
     N_LABELS,
     MobileNetConfig,
@@ -136,17 +139,26 @@ def tiny_config() -> StarterConfig:
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights that stand for the published ones, of a network that tells features apart."""
     features = torch.randn(32, 32, 48, generator=torch.Generator().manual_seed(0))
     path = tmp_path_factory.mktemp("published") / "mn04_as.safetensors"
     with pytest.MonkeyPatch.context() as patch:
-        yield published_like(path, patch, features)
+        return published_like(path, patch, features)
+
+
+@contextlib.contextmanager
+def taken_for_published(path: Path) -> Iterator[None]:
+    """Take a file for that of the published weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mobilenet, "PUBLISHED_SHA256", sha256_of(path))
+        yield
 
 
 @pytest.fixture(scope="session")
 def network(published: Path, tiny_config: StarterConfig) -> MobileNetTower:
     """The published network with its classifier, in evaluation mode."""
     made = MobileNetTower(dataclasses.replace(tiny_config.learn.tower, logits=True))
-    begin_from_published(made, published)
+    with taken_for_published(published):
+        begin_from_published(made, published)
     return made.eval()

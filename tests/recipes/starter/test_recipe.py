@@ -12,12 +12,13 @@ import pytest
 
 from recipes.starter.config import StarterConfig
 from recipes.starter.measure import MEASURED, _benchmark, measure
-from recipes.starter.recipe import make_starter
+from recipes.starter.recipe import NETWORK, make_starter
 from recipes.starter.stages import Run, fingerprint_of
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.registry import SHIPPED
 from soundsearch.encoder.towers import Encoder
+from tests.recipes.conftest import taken_for_published
 
 #: What the shipped encoder must reach on the validation split.
 FLOOR = {
@@ -39,7 +40,8 @@ def make(made_data: Path, tiny_teacher: Path) -> Make:
     def run(
         folder: Path, out: Path, config: StarterConfig, repeats: Sequence[EncoderBundle] = ()
     ) -> EncoderBundle:
-        return make_starter(made_data, folder, out, config, tiny_teacher, repeats=repeats)
+        with taken_for_published(made_data / NETWORK):
+            return make_starter(made_data, folder, out, config, tiny_teacher, repeats=repeats)
 
     return run
 
