@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.captions import Caption, apply_captions
+from indexer.interrupts import hold_interrupts
 from indexer.options import DEFAULTS, IndexOptions
 from indexer.plan import Plan, make_plan
 from indexer.reading import FEWER_JOBS, Decoded, PendingFile, Piece, Readers, describe, n_readers
@@ -254,8 +255,9 @@ class _Run:
         if n_windows >= COMMIT_WINDOWS or time.monotonic() - self._last_commit >= COMMIT_S:
             self._commit()
 
+    @hold_interrupts()
     def _commit(self) -> None:
-        """One transaction for all finished recordings."""
+        """One transaction for all finished recordings, and the count of them."""
         finished, self._finished = self._finished, []
         self._last_commit = time.monotonic()
         if not finished:

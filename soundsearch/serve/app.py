@@ -49,6 +49,7 @@ def make_app(served: Served, access: Access) -> Guard:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         keeper = NoteKeeper(logging.WARNING)
         logger = logging.getLogger("soundsearch")
+        propagated = logger.propagate  # another app of this process may have the warnings already
         logger.addHandler(keeper)
         logger.propagate = False
         try:
@@ -57,7 +58,7 @@ def make_app(served: Served, access: Access) -> Guard:
                 yield
                 tasks.cancel_scope.cancel()
         finally:
-            logger.propagate = True
+            logger.propagate = propagated
             logger.removeHandler(keeper)
             await anyio.to_thread.run_sync(served.close)
 

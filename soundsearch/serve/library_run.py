@@ -42,6 +42,7 @@ class LibraryRun:
         """Prepare it; nothing runs yet. folder: of the index."""
         self._folder = folder
         self._process: Any = None
+        self._listener: threading.Thread | None = None
         self._lock = threading.Lock()
         self._is_closed = False
         self._last: Event = {}
@@ -82,7 +83,10 @@ class LibraryRun:
             )
             self._n_runs += 1
             self._n_changes += 1
-        threading.Thread(target=self._listen, args=(self._process, ours), daemon=True).start()
+            self._listener = threading.Thread(
+                target=self._listen, args=(self._process, ours), daemon=True
+            )
+            self._listener.start()
 
     def cancel(self) -> None:
         """End the run as Ctrl-C does: what was finished is kept. Raises RequestError if none goes on."""
@@ -96,12 +100,13 @@ class LibraryRun:
         with self._lock:
             self._is_closed = True
             self._n_changes += 1
-            process = self._process
-        if process is not None:
+            process, listener = self._process, self._listener
+        if process is not None and listener is not None:
             _interrupt(process)
-            process.join(PATIENCE_S)
-            process.kill()  # loses only what was not committed yet
-            process.join()
+            listener.join(PATIENCE_S)
+            if listener.is_alive():
+                process.kill()  # loses only what was not committed yet
+                listener.join()
 
     def stop_streams(self) -> None:
         """End all streams of events."""
@@ -157,9 +162,8 @@ class LibraryRun:
 
 
 def _interrupt(process: Any) -> None:
-    with suppress(ProcessLookupError):
-        if process.pid is not None and process.is_alive():
-            os.kill(process.pid, signal.SIGINT)
+    with suppress(ProcessLookupError):  # only the listener waits for the process: two cannot
+        os.kill(process.pid, signal.SIGINT)
 
 
 class _Reporter:

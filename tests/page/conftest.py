@@ -133,6 +133,11 @@ def until(page: Page, expression: str, argument: object = None) -> None:
         page.wait_for_timeout(STEP_MS)
 
 
+def says(page: Page, selector: str, text: str) -> None:
+    """Wait until the text of an element is this one: pages are filled after they have loaded."""
+    until(page, "([at, text]) => document.querySelector(at)?.innerText === text", [selector, text])
+
+
 @dataclass
 class Window:
     """A browser with storage of its own, whose pages may report no error."""

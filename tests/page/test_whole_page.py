@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import soundsearch
-from tests.page.conftest import Served, Window, opened
+from tests.page.conftest import Served, Window, opened, says
 from tests.page.library import TWICE
 from tests.page.test_search import row_of
 
@@ -120,7 +120,7 @@ def test_the_basket_becomes_files(window: Window) -> None:
         assert waiting.value.suggested_filename == f"soundsearch.{kind}"
         assert Path(waiting.value.path()).read_bytes().startswith(begins)
     page.reload()
-    assert page.inner_text("#basket-count") == "1"
+    says(page, "#basket-count", "1")
     page.locator("#to-basket").click()
     page.get_by_role("button", name=f"Take out {TWICE}").click()
-    assert page.inner_text("#basket-count") == "0"
+    says(page, "#basket-count", "0")

@@ -121,7 +121,7 @@ def test_a_second_run_skips_what_is_done_and_a_changed_constant_what_is_not(
         return {path.parent.name: path.stat().st_mtime_ns for path in run.glob("*/done.json")}
 
     before = stamps()
-    assert set(before) == {"decode", "teach", "distil", "material", "learn-0"}
+    assert set(before) >= {"decode", "teach", "distil", "material", "learn-0"}
     make(run, made / "again", tiny_config)
     assert stamps() == before
     assert (
