@@ -83,7 +83,7 @@ $(VENV)/.search: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing what all tests need into $(VENV): 6.5 GB with torch, three minutes and more."
-	$(INSTALL) --editable ".[train,test,test-train,dev]"
+	$(INSTALL) --editable ".[dask,postgres,train,test,test-scale,test-train,dev]"
 	@touch $@ $(VENV)/.base $(VENV)/.search
 
 # Beside the others: only the pages need it.
