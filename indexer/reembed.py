@@ -39,12 +39,13 @@ from soundsearch.store import (
     Store,
     Writer,
 )
+from soundsearch.store.backend import Place
 from soundsearch.store.pinned import (
-    NEXT,
     create_index,
     drop_next,
     finish_switch,
     next_index,
+    next_place,
     pinned_bundle,
 )
 from soundsearch.store.statements import chunks
@@ -125,7 +126,7 @@ class _Comparison:
 
 
 def reembed(
-    folder: Path,
+    place: Place,
     model: str | None = None,
     options: IndexOptions = DEFAULTS,
     *,
@@ -138,7 +139,7 @@ def reembed(
     goes on where it was.
 
     Args:
-        folder: of the index.
+        place: of the index.
         model: the new encoder, by its name or its bundle's folder; None goes on with the one that
             was begun.
         options: device and jobs; the others have no meaning here.
@@ -154,7 +155,7 @@ def reembed(
     """
     started = time.monotonic()
     progress = progress or Silent()
-    with contextlib.closing(Store.open(folder)) as store, store.writer() as writer:
+    with contextlib.closing(Store.open(place)) as store, store.writer() as writer:
         bundle = find_bundle(model) if model else None
         pinned = _encoder_of(store)
         is_pinned = bundle is None or bundle.fingerprint == pinned.fingerprint
@@ -178,13 +179,13 @@ def reembed(
     return run.report
 
 
-def cancel(folder: Path) -> bool:
+def cancel(place: Place) -> bool:
     """Drop a reembedding that was begun; returns whether there was one.
 
     Raises:
         StoreError: there is no index; IndexBusyError if another process writes it.
     """
-    with contextlib.closing(Store.open(folder)) as store, store.writer() as writer:
+    with contextlib.closing(Store.open(place)) as store, store.writer() as writer:
         return not finish_switch(store, writer) and drop_next(writer)
 
 
@@ -200,18 +201,18 @@ def _prepare(
     begun = next_index(store)
     if bundle is not None and bundle.fingerprint == pinned.fingerprint:
         raise StoreError(
-            f"{store.folder}: this index has {pinned} already; give another encoder "
+            f"{store.name}: this index has {pinned} already; give another encoder "
             "(they are listed by: soundsearch models list)"
         )
     if begun is None:
         if bundle is None:
             raise QueryError("no reembedding was begun; name the new encoder with --model")
         _check_room(store, 0, bundle, progress)
-        return create_index(store.folder / NEXT, bundle)
+        return create_index(next_place(store.place), bundle)
     under_way = _encoder_of(begun)
     if bundle is not None and bundle.fingerprint != under_way.fingerprint:
         raise StoreError(
-            f"{store.folder}: a reembedding with {under_way} was begun, you asked for "
+            f"{store.name}: a reembedding with {under_way} was begun, you asked for "
             f"{PinnedEncoder.of(bundle)}; go on without --model, or drop what it has done with: "
             "soundsearch reembed --cancel"
         )
@@ -241,11 +242,14 @@ def _check_room(store: Store, n_there: int, bundle: EncoderBundle, progress: Pro
     needed += 4 * bundle.dim * n_windows
     if not n_there:
         needed += sum(os.path.getsize(bundle.folder / name) for name in bundle.files)
-    free = shutil.disk_usage(store.folder).free
+    if not isinstance(store.place, Path):
+        progress.note(f"room needed on the server: about {_megabytes(needed)}")
+        return
+    free = shutil.disk_usage(store.place).free
     progress.note(f"disk room needed: about {_megabytes(needed)}, free: {_megabytes(free)}")
     if free < needed:
         raise StoreError(
-            f"{store.folder}: about {_megabytes(needed)} of disk room are needed to embed all "
+            f"{store.name}: about {_megabytes(needed)} of disk room are needed to embed all "
             f"again, {_megabytes(free)} are free; make room and run it again"
         )
 
@@ -300,6 +304,7 @@ class _Reembedding:
         self._progress.begin("recordings put in place", len(found.ready))
         with self._prepared.snapshot() as prepared, self._writer.transaction() as changes:
             changes.pin_another(prepared.encoder())
+            changes.put_encoder(pinned_bundle(self._prepared))
             for some in chunks(found.ready, PUT_AT_ONCE):
                 for ready in some:
                     if ready.source.state is State.FAILED:

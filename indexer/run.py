@@ -1,6 +1,6 @@
 """An index run from the names of folders to its report, for the command line and for Python.
 
-In: an index folder, which may not exist yet, and folders of sound. Out: a `Plan` of what would be
+In: the place of an index, which may not exist yet, and folders of sound. Out: a `Plan` of what would be
 done, or what was done. Impossible paths and encoders are refused before anything is made.
 """
 
@@ -19,6 +19,7 @@ from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.progress import Progress
 from soundsearch.store import Store
+from soundsearch.store.backend import Place
 from soundsearch.store.pinned import check_same_encoder, create_index, pinned_bundle
 
 
@@ -31,7 +32,7 @@ class IndexRun:
 
     def __init__(
         self,
-        folder: Path,
+        place: Place,
         paths: Sequence[Path] = (),
         model: str | None = None,
         *,
@@ -41,7 +42,7 @@ class IndexRun:
         """Look at the index as it is; nothing is changed.
 
         Args:
-            folder: of the index.
+            place: of the index.
             paths: folders and files; none means all roots that the index has.
             model: encoder of a new index, by its name or its bundle's folder.
             captions: table of captions, which take the place of all that were given before.
@@ -53,12 +54,12 @@ class IndexRun:
             BundleError: there is no such encoder.
             TableError: the captions cannot be read.
         """
-        self._folder = folder
+        self._place = place
         self._captions: list[Caption] | None = [] if no_captions else None
         if captions is not None:
             self._captions = read_captions(captions)
         self._model = find_bundle(model) if model else None
-        self._store = Store.open(folder) if Store.exists(folder) else None
+        self._store = Store.open(place) if Store.exists(place) else None
         try:
             roots = []
             if self._store is not None:
@@ -81,7 +82,7 @@ class IndexRun:
     ) -> tuple[Plan, Report]:
         """Make the index if there is none, and bring it up to date; see `pipeline.run`."""
         if self._store is None:
-            self._store = create_index(self._folder, self._model or find_bundle(DEFAULT_MODEL))
+            self._store = create_index(self._place, self._model or find_bundle(DEFAULT_MODEL))
         return run(
             self._store,
             Encoder(pinned_bundle(self._store), options.device),

@@ -70,7 +70,7 @@ def open_index(
     """
     from soundsearch.arguments import check_path
     from soundsearch.encoder.registry import find_bundle
-    from soundsearch.paths import index_folder
+    from soundsearch.paths import index_place
     from soundsearch.search.index import Index
     from soundsearch.store import Store
 
@@ -78,7 +78,7 @@ def open_index(
         if value is not None:
             check_path(name, value)
     bundle = None if model is None else find_bundle(os.fspath(model))
-    store = Store.open(index_folder(path))
+    store = Store.open(index_place(path))
     try:
         return Index(store, device, bundle)
     except BaseException:
@@ -153,7 +153,7 @@ def index_folders(
     )
     from soundsearch.choices import Device
     from soundsearch.errors import QueryError
-    from soundsearch.paths import index_folder
+    from soundsearch.paths import index_place
 
     paths = [Path(folder) for folder in check_paths("folders", folders)]
     for name, value in (("index", index), ("model", model), ("captions", captions)):
@@ -169,7 +169,7 @@ def index_folders(
     if jobs is not None:
         check_count("jobs", jobs)
     with IndexRun(
-        index_folder(index),
+        index_place(index),
         paths,
         None if model is None else os.fspath(model),
         captions=None if captions is None else Path(captions),
@@ -228,7 +228,7 @@ def reembed(
     from indexer.reembed import reembed as reembed_index
     from soundsearch.arguments import check_choice, check_count, check_path
     from soundsearch.choices import Device
-    from soundsearch.paths import index_folder
+    from soundsearch.paths import index_place
 
     for name, value in (("index", index), ("model", model)):
         if value is not None:
@@ -237,7 +237,7 @@ def reembed(
     if jobs is not None:
         check_count("jobs", jobs)
     return reembed_index(
-        index_folder(index),
+        index_place(index),
         None if model is None else os.fspath(model),
         IndexOptions(device=device, jobs=jobs),
         without_absent=without_absent,
@@ -263,11 +263,11 @@ def cancel_reembedding(index: str | Path | None = None) -> bool:
     require_ours("indexer")
     from indexer.reembed import cancel
     from soundsearch.arguments import check_path
-    from soundsearch.paths import index_folder
+    from soundsearch.paths import index_place
 
     if index is not None:
         check_path("index", index)
-    return cancel(index_folder(index))
+    return cancel(index_place(index))
 
 
 def __getattr__(name: str) -> Any:

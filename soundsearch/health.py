@@ -23,7 +23,6 @@ from soundsearch.files import facts_of
 from soundsearch.progress import Progress, Silent
 from soundsearch.roots import RootFacts, facts_of_roots
 from soundsearch.store import (
-    RESTORE,
     Failed,
     FileFacts,
     PinnedEncoder,
@@ -33,6 +32,7 @@ from soundsearch.store import (
     Store,
     WindowBlock,
 )
+from soundsearch.store.backend import GraphFacts
 from soundsearch.store.embeddings import from_blobs
 from soundsearch.store.embeddings import is_readable as can_be_embedding
 from soundsearch.store.pinned import (
@@ -40,10 +40,11 @@ from soundsearch.store.pinned import (
     NEXT,
     awaits_its_place,
     check_same_encoder,
-    copy_bundle,
+    encoder_folder,
     finish_switch,
     next_index,
     pinned_bundle,
+    put_encoder,
 )
 from soundsearch.vectors.cache import discard, facts_of_base, refresh
 from soundsearch.vectors.check import vector_problems
@@ -71,7 +72,7 @@ class Status:
     search: how windows are found if there are too many to be compared all; None if all are.
     """
 
-    folder: Path
+    folder: str
     encoder: PinnedEncoder
     roots: list[RootFacts]
     n_indexed: int
@@ -83,7 +84,7 @@ class Status:
     skipped: Counter[str]
     size_bytes: int
     reembedding: Reembedding | None
-    search: BaseFacts | None
+    search: BaseFacts | GraphFacts | None
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def status(store: Store) -> Status:
     with store.snapshot() as reader:
         roots = facts_of_roots(reader)
         return Status(
-            folder=store.folder,
+            folder=store.name,
             encoder=reader.encoder(),
             roots=roots,
             n_indexed=sum(root.n_indexed for root in roots),
@@ -119,7 +120,7 @@ def status(store: Store) -> Status:
             duration_s=reader.duration_s(),
             failures=dict(reader.causes().most_common()),
             skipped=reader.skipped(),
-            size_bytes=_size_of(store.folder),
+            size_bytes=store.size_bytes(),
             reembedding=_reembedding(store, reader.encoder()),
             search=facts_of_base(reader),
         )
@@ -139,16 +140,6 @@ def _reembedding(store: Store, pinned: PinnedEncoder) -> Reembedding | None:
         log.warning("%s", error)
         return None
     return None if found.encoder == pinned else found  # a switch that is not finished
-
-
-def _size_of(folder: Path) -> int:
-    """Bytes of all files in a folder; those that a running index run takes away do not count."""
-    n_bytes = 0
-    for inside, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                n_bytes += os.lstat(os.path.join(inside, name)).st_size
-    return n_bytes
 
 
 def verify(
@@ -206,11 +197,11 @@ def repair(
         problems = verify(store, is_locked=True, progress=progress)
         for problem in problems:
             if problem.kind == "database":
-                raise StoreError(f"{store.folder}: {problem.text}; {RESTORE}")
+                raise StoreError(f"{store.name}: {problem.text}; {store.restore}")
         if bundle is not None:
             check_same_encoder(store, bundle)
         if any(problem.kind == "encoder" for problem in problems):
-            copy_bundle(bundle or pinned_bundle(store, own_copy=False), store.folder)
+            put_encoder(writer, bundle or pinned_bundle(store, own_copy=False))
             done.append("put back the encoder")
         if any(problem.kind == "words" for problem in problems):
             with writer.transaction(new_revision=False) as changes:
@@ -242,9 +233,9 @@ def _unembedded(recording: Recording) -> Failed:
 
 def _encoder_problems(reader: Reader) -> Iterator[Problem]:
     """Of the index's own copy: that a twin is at hand today does not help it tomorrow."""
-    pinned, copy = reader.encoder(), reader.folder / COPY
-    if awaits_its_place(reader.folder / NEXT / COPY, pinned):
-        copy = reader.folder / NEXT / COPY
+    pinned, copy = reader.encoder(), encoder_folder(reader)
+    if isinstance(reader.place, Path) and awaits_its_place(reader.place / NEXT / COPY, pinned):
+        copy = reader.place / NEXT / COPY
     try:
         bundle = EncoderBundle.read(copy)
         for name in bundle.files:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -14,6 +15,9 @@ from typer.testing import CliRunner, Result
 
 from soundsearch.encoder.bundle import EncoderBundle
 from tests.tiny_encoder import write_tiny_bundle
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
 
 settings.register_profile("default", deadline=None, max_examples=50)
 # A change is judged by the same examples each time; looking for new ones is for people's machines.
@@ -71,6 +75,25 @@ def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOUNDSEARCH_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("SOUNDSEARCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server, on which tests make databases."""
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip("psycopg is not installed: pip install 'soundsearch[postgres,test-scale]'")
+    from tests.postgres import running_server
+
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Once as it is, and once with a database on a server in place of each index folder."""
+    if request.param == "postgresql":
+        request.getfixturevalue("postgres").replace_folders(monkeypatch)
+    yield request.param
 
 
 Run = Callable[..., Result]

@@ -50,10 +50,10 @@ def duplicates(
     """
     from soundsearch.duplicates import duplicates as find_duplicates
     from soundsearch.near_copies import near_copies
-    from soundsearch.paths import index_folder
+    from soundsearch.paths import index_place
     from soundsearch.store import Store
 
-    store = Store.open(index_folder(index))
+    store = Store.open(index_place(index))
     with store.snapshot() as reader, progress_on_stderr(quiet=not near or json) as progress:
         groups: Groups
         groups = near_copies(reader, progress) if near else find_duplicates(reader)

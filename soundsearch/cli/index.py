@@ -74,7 +74,7 @@ def index(
     require_ours("indexer")
     from indexer.options import IndexOptions
     from indexer.run import IndexRun
-    from soundsearch.paths import index_folder
+    from soundsearch.paths import index_place
 
     if captions is not None and no_captions:
         raise typer.BadParameter("--captions and --no-captions exclude each other")
@@ -82,7 +82,7 @@ def index(
         device=device, exclude=exclude or [], jobs=jobs, prune=prune, retry=retry, force=force
     )
     with IndexRun(
-        index_folder(index), paths or [], model, captions=captions, no_captions=no_captions
+        index_place(index), paths or [], model, captions=captions, no_captions=no_captions
     ) as run:
         if not run.paths:
             raise typer.BadParameter("give at least one folder: nothing has been indexed yet")

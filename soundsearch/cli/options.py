@@ -6,21 +6,22 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from soundsearch.choices import Device
 
+#: A text: a path would make one of the two slashes in the address of a database.
 IndexFolder = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--index",
-        readable=False,  # we say it ourselves, in one line
+        metavar="FOLDER|URL",
         envvar="SOUNDSEARCH_INDEX",
         show_envvar=True,
-        help="Folder of the index. [default: in your data folder]",
+        help="Folder of the index, or the postgresql://... address of a database. [default: in "
+        "your data folder]",
         show_default=False,
     ),
 ]

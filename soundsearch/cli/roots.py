@@ -114,7 +114,7 @@ def remove(
     note(f"{name}: recordings deleted from the index: {n_deleted}")
 
 
-def _opened(index: Path | None, path: Path) -> tuple[Store, Root]:
+def _opened(index: str | None, path: Path) -> tuple[Store, Root]:
     """The index, and the root of it that a path names."""
     from soundsearch.roots import find_root
     from soundsearch.store import Store
@@ -129,9 +129,9 @@ def _n_recordings(store: Store, root: Root) -> int:
 
 
 def _folder(index: Path | None) -> Path:
-    from soundsearch.paths import index_folder
+    from soundsearch.paths import index_place
 
-    return index_folder(index)
+    return index_place(index)
 
 
 def _refuse_options_before_a_command(context: typer.Context) -> None:

@@ -301,7 +301,7 @@ def _source_of(audio: Path | BinaryIO) -> str:
     return str(audio.absolute()) if isinstance(audio, Path) else "-"
 
 
-def _opened(index: Path | None, device: Device, model: str | None) -> Index:
+def _opened(index: str | None, device: Device, model: str | None) -> Index:
     import soundsearch
 
     return soundsearch.open_index(index, device=device, model=model)

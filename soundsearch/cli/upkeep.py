@@ -13,6 +13,7 @@ from soundsearch.cli.streams import note
 from soundsearch.render import duration, endings, printable, status_facts, to_json
 
 if TYPE_CHECKING:
+    from soundsearch.store.backend import GraphFacts
     from soundsearch.vectors.folder import BaseFacts
 
 #: So many endings of skipped files are named.
@@ -28,10 +29,10 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
     """
     from soundsearch.errors import Cause
     from soundsearch.health import status as status_of
-    from soundsearch.paths import index_folder
+    from soundsearch.paths import index_place
     from soundsearch.store import Store
 
-    found = status_of(Store.open(index_folder(index)))
+    found = status_of(Store.open(index_place(index)))
     if json:
         typer.echo(to_json(status_facts(found)))
         return
@@ -61,12 +62,17 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
             note(f"{root.path}: {root.absence} now; {root.way_out}")
 
 
-def _search_line(facts: BaseFacts) -> str:
+def _search_line(facts: BaseFacts | GraphFacts) -> str:
     """How an index of many windows is searched."""
+    from soundsearch.store.backend import GraphFacts
+
     recall = "" if facts.recall_10 is None else f", finds {facts.recall_10:.1%} of the 10 nearest"
-    return (
-        f"approximate: {facts.n_probe} of {facts.n_lists} lists{recall} (all with: query --exact)"
+    how = (
+        f"{facts.n_probe} of {facts.n_lists} lists"
+        if not isinstance(facts, GraphFacts)
+        else f"graph of the database, {facts.ef_search} candidates at a time"
     )
+    return f"approximate: {how}{recall} (all with: query --exact)"
 
 
 def verify(index: IndexFolder = None, json: Json = False) -> None:
@@ -77,10 +83,10 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
     Example: soundsearch verify
     """
     from soundsearch.health import verify as verify_index
-    from soundsearch.paths import index_folder
-    from soundsearch.store import RESTORE, Store
+    from soundsearch.paths import index_place
+    from soundsearch.store import Store
 
-    store = Store.open(index_folder(index))
+    store = Store.open(index_place(index))
     with progress_on_stderr(quiet=json) as progress:
         problems = verify_index(store, progress=progress)
     faults = [problem for problem in problems if not problem.is_drift]
@@ -91,7 +97,7 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
             typer.echo(f"{problem.kind:9} {printable(problem.text)}")
     if faults:
         is_lost = any(problem.kind == "database" for problem in faults)
-        way_out = RESTORE if is_lost else "run: soundsearch repair"
+        way_out = store.restore if is_lost else "run: soundsearch repair"
         note(f"the index is not sound (problems: {len(faults)}); {way_out}")
         raise typer.Exit(1)
     n_files = sum(problem.recording_id is not None for problem in problems)
@@ -117,11 +123,11 @@ def repair(
     """
     from soundsearch.encoder.registry import find_bundle
     from soundsearch.health import repair as repair_index
-    from soundsearch.paths import index_folder
+    from soundsearch.paths import index_place
     from soundsearch.store import Store
 
     bundle = find_bundle(model) if model else None
-    store = Store.open(index_folder(index))
+    store = Store.open(index_place(index))
     with progress_on_stderr() as progress:
         done = repair_index(store, bundle, progress=progress)
     for line in done or ["nothing to mend"]:

@@ -39,7 +39,7 @@ from soundsearch.search.listing import listed
 from soundsearch.search.parts import Recording, Weighted, understand, words_of
 from soundsearch.search.passages import find_passages
 from soundsearch.search.question import Asker, Question, ask_stored
-from soundsearch.search.ranking import Ranked, Ranking, first_of_each_sound
+from soundsearch.search.ranking import Among, Ranked, Ranking, first_of_each_sound
 from soundsearch.search.scope import conditions_of, is_of_place
 from soundsearch.search.scores import Scores
 from soundsearch.search.show import Details, details_of, find_recording
@@ -48,12 +48,12 @@ from soundsearch.store import Reader, State, Store, StoredCopy
 from soundsearch.store.conditions import Condition
 from soundsearch.store.pinned import check_same_encoder, pinned_bundle
 from soundsearch.vectors.cache import load_vectors
+from soundsearch.vectors.in_database import DatabaseVectors
 from soundsearch.vectors.vector_index import VectorIndex
 
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
-Ids = NDArray[np.int64]
 #: Folders of which the ids of their windows are remembered.
 MOST_SELECTIONS = 8
 
@@ -88,7 +88,7 @@ class Index:
         self.bundle = bundle
         self.loading = threading.RLock()
         self._revision = ""  # of the vectors
-        self._selections: dict[tuple[str, tuple[Condition, ...]], Ids] = {}
+        self._selections: dict[tuple[str, tuple[Condition, ...]], Among] = {}
         with store.snapshot() as reader:
             self.pinned = reader.encoder()
 
@@ -103,12 +103,12 @@ class Index:
         return Calibration.of(self.encoder.bundle)
 
     @loaded_once
-    def vectors(self) -> VectorIndex:
+    def vectors(self) -> VectorIndex | DatabaseVectors:
         """The embeddings of all windows that may be hits."""
         self._revision, vectors = self._loaded_vectors()
         return vectors
 
-    def _loaded_vectors(self) -> tuple[str, VectorIndex]:
+    def _loaded_vectors(self) -> tuple[str, VectorIndex | DatabaseVectors]:
         """Return a revision, and vectors that are of it or of a later one."""
         with self.store.snapshot() as reader:
             revision = reader.revision()
@@ -331,23 +331,23 @@ class Index:
                 nearest = self._hits(ranking, scores, ranked, top_k, None, 0)
             return details_of(reader, known, nearest)
 
-    def _among(self, reader: Reader, conditions: Sequence[Condition]) -> Ids | None:
-        """Return ids of the windows of the recordings that are chosen; None for all.
+    def _among(self, reader: Reader, conditions: Sequence[Condition]) -> Among | None:
+        """Return the windows of the recordings that are chosen; None for all.
 
         Those of a folder are remembered for the next search.
         """
         if not conditions or reader.n_recordings(conditions) == reader.n_recordings():
             return None
         if not all(map(is_of_place, conditions)):  # words change without a new revision
-            return reader.window_ids(conditions)
+            return self.vectors.choose(reader, conditions)
         key = (reader.revision(), tuple(conditions))
-        ids = self._selections.get(key)
-        if ids is None:
-            ids = reader.window_ids(conditions)
+        chosen = self._selections.get(key)
+        if chosen is None:
+            chosen = self.vectors.choose(reader, conditions)
             if len(self._selections) >= MOST_SELECTIONS:
                 self._selections.clear()
-            self._selections[key] = ids
-        return ids
+            self._selections[key] = chosen
+        return chosen
 
     def _hits(
         self,

@@ -20,9 +20,12 @@ from soundsearch.search.hits import SCORE_DECIMALS
 from soundsearch.search.question import Array, Question
 from soundsearch.store import Reader, StoredWindow, WordMatch
 from soundsearch.store.conditions import Condition
+from soundsearch.vectors.in_database import Chosen, DatabaseVectors
 from soundsearch.vectors.vector_index import VectorIndex
 from soundsearch.words import terms
 
+#: Windows to search among: ids, (n,) int64, or what a database chooses by itself.
+Among = NDArray[np.int64] | Chosen
 #: Windows fetched per wanted recording at first; more follow if recordings have many windows.
 OVER_FETCH = 8
 #: Recordings of each ranking that are fused.
@@ -73,15 +76,15 @@ class Ranking:
         reader: One state of the index.
         vectors: The embeddings of its windows.
         conditions: What a recording must be like; all hold. None of them for all.
-        among: Ids of the windows of those that are so, (n,) int64. None for all.
+        among: The windows of those that are so, as `vectors` chooses them. None for all.
         unique: Whether recordings of the same sound count as one.
         exact: Whether no window may be missed, however long that takes.
     """
 
     reader: Reader
-    vectors: VectorIndex
+    vectors: VectorIndex | DatabaseVectors
     conditions: Sequence[Condition] = ()
-    among: NDArray[np.int64] | None = None
+    among: Among | None = None
     unique: bool = False
     exact: bool = False
     _found: dict[bytes, _Found] = field(default_factory=dict, compare=False, repr=False)
@@ -197,7 +200,7 @@ class Ranking:
         return ranked, False
 
     def _search(
-        self, vector: Array, n_windows: int, among: NDArray[np.int64] | None
+        self, vector: Array, n_windows: int, among: Among | None
     ) -> tuple[NDArray[np.int64], Array]:
         """Return ids of the nearest windows, and their cosines, the best first.
 
@@ -214,7 +217,7 @@ class Ranking:
         return found.ids[:n_windows], found.cosines[:n_windows]
 
     def _best(
-        self, vector: Array, n_windows: int, among: NDArray[np.int64] | None
+        self, vector: Array, n_windows: int, among: Among | None
     ) -> tuple[dict[int, Best], float]:
         """Return the best of the nearest windows by recording, and the lowest cosine among them."""
         ids, found = self._search(vector, n_windows, among)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from soundsearch.errors import IndexBusyError, SoundsearchError
+from soundsearch.paths import DatabaseUrl
 from soundsearch.render import printable, report_facts
 from soundsearch.serve.errors import RequestError
 from soundsearch.serve.processes import let_signals_in, start
@@ -38,9 +39,9 @@ Event = dict[str, Any]
 class LibraryRun:
     """The one run that this server starts at a time."""
 
-    def __init__(self, folder: Path) -> None:
-        """Prepare it; nothing runs yet. folder: of the index."""
-        self._folder = folder
+    def __init__(self, place: Path | DatabaseUrl) -> None:
+        """Prepare it; nothing runs yet. place: of the index."""
+        self._place = place if isinstance(place, Path) else place.url
         self._process: Any = None
         self._listener: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -79,7 +80,7 @@ class LibraryRun:
                 raise RequestError(409, "a run goes on already; wait for it, or cancel it")
             self._last, self._notes, self._finished = {"stage": "starting"}, [], None
             self._process, ours = start(
-                _index, self._folder, retry, name="soundsearch-index", daemon=False, duplex=False
+                _index, self._place, retry, name="soundsearch-index", daemon=False, duplex=False
             )
             self._n_runs += 1
             self._n_changes += 1
@@ -222,7 +223,7 @@ class _Reporter:
                 self._pipe.send(("progress", dict(self._facts)))
 
 
-def _index(folder: Path, retry: bool, pipe: Connection) -> None:
+def _index(place: Path | str, retry: bool, pipe: Connection) -> None:
     """Run `index`, in a process of its own."""
     import soundsearch
 
@@ -233,7 +234,7 @@ def _index(folder: Path, retry: bool, pipe: Connection) -> None:
         signal.signal(signal.SIGINT, reporter.cancel)
         signal.signal(signal.SIGTERM, reporter.cancel)
         let_signals_in()
-        report = soundsearch.index_folders(index=folder, retry=retry, progress=reporter)
+        report = soundsearch.index_folders(index=place, retry=retry, progress=reporter)
         finished: Event = report_facts(report)
     except IndexBusyError as error:
         finished = {"error": str(error), "busy": True}

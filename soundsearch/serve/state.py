@@ -84,7 +84,7 @@ class Served:
         self.folder = Path(self._folder.name)
         self.decoders = Decoders(limits.decode_s, limits.outline_s)
         self.excerpts = ExcerptFiles(self.folder)
-        self.run = LibraryRun(index.store.folder)
+        self.run = LibraryRun(index.store.place)
         self.uploads = CapacityLimiter(limits.n_uploads)
         self._searching = Semaphore(limits.n_searches)
         self._search_threads = CapacityLimiter(limits.n_searches)

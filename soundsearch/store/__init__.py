@@ -22,12 +22,10 @@ from soundsearch.store.records import (
     WordMatch,
     Words,
 )
-from soundsearch.store.sqlite_errors import RESTORE
 from soundsearch.store.transaction import Transaction
 from soundsearch.store.writer import Writer
 
 __all__ = [
-    "RESTORE",
     "Failed",
     "FileFacts",
     "Indexed",

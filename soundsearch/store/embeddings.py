@@ -139,7 +139,7 @@ class EmbeddingReader(Statements):
         for window_id, blob in zip(ids, blobs, strict=True):
             if not is_readable(blob, dim):
                 raise StoreError(
-                    f"{self.folder}: window {window_id} holds {len(blob)} bytes of embedding, "
+                    f"{self.name}: window {window_id} holds {len(blob)} bytes of embedding, "
                     f"expected {dim * STORED.itemsize}; run: soundsearch repair"
                 )
         return from_blobs(blobs, dim)
@@ -152,8 +152,9 @@ class EmbeddingReader(Statements):
         query = sa.select(columns.id, columns.embedding)
         if len(ids) * SPARSE >= ids[-1] - ids[0]:
             stretch = columns.id.between(int(ids[0]), int(ids[-1]))
-            return dict(self._driver_rows(query.where(stretch)))
+            return dict(self._driver_rows(query.where(stretch), streamed=False))
         found: dict[int, bytes] = {}
         for some in chunks(ids.tolist()):
-            found.update(self._driver_rows(query.where(columns.id.in_(some))))
+            chosen = query.where(columns.id.in_(some))
+            found.update(self._driver_rows(chosen, streamed=False))
         return found

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
+from soundsearch.store.backend import FOUND
 from soundsearch.store.lexicon import WORDS_VERSION, fields_of
 from soundsearch.store.records import Ids, State
 from soundsearch.store.schema import recordings_table, roots_table
-from soundsearch.store.sqlite import FOUND
 from soundsearch.store.statements import Statements, chunks
 from soundsearch.words import RUN
 
@@ -48,7 +48,7 @@ class FieldReader(Statements):
         """
         found: set[int] | None = None
         for term in terms:
-            rows = self._execute(sa.select(self._database.field_matches(term)))
+            rows = self._execute(sa.select(self._database.field_matches(self._connection, term)))
             matches = {row.recording_id: row.text for row in rows}
             if field is not None:
                 matches = self._in_field(matches, field.casefold())

@@ -31,8 +31,13 @@ def has_folders(relative_path: bytes, names: bytes) -> bool:
         relative_path: Of the file.
         names: As `folder_names` writes them.
     """
-    folders, _, _ = os.fsdecode(relative_path).rpartition("/")
-    return os.fsdecode(names) in f"//{_folded(folders)}/"
+    return names in folders_of(os.fsdecode(relative_path))
+
+
+def folders_of(relative_path: str) -> bytes:
+    """The folders of a file as `has_folders` compares them."""
+    folders, _, _ = relative_path.rpartition("/")
+    return os.fsencode(f"//{_folded(folders)}/")
 
 
 def folder_names(names: Sequence[str], *, at_top: bool) -> bytes:

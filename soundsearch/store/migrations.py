@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sqlalchemy.engine import Connection
 
 from soundsearch.errors import StoreError
-from soundsearch.store.sqlite import Database
+from soundsearch.store.backend import Backend
 
 
 def _add_captions(connection: Connection) -> None:
@@ -62,13 +62,13 @@ def latest() -> int:
     return 1 + len(STEPS)
 
 
-def create(database: Database, connection: Connection) -> None:
+def create(database: Backend, connection: Connection) -> None:
     """Make all tables in an empty database."""
     database.create_tables(connection)
     database.set_version(connection, latest())
 
 
-def bring_up_to_date(database: Database) -> bool:
+def bring_up_to_date(database: Backend) -> bool:
     """Take an older database to the latest schema, after a backup.
 
     Returns:
@@ -84,17 +84,17 @@ def bring_up_to_date(database: Database) -> bool:
         return found > 0
     if found > latest():
         raise StoreError(
-            f"{database.folder}: written by a newer soundsearch (schema {found}, this one knows "
+            f"{database.name}: written by a newer soundsearch (schema {found}, this one knows "
             f"{latest()}); upgrade soundsearch"
         )
     if database.is_sealed:
         raise StoreError(
-            f"{database.folder}: made by an earlier soundsearch (schema {found}, this one needs "
+            f"{database.name}: made by an earlier soundsearch (schema {found}, this one needs "
             f"{latest()}), and nothing can be written there; run a command once where it can be"
         )
     with database.lock():
         database.back_up(found)
-        with database.transaction() as connection:
+        with database.transaction(writes=True) as connection:
             # Another process may have been faster.
             for step in STEPS[database.version(connection) - 1 :]:
                 step(connection)

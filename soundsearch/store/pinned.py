@@ -1,21 +1,27 @@
 """The encoder of an index: chosen once, copied in, and held to.
 
 An index keeps its own copy of the bundle, so that it answers for as long as it exists, whatever
-encoders later versions of soundsearch ship with. While it is embedded again with another encoder,
-there is a second index in its folder, which is pinned to that one (see `indexer/reembed.py`).
+encoders later versions of soundsearch ship with: in its folder, or in its database, from where it is
+copied to the cache of each computer that uses it. While an index is embedded again with another
+encoder, there is a second one beside it, which is pinned to that one (see `indexer/reembed.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
+import tempfile
 from pathlib import Path
 
 from soundsearch.encoder.bundle import MANIFEST, EncoderBundle
 from soundsearch.encoder.registry import bundle_folders, model_name
 from soundsearch.errors import BundleError, IndexBusyError, IndexMismatchError, StoreError
 from soundsearch.files import flush
-from soundsearch.store.folder import Store
+from soundsearch.paths import cache_folder
+from soundsearch.store.backend import Place
+from soundsearch.store.folder import Store, drop_database
+from soundsearch.store.reader import Reader
 from soundsearch.store.records import PinnedEncoder
 from soundsearch.store.sqlite_errors import cannot_write
 from soundsearch.store.writer import Writer
@@ -26,17 +32,69 @@ COPY = "encoder"
 NEXT = "next"
 
 
-def create_index(folder: Path, bundle: EncoderBundle) -> Store:
-    """Make an index in this folder, pinned to this bundle, and open it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        copy_bundle(bundle, folder)
-    except OSError as error:
-        raise StoreError(cannot_write(folder, error)) from error
-    return Store.create(folder, PinnedEncoder.of(bundle))
+def create_index(place: Place, bundle: EncoderBundle) -> Store:
+    """Make an index in this place, pinned to this bundle, and open it."""
+    if isinstance(place, Path):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            _copy_bundle(bundle, place)
+        except OSError as error:
+            raise StoreError(cannot_write(place, error)) from error
+    return Store.create(place, PinnedEncoder.of(bundle), bundle)
 
 
-def copy_bundle(bundle: EncoderBundle, folder: Path) -> None:
+def put_encoder(writer: Writer, bundle: EncoderBundle) -> None:
+    """Give an index a checked copy of its bundle, in place of what it has."""
+    if isinstance(writer.place, Path):
+        _copy_bundle(bundle, writer.place)
+        return
+    with writer.transaction(new_revision=False) as changes:
+        changes.put_encoder(bundle)
+    shutil.rmtree(_cached(bundle.fingerprint), ignore_errors=True)
+
+
+def encoder_folder(reader: Reader) -> Path:
+    """Where an index's own copy of its encoder lies; there may be none, or a damaged one.
+
+    That of a database is fetched into the cache, unless it is there already.
+    """
+    if isinstance(reader.place, Path):
+        return reader.place / COPY
+    folder = _cached(reader.encoder().fingerprint)
+    if not folder.exists():
+        files = reader.encoder_files()
+        try:
+            _put_into_cache(folder, files)
+        except OSError as error:
+            raise StoreError(
+                f"{folder}: the encoder of the index cannot be copied there ({error.strerror}); "
+                "name another cache folder with SOUNDSEARCH_CACHE"
+            ) from error
+    return folder
+
+
+def _cached(fingerprint: str) -> Path:
+    return cache_folder() / "encoders" / fingerprint
+
+
+def _put_into_cache(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the files of a bundle aside, and put them in place all at once. Raises OSError."""
+    if not files:
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+        temporary = Path(aside) / folder.name
+        temporary.mkdir()
+        for name, content in files.items():
+            (temporary / Path(name).name).write_bytes(content)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.exists():  # another process was faster
+                raise
+
+
+def _copy_bundle(bundle: EncoderBundle, folder: Path) -> None:
     """Put a checked copy of the bundle into an index folder, in place of what is there."""
     temporary, copy = folder / f".{COPY}", folder / COPY
     shutil.rmtree(temporary, ignore_errors=True)
@@ -59,10 +117,7 @@ def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:
     """
     pinned = _encoder_of(store)
     found: list[str] = []
-    own = [store.folder / COPY] if own_copy else []
-    if own_copy and (store.folder / NEXT).exists():  # it may be moved from there at any moment
-        own += [store.folder / NEXT / COPY, store.folder / COPY]
-    for candidate in (*own, *bundle_folders()):
+    for candidate in (*(_own_copies(store) if own_copy else ()), *bundle_folders()):
         try:
             bundle = EncoderBundle.read(candidate)
         except BundleError as error:
@@ -74,10 +129,19 @@ def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:
         missing = "" if is_whole else " (files are missing)"
         found.append(f"{PinnedEncoder.of(bundle)}{missing}")
     raise IndexMismatchError(
-        f"{store.folder}: this index was built with {pinned}, which is not at hand; found: "
+        f"{store.name}: this index was built with {pinned}, which is not at hand; found: "
         f"{'; '.join(dict.fromkeys(found)) or 'no encoder'}. Get that bundle back and run: soundsearch "
         "repair --model BUNDLE, or embed all again with: soundsearch reembed --model NAME"
     )
+
+
+def _own_copies(store: Store) -> list[Path]:
+    """Where the index's own copy of its encoder may lie."""
+    with store.snapshot() as reader:
+        copy = encoder_folder(reader)
+    if isinstance(store.place, Path) and (store.place / NEXT).exists():
+        return [copy, store.place / NEXT / COPY, copy]  # it may be moved from there at any moment
+    return [copy]
 
 
 def check_same_encoder(store: Store, bundle: EncoderBundle) -> None:
@@ -85,10 +149,15 @@ def check_same_encoder(store: Store, bundle: EncoderBundle) -> None:
     pinned = _encoder_of(store)
     if pinned.fingerprint != bundle.fingerprint:
         raise IndexMismatchError(
-            f"{store.folder}: this index was built with {pinned}, you asked for "
+            f"{store.name}: this index was built with {pinned}, you asked for "
             f"{PinnedEncoder.of(bundle)}; leave out --model, give it that encoder with: soundsearch reembed "
             f"--model {shlex.quote(model_name(bundle))}, or make a second index with --index"
         )
+
+
+def next_place(place: Place) -> Place:
+    """Where the index lies that another encoder fills."""
+    return place / NEXT if isinstance(place, Path) else place.beside(NEXT)
 
 
 def next_index(store: Store) -> Store | None:
@@ -97,9 +166,9 @@ def next_index(store: Store) -> Store | None:
     Raises:
         StoreError: it cannot be used.
     """
-    folder = store.folder / NEXT
+    place = next_place(store.place)
     try:
-        return Store.open(folder) if Store.exists(folder) else None
+        return Store.open(place) if Store.exists(place) else None
     except IndexBusyError:
         raise
     except StoreError as error:
@@ -115,7 +184,14 @@ def finish_switch(store: Store, writer: Writer) -> bool:
     Returns:
         Whether there was something to finish.
     """
-    copy, new = store.folder / COPY, store.folder / NEXT / COPY
+    if not isinstance(store.place, Path):  # its encoder was put in place with its embeddings
+        begun = next_index(store)
+        if begun is None:
+            return False
+        with contextlib.closing(begun):
+            is_done = _encoder_of(begun) == _encoder_of(store)
+        return is_done and drop_next(writer)
+    copy, new = store.place / COPY, store.place / NEXT / COPY
     if new.exists():
         if not awaits_its_place(new, _encoder_of(store)):
             return False
@@ -134,6 +210,11 @@ def awaits_its_place(copy: Path, pinned: PinnedEncoder) -> bool:
 
 def drop_next(writer: Writer) -> bool:
     """Delete the index that another encoder fills; returns whether there was one."""
+    if not isinstance(writer.place, Path):
+        place = writer.place.beside(NEXT)
+        was_there = Store.exists(place)
+        drop_database(place)
+        return was_there
     folder, gone = writer.folder / NEXT, writer.folder / f".{NEXT}"
     shutil.rmtree(gone, ignore_errors=True)  # of a killed process
     was_there = folder.exists()

@@ -12,8 +12,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from soundsearch.errors import Cause
+from soundsearch.store.backend import FOUND
 from soundsearch.store.conditions import Condition
-from soundsearch.store.embeddings import EmbeddingReader
 from soundsearch.store.fields import FieldReader
 from soundsearch.store.lexicon import ucs_name_of
 from soundsearch.store.records import (
@@ -38,10 +38,15 @@ from soundsearch.store.schema import (
     skipped_table,
     windows_table,
 )
-from soundsearch.store.selection import Selection
+from soundsearch.store.shown import WindowReader
 from soundsearch.store.sounds import SoundReader
-from soundsearch.store.sqlite import FOUND
-from soundsearch.store.statements import chunks, recording_of, select_recordings, select_windows
+from soundsearch.store.statements import (
+    FETCHED_AT_ONCE,
+    chunks,
+    recording_of,
+    select_recordings,
+    select_windows,
+)
 
 #: Scores of words are compared to so many decimals: equal names are equally good.
 WORD_SCORE_DECIMALS = 6
@@ -53,7 +58,7 @@ _PLAIN_FACTS = (
 )
 
 
-class Reader(EmbeddingReader, FieldReader, SoundReader):
+class Reader(WindowReader, FieldReader, SoundReader):
     """One state of an index. Made by `Store.snapshot`, and of use until its block ends.
 
     Each method raises StoreError where the database cannot be read.
@@ -68,6 +73,10 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
             row.encoder_name, row.encoder_version, row.encoder_fingerprint, row.dim
         )
 
+    def encoder_files(self) -> dict[str, bytes]:
+        """The files of the encoder by name, where the database itself carries them."""
+        return self._database.encoder_files(self._connection)
+
     def revision(self) -> str:
         """A token that every write changes: what was derived under another one may be stale."""
         latest = sa.select(revisions_table.c.token).order_by(revisions_table.c.id.desc()).limit(1)
@@ -78,10 +87,6 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
         return self._exists(sa.select(revisions_table.c.id).where(revisions_table.c.token == token))
 
     # ---- roots
-
-    def roots(self) -> list[Root]:
-        """All roots, by path."""
-        return sorted(self._roots(sa.true()), key=lambda root: root.path)
 
     def file_roots(self) -> set[int]:
         """Ids of the roots that are a file which was named itself."""
@@ -113,7 +118,8 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
         query = select_recordings().order_by(recordings_table.c.id)
         if root_id is not None:
             query = query.where(recordings_table.c.root_id == root_id)
-        return map(recording_of, self._execute(query))
+        rows = self._execute(query.execution_options(yield_per=FETCHED_AT_ONCE))
+        return map(recording_of, rows)
 
     def recordings_of(self, recording_ids: Iterable[int]) -> Iterator[Recording]:
         """Those of these recordings that are known; by id, if the ids ascend."""
@@ -274,7 +280,9 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
             among: only recordings that are chosen by all of these conditions.
             limit: at most so many; None for all.
         """
-        return self._word_matches(self._database.word_matches(terms), among, limit)
+        return self._word_matches(
+            self._database.word_matches(self._connection, terms), among, limit
+        )
 
     def find_name_parts(
         self, terms: Sequence[str], *, among: Iterable[Condition] = (), limit: int
@@ -283,7 +291,9 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
 
         A word also counts within a longer one. Very short ones do not count.
         """
-        return self._word_matches(self._database.part_matches(terms), among, limit)
+        return self._word_matches(
+            self._database.part_matches(self._connection, terms), among, limit
+        )
 
     def known_words(self, words: Iterable[str]) -> set[str]:
         """Those of these words, of letters and digits, that any recording holds in any form."""
@@ -298,23 +308,6 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
         return self._database.word_problems(self._connection)
 
     # ---- windows and embeddings
-
-    def n_windows(self) -> int:
-        """How many windows a search may show."""
-        query = sa.select(sa.func.count()).select_from(windows_table.join(recordings_table))
-        query = query.where(recordings_table.c.state == State.INDEXED)
-        return int(self._execute(query).scalar_one())
-
-    def window_ids(self, among: Iterable[Condition] = ()) -> Ids:
-        """Ids of all windows a search may show, (n,) int64, ascending.
-
-        among: only of recordings that are chosen by all of these conditions.
-        """
-        shown = sa.select(recordings_table.c.id).where(self._is_shown(among))
-        query = sa.select(windows_table.c.id).where(windows_table.c.recording_id.in_(shown))
-        found = np.fromiter((row[0] for row in self._driver_rows(query)), np.int64)
-        found.sort()
-        return found
 
     def describe_windows(self, window_ids: Ids) -> dict[int, StoredWindow]:
         """Windows by their ids, (n,) int64; those that a search may not show are left out."""
@@ -338,7 +331,9 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
         chosen = first.order_by(*order).limit(limit)
         query = select_windows().where(recordings_table.c.id.in_(chosen)).order_by(*order)
         columns = windows_table.c
-        spans = query.group_by(columns.recording_id).with_only_columns(
+        spans = query.group_by(
+            columns.recording_id, recordings_table.c.id, roots_table.c.id
+        ).with_only_columns(
             sa.func.min(columns.id),
             columns.recording_id,
             sa.func.min(columns.start_s),
@@ -346,11 +341,6 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
             *list(query.selected_columns)[4:],
         )
         return [StoredWindow(*row) for row in self._execute(spans)]
-
-    def n_recordings(self, among: Iterable[Condition] = ()) -> int:
-        """How many recordings a search may show that are chosen by all of these conditions."""
-        query = sa.select(sa.func.count()).select_from(recordings_table)
-        return int(self._execute(query.where(self._is_shown(among))).scalar_one())
 
     def indexed(self, recording: Recording, file: FileFacts) -> Indexed:
         """What is stored of a recording with embeddings, to be put into another index as this file."""
@@ -381,10 +371,6 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
 
     # ---- statements
 
-    def _roots(self, condition: sa.ColumnElement[bool]) -> list[Root]:
-        rows = self._execute(sa.select(roots_table.c.id, roots_table.c.path).where(condition))
-        return [Root(row.id, Path(row.path)) for row in rows]
-
     def _roots_around(self, path: Path) -> list[Root]:
         """The roots that an absolute path is or lies in."""
         return self._roots(roots_table.c.path.in_(map(str, (path, *path.parents))))
@@ -411,14 +397,6 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
             )
         ).first()
         return None if row is None else recording_of(row)
-
-    def _chosen(self, conditions: Iterable[Condition]) -> sa.ColumnElement[bool]:
-        """Whether a recording is chosen by all of these conditions."""
-        return Selection(self._database, self.roots()).all_of(conditions)
-
-    def _is_shown(self, among: Iterable[Condition]) -> sa.ColumnElement[bool]:
-        """Whether a search may show a recording, which is chosen by all of these conditions."""
-        return sa.and_(recordings_table.c.state == State.INDEXED, self._chosen(among))
 
     def _word_matches(
         self, matches: sa.Subquery, among: Iterable[Condition], limit: int | None

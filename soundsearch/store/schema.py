@@ -54,6 +54,10 @@ class Integer64(sa.BigInteger):
     """A whole number of 64 bits with a sign."""
 
 
+class Embedding(sa.LargeBinary):
+    """An embedding as little-endian float16; databases that have a kind of column for it use that."""
+
+
 def inside(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:
     """Whether a path lies in a folder, however deep; the folder itself does not."""
     start = os.fsencode(folder).rstrip(b"/")
@@ -136,7 +140,7 @@ windows_table = sa.Table(  # the id is also that of its vector
     ),
     sa.Column("start_s", sa.Double, nullable=False),
     sa.Column("end_s", sa.Double, nullable=False),
-    sa.Column("embedding", sa.LargeBinary, nullable=False),
+    sa.Column("embedding", Embedding, nullable=False),
     sa.Index("windows_by_recording", "recording_id"),
     info=NEVER_REUSED,
 )

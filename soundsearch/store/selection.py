@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
+from soundsearch.store.backend import Backend
 from soundsearch.store.conditions import (
     AnyOf,
     Condition,
@@ -19,8 +21,7 @@ from soundsearch.store.conditions import (
     Within,
 )
 from soundsearch.store.records import Root
-from soundsearch.store.schema import FilePath, inside, recordings_table
-from soundsearch.store.sqlite import Database
+from soundsearch.store.schema import FilePath, Integer64, inside, recordings_table
 
 #: Names of formats, and endings of files, that mean the same.
 ALIKE = (("aif", "aiff", "aifc"), ("wav", "wave"), ("oga", "ogg"))
@@ -32,8 +33,8 @@ Clause = sa.ColumnElement[bool]
 class Selection:
     """Conditions in an index of these roots."""
 
-    def __init__(self, database: Database, roots: Sequence[Root]) -> None:
-        self._database = database
+    def __init__(self, database: Backend, connection: Connection, roots: Sequence[Root]) -> None:
+        self._database, self._connection = database, connection
         self._roots = roots
 
     def all_of(self, conditions: Iterable[Condition]) -> Clause:
@@ -48,7 +49,9 @@ class Selection:
             case Format():
                 return self._has_format(condition.name)
             case Holds():
-                return recordings_table.c.id.in_(self._database.holding(condition))
+                return recordings_table.c.id.in_(
+                    self._database.holding(self._connection, condition)
+                )
             case Within():
                 return self._lies_in(condition.place)
             case FolderNamed():
@@ -86,8 +89,11 @@ class Selection:
         roots = [root.id for root in self._roots if root.path.name.lower() == first.lower()]
         of_root: Clause = recordings_table.c.root_id.in_(roots)
         if others:
-            of_root = sa.and_(of_root, self._database.in_folders(others, at_top=True))
-        return sa.or_(self._database.in_folders(names, at_top=False), of_root)
+            of_root = sa.and_(of_root, self._lies_in_folders(others, at_top=True))
+        return sa.or_(self._lies_in_folders(names, at_top=False), of_root)
+
+    def _lies_in_folders(self, names: Sequence[str], *, at_top: bool) -> Clause:
+        return self._database.in_folders(self._connection, names, at_top=at_top)
 
     def _has_format(self, name: str) -> Clause:
         """A stored format is a name such as WAV, or a container and a codec such as MOV/AAC."""
@@ -105,13 +111,15 @@ class Selection:
 
 def _limits(condition: Limits) -> Clause:
     column = recordings_table.c[condition.fact]
+    # Compared as the numbers they are: a database may round a number to the kind of the column.
+    bounds = ((r, sa.literal(n, sa.Double if n % 1 else Integer64)) for r, n in condition.bounds)
     relations = {
         "<": column.__lt__,
         "<=": column.__le__,
         ">": column.__gt__,
         ">=": column.__ge__,
     }
-    return sa.and_(*(relations[relation](number) for relation, number in condition.bounds))
+    return sa.and_(*(relations[relation](number) for relation, number in bounds))
 
 
 def _ends_with(ending: str) -> Clause:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -23,10 +22,18 @@ from sqlalchemy.ext.compiler import compiles
 
 from soundsearch.errors import IndexBusyError, StoreError
 from soundsearch.files import write_atomically
+from soundsearch.store.backend import Window
 from soundsearch.store.records import State, Words
-from soundsearch.store.schema import NEVER_REUSED, Integer64, index_table, metadata
+from soundsearch.store.schema import (
+    NEVER_REUSED,
+    Integer64,
+    index_table,
+    metadata,
+    revisions_table,
+)
 from soundsearch.store.sqlite_errors import (
     DATABASE,
+    RESTORE,
     WORD_TABLES,
     cannot_write,
     is_corrupt,
@@ -34,6 +41,9 @@ from soundsearch.store.sqlite_errors import (
 )
 from soundsearch.store.sqlite_room import BUSY_TIMEOUT_MS, LOG_BYTES, DiskRoom, pragma
 from soundsearch.store.sqlite_words import WordIndex, add_functions
+
+if TYPE_CHECKING:
+    from soundsearch.encoder.bundle import EncoderBundle
 
 LOCK = "writer.lock"
 #: The mark of an index in the header of its file: "snds".
@@ -55,11 +65,6 @@ FULL_TEXT = (
 WORD_WEIGHTS = "4.0, 2.0, 2.0"
 #: Shorter words are sought whole only: as parts they are in too many names.
 SHORTEST_PART = 4
-#: Around the words that were found in a text.
-FOUND = re.compile("\x02(.*?)\x03")
-
-#: The id of its recording, its start and end in seconds, its embedding.
-Window = tuple[int, float, float, bytes]
 
 for _table in metadata.tables.values():
     if _table.info == NEVER_REUSED:  # SQLite gives a plain key out again
@@ -72,10 +77,13 @@ def _integer(type_: Integer64, compiler: Any, **_: object) -> str:
 
 
 class Database(WordIndex, DiskRoom):
-    """The database of one index folder."""
+    """The database of one index folder; see `Backend`."""
+
+    restore, is_server = RESTORE, False
+    graph = None
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.place, self.name = folder, folder, str(folder)
         self._path = folder / DATABASE
         self.is_sealed = _is_sealed(self._path)
         self.engine = _engine_of(self._path, self.is_sealed)
@@ -95,7 +103,7 @@ class Database(WordIndex, DiskRoom):
         return True
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, *, writes: bool = False) -> Iterator[Connection]:
         """One consistent state; what is changed is committed at the end, or rolled back on an error."""
         with translated(self.folder), self.engine.begin() as connection:
             yield connection
@@ -153,6 +161,17 @@ class Database(WordIndex, DiskRoom):
         metadata.create_all(connection)
         for statement in FULL_TEXT:
             connection.exec_driver_sql(statement)
+
+    def put_encoder(self, connection: Connection, bundle: EncoderBundle) -> None:
+        """Nothing: a folder beside the database holds its files."""
+
+    def encoder_files(self, connection: Connection) -> dict[str, bytes]:
+        """None: a folder beside the database holds them."""
+        return {}
+
+    def add_revision(self, connection: Connection, token: str) -> None:
+        """Give the state that is written here a token of its own."""
+        connection.execute(revisions_table.insert().values(token=token))
 
     def put_windows(self, connection: Connection, rows: Sequence[Window]) -> None:
         """Add windows, many in one go, which takes a third of the time of other statements."""
@@ -243,15 +262,15 @@ class Database(WordIndex, DiskRoom):
                     found.append(f"table {table}: does not find what it holds ({error.orig})")
         return found
 
-    def word_matches(self, terms: Sequence[str]) -> sa.Subquery:
+    def word_matches(self, connection: Connection, terms: Sequence[str]) -> sa.Subquery:
         """Recordings with any of these words, alike in their stems; see `_matches`."""
         return self._matches("words", terms, 3, WORD_WEIGHTS)
 
-    def part_matches(self, terms: Sequence[str]) -> sa.Subquery:
+    def part_matches(self, connection: Connection, terms: Sequence[str]) -> sa.Subquery:
         """Recordings whose names contain any of these words, as a part of a word too."""
         return self._matches("name_parts", [t for t in terms if len(t) >= SHORTEST_PART], 1, "1.0")
 
-    def field_matches(self, term: str) -> sa.Subquery:
+    def field_matches(self, connection: Connection, term: str) -> sa.Subquery:
         """Recordings with this word in their fields: recording_id, and text as of `_matches`."""
         statement = sa.text(
             "SELECT rowid AS recording_id, highlight(words, 2, char(2), char(3)) AS text "

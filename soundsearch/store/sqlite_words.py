@@ -40,7 +40,7 @@ def add_functions(connection: sqlite3.Connection) -> None:
 class WordIndex:
     """Words by which recordings are found, in statements and as such."""
 
-    def holding(self, condition: Holds) -> sa.Select[tuple[int]]:
+    def holding(self, connection: Connection, condition: Holds) -> sa.Select[tuple[int]]:
         """Ids of the recordings that hold words side by side."""
         columns = WORD_COLUMNS[-1:] if condition.only_metadata else WORD_COLUMNS
         found = _side_by_side(condition.text, columns)
@@ -53,7 +53,9 @@ class WordIndex:
             found = found.where(sa.or_(*is_there))
         return found
 
-    def in_folders(self, names: Sequence[str], *, at_top: bool) -> sa.ColumnElement[bool]:
+    def in_folders(
+        self, connection: Connection, names: Sequence[str], *, at_top: bool
+    ) -> sa.ColumnElement[bool]:
         """Whether a recording lies in folders of these names, one in the other, in its root.
 
         at_top: whether the first one lies in the root itself.

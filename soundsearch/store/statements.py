@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from soundsearch.errors import Cause
+from soundsearch.store.backend import Backend
 from soundsearch.store.records import Recording, State
 from soundsearch.store.schema import recordings_table, roots_table, windows_table
-from soundsearch.store.sqlite import Database
 
 #: Rows taken from the driver at a time.
 FETCHED_AT_ONCE = 1000
@@ -23,19 +24,31 @@ _CAUSES = frozenset(Cause)  # an index may hold some of a later version
 class Statements:
     """A connection to the database of an index, and statements on it."""
 
-    def __init__(self, database: Database, connection: Connection) -> None:
-        self.folder = database.folder
+    def __init__(self, database: Backend, connection: Connection) -> None:
+        self.place, self.name = database.place, database.name
         self._connection = connection
         self._database = database
+
+    @property
+    def folder(self) -> Path:
+        """The index folder, of an index that lies in one."""
+        assert isinstance(self.place, Path)
+        return self.place
 
     def _execute(self, statement: sa.Executable) -> sa.CursorResult[*tuple[Any, ...]]:
         return self._connection.execute(statement)
 
-    def _driver_rows(self, statement: sa.Executable) -> Iterator[tuple[Any, ...]]:
+    def _driver_rows(
+        self, statement: sa.Executable, *, streamed: bool = True
+    ) -> Iterator[tuple[Any, ...]]:
         """Rows as the database's driver gives them: numbers and blobs, no paths.
 
-        SQLAlchemy's own rows take four times as long.
+        SQLAlchemy's own rows take four times as long. streamed: whether there may be very many, so
+        that a server is asked for a part at a time.
         """
+        if streamed and self._database.is_server:
+            yield from self._execute(statement.execution_options(yield_per=FETCHED_AT_ONCE))
+            return
         with contextlib.closing(self._execute(statement)) as result:
             assert result.cursor is not None
             while some := result.cursor.fetchmany(FETCHED_AT_ONCE):

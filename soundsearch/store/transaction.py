@@ -29,6 +29,7 @@ from soundsearch.store.statements import chunks
 
 if TYPE_CHECKING:
     from soundsearch.audio.peaks import Peaks
+    from soundsearch.encoder.bundle import EncoderBundle
 
 #: Which of two recordings of one path says more.
 _WORTH = {State.INDEXED: 2, State.MISSING: 1, State.FAILED: 0}
@@ -68,10 +69,16 @@ class Transaction(Putting):
             )
         )
         self._execute(revisions_table.delete())
+        if self._database.graph is not None:
+            self._database.graph.drop(self._connection)  # of embeddings of another length
+
+    def put_encoder(self, bundle: EncoderBundle) -> None:
+        """Store the files of the encoder where the database itself carries them."""
+        self._database.put_encoder(self._connection, bundle)
 
     def add_revision(self) -> None:
         """Give the state that is written here a token of its own."""
-        self._execute(revisions_table.insert().values(token=secrets.token_hex(8)))
+        self._database.add_revision(self._connection, secrets.token_hex(8))
 
     def convert_embeddings(self, n_windows: int) -> int:
         """Make float16 of the embeddings of the youngest windows that may hold float32.

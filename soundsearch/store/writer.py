@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 
 from soundsearch.errors import StoreError
 from soundsearch.progress import Progress, Silent
+from soundsearch.store.backend import Backend, GraphFacts
 from soundsearch.store.reader import Reader
-from soundsearch.store.sqlite import Database
 from soundsearch.store.statements import chunks
 from soundsearch.store.transaction import Transaction
 
@@ -28,13 +29,19 @@ class Writer:
     block, after which it writes nothing more.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Backend) -> None:
         """Take the lock. Raises IndexBusyError at once if another process has it."""
-        self.folder = database.folder
+        self.place, self.name = database.place, database.name
         self._database = database
         self._held = contextlib.ExitStack()
         self._held.enter_context(database.lock())
         self._is_open = True
+
+    @property
+    def folder(self) -> Path:
+        """The index folder, of an index that lies in one."""
+        assert isinstance(self.place, Path)
+        return self.place
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Reader]:
@@ -53,12 +60,36 @@ class Writer:
             StoreError: the database cannot be written.
         """
         if not self._is_open:
-            raise RuntimeError(f"{self.folder}: the writer's lock was released before this write")
-        with self._database.transaction() as connection:
+            raise RuntimeError(f"{self.name}: the writer's lock was released before this write")
+        with self._database.transaction(writes=True) as connection:
             changes = Transaction(self._database, connection)
             yield changes
             if new_revision:
                 changes.add_revision()
+
+    def build_graph(self, progress: Progress) -> None:
+        """Let the database make its graph of all windows, unless there is one."""
+        graph = self._database.graph
+        assert graph is not None
+        with self.snapshot() as reader:
+            dim, n_windows = reader.encoder().dim, reader.n_stored_windows()
+        progress.begin("windows put into the database's graph")
+        with self._database.transaction(writes=True) as connection:
+            graph.build(connection, dim, n_windows)
+
+    def put_graph_facts(self, facts: GraphFacts) -> None:
+        """Store how the database's graph is searched from here on."""
+        graph = self._database.graph
+        assert graph is not None
+        with self._database.transaction(writes=True) as connection:
+            graph.put_facts(connection, facts)
+
+    def drop_graph(self) -> None:
+        """Delete the database's graph, if there is one."""
+        graph = self._database.graph
+        assert graph is not None
+        with self._database.transaction(writes=True) as connection:
+            graph.drop(connection)
 
     def renew_words(self, progress: Progress | None = None) -> None:
         """Make the words again that are stale: of new paths and captions, or of an earlier version.

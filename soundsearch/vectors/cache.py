@@ -21,7 +21,8 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import BundleError, IndexBusyError, StoreError
 from soundsearch.progress import Progress, Silent
 from soundsearch.store import Reader, Store, Writer
-from soundsearch.store.pinned import COPY
+from soundsearch.store.backend import GraphFacts
+from soundsearch.store.pinned import encoder_folder
 from soundsearch.vectors.build import Blocks, build, merge, sample_of
 from soundsearch.vectors.exact import (
     Array,
@@ -45,6 +46,7 @@ from soundsearch.vectors.folder import (
     write_array,
     written_folder,
 )
+from soundsearch.vectors.in_database import DatabaseVectors, bring_up_to_date
 from soundsearch.vectors.inverted import InvertedFile
 from soundsearch.vectors.vector_index import VectorIndex
 from soundsearch.vocabulary import load_vocabulary
@@ -103,12 +105,15 @@ class _Noted(Silent):
             log.warning("%s: before the search, %s %s; it takes a while", self._folder, total, what)
 
 
-def load_vectors(store: Store) -> VectorIndex:
+def load_vectors(store: Store) -> VectorIndex | DatabaseVectors:
     """The vectors of this index, in step with the database.
 
     What had to be done for that is saved for the next time, unless another process is writing the
     index or the folder cannot be written.
     """
+    if store.has_graph:
+        with store.snapshot() as reader:
+            return DatabaseVectors.of(reader)
     with contextlib.suppress(VectorFileError), store.snapshot() as reader:
         # What is wrong is said when they are made again.
         return _read(_folder_of(reader.folder, reader.revision()), reader).vectors
@@ -136,7 +141,10 @@ def vectors_at(reader: Reader) -> VectorIndex:
 
 
 def refresh(writer: Writer, progress: Progress | None = None) -> None:
-    """Bring the vectors beside the database up to date."""
+    """Bring the vectors beside the database up to date, or the graph in it."""
+    if not isinstance(writer.place, Path):
+        bring_up_to_date(writer, _questions, progress or Silent())
+        return
     with writer.snapshot() as reader:
         is_there = _folder_of(writer.folder, reader.revision()).exists()
     if not is_there:
@@ -144,7 +152,10 @@ def refresh(writer: Writer, progress: Progress | None = None) -> None:
 
 
 def discard(writer: Writer) -> None:
-    """Drop the vectors beside the database; the next use makes them again."""
+    """Drop the vectors beside the database, or the graph in it; `refresh` makes them again."""
+    if not isinstance(writer.place, Path):
+        writer.drop_graph()
+        return
     for path in _all_of(writer.folder):
         remove(path)
 
@@ -158,8 +169,10 @@ def found_vectors(reader: Reader) -> tuple[VectorIndex | None, bool]:
     return None if stale is None else stale.vectors, False
 
 
-def facts_of_base(reader: Reader) -> BaseFacts | None:
-    """How the inverted file of this index is searched; None if search is exact."""
+def facts_of_base(reader: Reader) -> BaseFacts | GraphFacts | None:
+    """How the inverted file of this index, or its graph, is searched; None if search is exact."""
+    if not isinstance(reader.place, Path):
+        return reader.graph_facts()
     for folder in (_folder_of(reader.folder, reader.revision()), *_stale_folders(reader)):
         with contextlib.suppress(VectorFileError):
             return Manifest.read(folder).base
@@ -273,7 +286,7 @@ def _make_base(
 def _questions(reader: Reader) -> Array | None:
     """Embeddings of ordinary texts by the encoder of the index; None if it is not at hand."""
     try:
-        bundle = EncoderBundle.read(reader.folder / COPY)
+        bundle = EncoderBundle.read(encoder_folder(reader))
         if bundle.fingerprint != reader.encoder().fingerprint:
             raise BundleError(f"{bundle.folder}: not the encoder of this index")
         if BACKGROUND_TEXTS in bundle.files:
@@ -365,7 +378,7 @@ def _blocks(reader: Reader, ids: Ids, dim: int) -> Blocks:
         try:
             check_unit(embeddings)
         except ValueError as error:
-            raise StoreError(f"{reader.folder}: {error}; run: soundsearch repair") from error
+            raise StoreError(f"{reader.name}: {error}; run: soundsearch repair") from error
         yield some, embeddings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -25,6 +26,8 @@ def vector_problems(reader: Reader, progress: Progress | None = None) -> Iterato
     Those of an earlier state are compared as far as they are used; none are no problem, nor are
     damaged ones that are made again by the next search.
     """
+    if not isinstance(reader.place, Path):
+        return  # the server keeps its graph in step with the table
     vectors, is_fresh = found_vectors(reader)
     if vectors is None:
         return

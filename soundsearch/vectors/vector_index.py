@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from soundsearch.store.conditions import Condition
 from soundsearch.vectors.build import n_candidates
 from soundsearch.vectors.exact import (
     Array,
@@ -39,8 +40,8 @@ VISITED_OF_EACH = 16
 class Stored(Protocol):
     """Where embeddings are read from: a `Reader` of the index."""
 
-    def window_ids(self) -> Ids:
-        """Ids of all windows that a search may show, ascending."""
+    def window_ids(self, among: Iterable[Condition] = ()) -> Ids:
+        """Ids of all windows that a search may show, ascending; or of those that are chosen."""
 
     def embedding_blocks(self, window_ids: Ids, dim: int) -> Iterator[tuple[Ids, Array]]:
         """Embeddings of windows (ids ascending), block by block."""
@@ -94,6 +95,10 @@ class VectorIndex:
             return np.sort(self.delta.ids)
         ids = self.base.ids
         return np.sort(np.concatenate([ids[~self.is_deleted[ids]], self.delta.ids]))
+
+    def choose(self, stored: Stored, conditions: Sequence[Condition]) -> Ids:
+        """Return what `search` searches among, of recordings that are chosen by conditions."""
+        return stored.window_ids(conditions)
 
     def embeddings(self, ids: Ids, stored: Stored) -> Array:
         """(n, dim) float32. Raises KeyError for an id that is nowhere."""
@@ -171,7 +176,7 @@ class VectorIndex:
         candidates = base.search(query, n_candidates(top_k), n_lists, allowed)
         ids, embeddings = stored.found_embeddings(np.sort(candidates), self.dim)
         others, cosines = self.delta.search(query, top_k, among)
-        return _best(
+        return best(
             np.concatenate([ids, others]), np.concatenate([embeddings @ query, cosines]), top_k
         )
 
@@ -179,16 +184,24 @@ class VectorIndex:
         self, query: Array, top_k: int, stored: Stored, among: Ids | None
     ) -> tuple[Ids, Array]:
         """Search exactly, with a block of embeddings in memory at a time."""
-        ids, cosines = np.empty(0, np.int64), np.empty(0, np.float32)
-        wanted = stored.window_ids() if among is None else among
-        for some, embeddings in stored.embedding_blocks(wanted, self.dim):
-            ids, cosines = _best(
-                np.concatenate([ids, some]), np.concatenate([cosines, embeddings @ query]), top_k
-            )
-        return ids, cosines
+        return ranked_by_reading(
+            query, top_k, stored, stored.window_ids() if among is None else among
+        )
 
 
-def _best(ids: Ids, cosines: Array, n: int) -> tuple[Ids, Array]:
+def ranked_by_reading(
+    query: Array, top_k: int, stored: Stored, window_ids: Ids
+) -> tuple[Ids, Array]:
+    """Return the nearest of these windows, by reading the embeddings of all, a block at a time."""
+    ids, cosines = np.empty(0, np.int64), np.empty(0, np.float32)
+    for some, embeddings in stored.embedding_blocks(window_ids, len(query)):
+        ids, cosines = best(
+            np.concatenate([ids, some]), np.concatenate([cosines, embeddings @ query]), top_k
+        )
+    return ids, cosines
+
+
+def best(ids: Ids, cosines: Array, n: int) -> tuple[Ids, Array]:
     """Return the n with the highest cosines, the best first; of equal ones the lower ids."""
     order = np.lexsort((ids, -cosines))[:n]
     return ids[order], cosines[order]

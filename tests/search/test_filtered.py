@@ -23,7 +23,7 @@ from tests import sounds
 from tests.filled_store import changing, recording
 from tests.tiny_encoder import BAND_HZ, WORDS
 
-pytestmark = pytest.mark.usefixtures("both_kinds")
+pytestmark = pytest.mark.usefixtures("each_kind")
 
 ROOT = Path("/library")
 N = len(WORDS)

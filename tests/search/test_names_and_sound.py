@@ -17,6 +17,8 @@ from tests import sounds
 from tests.filled_store import changing, recording
 from tests.tiny_encoder import BAND_HZ, WORDS
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 ROOT = Path("/library")
 N = len(WORDS)
 

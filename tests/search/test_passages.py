@@ -25,7 +25,7 @@ from tests.calibrated import calibrate
 from tests.filled_store import changing, put, recording
 from tests.tiny_encoder import BAND_HZ, WORDS
 
-pytestmark = pytest.mark.usefixtures("both_kinds")
+pytestmark = pytest.mark.usefixtures("each_kind")
 
 ROOT = Path("/library")
 N = len(WORDS)

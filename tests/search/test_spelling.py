@@ -19,6 +19,8 @@ from soundsearch.store.pinned import create_index
 from tests.filled_store import changing, recording
 from tests.tiny_encoder import write_tiny_bundle
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 NAMES = ("Chiffchaff_01", "Horses/ZOOM0012", "Regenwald", "thudswoosh", "гроза")
 
 

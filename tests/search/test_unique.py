@@ -24,7 +24,7 @@ from tests.filled_store import changing, recording
 from tests.sounds import tone, write
 from tests.tiny_encoder import BAND_HZ, WORDS, write_tiny_bundle
 
-pytestmark = pytest.mark.usefixtures("both_kinds")
+pytestmark = pytest.mark.usefixtures("each_kind")
 
 ROOT = Path("/library")
 EYE = np.eye(len(WORDS))

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from soundsearch.search.without import MOST_CHARACTERS, Understood, split_minus
 
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
+
 @pytest.mark.parametrize(
     ("text", "wanted", "minus"),
     [

@@ -15,6 +15,8 @@ from soundsearch.store import writer as writer_module
 from soundsearch.store.conditions import AnyOf, Within
 from tests.filled_store import FLAT, changing, recording
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 ROOT = Path("/Field Recordings")
 
 

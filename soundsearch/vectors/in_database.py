@@ -1,0 +1,198 @@
+"""The vectors of an index that a database holds: it finds candidates itself, and ranks them there.
+
+In: the embedding of a question. Out: window ids with cosines, as of `VectorIndex`: what the database
+finds is ranked by the embeddings that it holds, exactly. Few windows are compared one by one; many by
+the database; very many by its graph, whose breadth is calibrated on texts (docs/adr/0021).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from soundsearch.progress import Progress
+from soundsearch.store import Reader, Writer
+from soundsearch.store.backend import MOST_EF, MOST_NUMBERS, GraphFacts
+from soundsearch.store.conditions import Condition
+from soundsearch.vectors.build import MOST_QUESTIONS, RECALL_10, RECALL_100, Truth, n_candidates
+from soundsearch.vectors.exact import Array, Ids, check_query
+from soundsearch.vectors.vector_index import DEEP_SHARE, FEW_WINDOWS, best, ranked_by_reading
+
+log = logging.getLogger(__name__)
+
+#: From so many windows on there is a graph; among fewer chosen ones the database compares all.
+EXACT_WINDOWS = 20_000
+#: The graph is calibrated again for so many times the windows.
+GROWTH = 4
+#: Breadths of the graph that are tried out, in this order.
+BREADTHS = (40, 60, 80, 120, 160, 240, 320, 480, 640, 1000)
+#: Windows that a search of the graph visits at most, for each candidate that a filter lets pass.
+VISITED_OF_EACH, LEAST_VISITED = 8, 20_000
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The windows of the recordings that are chosen by conditions, and how many they are."""
+
+    conditions: tuple[Condition, ...]
+    n_windows: int
+
+    def __len__(self) -> int:
+        return self.n_windows
+
+
+@dataclass(frozen=True)
+class DatabaseVectors:
+    """The embeddings of all windows in a database; offers a search what `VectorIndex` does.
+
+    Attributes:
+        dim: Numbers in an embedding.
+        n_windows: How many windows a search might show when this was made.
+        graph: How the graph is searched; None if there is none.
+    """
+
+    dim: int
+    n_windows: int
+    graph: GraphFacts | None
+
+    @classmethod
+    def of(cls, reader: Reader) -> DatabaseVectors:
+        """Return those of the state that a snapshot sees."""
+        return cls(reader.encoder().dim, reader.n_windows(), reader.graph_facts())
+
+    def __len__(self) -> int:
+        return self.n_windows
+
+    def choose(self, reader: Reader, conditions: Sequence[Condition]) -> Chosen:
+        """Return what `search` searches among, of recordings that are chosen by conditions."""
+        return Chosen(tuple(conditions), reader.n_windows(conditions))
+
+    def embeddings(self, ids: Ids, reader: Reader) -> Array:
+        """(n, dim) float32. Raises StoreError for an id that is nowhere."""
+        return reader.embeddings(ids, self.dim)
+
+    def search(
+        self,
+        query: Array,
+        top_k: int,
+        reader: Reader,
+        among: Chosen | Ids | None = None,
+        *,
+        exact: bool = False,
+    ) -> tuple[Ids, Array]:
+        """Return the nearest windows of one query, as `VectorIndex.search` does.
+
+        Args:
+            query: (dim,) float32.
+            top_k: How many.
+            reader: One state of the database.
+            among: What to search among: what `choose` gave, or ids, ascending; None for all.
+            exact: Whether no window may be missed, however long that takes.
+        """
+        check_query(query, self.dim)
+        if isinstance(among, np.ndarray):
+            return ranked_by_reading(query, top_k, reader, among)
+        conditions = () if among is None else among.conditions
+        n_all = len(self) if among is None else len(among)
+        top_k = min(top_k, n_all)
+        if top_k < 1:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        n = n_candidates(top_k)
+        if n_all <= FEW_WINDOWS or n > DEEP_SHARE * n_all:
+            return ranked_by_reading(query, top_k, reader, reader.window_ids(conditions))
+        if self.graph is not None and not exact and n_all > EXACT_WINDOWS:
+            found = self._of_graph(query, n, reader, conditions, n_all)
+            if len(found[0]) >= top_k:  # else it has stopped before it found enough
+                return best(found[0], found[1] @ query, top_k)
+        ids, embeddings = reader.nearest_windows(query, n, conditions)
+        return best(ids, embeddings @ query, top_k)
+
+    def _of_graph(
+        self, query: Array, n: int, reader: Reader, conditions: Sequence[Condition], n_all: int
+    ) -> tuple[Ids, Array]:
+        assert self.graph is not None
+        visited = VISITED_OF_EACH * n * len(self) // n_all
+        return reader.nearest_windows(
+            query,
+            n,
+            conditions,
+            ef_search=self.graph.ef_search,
+            most_visited=max(LEAST_VISITED, visited),
+        )
+
+
+def bring_up_to_date(
+    writer: Writer, questions_of: Callable[[Reader], Array | None], progress: Progress
+) -> None:
+    """Make the graph of a database that has got many windows, and calibrate it.
+
+    Args:
+        writer: Of the index.
+        questions_of: Gives embeddings of texts, (n, dim); None for none: then the graph is as broad
+            as can be.
+        progress: Is informed.
+    """
+    with writer.snapshot() as reader:
+        vectors = DatabaseVectors.of(reader)
+    known, n_windows = vectors.graph, len(vectors)
+    if n_windows <= EXACT_WINDOWS or vectors.dim > MOST_NUMBERS:
+        return
+    if known is not None and n_windows < GROWTH * known.n_windows:
+        return
+    writer.build_graph(progress)
+    facts = GraphFacts(n_windows, MOST_EF, None, None)
+    with writer.snapshot() as reader:
+        questions = questions_of(reader)
+        if questions is not None:
+            facts = calibrated(reader, facts, questions, progress)
+    writer.put_graph_facts(facts)
+
+
+def calibrated(
+    reader: Reader, facts: GraphFacts, questions: Array, progress: Progress
+) -> GraphFacts:
+    """Return the facts of a graph with the least breadth that finds what questions need.
+
+    Args:
+        reader: One state of the database.
+        facts: Of the graph.
+        questions: Embeddings of texts, (n, dim).
+        progress: Is informed.
+    """
+    truth = Truth(questions[:: -(-len(questions) // MOST_QUESTIONS)])
+    ids, dim = reader.window_ids(), questions.shape[1]
+    progress.begin("windows compared with questions", len(ids))
+    for some, embeddings in reader.embedding_blocks(ids, dim):
+        truth.see(some, embeddings)
+        progress.advance(len(some))
+    progress.begin("questions searched")
+    for breadth in BREADTHS:
+        tried = DatabaseVectors(dim, facts.n_windows, replace(facts, ef_search=breadth))
+        found = [
+            tried._of_graph(question, n_candidates(100), reader, (), len(tried))[0]
+            for question in truth.questions
+        ]
+        found_10 = [
+            tried._of_graph(question, n_candidates(10), reader, (), len(tried))[0]
+            for question in truth.questions
+        ]
+        recall_10, recall_100 = (
+            float(np.mean([np.isin(t[:n], f).mean() for t, f in zip(truth.ids, some, strict=True)]))
+            for n, some in ((10, found_10), (100, found))
+        )
+        facts = replace(
+            facts,
+            ef_search=breadth,
+            recall_10=round(recall_10, 4),
+            recall_100=round(recall_100, 4),
+        )
+        if recall_10 >= RECALL_10 and recall_100 >= RECALL_100:
+            return facts
+    log.warning(
+        "%s: the graph of the database finds %.1f%% of the 10 nearest windows at its broadest",
+        *(reader.name, 100 * (facts.recall_10 or 0)),
+    )
+    return facts
