@@ -23,6 +23,7 @@ from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.calibration import Calibration
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.store import FileFacts, Indexed
+from soundsearch.store.backend import Place
 from soundsearch.store.pinned import create_index
 from soundsearch.vocabulary import load_vocabulary
 
@@ -40,7 +41,7 @@ STORED_AT_ONCE = 1000
 
 
 def make_index(
-    folder: Path,
+    place: Place,
     n_windows: int,
     seed: int = 0,
     model: str = DEFAULT_MODEL,
@@ -49,7 +50,7 @@ def make_index(
     """Fill a new index through the writer. The FAISS cache is left to its first use.
 
     Args:
-        folder: of the index.
+        place: of the index.
         n_windows: rounded down to whole recordings of ten windows.
         seed: of all that is drawn.
         model: an encoder that carries embeddings of ordinary sounds.
@@ -57,7 +58,7 @@ def make_index(
     """
     bundle = find_bundle(model)
     n_recordings = n_windows // WINDOWS_PER_RECORDING
-    store = create_index(folder, bundle)
+    store = create_index(place, bundle)
     with contextlib.closing(store), store.writer() as writer:
         with writer.transaction() as changes:
             root_ids = [changes.add_root(root).id for root in roots]

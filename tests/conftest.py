@@ -89,11 +89,11 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Once as it is, and once with a database on a server in place of each index folder."""
     if request.param == "postgresql":
         request.getfixturevalue("postgres").replace_folders(monkeypatch)
-    yield request.param
+    return str(request.param)
 
 
 Run = Callable[..., Result]

@@ -35,10 +35,11 @@ def roots(context: typer.Context, index: IndexFolder = None, json: Json = False)
     if context.invoked_subcommand is not None:
         _refuse_options_before_a_command(context)
         return
+    from soundsearch.paths import index_place
     from soundsearch.roots import facts_of_roots
     from soundsearch.store import Store
 
-    store = Store.open(_folder(index))
+    store = Store.open(index_place(index))
     with store.snapshot() as reader:
         found = facts_of_roots(reader)
     if json:
@@ -116,22 +117,17 @@ def remove(
 
 def _opened(index: str | None, path: Path) -> tuple[Store, Root]:
     """The index, and the root of it that a path names."""
+    from soundsearch.paths import index_place
     from soundsearch.roots import find_root
     from soundsearch.store import Store
 
-    store = Store.open(_folder(index))
+    store = Store.open(index_place(index))
     return store, find_root(store, path)
 
 
 def _n_recordings(store: Store, root: Root) -> int:
     with store.snapshot() as reader:
         return sum(1 for _ in reader.recordings(root.id))
-
-
-def _folder(index: Path | None) -> Path:
-    from soundsearch.paths import index_place
-
-    return index_place(index)
 
 
 def _refuse_options_before_a_command(context: typer.Context) -> None:

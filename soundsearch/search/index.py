@@ -48,8 +48,7 @@ from soundsearch.store import Reader, State, Store, StoredCopy
 from soundsearch.store.conditions import Condition
 from soundsearch.store.pinned import check_same_encoder, pinned_bundle
 from soundsearch.vectors.cache import load_vectors
-from soundsearch.vectors.in_database import DatabaseVectors
-from soundsearch.vectors.vector_index import VectorIndex
+from soundsearch.vectors.vector_index import Vectors
 
 log = logging.getLogger(__name__)
 
@@ -103,12 +102,12 @@ class Index:
         return Calibration.of(self.encoder.bundle)
 
     @loaded_once
-    def vectors(self) -> VectorIndex | DatabaseVectors:
+    def vectors(self) -> Vectors:
         """The embeddings of all windows that may be hits."""
         self._revision, vectors = self._loaded_vectors()
         return vectors
 
-    def _loaded_vectors(self) -> tuple[str, VectorIndex | DatabaseVectors]:
+    def _loaded_vectors(self) -> tuple[str, Vectors]:
         """Return a revision, and vectors that are of it or of a later one."""
         with self.store.snapshot() as reader:
             revision = reader.revision()
@@ -339,9 +338,10 @@ class Index:
         if not conditions or reader.n_recordings(conditions) == reader.n_recordings():
             return None
         if not all(map(is_of_place, conditions)):  # words change without a new revision
-            return self.vectors.choose(reader, conditions)
+            unremembered: Among = self.vectors.choose(reader, conditions)
+            return unremembered
         key = (reader.revision(), tuple(conditions))
-        chosen = self._selections.get(key)
+        chosen: Among | None = self._selections.get(key)
         if chosen is None:
             chosen = self.vectors.choose(reader, conditions)
             if len(self._selections) >= MOST_SELECTIONS:

@@ -21,7 +21,7 @@ from soundsearch.encoder.calibration import FITS
 from soundsearch.search.hits import SCORE_DECIMALS, Passage
 from soundsearch.search.question import Array
 from soundsearch.store import Reader
-from soundsearch.vectors.vector_index import VectorIndex
+from soundsearch.vectors.vector_index import Vectors
 
 #: Cosines of windows of one unchanging sound differ by about so much at most: by 0.03 to 0.09 in
 #: recordings of rain, rivers, waves and crickets with the starter encoder.
@@ -45,7 +45,7 @@ class Place:
 
 def find_passages(
     reader: Reader,
-    vectors: VectorIndex,
+    vectors: Vectors,
     vector: Array,
     recording_ids: Sequence[int],
     relevance: Relevance,

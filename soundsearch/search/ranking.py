@@ -20,8 +20,8 @@ from soundsearch.search.hits import SCORE_DECIMALS
 from soundsearch.search.question import Array, Question
 from soundsearch.store import Reader, StoredWindow, WordMatch
 from soundsearch.store.conditions import Condition
-from soundsearch.vectors.in_database import Chosen, DatabaseVectors
-from soundsearch.vectors.vector_index import VectorIndex
+from soundsearch.vectors.in_database import Chosen
+from soundsearch.vectors.vector_index import Vectors
 from soundsearch.words import terms
 
 #: Windows to search among: ids, (n,) int64, or what a database chooses by itself.
@@ -82,7 +82,7 @@ class Ranking:
     """
 
     reader: Reader
-    vectors: VectorIndex | DatabaseVectors
+    vectors: Vectors
     conditions: Sequence[Condition] = ()
     among: Among | None = None
     unique: bool = False

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -75,7 +75,7 @@ class WindowGraph(Protocol):
         n: int,
         ef_search: int | None,
         most_visited: int,
-    ) -> sa.CursorResult[int, bytes]:
+    ) -> sa.CursorResult[*tuple[Any, ...]]:
         """The windows of a query (id, embedding) that are nearest, about in order.
 
         ef_search: of the graph; None to compare all. most_visited: windows of the graph.
@@ -85,7 +85,6 @@ class WindowGraph(Protocol):
 class Backend(Protocol):
     """The database of one index."""
 
-    place: Place
     #: As messages name it.
     name: str
     #: The way out where it is damaged.
@@ -94,8 +93,14 @@ class Backend(Protocol):
     is_server: bool
     #: Whether nothing can be written there.
     is_sealed: bool
-    #: None where vectors lie beside the database.
-    graph: WindowGraph | None
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+
+    @property
+    def graph(self) -> WindowGraph | None:
+        """What finds nearest windows in it; None where vectors lie beside the database."""
 
     def transaction(self, *, writes: bool = False) -> AbstractContextManager[Connection]:
         """One consistent state; what is changed is committed at the end, or rolled back on an error."""

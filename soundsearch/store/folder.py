@@ -189,7 +189,8 @@ def _database_at(place: Place) -> Backend:
     """The database of an index. Raises StoreError where what speaks to it is not installed."""
     if isinstance(place, Path):
         return Database(place)
-    return _module_of_postgres(place).Database(place)
+    found: Backend = _module_of_postgres(place).Database(place)
+    return found
 
 
 def drop_database(place: DatabaseUrl) -> None:

@@ -149,11 +149,10 @@ class Database(WordIndex):
                 yield
             finally:
                 self._writing = None
-                with contextlib.suppress(
-                    sa.exc.SQLAlchemyError
-                ):  # then it is gone with its session
+                try:
                     self._ask(connection, "pg_advisory_unlock", key)
-                connection.invalidate()
+                except sa.exc.SQLAlchemyError:  # the lock is gone with its session
+                    connection.invalidate()
 
     @staticmethod
     def _ask(connection: Connection, function: str, key: Mapping[str, int]) -> bool:

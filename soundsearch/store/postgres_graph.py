@@ -7,6 +7,7 @@ on until it has found enough (hnsw.iterative_scan); one that compares all does s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -73,7 +74,7 @@ class Graph:
         n: int,
         ef_search: int | None,
         most_visited: int,
-    ) -> sa.CursorResult[int, bytes]:
+    ) -> sa.CursorResult[*tuple[Any, ...]]:
         """The windows of a query (id, embedding) that are nearest; see `WindowGraph`."""
         embedding = windows_table.c.embedding
         vector = sa.literal(str(list(query)), sa.Text)
@@ -111,7 +112,7 @@ class _Kind(sa.types.UserDefinedType[object]):
         return self.name
 
 
-def _cast(value: sa.ColumnElement[object], kind: str) -> sa.ColumnElement[object]:
+def _cast(value: sa.ColumnElement[Any], kind: str) -> sa.ColumnElement[object]:
     return sa.cast(value, _Kind(kind))
 
 

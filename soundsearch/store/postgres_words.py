@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.engine import Connection
 
 from soundsearch.store.conditions import Holds
@@ -178,7 +179,9 @@ class WordIndex:
             query = sa.text("SELECT w, (ts_lexize('stems', w))[1] FROM unnest(:words) AS w")
             query = query.bindparams(sa.bindparam("words", type_=sa.ARRAY(sa.Text)))
             long_enough = {word for word in bare.values() if _is_stemmed(word)}
-            stemmed = dict(connection.execute(query, {"words": sorted(long_enough)}).all())
+            stemmed: dict[str, str] = dict(
+                connection.execute(query, {"words": sorted(long_enough)}).all()
+            )
             self._stems |= {t: (stemmed.get(w) or w)[:LONGEST_STEM] for t, w in bare.items()}
         return {token: self._stems[token] for token in wanted}
 
@@ -267,7 +270,7 @@ class WordIndex:
             self._side_by_side(connection, condition.text, label)
         )
         if condition.is_exact:
-            spelled = _words.c.spelling
+            spelled: sa.ColumnElement[str] = _words.c.spelling
             if condition.only_metadata:
                 spelled = sa.func.split_part(spelled, "\n", 3)
             is_there = [
@@ -328,7 +331,7 @@ class WordIndex:
             stems = self.stems(connection, words)
             marked = (f"'{stems[word]}'{':' + label if label else ''}" for word in words)
             phrases.append(f"({' <-> '.join(marked)})")
-        query = sa.cast(sa.literal(" | ".join(phrases), sa.Text), sa.dialects.postgresql.TSQUERY)
+        query = sa.cast(sa.literal(" | ".join(phrases), sa.Text), TSQUERY)
         return _words.c.terms.op("@@", is_comparison=True)(query)
 
 

@@ -84,7 +84,7 @@ class WindowReader(EmbeddingReader):
             ef_search,
             most_visited,
         )
-        rows = dict(found.all())
+        rows = {row[0]: row[1] for row in found}
         ids = np.array(sorted(rows), np.int64)
         return ids, self._decoded(ids, rows, len(query))
 

@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -48,6 +48,27 @@ class Stored(Protocol):
 
     def found_embeddings(self, window_ids: Ids, dim: int) -> tuple[Ids, Array]:
         """Those of these windows that are there, and their embeddings."""
+
+
+class Vectors(Protocol):
+    """What a search asks for nearest windows: a `VectorIndex`, or a database itself."""
+
+    @property
+    def dim(self) -> int:
+        """Numbers in an embedding."""
+
+    def __len__(self) -> int: ...
+
+    def choose(self, reader: Any, conditions: Sequence[Condition]) -> Any:
+        """What `search` searches among, of recordings that are chosen by conditions; has a length."""
+
+    def embeddings(self, ids: Ids, reader: Any) -> Array:
+        """(n, dim) float32 of windows by their ids."""
+
+    def search(
+        self, query: Array, top_k: int, reader: Any, among: Any = None, *, exact: bool = False
+    ) -> tuple[Ids, Array]:
+        """Ids and cosines of the nearest windows. among: what `choose` gave, or ids; None for all."""
 
 
 @dataclass
@@ -96,15 +117,15 @@ class VectorIndex:
         ids = self.base.ids
         return np.sort(np.concatenate([ids[~self.is_deleted[ids]], self.delta.ids]))
 
-    def choose(self, stored: Stored, conditions: Sequence[Condition]) -> Ids:
+    def choose(self, reader: Stored, conditions: Sequence[Condition]) -> Ids:
         """Return what `search` searches among, of recordings that are chosen by conditions."""
-        return stored.window_ids(conditions)
+        return reader.window_ids(conditions)
 
-    def embeddings(self, ids: Ids, stored: Stored) -> Array:
+    def embeddings(self, ids: Ids, reader: Stored) -> Array:
         """(n, dim) float32. Raises KeyError for an id that is nowhere."""
         if self.base is None and not self.in_database:
             return self.delta.embeddings(ids)
-        found, embeddings = stored.found_embeddings(np.unique(ids), self.dim)
+        found, embeddings = reader.found_embeddings(np.unique(ids), self.dim)
         places = np.searchsorted(found, ids)
         if not np.isin(ids, found).all():
             raise KeyError(f"{np.setdiff1d(ids, found)[0]}")
@@ -114,7 +135,7 @@ class VectorIndex:
         self,
         query: Array,
         top_k: int,
-        stored: Stored,
+        reader: Stored,
         among: Ids | None = None,
         *,
         exact: bool = False,
@@ -124,7 +145,7 @@ class VectorIndex:
         Args:
             query: (dim,) float32.
             top_k: How many.
-            stored: The embeddings of windows, by which candidates are ranked.
+            reader: The embeddings of windows, by which candidates are ranked.
             among: Ids of the windows to search among, ascending; None for all.
             exact: Whether no window may be missed, however long that takes.
 
@@ -141,16 +162,16 @@ class VectorIndex:
         is_few = among is not None and n_all <= FEW_WINDOWS
         is_deep = n_candidates(top_k) > DEEP_SHARE * n_all
         if self.base is None or exact or is_few or is_deep:
-            return self._all_of_database(query, top_k, stored, among)
+            return self._all_of_database(query, top_k, reader, among)
         share = min(1.0, n_all / max(1, len(self)))
         n_lists = self._n_lists(self.base, top_k, share)
         try:
-            found = self._approximately(self.base, query, top_k, n_lists, stored, among)
+            found = self._approximately(self.base, query, top_k, n_lists, reader, among)
         except VectorFileError as error:
             log.warning("%s; searching the database instead; run: soundsearch repair", error)
-            return self._all_of_database(query, top_k, stored, among)
+            return self._all_of_database(query, top_k, reader, among)
         if len(found[0]) < top_k:  # the lists hold too few of them
-            return self._all_of_database(query, top_k, stored, among)
+            return self._all_of_database(query, top_k, reader, among)
         return found
 
     def _n_lists(self, base: InvertedFile, top_k: int, share: float) -> int:
@@ -165,7 +186,7 @@ class VectorIndex:
         query: Array,
         top_k: int,
         n_lists: int,
-        stored: Stored,
+        reader: Stored,
         among: Ids | None,
     ) -> tuple[Ids, Array]:
         allowed = None
@@ -174,27 +195,27 @@ class VectorIndex:
         elif self.is_deleted.any():
             allowed = ~self.is_deleted
         candidates = base.search(query, n_candidates(top_k), n_lists, allowed)
-        ids, embeddings = stored.found_embeddings(np.sort(candidates), self.dim)
+        ids, embeddings = reader.found_embeddings(np.sort(candidates), self.dim)
         others, cosines = self.delta.search(query, top_k, among)
         return best(
             np.concatenate([ids, others]), np.concatenate([embeddings @ query, cosines]), top_k
         )
 
     def _all_of_database(
-        self, query: Array, top_k: int, stored: Stored, among: Ids | None
+        self, query: Array, top_k: int, reader: Stored, among: Ids | None
     ) -> tuple[Ids, Array]:
         """Search exactly, with a block of embeddings in memory at a time."""
         return ranked_by_reading(
-            query, top_k, stored, stored.window_ids() if among is None else among
+            query, top_k, reader, reader.window_ids() if among is None else among
         )
 
 
 def ranked_by_reading(
-    query: Array, top_k: int, stored: Stored, window_ids: Ids
+    query: Array, top_k: int, reader: Stored, window_ids: Ids
 ) -> tuple[Ids, Array]:
     """Return the nearest of these windows, by reading the embeddings of all, a block at a time."""
     ids, cosines = np.empty(0, np.int64), np.empty(0, np.float32)
-    for some, embeddings in stored.embedding_blocks(window_ids, len(query)):
+    for some, embeddings in reader.embedding_blocks(window_ids, len(query)):
         ids, cosines = best(
             np.concatenate([ids, some]), np.concatenate([cosines, embeddings @ query]), top_k
         )

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from soundsearch.search.without import MOST_CHARACTERS, Understood, split_minus
 
-
 pytestmark = pytest.mark.usefixtures("each_database")
 
 
