@@ -76,7 +76,7 @@ def killed_at(point: str, *options: str) -> None:
 
 #: Function at whose n-th call the process is killed, and the encoder that answers then.
 POINTS = [
-    ("soundsearch.store.pinned:copy_bundle:1", "tiny"),
+    ("soundsearch.store.pinned:_copy_bundle:1", "tiny"),
     ("soundsearch.store.migrations:create:1", "tiny"),
     ("soundsearch.store.writer:Transaction.add_root:1", "tiny"),
     ("indexer.pipeline:_Run.read:1", "tiny"),
