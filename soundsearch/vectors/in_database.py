@@ -17,7 +17,7 @@ from soundsearch.progress import Progress
 from soundsearch.store import Reader, Writer
 from soundsearch.store.backend import MOST_EF, MOST_NUMBERS, GraphFacts
 from soundsearch.store.conditions import Condition
-from soundsearch.vectors.build import MOST_QUESTIONS, RECALL_10, RECALL_100, Truth, n_candidates
+from soundsearch.vectors.build import RECALL_10, RECALL_100, Truth, n_candidates
 from soundsearch.vectors.exact import Array, Ids, check_query
 from soundsearch.vectors.vector_index import DEEP_SHARE, FEW_WINDOWS, best, ranked_by_reading
 
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 EXACT_WINDOWS = 20_000
 #: The graph is calibrated again for so many times the windows.
 GROWTH = 4
-#: Breadths of the graph that are tried out, in this order.
+#: Texts that the graph is calibrated by, and breadths of it, of which the least that does is sought.
+MOST_QUESTIONS = 64
 BREADTHS = (40, 60, 80, 120, 160, 240, 320, 480, 640, 1000)
 #: Windows that a search of the graph visits at most, for each candidate that a filter lets pass.
 VISITED_OF_EACH, LEAST_VISITED = 8, 20_000
@@ -169,30 +170,43 @@ def calibrated(
         truth.see(some, embeddings)
         progress.advance(len(some))
     progress.begin("questions searched")
-    for breadth in BREADTHS:
-        tried = DatabaseVectors(dim, facts.n_windows, replace(facts, ef_search=breadth))
-        found = [
-            tried._of_graph(question, n_candidates(100), reader, (), len(tried))[0]
-            for question in truth.questions
-        ]
-        found_10 = [
-            tried._of_graph(question, n_candidates(10), reader, (), len(tried))[0]
-            for question in truth.questions
-        ]
-        recall_10, recall_100 = (
-            float(np.mean([np.isin(t[:n], f).mean() for t, f in zip(truth.ids, some, strict=True)]))
-            for n, some in ((10, found_10), (100, found))
+    low, high = 0, len(BREADTHS) - 1
+    tried = _tried(reader, facts, BREADTHS[high], truth)
+    if not _is_enough(tried):
+        log.warning(
+            "%s: the graph of the database finds %.1f%% of the 10 nearest windows at its broadest",
+            *(reader.name, 100 * (tried.recall_10 or 0)),
         )
-        facts = replace(
-            facts,
-            ef_search=breadth,
-            recall_10=round(recall_10, 4),
-            recall_100=round(recall_100, 4),
-        )
-        if recall_10 >= RECALL_10 and recall_100 >= RECALL_100:
-            return facts
-    log.warning(
-        "%s: the graph of the database finds %.1f%% of the 10 nearest windows at its broadest",
-        *(reader.name, 100 * (facts.recall_10 or 0)),
+        return tried
+    while low < high:  # a broader search finds no less
+        middle = (low + high) // 2
+        other = _tried(reader, facts, BREADTHS[middle], truth)
+        if _is_enough(other):
+            high, tried = middle, other
+        else:
+            low = middle + 1
+    return tried
+
+
+def _tried(reader: Reader, facts: GraphFacts, breadth: int, truth: Truth) -> GraphFacts:
+    """Return the facts of a graph of this breadth, with the share of windows that it finds."""
+    vectors = DatabaseVectors(
+        truth.questions.shape[1], facts.n_windows, replace(facts, ef_search=breadth)
     )
-    return facts
+    recalls = [
+        np.mean(
+            [
+                np.isin(
+                    nearest[:n], vectors._of_graph(q, n_candidates(n), reader, (), len(vectors))[0]
+                ).mean()
+                for q, nearest in zip(truth.questions, truth.ids, strict=True)
+            ]
+        )
+        for n in (10, 100)
+    ]
+    recall_10, recall_100 = (round(float(recall), 4) for recall in recalls)
+    return GraphFacts(facts.n_windows, breadth, recall_10, recall_100)
+
+
+def _is_enough(facts: GraphFacts) -> bool:
+    return (facts.recall_10 or 0) >= RECALL_10 and (facts.recall_100 or 0) >= RECALL_100
