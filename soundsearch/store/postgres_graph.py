@@ -52,6 +52,7 @@ class Graph:
             f"((embedding::halfvec({dim})) halfvec_ip_ops) "
             f"WITH (m = {M}, ef_construction = {EF_CONSTRUCTION})"
         )
+        connection.exec_driver_sql("ANALYZE windows, recordings, words")  # for plans of filters
 
     def put_facts(self, connection: Connection, facts: GraphFacts) -> None:
         """Store how it is searched from here on."""
@@ -79,7 +80,9 @@ class Graph:
         embedding = windows_table.c.embedding
         vector = sa.literal(str(list(query)), sa.Text)
         if ef_search is None:
-            distance = _negative_product(_cast(embedding, "vector"), _cast(vector, "vector"))
+            # In a query of its own, the text is read once, not for each row of a prepared plan.
+            once = sa.select(_cast(vector, "vector")).scalar_subquery()
+            distance = _negative_product(_cast(embedding, "vector"), once)
             return connection.execute(windows.order_by(distance, windows_table.c.id).limit(n))
         settings = {
             "hnsw.ef_search": ef_search,
