@@ -15,6 +15,9 @@ from typer.testing import CliRunner, Result
 from soundsearch.encoder.bundle import EncoderBundle
 from tests.tiny_encoder import write_tiny_bundle
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared out already
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("default", deadline=None, max_examples=50)
 # A change is judged by the same examples each time; looking for new ones is for people's machines.
 settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
