@@ -69,7 +69,7 @@ class LearnConfig:
 
     tower: MobileNetConfig = field(
         default_factory=lambda: MobileNetConfig(
-            dropout=0.3, dim=384, fixed_blocks=5, hold_statistics=True, rate_decay=0.8
+            dropout=0.3, levels=11, dim=384, fixed_blocks=5, hold_statistics=True, rate_decay=0.8
         )
     )
     batch_size: int = 512
