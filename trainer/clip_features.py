@@ -34,6 +34,8 @@ from trainer.data.waveforms import read_sound
 from trainer.embed_shards import ahead
 from trainer.front_ends import FrontEnd, extract_features
 
+#: Folder of log-mels within that of a run.
+LOG_MELS = "log-mels"
 #: Recordings of a part: at most 65 MB of ten seconds each.
 PART = 256
 #: Parts that stay mapped.

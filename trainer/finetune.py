@@ -33,13 +33,13 @@ from soundsearch.config import read_json
 from soundsearch.errors import ConfigError
 from soundsearch.files import sha256_of, write_bytes, write_text
 from soundsearch.progress import Progress, Silent
-from trainer.clip_features import StoredClips
+from trainer.clip_features import LOG_MELS, StoredClips
 from trainer.epochs import epoch_ends, weights_path
 from trainer.loop import TrainingError, delete_checkpoint, one_pass, train
 from trainer.runs import StageConfig, differences, read_run, torch_device
 from trainer.supervised import Array, Ints, Labelled, Part, facts_of, loss_of
 
-SETTINGS, LOST, LOG_MELS = "finetune.json", "lost.json", "log-mels"
+SETTINGS, LOST = "finetune.json", "lost.json"
 #: Clips that are classified at once.
 AT_A_TIME = 32
 

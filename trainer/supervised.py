@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -26,9 +26,6 @@ from soundsearch.bench.datasets import (
     DataSetError,
     TaggingSet,
     read_audioset,
-    read_esc50,
-    read_manifest,
-    read_urbansound8k,
     require_whole,
 )
 from soundsearch.bench.evaluation import TaggingResult, evaluate_classification, evaluate_tagging
@@ -41,6 +38,7 @@ from soundsearch.bench.results import (
 )
 from soundsearch.choices import AudioSetTraining
 from soundsearch.errors import ConfigError
+from trainer.checks import BENCHES
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +46,8 @@ Array = NDArray[np.float32]
 Ints = NDArray[np.int64]
 #: The rule for texts does not matter here; a result names a protocol all the same.
 PROTOCOL = "literature"
-#: Data sets by name, each with its reader; beside them `AUDIOSET`.
-FOLDED: Mapping[str, Callable[[Path], Any]] = {
-    "esc50": read_esc50,
-    "urbansound8k": read_urbansound8k,
-    "manifest": read_manifest,
-}
+#: Names of data sets with folds, among `BENCHES`; beside them `AUDIOSET`.
+FOLDED = ("esc50", "urbansound8k", "manifest")
 AUDIOSET = "audioset"
 
 
@@ -187,7 +181,7 @@ def read_labelled(place: str, learn: AudioSetTraining = "balanced_train") -> Lab
     path = Path(folder).expanduser()
     if name == AUDIOSET:
         return _of_audioset(read_audioset(path, "eval"), read_audioset(path, learn))
-    data = FOLDED[name](path)
+    data = BENCHES[name](path)
     if not isinstance(data, ClassificationSet):
         raise DataSetError(f"{name} {data.split} has captions; expected labels and folds")
     if data.fold is None or np.unique(data.fold).size < 2:
