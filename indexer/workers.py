@@ -18,7 +18,7 @@ from indexer.parts import PartFolder, Row
 from indexer.plan import Plan, ToRead
 from indexer.reading import Decoded, PendingFile
 from indexer.report import FileProgress, Report
-from indexer.shards import Job, Shard, ShardFile, cut_shards
+from indexer.shards import SHARD_BYTES, SHARD_FILES, Job, Shard, ShardFile, cut_shards
 from indexer.storing import Committer, into
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import Cause, StoreError
@@ -27,6 +27,10 @@ from soundsearch.store import Failed, Writer
 
 #: Folder inside an index for parts that nobody wants to keep: they are deleted once they are stored.
 OWN_PARTS = "parts"
+#: So many shards for each worker, where they do not become smaller than these.
+SHARDS_A_SLOT = 8
+LEAST_FILES = 8
+LEAST_BYTES = 16 << 20
 
 
 def read_by_workers(
@@ -64,7 +68,7 @@ def read_by_workers(
     )
     taker = _Taker(writer, plan, report, progress)
     taker.take_over(folder, job.fingerprint, options, progress)
-    with closing(distribute(taker.shards(job), distributor)) as found:
+    with closing(distribute(taker.shards(job, distributor.n_slots), distributor)) as found:
         for shard, name, why in found:
             taker.take([_lost(shard, why)] if name is None else folder.read(name).rows)
             if name is not None and options.parts is None:
@@ -123,8 +127,8 @@ class _Taker:
                 some, n_windows = [], 0
         self._commit(some)
 
-    def shards(self, job: Job) -> Iterable[Shard]:
-        """What is still wanted."""
+    def shards(self, job: Job, n_slots: int) -> Iterable[Shard]:
+        """What is still wanted; of a small run less in each, so that no worker is idle at the end."""
         files = [
             ShardFile(
                 root,
@@ -134,7 +138,14 @@ class _Taker:
             )
             for (root, _), todo in self._wanted.items()
         ]
-        return cut_shards(job, files)
+        n_shards = SHARDS_A_SLOT * n_slots
+        n_bytes = sum(file.facts.size_bytes for file in files)
+        return cut_shards(
+            job,
+            files,
+            most_files=min(SHARD_FILES, max(LEAST_FILES, len(files) // n_shards)),
+            most_bytes=min(SHARD_BYTES, max(LEAST_BYTES, n_bytes // n_shards)),
+        )
 
     def _pending(self, row: Row) -> PendingFile | None:
         """A row as a file that was read; None if it is not wanted, or not any more."""

@@ -212,6 +212,7 @@ def report_facts(report: Report) -> Facts:
         "removed": report.n_removed,
         "failed": report.n_failed,
         "failed_before": report.n_failed_before,
+        "causes": dict(report.causes.most_common()),
         "pruned": report.n_pruned,
         "windows": report.n_windows,
         "audio_s": round(report.audio_s, 3),

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.parts import PartFolder, Row, name_of
@@ -73,6 +73,7 @@ def facts_of(row: Row) -> tuple[object, ...]:
     )
 
 
+@settings(max_examples=25)
 @given(made=st.lists(rows(), max_size=4), where=st.sampled_from(["memory://parts", "local"]))
 def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, made: list[Row], where: str

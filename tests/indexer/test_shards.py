@@ -133,7 +133,9 @@ def in_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are this process, and shards are small."""
     monkeypatch.setattr(workers, "distributor_of", lambda *_: Sequential())
     cut = cut_shards
-    monkeypatch.setattr(workers, "cut_shards", lambda job, files: cut(job, files, most_files=3))
+    monkeypatch.setattr(
+        workers, "cut_shards", lambda job, files, **_: cut(job, files, most_files=3)
+    )
 
 
 def test_a_shard_becomes_a_part_and_stays(
