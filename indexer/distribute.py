@@ -259,7 +259,11 @@ class Dask:
     def finished(self) -> list[tuple[Shard, End]]:
         """See `Distributor`."""
         while True:
-            with self._scheduler_there(), contextlib.suppress(TimeoutError):
+            with (
+                self._scheduler_there(),
+                contextlib.suppress(TimeoutError),
+                self._client.as_current(),
+            ):
                 done = self._distributed.wait(
                     list(self._running), timeout=LOOK_S, return_when="FIRST_COMPLETED"
                 ).done
@@ -298,9 +302,7 @@ class Dask:
         except (SoundsearchError, TimeoutError):
             raise
         except Exception as error:
-            if isinstance(error, OSError | RuntimeError | ValueError) or "Cancelled" in str(
-                type(error)
-            ):
+            if isinstance(error, OSError | RuntimeError) or "Cancelled" in str(type(error)):
                 raise self._gone(describe(error)) from error
             raise
 

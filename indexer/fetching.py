@@ -212,7 +212,9 @@ def _content(
         begin, size = _member(place.url, facts[1])
     with storage_errors(place.url):
         if size <= MOST_IN_MEMORY and (size or place.member is not None):
-            content = place.system.cat_file(place.name, begin, begin + size) if size else b""
+            content = (
+                place.system.cat_file(place.name, start=begin, end=begin + size) if size else b""
+            )
             if len(content) != size:
                 raise _changed(place.url)
             return io.BytesIO(content), size, True

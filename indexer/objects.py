@@ -252,7 +252,7 @@ def _may_hold_sound(place: Place, name: str) -> bool:
     begins_so = AMBIGUOUS_SUFFIXES.get(ending)
     if begins_so is None:
         return ending in AUDIO_SUFFIXES
-    return begins_so(place.system.cat_file(name, 0, HEAD_BYTES))
+    return begins_so(place.system.cat_file(name, start=0, end=HEAD_BYTES))
 
 
 def _listed(place: Place) -> Iterator[tuple[str, Facts]]:

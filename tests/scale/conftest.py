@@ -26,12 +26,12 @@ def s3_address() -> Iterator[str]:
 
 @pytest.fixture
 def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Its file system, with a bucket that is called b."""
+    """Its file system, with a bucket that is called box."""
     for name, value in {**KEYS, "AWS_ENDPOINT_URL": s3_address}.items():
         monkeypatch.setenv(name, value)
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     system = fsspec.filesystem("s3", use_listings_cache=False)
-    if system.exists("b"):
-        system.rm("b", recursive=True)
-    system.mkdir("b")
+    if system.exists("box"):
+        system.rm("box", recursive=True)
+    system.mkdir("box")
     return system
