@@ -39,6 +39,10 @@ End = str | Exception
 Embed = Callable[[Shard], str]
 
 
+class DiedOftenError(Exception):
+    """A shard has ended several processes already."""
+
+
 class Distributor(Protocol):
     """Runs shards side by side.
 
@@ -77,9 +81,9 @@ def distribute(
     """
     waiting = iter(shards)
     again: deque[Shard] = deque()
-    alone: deque[Shard] = (
-        deque()
-    )  # one file each; nothing else runs beside it, so that blame is sure
+    # Of one file each: nothing else runs beside such a shard, so that blame is sure.
+    alone: deque[Shard] = deque()
+    is_alone = False
     strikes: Counter[str] = Counter()
     n_running = 0
     try:
@@ -90,7 +94,8 @@ def distribute(
                     break
                 distributor.start(shard)
                 n_running += 1
-            if not n_running:
+            is_alone = not n_running
+            if is_alone:
                 if not alone:
                     return
                 distributor.start(alone.popleft())
@@ -102,9 +107,9 @@ def distribute(
                     continue
                 if isinstance(end, SoundsearchError):
                     raise end
-                strikes[shard.name] += 1
+                strikes[shard.name] += TRIES if isinstance(end, DiedOftenError) else 1
                 if len(shard.files) == 1:
-                    if strikes[shard.name] >= TRIES:
+                    if is_alone:
                         yield shard, None, describe(end)
                     else:
                         alone.append(shard)
@@ -247,7 +252,9 @@ class Dask:
     @property
     def n_slots(self) -> int:
         """The threads of all workers; see `Distributor`."""
-        return max(1, sum(self._client.nthreads().values()))
+        with self._scheduler_there():
+            n_threads: int = sum(self._client.nthreads().values())
+        return max(1, n_threads)
 
     def start(self, shard: Shard) -> None:
         """See `Distributor`."""
@@ -277,6 +284,8 @@ class Dask:
         if future.status != "error":
             raise self._gone(f"a task was {future.status}")
         error = future.exception()
+        if isinstance(error, self._distributed.KilledWorker):
+            return shard, DiedOftenError(" ".join(str(error).split()))
         if isinstance(error, ImportError):
             raise SoundsearchError(
                 f"{self._address}: a worker cannot run it ({describe(error)}); install the same "

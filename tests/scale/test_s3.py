@@ -79,8 +79,12 @@ def test_no_credentials_is_one_line(
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
+    import dask
     from distributed import LocalCluster
 
+    dask.config.set(
+        {"distributed.scheduler.allowed-failures": 0}
+    )  # by default 3, which takes longer
     with LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as made:
