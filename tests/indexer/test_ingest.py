@@ -18,15 +18,12 @@ from soundsearch.store import Failed, FileFacts, PinnedEncoder, Store
 from tests.conftest import Run
 from tests.index_contents import rows_of, sounds_of
 from tests.sounds import tone, write
-from tests.tiny_encoder import BAND_HZ, WORDS
+from tests.tiny_encoder import write_words
 
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    for word, hz in zip(WORDS, BAND_HZ, strict=True):
-        write(tmp_path / "lib" / f"{word}.wav", tone(hz, 1.5))
-    (tmp_path / "lib" / "text.wav").write_text("no sound")
-    return tmp_path / "lib"
+    return write_words(tmp_path / "lib")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from soundsearch.store import FileFacts, Store
 from tests.conftest import Run
 from tests.index_contents import rows_of, sounds_of
 from tests.sounds import tone, write
-from tests.tiny_encoder import BAND_HZ, WORDS
+from tests.tiny_encoder import write_words
 
 JOB = Job("/parts", "/bundle", "f" * 64)
 
@@ -122,10 +122,7 @@ def test_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    for word, hz in zip(WORDS, BAND_HZ, strict=True):
-        write(tmp_path / "lib" / f"{word}.wav", tone(hz, 1.5))
-    (tmp_path / "lib" / "text.wav").write_text("no sound")
-    return tmp_path / "lib"
+    return write_words(tmp_path / "lib")
 
 
 @pytest.fixture
