@@ -79,8 +79,8 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.search: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing what the tests of search need into $(VENV): 750 MB, about a minute with a fast connection."
-	$(INSTALL) --editable ".[test]"
+	@echo "Installing what the tests of search need into $(VENV): 1 GB or more, about a minute with a fast connection."
+	$(INSTALL) --editable ".[dask,test,test-scale]"
 	@touch $@ $(VENV)/.base
 
 $(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/bin/python

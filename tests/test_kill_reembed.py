@@ -79,7 +79,7 @@ POINTS = [
     ("soundsearch.store.pinned:copy_bundle:1", "tiny"),
     ("soundsearch.store.migrations:create:1", "tiny"),
     ("soundsearch.store.writer:Transaction.add_root:1", "tiny"),
-    ("indexer.pipeline:_Run.read:1", "tiny"),
+    ("indexer.embedding:Run.read:1", "tiny"),
     ("soundsearch.store.writer:Transaction.put_all:1", "tiny"),
     ("soundsearch.store.writer:Transaction.put_all:5", "tiny"),
     ("soundsearch.store.writer:Transaction.pin_another:1", "tiny"),

@@ -42,6 +42,7 @@ from soundsearch.store.selection import Selection
 from soundsearch.store.sounds import SoundReader
 from soundsearch.store.sqlite import FOUND
 from soundsearch.store.statements import chunks, recording_of, select_recordings, select_windows
+from soundsearch.urls import is_url, path_of
 
 #: Scores of words are compared to so many decimals: equal names are equally good.
 WORD_SCORE_DECIMALS = 6
@@ -159,6 +160,10 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
             found = self._find(FileFacts(root.id, relative_path, 0, 0))
             if found is not None:
                 return found
+        if is_url(path):  # in a list of URLs, perhaps
+            for root in self._roots(sa.true()):
+                if is_url(root.path) and (found := self._find(FileFacts(root.id, str(path), 0, 0))):
+                    return found
         return None
 
     def recording(self, recording_id: int) -> Recording | None:
@@ -186,10 +191,10 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
             sa.func.min(windows.start_s).label("start_s"),
             sa.func.max(windows.end_s).label("end_s"),
         ).where(windows.recording_id == recording.id)
-        root = Path(row.pop("path"))
+        root = path_of(row.pop("path"))
         return RecordingFacts(
             recording_id=recording.id,
-            path=root / recording.relative_path,
+            path=path_of(root, recording.relative_path),
             root=root,
             state=recording.state,
             metadata=json.loads(row["metadata"] or "{}"),
@@ -241,7 +246,7 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
         if cause is not None:
             query = query.where(columns.cause == cause)
         return [
-            (row.id, Path(row.path, row.relative_path), row.cause, row.error)
+            (row.id, path_of(row.path, row.relative_path), row.cause, row.error)
             for row in self._execute(query)
         ]
 
@@ -383,7 +388,7 @@ class Reader(EmbeddingReader, FieldReader, SoundReader):
 
     def _roots(self, condition: sa.ColumnElement[bool]) -> list[Root]:
         rows = self._execute(sa.select(roots_table.c.id, roots_table.c.path).where(condition))
-        return [Root(row.id, Path(row.path)) for row in rows]
+        return [Root(row.id, path_of(row.path)) for row in rows]
 
     def _roots_around(self, path: Path) -> list[Root]:
         """The roots that an absolute path is or lies in."""
