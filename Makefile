@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 DEMO   := build/demo
 LIBRARY ?=
 DATA   ?= ../shared/data
+# A process for each core, and the tests of a file in one of them.
+WORKERS := -n logical --maxprocesses 8 --dist loadfile
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 UV      := $(VENV)-lock/bin/uv
 
@@ -40,10 +42,10 @@ else
 endif
 
 test: $(VENV)/.all ## run all tests
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(WORKERS) $(PYTEST_FLAGS)
 
 test-search: $(VENV)/.search ## run the tests of search, indexing and benchmarks, which need no torch
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) --ignore tests/trainer --ignore tests/recipes
+	$(BIN)/python -m pytest $(WORKERS) $(PYTEST_FLAGS) --ignore tests/trainer --ignore tests/recipes
 
 lint: $(VENV)/.all ## style, types, layers
 	$(BIN)/ruff check .
@@ -77,8 +79,8 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.search: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing what the tests of search need into $(VENV): 750 MB, about a minute with a fast connection."
-	$(INSTALL) --editable ".[test]"
+	@echo "Installing what the tests of search need into $(VENV): 1 GB or more, about a minute with a fast connection."
+	$(INSTALL) --editable ".[dask,test,test-scale]"
 	@touch $@ $(VENV)/.base
 
 $(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -21,6 +21,7 @@ from soundsearch.store import Reader, Recording, Writer
 from soundsearch.store.lexicon import joined
 from soundsearch.store.statements import chunks
 from soundsearch.tables import Table
+from soundsearch.urls import path_of
 
 #: Columns that a table of captions has; every other column is a field too.
 FILE, TEXT = "file", "text"
@@ -92,7 +93,7 @@ def _places(reader: Reader, targets: Sequence[Target]) -> dict[str, set[int]]:
 
 
 def _names(target: Target, recording: Recording) -> list[str]:
-    path = target.root.path / recording.relative_path
+    path = path_of(target.root.path, recording.relative_path)
     if recording.is_root:
         return [str(path), path.name]
     return [str(path), recording.relative_path, os.path.relpath(path, target.path)]

@@ -31,5 +31,5 @@ def hold_interrupts() -> Iterator[None]:
     finally:
         for number, handler in held.items():
             signal.signal(number, handler)
-    for number, frame in came.items():
-        held[signal.Signals(number)](number, frame)
+    for received, frame in came.items():
+        held[signal.Signals(received)](received, frame)

@@ -17,6 +17,7 @@ from indexer.targets import Target
 from soundsearch.files import EMPTY, NOT_THERE, absence, is_absent
 from soundsearch.store import Reader, Recording, Root, Store
 from soundsearch.store.records import Ids
+from soundsearch.urls import is_url
 
 
 class Library:
@@ -72,7 +73,7 @@ class Library:
         for root, prefix in self._roots_in(target):
             ids = self._reader.recording_ids(root.id, target.inside if prefix == "." else ".")
             for recording in self._reader.recordings_of(_without(ids, seen).tolist()):
-                path = os.path.normpath(os.path.join(prefix, recording.relative_path))
+                path = _joined(prefix, recording.relative_path)
                 if target.covers(path):
                     yield path, recording
 
@@ -108,8 +109,10 @@ class Library:
     def has_left(self, root: Path) -> bool | None:
         """Whether a root is gone: not there, empty, or now a link to somewhere else.
 
-        None where that cannot be seen, on a disk that fails, say.
+        None where that cannot be seen, on a disk that fails, say, or at a URL.
         """
+        if root not in self._left and is_url(root):
+            self._left[root] = None
         if root not in self._left:
             why = absence(root)
             if why in (NOT_THERE, EMPTY):
@@ -122,6 +125,13 @@ class Library:
         """Whether a recording is surely not where it was; a root that is gone is asked only once."""
         has_left = self.has_left(root)
         return has_left or (has_left is False and is_absent(root / recording.relative_path))
+
+
+def _joined(prefix: str, path: str) -> str:
+    """A path in the part of a root at a prefix, relative to the root."""
+    if prefix == ".":
+        return path
+    return prefix if path == "." else os.path.join(prefix, path)
 
 
 def _without(ids: Ids, seen: Ids) -> Ids:

@@ -19,6 +19,10 @@ class IndexOptions:
         prune: Also delete recordings whose files have vanished.
         retry: Also try files again that failed or were read in part and have not changed.
         force: Read and embed every file again.
+        workers: What reads and embeds: a number of processes of this machine, or the address of a
+            Dask scheduler; None means threads of this process.
+        parts: Path or URL of a folder for what workers write, which all of them reach; what is in it
+            stays. None means one in the index, of which nothing stays.
     """
 
     device: Device = "auto"
@@ -27,6 +31,8 @@ class IndexOptions:
     prune: bool = False
     retry: bool = False
     force: bool = False
+    workers: str | None = None
+    parts: str | None = None
 
 
 DEFAULTS = IndexOptions()

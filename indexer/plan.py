@@ -18,14 +18,17 @@ from pathlib import Path
 import numpy as np
 
 from indexer.library import Library
+from indexer.objects import walk_url
 from indexer.options import DEFAULTS, IndexOptions
+from indexer.reading import PendingFile
 from indexer.scan import Scan, hash_of, walk
 from indexer.targets import Target
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.files import NOT_THERE, absence
 from soundsearch.progress import Progress, Silent
-from soundsearch.roots import UNREADABLE, way_out
+from soundsearch.roots import CHECK_ADDRESS, UNREADABLE, way_out
 from soundsearch.store import FileFacts, Recording, Root, State, Store
+from soundsearch.urls import is_url, path_of, url_of
 
 #: Files compared with the database in one go.
 COMPARED_AT_ONCE = 2000
@@ -99,11 +102,27 @@ class Plan:
 
     def path_of(self, file: FileFacts) -> Path:
         """Where a file of this plan is."""
-        return self.roots[file.root_id] / file.relative_path
+        return path_of(self.roots[file.root_id], file.relative_path)
+
+    def url_of(self, file: FileFacts) -> str | None:
+        """Its URL, if it is no file here."""
+        root = self.roots[file.root_id]
+        return url_of(root, file.relative_path) if is_url(root) else None
+
+    def pending(self, todo: ToRead) -> PendingFile:
+        """A file as the readers take it."""
+        return PendingFile(
+            todo.file,
+            self.path_of(todo.file),
+            todo.before,
+            todo.again,
+            url=self.url_of(todo.file),
+            known_hash=None if todo.before is None else todo.before.content_hash,
+        )
 
     def known_path(self, recording: Recording) -> Path:
         """Where a recording of the database was."""
-        return self.known_roots[recording.root_id] / recording.relative_path
+        return path_of(self.known_roots[recording.root_id], recording.relative_path)
 
 
 def make_plan(
@@ -169,7 +188,7 @@ def _look_through(
     lost: a target that is not there, or has nothing in it. doubted: recordings by the folder that
     is empty now.
     """
-    is_there = os.path.lexists(target.path)
+    is_there = is_url(target.path) or os.path.lexists(target.path)
     if not is_there and not _was_removed(target, library):
         lost.append((target.path, [*library.in_target(target)], NOT_THERE, _way_out_of(target)))
         return
@@ -178,7 +197,8 @@ def _look_through(
     n_files = 0
     if is_there:
         inside = (target.root.path, target.inside)
-        files = walk(*inside, plan.options.exclude, found, progress)
+        look = walk_url if is_url(target.path) else walk
+        files = look(*inside, plan.options.exclude, found, progress)
         while some := dict(itertools.islice(files, COMPARED_AT_ONCE)):
             n_files += len(some)
             known = library.at(target, [*some])
@@ -188,7 +208,8 @@ def _look_through(
                 _sort_in(plan, file, known.get(relative_path))
     if not found.can_tell(""):
         why = f"{found.unreadable[0][1]}; {_count_in_words(library.in_target(target))}"
-        plan.absent.append((target.path, f"{why}; {UNREADABLE}"))
+        way = CHECK_ADDRESS if is_url(target.path) else UNREADABLE
+        plan.absent.append((target.path, f"{why}; {way}"))
         return
     if is_there and not n_files and target.inside == ".":
         in_it = [*library.in_target(target)]
@@ -331,9 +352,12 @@ def _find_moves(plan: Plan, library: Library, gone: set[int], progress: Progress
 def _contents(
     plan: Plan, sizes: set[int], progress: Progress
 ) -> dict[FileFacts, tuple[int, bytes]]:
-    """Size and content hash of the new files that have one of these sizes and can be read."""
+    """Size and content hash of the new files that have one of these sizes and can be read.
+
+    Objects in a storage are not fetched for it.
+    """
     found = {}
-    alike = [file for file in plan.new if file.size_bytes in sizes]
+    alike = [f for f in plan.new if f.size_bytes in sizes and plan.url_of(f) is None]
     if alike:
         progress.begin("new files compared with those that are gone", len(alike))
     for file in alike:

@@ -18,16 +18,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.fetching import Source, opened
 from indexer.report import FileProgress, Report
-from indexer.scan import hash_of
-from soundsearch.audio.metadata import read_metadata
 from soundsearch.audio.peaks import Peaks
 from soundsearch.audio.recording import AudioFile, read_windows, unreadable
 from soundsearch.audio.windows import WHOLLY_SILENT, Window
 from soundsearch.descriptors import n_free, stop_if_ran_out
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import AudioError, Cause, SoundsearchError
-from soundsearch.files import open_regular
 from soundsearch.store import Failed, FileFacts, Recording
 
 Array = NDArray[np.float32]
@@ -46,7 +44,8 @@ REASON_CHARACTERS = 200
 class PendingFile:
     """A file on its way through the pipeline.
 
-    before: what is known of it. again: it is read whatever its content hash says.
+    url: of an object in a storage, which is no file at the path. before: what is known of it;
+    known_hash: the hash of its content then. again: it is read whatever its content hash says.
     end: set by the reader. failure: set by the calling thread, and goes before the end.
     is_read: set when the last piece has arrived. n_waiting: windows that have arrived but are not
     embedded yet. n_bytes_read: as reported.
@@ -54,8 +53,10 @@ class PendingFile:
 
     file: FileFacts
     path: Path
-    before: Recording | None
+    before: Recording | None = None
     again: bool = False
+    url: str | None = None
+    known_hash: bytes | None = None
     spans: list[tuple[float, float]] = field(default_factory=list)
     embeddings: list[Array] = field(default_factory=list)
     end: Decoded | Failed | None = None
@@ -179,26 +180,14 @@ class Readers:
         clock = _Clock()
         is_known = False
         try:
-            content_hash = hash_of(pending.path)
-            before = pending.before
-            is_known = before is not None and before.content_hash == content_hash
-            if is_known and not pending.again:
-                pending.end = Decoded(content_hash, unchanged=True)
-                return
-            with AudioFile(pending.path) as audio:
-                duration_s = yield from self._pieces(pending, audio, clock)
-                pending.end = Decoded(
-                    content_hash,
-                    duration_s,
-                    audio.sample_rate,
-                    audio.n_channels,
-                    audio.format,
-                    audio.damage,
-                    audio.note,
-                    _metadata_of(pending.path),
-                    sound_hash=audio.sound_hash,
-                    peaks=audio.peaks,
-                )
+            known = pending.known_hash
+            hash_first = known is not None and not pending.again
+            with opened(pending.path, pending.url, pending.file, hash_first=hash_first) as source:
+                is_known = known is not None and source.content_hash == known
+                if is_known and hash_first:
+                    pending.end = Decoded(source.whole_hash(), unchanged=True)
+                else:
+                    pending.end = yield from self._decoded(pending, source, clock)
         except (AudioError, OSError) as error:
             stop_if_ran_out(error, or_else=FEWER_JOBS)
             why = unreadable(error) if isinstance(error, OSError) else error
@@ -215,6 +204,25 @@ class Readers:
             with self._report_lock:
                 for stage, seconds in clock.seconds.items():
                     self._report.stage_s[stage] += seconds
+
+    def _decoded(
+        self, pending: PendingFile, source: Source, clock: _Clock
+    ) -> Generator[Piece, None, Decoded]:
+        """The windows in pieces; returns what is known of the file after the last one."""
+        with source.audio() as audio:
+            duration_s = yield from self._pieces(pending, audio, clock)
+            return Decoded(
+                source.whole_hash(),
+                duration_s,
+                audio.sample_rate,
+                audio.n_channels,
+                audio.format,
+                audio.damage,
+                audio.note,
+                source.metadata(),
+                sound_hash=audio.sound_hash,
+                peaks=audio.peaks,
+            )
 
     def _pieces(
         self, pending: PendingFile, audio: AudioFile, clock: _Clock
@@ -252,11 +260,6 @@ class Readers:
         if n_bytes > 0:
             pending.n_bytes_read += n_bytes
             self._progress.read(n_bytes)
-
-
-def _metadata_of(path: Path) -> dict[str, str]:
-    with open_regular(path) as file:
-        return read_metadata(file)
 
 
 def n_readers(jobs: int) -> int:

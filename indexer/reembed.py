@@ -49,6 +49,7 @@ from soundsearch.store.pinned import (
     pinned_bundle,
 )
 from soundsearch.store.statements import chunks
+from soundsearch.urls import is_url
 from soundsearch.vectors.cache import refresh
 
 #: Room for the rows and words of a recording beside its windows.
@@ -335,7 +336,7 @@ class _Reembedding:
                 if recording.state is State.FAILED:
                     continue
                 root, name = roots[recording.root_id], recording.relative_path
-                now = _facts_now(root / name)
+                now = recording.facts if is_url(root) else _facts_now(root / name)
                 facts = now or recording.facts
                 row = rows.get((own_ids[root], name))
                 source = (

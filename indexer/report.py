@@ -33,6 +33,7 @@ class Report:
         n_uncaptioned: Recordings that lost their captions.
         interrupted: Whether Ctrl-C ended the run.
         dropped_roots: Roots that are gone and have no recordings left.
+        causes: How many files could not be used, by cause.
         failures: Files that could not be used.
         absent: What was named and could not be looked through.
         unreadable: Folders that could not be listed.
@@ -58,6 +59,7 @@ class Report:
     n_uncaptioned: int = 0
     interrupted: bool = False
     dropped_roots: list[Path] = field(default_factory=list)
+    causes: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[Path, str]] = field(default_factory=list)
     absent: list[tuple[Path, str]] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
@@ -75,8 +77,11 @@ class FileProgress:
     `read` may be called from any thread, the others from one alone.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, *, with_time_left: bool = False) -> None:
+        """with_time_left: whether to say how long it will take, where files come many at a time."""
         self._progress = progress
+        self._with_time_left = with_time_left
+        self._n_bytes = self._n_bytes_read = 0
         self._began = 0.0
         self._embedded_s = 0.0
         self._n_failed = 0
@@ -84,10 +89,12 @@ class FileProgress:
     def begin(self, n_files: int, n_bytes: int) -> None:
         """So many files have to be read, of so many bytes together."""
         self._began = time.monotonic()
+        self._n_bytes = n_bytes
         self._progress.begin("files", n_files, n_bytes)
 
     def read(self, n_bytes: int) -> None:
         """So many more of these bytes were read and decoded."""
+        self._n_bytes_read += n_bytes
         self._progress.advance(0, n_bytes)
 
     def embedded(self, seconds: float) -> None:
@@ -118,5 +125,12 @@ class FileProgress:
         speed = self._embedded_s / max(time.monotonic() - self._began, 1.0)
         failed = f", {self._n_failed} failed" if self._n_failed else ""
         self._progress.status(
-            f"{duration(self._embedded_s)} of sound, {speed:.0f} x real time{failed}"
+            f"{duration(self._embedded_s)} of sound, {speed:.0f} x real time{failed}{self._left()}"
         )
+
+    def _left(self) -> str:
+        if not self._with_time_left or not self._n_bytes_read:
+            return ""
+        elapsed_s = time.monotonic() - self._began
+        left_s = elapsed_s * (self._n_bytes - self._n_bytes_read) / self._n_bytes_read
+        return f", about {duration(left_s)} left"

@@ -132,7 +132,7 @@ def walk(
                 continue
             is_sound = _ending(entry.name) in AUDIO_SUFFIXES
             relative = entry.path[n_above:]
-            if exclude and _excluded(entry.name, relative, exclude):
+            if exclude and is_excluded(entry.name, relative, exclude):
                 continue
             facts = (0, 0)  # of a file that cannot be looked at: decoding it will tell why
             try:
@@ -196,7 +196,7 @@ def _folders(
             try:
                 if (
                     entry.is_dir()
-                    and not _excluded(entry.name, relative, exclude)
+                    and not is_excluded(entry.name, relative, exclude)
                     and not (entry.is_symlink() and _leads_up(entry.path, root))
                 ):
                     # Real folders go before links, so that a link never takes a folder's place.
@@ -221,7 +221,8 @@ def _leads_up(link: str, root: Path) -> bool:
     return root.is_relative_to(os.path.realpath(link))
 
 
-def _excluded(name: str, relative: str, exclude: Sequence[str]) -> bool:
+def is_excluded(name: str, relative: str, exclude: Sequence[str]) -> bool:
+    """Whether a name, or a path relative to the root, is like one of these shell patterns."""
     return any(
         fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(relative, pattern.rstrip("/"))
         for pattern in exclude

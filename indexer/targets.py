@@ -15,10 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from indexer.objects import place_at, target_url
 from soundsearch.errors import StoreError
 from soundsearch.files import kind_of
-from soundsearch.roots import place_of
+from soundsearch.roots import CHECK_ADDRESS, place_of
 from soundsearch.store import Root, Writer
+from soundsearch.urls import is_url
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,23 @@ def choose_targets(roots: Sequence[Root], paths: Sequence[Path]) -> list[Target]
     zero until `apply_targets` has stored it), which absorbs known roots inside it.
 
     Raises:
-        StoreError: a path is not there and was never indexed, or is neither a folder nor a file.
+        StoreError: a path is not there and was never indexed, or is neither a folder nor a file; of
+            a URL as `place_at`.
     """
     standing = {root.path: root for root in roots}
     places = []
     for path in paths:
-        place = place_of(path)
+        place = target_url(place_of(path))
         places.append(place)
         if place in standing:
             continue
         is_known = _root_around(place, standing) is not None
-        _check_kind(path, place, is_known)
+        if is_url(place):
+            _check_address(place, is_known)
+        else:
+            _check_kind(path, place, is_known)
         if not is_known:
-            if place.is_dir():
+            if is_url(place) or place.is_dir():
                 standing = {p: r for p, r in standing.items() if not p.is_relative_to(place)}
             standing[place] = Root(-1 - len(places), place)
     chosen: dict[Path, list[Target]] = defaultdict(list)
@@ -92,6 +98,16 @@ def _check_kind(path: Path, place: Path, is_known: bool) -> None:
         return
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         raise StoreError(f"{path}: {kind_of(mode)}; give a recording, or a folder of recordings")
+
+
+def _check_address(place: Path, is_known: bool) -> None:
+    """Refuse a URL without a file system; one that is new must be there, as `_check_kind`."""
+    found = place_at(str(place))
+    if not is_known:
+        try:
+            found.info()
+        except OSError as error:
+            raise StoreError(f"{place}: {error.strerror}; {CHECK_ADDRESS}") from error
 
 
 def _no_place(path: Path, error: OSError) -> StoreError:
@@ -127,7 +143,7 @@ def apply_targets(writer: Writer, targets: Sequence[Target]) -> list[Target]:
             root = target.root
             if root.id < 0:
                 root = changes.add_root(root.path)
-                if os.path.isdir(root.path):  # nothing lies in a file
+                if not os.path.isfile(root.path):  # nothing lies in a file
                     for old in standing:
                         if old.path != root.path and old.path.is_relative_to(root.path):
                             changes.absorb(old, root, old.path.relative_to(root.path))

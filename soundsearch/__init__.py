@@ -108,7 +108,7 @@ def index_folders(
     the next run continues.
 
     Args:
-        folders: a folder or a file, or several; none means all that were indexed before.
+        folders: a folder, a file or a URL, or several; none means all that were indexed before.
         index: folder of the index, made if it is not there; None means the one the command line uses.
         model: encoder of a new index, by its name or its bundle's folder. An index that exists keeps
             its own and is refused with another one.
@@ -154,8 +154,9 @@ def index_folders(
     from soundsearch.choices import Device
     from soundsearch.errors import QueryError
     from soundsearch.paths import index_place
+    from soundsearch.urls import path_of
 
-    paths = [Path(folder) for folder in check_paths("folders", folders)]
+    paths = [path_of(folder) for folder in check_paths("folders", folders)]
     for name, value in (("index", index), ("model", model), ("captions", captions)):
         if value is not None:
             check_path(name, value)

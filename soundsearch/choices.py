@@ -26,6 +26,8 @@ Measured = Literal["caption", "label"]
 ClothoSplit = Literal["development", "validation", "evaluation"]
 AudioCapsSplit = Literal["train", "val", "test"]
 AudioSetSplit = Literal["eval", "balanced_train", "unbalanced_train"]
+#: What may be learnt from, to measure on eval.
+AudioSetTraining = Literal["balanced_train", "unbalanced_train"]
 
 #: Published checkpoints of VIP-ANT; those with at- were trained on captions, too.
 VipAntVariant = Literal[

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from soundsearch.files import Presence
 from soundsearch.store import Reader, State, StoredCopy
+from soundsearch.urls import path_of
 
 Value = TypeVar("Value")
 
@@ -95,7 +96,7 @@ def copy_of(row: StoredCopy, is_present: Presence) -> Copy:
     """Return what is known of a recording that shares its sound with others."""
     return Copy(
         recording_id=row.id,
-        path=Path(row.root, row.relative_path),
+        path=path_of(row.root, row.relative_path),
         state=row.state,
         is_present=is_present(row.root, row.relative_path),
         content_hash=row.content_hash,

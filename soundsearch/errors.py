@@ -41,6 +41,7 @@ class Cause(StrEnum):
     VANISHED = "vanished"
     UNREADABLE = "unreadable"
     NOT_HANDLED = "not handled"
+    FATAL = "ends its process"  # such as a decoder that crashes
     NOT_EMBEDDED = "not embedded yet"  # no failure: its file was away when the encoder changed
 
     @property

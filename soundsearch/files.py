@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from soundsearch.descriptors import stop_if_ran_out
+from soundsearch.urls import is_url
 
 #: Reasons of `absence` that are no error of the system.
 NOT_THERE, EMPTY = "not there", "empty"
@@ -38,6 +39,13 @@ class NotRegularFileError(OSError):
 
     def __init__(self, path: str | os.PathLike[str], kind: str) -> None:
         super().__init__(errno.EINVAL, f"{kind}, not a regular file", os.fspath(path))
+
+
+class AtUrlError(OSError):
+    """A path is the URL of a recording in object storage, which is no file here."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(errno.EREMOTE, "it lies at a URL; download it first", os.fspath(path))
 
 
 class StreamTooLongError(OSError):
@@ -69,8 +77,11 @@ def open_regular(path: str | os.PathLike[str], buffering: int = -1) -> BinaryIO:
 
     Raises:
         NotRegularFileError: The path is not that of a regular file.
+        AtUrlError: The path is a URL.
         OSError: As `open`.
     """
+    if is_url(path):
+        raise AtUrlError(path)
     _refuse_irregular(path, os.stat(path))
     return open(path, "rb", buffering=buffering, opener=_open)
 
@@ -129,7 +140,9 @@ class Presence:
         self._roots: dict[str, bool] = {}
 
     def __call__(self, root: str, relative_path: str) -> bool:
-        """Return whether a file exists; True if that cannot be seen."""
+        """Return whether a file exists; True if that cannot be seen, as of a URL."""
+        if is_url(root):
+            return True
         if root not in self._roots:
             self._roots[root] = _may_exist(root)
         return self._roots[root] and _may_exist(Path(root, relative_path))
@@ -155,7 +168,9 @@ def has_changed(path: Path, known: tuple[int, int]) -> bool:
 
 
 def is_absent(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path certainly does not exist; False if that cannot be determined."""
+    """Return whether a path certainly does not exist; False if that cannot be seen, as of a URL."""
+    if is_url(path):
+        return False
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -170,11 +185,14 @@ def absence(path: str | os.PathLike[str]) -> str | None:
 
     Returns:
         "not there"; "empty" for an empty folder, such as an unmounted disk leaves; another reason
-        in the words of the system; or None if the file, or something in the folder, exists.
+        in the words of the system; or None if the file, or something in the folder, exists, and
+        for a URL, of which that cannot be seen here.
 
     Raises:
         SoundsearchError: Too many files are open.
     """
+    if is_url(path):
+        return None
     try:
         if not stat.S_ISDIR(os.stat(path).st_mode):
             return None

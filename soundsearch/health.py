@@ -46,6 +46,7 @@ from soundsearch.store.pinned import (
     pinned_bundle,
     put_encoder,
 )
+from soundsearch.urls import is_url
 from soundsearch.vectors.cache import discard, facts_of_base, refresh
 from soundsearch.vectors.check import vector_problems
 from soundsearch.vectors.exact import NORM_TOLERANCE
@@ -310,7 +311,7 @@ def _file_problems(reader: Reader, progress: Progress) -> Iterator[Problem]:
     for recording in reader.recordings():
         progress.advance()
         folder = roots[recording.root_id]
-        if recording.state is not State.INDEXED or folder in lost:
+        if recording.state is not State.INDEXED or folder in lost or is_url(folder):
             continue
         path = folder / recording.relative_path
         try:

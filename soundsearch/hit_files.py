@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.errors import AudioError, SoundsearchError
-from soundsearch.files import open_regular, write_atomically
+from soundsearch.files import AtUrlError, open_regular, write_atomically
 from soundsearch.render import printable, score_text
+from soundsearch.urls import is_url
 
 if TYPE_CHECKING:
     from soundsearch.search.hits import Hit, Passage
@@ -217,6 +218,8 @@ def link_recordings(hits: Sequence[Hit], folder: Path) -> Written:
 
     def link(hit: Hit) -> Iterator[Path]:
         try:
+            if is_url(hit.path):
+                raise AtUrlError(hit.path)
             os.stat(hit.path)
         except OSError as error:
             raise _unreadable(error) from error

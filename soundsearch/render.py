@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from soundsearch.urls import path_of
+
 if TYPE_CHECKING:
     from indexer.report import Report
     from soundsearch.choices import By
@@ -158,7 +160,7 @@ def _part_facts(part: Part) -> Facts:
         return {"weight": part.weight, "text": part.text}
     return {
         "weight": part.weight,
-        "audio": str(part.audio.absolute()) if isinstance(part.audio, Path) else "-",
+        "audio": str(path_of(part.audio).absolute()) if isinstance(part.audio, Path) else "-",
         "start_s": part.start_s,
         "end_s": part.end_s,
     }
@@ -210,6 +212,7 @@ def report_facts(report: Report) -> Facts:
         "removed": report.n_removed,
         "failed": report.n_failed,
         "failed_before": report.n_failed_before,
+        "causes": dict(report.causes.most_common()),
         "pruned": report.n_pruned,
         "windows": report.n_windows,
         "audio_s": round(report.audio_s, 3),

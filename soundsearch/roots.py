@@ -18,6 +18,7 @@ from soundsearch.paths import NO_CURRENT_FOLDER
 from soundsearch.progress import Progress, Silent
 from soundsearch.store import Reader, Recording, Root, State, Store, Writer
 from soundsearch.store.statements import chunks
+from soundsearch.urls import is_url, path_of
 from soundsearch.vectors.cache import refresh
 
 #: Recordings of a root that are looked for in the folder to which it is said to have moved.
@@ -28,6 +29,7 @@ DELETED_AT_ONCE = 1000
 NAMED = 8
 #: The way out where a folder is there and cannot be read.
 UNREADABLE = "check its permissions and its disk"
+CHECK_ADDRESS = "check the address, and your rights there"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Relocation:
 def way_out(root: Path) -> str:
     """What to do about a root that is not there."""
     name = shlex.quote(str(root))
+    if is_url(root):
+        return f"check the address; if it is gone for good, run: soundsearch roots remove {name}"
     return (
         f"mount its disk; if it was renamed, run: soundsearch roots move {name} NEW; "
         f"if it is gone for good, run: soundsearch roots remove {name}"
@@ -86,7 +90,12 @@ def way_out(root: Path) -> str:
 
 
 def place_of(path: Path) -> Path:
-    """Where a path that somebody typed leads, absolute and without links. Raises StoreError."""
+    """Where a path that somebody typed leads, absolute and without links; a URL is itself.
+
+    Raises StoreError.
+    """
+    if is_url(path):
+        return path_of(path)
     try:
         return path.expanduser().resolve()
     except FileNotFoundError as error:  # what is not there still leads somewhere
@@ -135,7 +144,8 @@ def named_roots(paths: Sequence[Path]) -> str:
 def move_root(writer: Writer, root: Root, path: Path) -> Relocation:
     """Change the path of a root to where its recordings are now. Nothing is read or embedded.
 
-    Where the new path lies in another root, or holds others, they become one.
+    Where the new path lies in another root, or holds others, they become one. At a URL nothing is
+    looked for.
 
     Raises:
         StoreError: the path is not there, or none of the recordings that were looked for lies there.
@@ -149,7 +159,7 @@ def move_root(writer: Writer, root: Root, path: Path) -> Relocation:
     with writer.snapshot() as reader:
         recordings = list(reader.recordings(root.id))
     embedded = [recording for recording in recordings if recording.state is State.INDEXED]
-    sample = embedded[:: max(1, len(embedded) // SAMPLE)][:SAMPLE]
+    sample = [] if is_url(place) else embedded[:: max(1, len(embedded) // SAMPLE)][:SAMPLE]
     n_found = sum(_lies_at(place / recording.relative_path, recording) for recording in sample)
     if sample and n_found == 0:
         raise StoreError(

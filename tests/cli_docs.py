@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def commands(group: Any = None, names: tuple[str, ...] = ()) -> list[tuple[str, 
     return found
 
 
+@functools.cache
 def render() -> str:
     """The whole page."""
     runner = CliRunner()

@@ -19,6 +19,9 @@ from tests.tiny_encoder import write_tiny_bundle
 if TYPE_CHECKING:
     from tests.postgres import Server
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared out already
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("default", deadline=None, max_examples=50)
 # A change is judged by the same examples each time; looking for new ones is for people's machines.
 settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
@@ -27,12 +30,22 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("SOUNDSEARCH_DATA", ROOT.parent / "shared" / "data"))
 HAS_TORCH = importlib.util.find_spec("torch") is not None
+OF_STORAGES = ("fetching", "ingest", "objects", "parts", "shards")
 #: Search, indexing and benchmarks are tested without torch too: `make test-search`.
 collect_ignore = [] if HAS_TORCH else ["trainer", "recipes"]
+#: Those of storages and workers need the extras dask and test-scale.
+HAS_WORKERS = all(map(importlib.util.find_spec, ("distributed", "fsspec", "moto", "pyarrow")))
+if not HAS_WORKERS:
+    collect_ignore += ["scale"]
+    collect_ignore += [f"indexer/test_{name}.py" for name in OF_STORAGES]
 
 
 def pytest_report_header() -> list[str]:
-    return [] if HAS_TORCH else ["torch is not installed: the tests of the trainer are left out"]
+    left_out = {
+        "torch is not installed: the tests of the trainer are left out": HAS_TORCH,
+        "dask or moto is not installed: the tests of storages are left out": HAS_WORKERS,
+    }
+    return [line for line, is_there in left_out.items() if not is_there]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

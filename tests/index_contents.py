@@ -13,6 +13,7 @@ import numpy as np
 
 import soundsearch
 from soundsearch.store import State
+from soundsearch.urls import path_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def rows_of(folder: Path) -> dict[Path, Row]:
         ):
             windows[recording_id].append(tuple(window))
     return {
-        Path(os.fsdecode(root), os.fsdecode(relative_path)): Row(
+        path_of(os.fsdecode(root), os.fsdecode(relative_path)): Row(
             recording_id,
             State(state),
             cause,

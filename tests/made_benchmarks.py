@@ -19,6 +19,12 @@ from tests.tiny_encoder import BAND_HZ, WORDS
 SECONDS = 1.5
 #: Five ways to say a word.
 SAYINGS = ("a {}", "the {} of it", "{}, and nothing else", '"{}"; softly', "it is a {} again")
+#: Classes of AudioSet by id, one for each word.
+CLASS_IDS = {f"/m/{i:05}": word.capitalize() for i, word in enumerate(WORDS)}
+SEGMENTS_HEAD = """# Segments csv created Sun Mar  5 10:54:31 2017
+# num_ytids=20371, num_segs=20371, num_unique_labels=527, num_positive_labels=51804
+# YTID, start_seconds, end_seconds, positive_labels
+"""
 #: A caption of every clip, for each word.
 Captions = Sequence[Sequence[str]]
 
@@ -105,6 +111,28 @@ def urbansound8k(root: Path) -> Path:
         rows.append([name, 1000 + i // 10, 0.0, 1.0, 1, fold, i % len(WORDS), f"{word}_sound"])
     table(root / "metadata" / "UrbanSound8K.csv", rows)
     return root
+
+
+def audioset(root: Path, *, split: str = "eval", stem: str = "{id}", first: str = "-") -> Path:
+    """AudioSet: root/SPLIT_segments.csv and root/audio/, a clip of each word and of its class.
+
+    The rumble's class has one more clip, the hiss. stem: of a recording. first: of the YouTube ids.
+    """
+    rows = []
+    for i, (key, word) in enumerate(zip(CLASS_IDS, WORDS, strict=True)):
+        ytid, start = f"{first}{word:_>9}Y", 10 * (i + 1)
+        clip(root / "audio" / f"{stem.format(id=ytid, start=start, end=start + 10)}.wav", word)
+        labels = f"{key},/m/00000" if word == "hiss" else key
+        rows.append(f'{ytid}, {start}.000, {start + 10}.000, "{labels}"\n')
+    (root / f"{split}_segments.csv").write_text(SEGMENTS_HEAD + "".join(rows))
+    return root
+
+
+@pytest.fixture
+def classes_of_the_tiny_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words of the tiny encoder are the classes of AudioSet, and one that nothing is of."""
+    names = {**CLASS_IDS, "/m/99999": "Nobody, nothing"}
+    monkeypatch.setattr("soundsearch.bench.datasets.audioset.class_names", lambda: names)
 
 
 @pytest.fixture

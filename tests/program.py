@@ -17,7 +17,7 @@ COMMAND = [sys.executable, "-m", "soundsearch"]
 COMMITTING_AT_ONCE = [
     sys.executable,
     "-c",
-    "from indexer import pipeline; pipeline.COMMIT_S = 0.0; "
+    "from indexer import embedding; embedding.COMMIT_S = 0.0; "
     "from soundsearch.cli import app; app(prog_name='soundsearch')",
 ]
 #: The same, and it kills itself when a function is called for the n-th time: SOUNDSEARCH_KILL_AT is
@@ -27,7 +27,7 @@ KILLING_ITSELF = [
     "-c",
     """
 import functools, importlib, operator, os, signal
-from indexer import pipeline
+from indexer import embedding
 from soundsearch.cli import app
 
 def kill_at(module, function, n):
@@ -45,7 +45,7 @@ def kill_at(module, function, n):
 
     setattr(place, name, counted)
 
-pipeline.COMMIT_S = 0.0
+embedding.COMMIT_S = 0.0
 kill_at(*os.environ["SOUNDSEARCH_KILL_AT"].split(":"))
 app(prog_name="soundsearch")
 """,

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from indexer import pipeline, reading
+from indexer import embedding, fetching
 from soundsearch.audio.recording import AudioFile
 from soundsearch.cli import app
 from soundsearch.encoder.bundle import EncoderBundle
@@ -151,7 +151,7 @@ def meddle(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Path], obj
                 act(path)
             super().__init__(path)
 
-    monkeypatch.setattr(reading, "AudioFile", Meddled)
+    monkeypatch.setattr(fetching, "AudioFile", Meddled)
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def test_a_full_disk_loses_nothing_committed_and_a_later_run_completes(
     disk_size: Callable[[int | None], None],
 ) -> None:
     library = tmp_path / "library"
-    monkeypatch.setattr(pipeline, "COMMIT_S", 0.0)  # each recording has a transaction of its own
+    monkeypatch.setattr(embedding, "COMMIT_S", 0.0)  # each recording has a transaction of its own
     for i in range(40):
         write(library / f"{i:02d}.wav", noise(60, 4000, seed=i), 4000)
     disk_size(60)

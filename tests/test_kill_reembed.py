@@ -79,7 +79,7 @@ POINTS = [
     ("soundsearch.store.pinned:_copy_bundle:1", "tiny"),
     ("soundsearch.store.migrations:create:1", "tiny"),
     ("soundsearch.store.writer:Transaction.add_root:1", "tiny"),
-    ("indexer.pipeline:_Run.read:1", "tiny"),
+    ("indexer.embedding:Run.read:1", "tiny"),
     ("soundsearch.store.writer:Transaction.put_all:1", "tiny"),
     ("soundsearch.store.writer:Transaction.put_all:5", "tiny"),
     ("soundsearch.store.writer:Transaction.pin_another:1", "tiny"),
@@ -149,7 +149,8 @@ def test_killed_at_any_moment_again_and_again(
         process.communicate(timeout=60)
         if check_complete(index, expected) == "other":
             break
-    result = soundsearch("reembed", "--model", "other", code=int(not (index / "next").exists()))
+    is_done = check_complete(index, expected) == "other" and not (index / "next").exists()
+    result = soundsearch("reembed", "--model", "other", code=int(is_done))
     assert "already" in result.stderr or "switched to other" in result.stderr
     assert check_complete(index, expected) == "other"
 

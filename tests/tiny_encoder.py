@@ -17,6 +17,7 @@ from soundsearch.audio.features import KaldiFbank
 from soundsearch.audio.windows import AudioConfig
 from soundsearch.encoder.bundle import EncoderBundle, TextConfig
 from soundsearch.files import sha256_of
+from tests import sounds
 
 WORDS = ("rumble", "hum", "drone", "note", "beep", "whine", "squeak", "hiss")
 #: Middle of each word's band, in Hz, at the encoder's 8000 Hz.
@@ -104,6 +105,14 @@ def write_tiny_bundle(
     )
     bundle.write()
     return bundle
+
+
+def write_words(folder: Path) -> Path:
+    """Write a recording that sounds like each word, and a text that is called a recording."""
+    for word, hz in zip(WORDS, BAND_HZ, strict=True):
+        sounds.write(folder / f"{word}.wav", sounds.tone(hz, 1.5))
+    (folder / "text.wav").write_text("no sound")
+    return folder
 
 
 def _save(graph: onnx.GraphProto, path: Path) -> None:

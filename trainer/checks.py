@@ -283,6 +283,7 @@ class BenchCheck(ClipCheck):
     Cosine similarity, and one embedding a clip, of the stretch at its centre. Numbers to publish
     come from the exported bundle and `soundsearch bench`. Names: `esc50_accuracy`,
     `clotho_text_to_audio_recall_at_10`; audio_to_text counts the best of a clip's captions.
+    features: Those of recordings, (n, n_mels, n_frames); may be replaced by stored ones.
     """
 
     def __init__(
@@ -296,7 +297,10 @@ class BenchCheck(ClipCheck):
         n_workers: int = 0,
     ) -> None:
         super().__init__(world, n_workers)
-        self._name, self._data, self._front_end = name, data, config.front_end
+        self._name, self._data = name, data
+        self.features: Callable[[Sequence[Path]], Tensor] = functools.partial(
+            features_of, front_end=config.front_end
+        )
         if isinstance(data, ClassificationSet):
             texts = [PROMPT.format(label.replace("_", " ")) for label in data.classes]
         else:
@@ -304,6 +308,11 @@ class BenchCheck(ClipCheck):
             texts = list(data.texts)
         clip = load_clip(ClipChoice(model=facts.model, pretrained=facts.pretrained))
         self._texts = embed_unit(torch.from_numpy(clip.embed_texts(texts)))
+
+    @property
+    def clips(self) -> Sequence[Path]:
+        """The recordings that are measured."""
+        return self._data.clips
 
     @property
     def n_clips(self) -> int:
@@ -318,7 +327,7 @@ class BenchCheck(ClipCheck):
         return f"{self._name}_text_to_audio_recall_at_10"
 
     def _read(self, start: int, stop: int) -> Tensor:
-        return features_of(self._data.clips[start:stop], self._front_end)
+        return self.features(self._data.clips[start:stop])
 
     def _metrics(self, audio: Tensor) -> dict[str, float]:
         scores = (audio @ self._texts.T).numpy()  # (n_clips, n_texts)

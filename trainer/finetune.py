@@ -1,10 +1,13 @@
-"""Fine-tuning by fold: a run's audio tower and a linear classifier learn from all other folds.
+"""Fine-tuning: a run's audio tower and a linear classifier learn from labels.
 
 run-folder/finetune.json              the settings
+run-folder/lost.json                  place of a clip that cannot be used -> why
+run-folder/log-mels/                  of all clips, while it trains
 run-folder/fold-1/scores-0007.npy     scores of fold 1 after 7 passes over the others
-run-folder/fold-1/log.jsonl           losses, and the fold's accuracy after each pass
+run-folder/fold-1/log.jsonl           losses, and the fold's score after each pass
 
-Source: VIP-ANT, `cvap/module/decoder/loss_head.py`, ClassificationHead, `cvap/monitor/esc50_clf.py`.
+In place of folds AudioSet has `eval`. Source: VIP-ANT, `cvap/module/decoder/loss_head.py`,
+ClassificationHead and BCELossHead, `cvap/monitor/esc50_clf.py`, `audioset_clf.py`.
 """
 
 from __future__ import annotations
@@ -21,25 +24,22 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from soundsearch.bench.datasets import ClassificationSet, require_whole
 from soundsearch.bench.protocols import FINE_TUNING
-from soundsearch.bench.results import BenchmarkResult, RunFacts
+from soundsearch.bench.results import BenchmarkResult
 from soundsearch.choices import Optimiser, Precision
 from soundsearch.config import read_json
 from soundsearch.errors import ConfigError
 from soundsearch.files import sha256_of, write_bytes, write_text
 from soundsearch.progress import Progress, Silent
-from trainer.checks import features_of
+from trainer.clip_features import LOG_MELS, StoredClips
 from trainer.epochs import epoch_ends, weights_path
-from trainer.front_ends import FrontEnd
 from trainer.loop import TrainingError, delete_checkpoint, one_pass, train
-from trainer.runs import StageConfig, TrainedRun, differences, read_run, torch_device
-from trainer.supervised import Array, Ints, result_by_fold, score_by_fold
+from trainer.runs import StageConfig, differences, read_run, torch_device
+from trainer.supervised import Array, Ints, Labelled, Part, facts_of, loss_of
 
-SETTINGS = "finetune.json"
+SETTINGS, LOST = "finetune.json", "lost.json"
 #: Clips that are classified at once.
 AT_A_TIME = 32
 
@@ -86,14 +86,18 @@ class FinetuneConfig:
 
 
 class Classifier(nn.Module):
-    """A tower, layer normalisation and a linear layer; a learnt scale multiplies training's logits."""
+    """A tower, layer normalisation and a linear layer; a learnt scale multiplies training's logits.
 
-    def __init__(self, tower: nn.Module, dim: int, n_classes: int) -> None:
+    Where clips have any number of classes (`tags`), the linear layer has no bias, and the scale is 1.
+    """
+
+    def __init__(self, tower: nn.Module, dim: int, n_classes: int, *, tags: bool) -> None:
         super().__init__()
         self.tower = tower
         self.norm = nn.LayerNorm(dim)
-        self.linear = nn.Linear(dim, n_classes)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.linear = nn.Linear(dim, n_classes, bias=not tags)
+        scale = 0.0 if tags else math.log(1 / 0.07)
+        self.log_scale = nn.Parameter(torch.tensor(scale), requires_grad=not tags)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (n, n_mels, n_frames) -> logits (n, n_classes), without the scale."""
@@ -103,95 +107,105 @@ class Classifier(nn.Module):
 
 def finetune(
     init: Path,
-    data: ClassificationSet,
+    data: Labelled,
     folder: Path,
     config: FinetuneConfig | None = None,
     *,
     epoch: Literal["last", "best"] = "last",
+    allow_missing: bool = False,
     device: str = "auto",
     n_workers: int = 0,
     command: str = "",
     progress: Progress | None = None,
 ) -> BenchmarkResult:
-    """Fine-tune once for every fold, or continue where that was interrupted.
+    """Fine-tune once for every part of the data, or continue where that was interrupted.
 
     Args:
-        init: The training run that each fold begins from.
-        data: Has folds.
-        folder: Gets the scores of every fold and epoch.
+        init: The training run that each part begins from.
+        data: The clips, and what each is classified by.
+        folder: Gets the scores of every part and epoch.
         config: What decides them.
-        epoch: last; or best, the epoch with the best mean accuracy of the folds, as the authors
+        epoch: last; or best, the epoch with the best mean of the parts, as the authors
             report it: it is chosen on the clips that it is measured on.
+        allow_missing: Whether to measure what there is where clips are missing or unusable.
         device: auto, cpu or cuda.
-        n_workers: Processes that decode; 0 for none.
+        n_workers: Threads that decode at first, and processes that read; 0 for none.
         command: As typed, for the result.
-        progress: Is notified of every epoch.
+        progress: Is notified of every clip and epoch.
 
     Raises:
-        TrainingError: A clip cannot be read, or a batch is larger than the clips.
-        ConfigError: The folder was begun with other settings.
-        DataSetError: Clips are missing.
+        TrainingError: A batch is larger than the clips.
+        ConfigError: The folder was begun with other settings, or with other clips.
+        DataSetError: Clips are missing, or cannot be used.
     """
     config, progress = config or FinetuneConfig(), progress or Silent()
-    require_whole(data, allow_missing=False)
+    data.require_whole(allow_missing)
     weights = sha256_of(weights_path(init))[:16]
-    _check_same(folder, {**asdict(config), "weights": weights, "data": data.name})
-    assert data.fold is not None
-    progress.begin("epochs of folds", config.epochs * np.unique(data.fold).size)
+    listed = {"data": data.name, "n_clips": len(data.clips)}
+    _check_same(folder / SETTINGS, {**asdict(config), "weights": weights, **listed})
+    data, features = _usable(data, init, folder, config.epochs, allow_missing, n_workers, progress)
     device_ = torch_device(device)
-
-    def train_fold(fold: int, others: Ints, own: Ints) -> Array:
-        place = folder / f"fold-{fold}"
-        if not _scores_path(place, config.epochs).exists():
-            run = read_run(init)
-            torch.manual_seed(config.seed)
-            model = Classifier(run.tower, run.dim, len(data.classes)).to(device_)
-            _train_fold(model, run, data, others, own, place, config, n_workers, progress)
-        else:
+    progress.begin("epochs", config.epochs * len(data.parts))
+    for part in data.parts:
+        if features is None or _scores_path(folder / part.name, config.epochs).exists():
             progress.advance(config.epochs)
-        return _read_scores(place, config.epochs)
-
-    scores = score_by_fold(data, train_fold)
-    chosen = config.epochs
-    if epoch == "best":
-        chosen, scores = _best_epoch(folder, data, config.epochs)
+            continue
+        run = read_run(init)
+        torch.manual_seed(config.seed)
+        tags = data.target.ndim == 2
+        model = Classifier(run.tower, run.dim, len(data.classes), tags=tags).to(device_)
+        _train_part(model, features, data, part, folder / part.name, config, n_workers, progress)
+    if features is not None:
+        features.delete()
+    chosen = config.epochs if epoch == "last" else _best_epoch(folder, data, config.epochs)
     which = "the last" if epoch == "last" else "the best on the clips measured"
-    facts = RunFacts(
-        benchmark=data.name,
-        split=data.split,
-        model=init.resolve().name,
-        model_version="",
-        fingerprint=weights,
-        prompt="",
-        windows=f"one stretch at the centre, epoch {chosen} of {config.epochs}, {which}",
-        n_listed=data.n_expected,
-        command=command,
-    )
-    return result_by_fold(data, scores, FINE_TUNING, facts)
+    windows = f"one stretch at the centre, epoch {chosen} of {config.epochs}, {which}"
+    facts = facts_of(data, init.resolve().name, "", weights, windows, command)
+    return data.result(_stored(folder, chosen, data), FINE_TUNING, facts)
 
 
-def _train_fold(
+def _usable(
+    data: Labelled,
+    init: Path,
+    folder: Path,
+    n_epochs: int,
+    allow_missing: bool,
+    n_workers: int,
+    progress: Progress,
+) -> tuple[Labelled, StoredClips | None]:
+    """Return the clips that can be used, and their features; None where nothing is left to train."""
+    done = all(_scores_path(folder / part.name, n_epochs).exists() for part in data.parts)
+    if done and (folder / LOST).exists():
+        lost = read_json(folder / LOST)
+        return data.usable({int(i): why for i, why in lost.items()}, allow_missing), None
+    front_end, logs = read_run(init).front_end, folder / LOG_MELS
+    features = StoredClips(data.clips, front_end, logs, n_workers=n_workers, progress=progress)
+    left = data.usable(features.lost, allow_missing)
+    _check_same(folder / LOST, {str(i): why for i, why in features.lost.items()})
+    return left, features
+
+
+def _train_part(
     model: Classifier,
-    run: TrainedRun,
-    data: ClassificationSet,
-    others: Ints,
-    own: Ints,
+    stored: StoredClips,
+    data: Labelled,
+    part: Part,
     folder: Path,
     config: FinetuneConfig,
     n_workers: int,
     progress: Progress,
 ) -> None:
+    others, own, device = part.others, part.own, model.log_scale.device
     if len(others) < config.batch_size:
         raise TrainingError(
             f"{data.name}: {len(others)} clips to learn from, fewer than a batch of "
             f"{config.batch_size}; choose a smaller --batch-size"
         )
     loop = config.stage().loop(len(others))
-    batches = _Batches(data, others, run.front_end, config)
-    device = model.log_scale.device
+    batches = _Batches(data, others, stored, config)
     running: Iterator[tuple[Tensor, Tensor] | TrainingError] | None = None
 
-    def loss_of(step: int) -> Mapping[str, Tensor]:
+    def step_loss(step: int) -> Mapping[str, Tensor]:
         nonlocal running
         if running is None:  # a run that goes on does not begin at 0
             running = iter(
@@ -208,19 +222,24 @@ def _train_fold(
             raise batch
         features, target = (part.to(device) for part in batch)
         torch.manual_seed(config.seed * 1_000_003 + step)  # of dropout
-        loss = functional.cross_entropy(model.log_scale.exp() * model(features), target)
-        return {"loss": loss}
+        return {"loss": loss_of(model.log_scale.exp() * model(features), target)}
+
+    def classify(measured: nn.Module) -> Array:
+        scores = []
+        for start in range(0, len(own), AT_A_TIME):
+            paths = [data.clips[i] for i in own[start : start + AT_A_TIME]]
+            scores.append(measured(stored(paths).to(device)).float().cpu().numpy())
+        return np.concatenate(scores)
 
     def measure(number: int, measured: nn.Module) -> Mapping[str, float]:
-        scores = _classify(measured, data, own, run.front_end)
+        scores = classify(measured)
         _write_scores(folder, number, scores)
         progress.advance()
-        right = scores.argmax(axis=1) == data.target[own]
-        return {"epoch": number, "accuracy": float(right.mean())}
+        return {"epoch": number, data.measure: data.score(scores, own)}
 
     ends = epoch_ends(config.epochs, len(others) / config.batch_size)
     checks = {step: partial(measure, number) for step, number in ends.items()}
-    train(model, one_pass(loss_of), loop, folder, checks=checks)
+    train(model, one_pass(step_loss), loop, folder, checks=checks)
     delete_checkpoint(folder)
 
 
@@ -228,9 +247,10 @@ class _Batches(Dataset["tuple[Tensor, Tensor] | TrainingError"]):
     """Features and classes of the clips of each step; they follow from seed and step alone."""
 
     def __init__(
-        self, data: ClassificationSet, clips: Ints, front_end: FrontEnd, config: FinetuneConfig
+        self, data: Labelled, clips: Ints, stored: StoredClips, config: FinetuneConfig
     ) -> None:
-        self._data, self._clips, self._front_end, self._config = data, clips, front_end, config
+        self._paths, self._target = data.clips, torch.from_numpy(data.target)
+        self._clips, self._stored, self._config = clips, stored, config
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def _shuffled(self, number: int) -> Ints:
@@ -242,51 +262,40 @@ class _Batches(Dataset["tuple[Tensor, Tensor] | TrainingError"]):
         clips = [int(self._order(place // n)[place % n]) for place in places]
         generator = np.random.default_rng((self._config.seed, 1, step))
         try:
-            features = features_of([self._data.clips[i] for i in clips], self._front_end, generator)
+            features = self._stored([self._paths[i] for i in clips], generator)
         except TrainingError as error:
             return error  # one raised in a worker would be many lines
-        return features, torch.from_numpy(self._data.target[clips])
+        return features, self._target[clips]
 
 
-def _classify(model: nn.Module, data: ClassificationSet, own: Ints, front_end: FrontEnd) -> Array:
-    device = next(model.parameters()).device
-    scores = []
-    for start in range(0, len(own), AT_A_TIME):
-        paths = [data.clips[i] for i in own[start : start + AT_A_TIME]]
-        scores.append(model(features_of(paths, front_end).to(device)).float().cpu().numpy())
-    return np.concatenate(scores)
-
-
-def _best_epoch(folder: Path, data: ClassificationSet, n_epochs: int) -> tuple[int, Array]:
-    """Return the epoch with the best mean accuracy of the folds, the earliest of equal ones."""
-    assert data.fold is not None
-    means, found = [], []
+def _best_epoch(folder: Path, data: Labelled, n_epochs: int) -> int:
+    """Return the epoch with the best mean score of the parts, the earliest of equal ones."""
+    means = []
     for number in range(1, n_epochs + 1):
-        scores = score_by_fold(data, partial(_stored, folder, number))
-        right = scores.argmax(axis=1) == data.target
-        means.append(np.mean([right[data.fold == fold].mean() for fold in np.unique(data.fold)]))
-        found.append(scores)
-    best = int(np.argmax(means))
-    return best + 1, found[best]
+        scores = _stored(folder, number, data)
+        means.append(np.mean([data.score(scores[part.own], part.own) for part in data.parts]))
+    return int(np.argmax(means)) + 1
 
 
-def _stored(folder: Path, number: int, fold: int, others: Ints, own: Ints) -> Array:
-    """The scores of a fold after an epoch: a `ScoreFold`."""
-    return _read_scores(folder / f"fold-{fold}", number)
+def _stored(folder: Path, number: int, data: Labelled) -> Array:
+    """The scores (n_measured, n_classes) after an epoch."""
+    found = np.zeros((len(data.measured.clips), len(data.classes)), np.float32)
+    for part in data.parts:
+        found[part.own] = _read_scores(folder / part.name, number)
+    return found
 
 
-def _check_same(folder: Path, settings: Mapping[str, object]) -> None:
-    """Write the settings, or refuse a folder with others. Raises ConfigError."""
-    path = folder / SETTINGS
+def _check_same(path: Path, facts: Mapping[str, object]) -> None:
+    """Write facts of a run into a file, or refuse a folder with others. Raises ConfigError."""
     if path.exists():
-        if others := differences(read_json(path), settings):
+        if others := differences(read_json(path), facts):
             raise ConfigError(
-                f"{folder}: begun with other settings ({'; '.join(others)}); "
-                "continue with the old ones or begin in another folder"
+                f"{path}: begun otherwise ({'; '.join(others)}); "
+                "continue as before or begin in another folder"
             )
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(dict(settings), indent=2) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(dict(facts), indent=2) + "\n")
 
 
 def _scores_path(folder: Path, epoch: int) -> Path:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from soundsearch.config import fill
 from soundsearch.progress import Progress, Silent
-from trainer.checks import BenchCheck, bench_check
+from trainer.checks import bench_check
+from trainer.clip_features import LOG_MELS, StoredClips
 from trainer.contrast import Contrast
 from trainer.data.vectors import VectorsFacts
 from trainer.epochs import Picked, kept_epochs, pick_epoch
@@ -65,8 +66,8 @@ def pick_by_benchmark(
         name: Of the benchmark, one of `trainer.checks.BENCHES`.
         place: Its folder or manifest.
         device: auto, cpu or cuda.
-        n_workers: Processes that decode; 0 for none.
-        progress: Is informed of every epoch.
+        n_workers: Threads that decode at first, and processes that read; 0 for none.
+        progress: Is informed of every clip and epoch.
 
     Raises:
         ConfigError: The benchmark is unknown.
@@ -75,18 +76,21 @@ def pick_by_benchmark(
     """
     kept, progress = _kept(folder), progress or Silent()
     make, config = bench_check(name, place), read_config(folder)
+    check = make(config, vectors_facts(read_run(folder, kept[0])), n_workers=n_workers)
+    stored = StoredClips(
+        check.clips, config.front_end, folder / LOG_MELS, n_workers=n_workers, progress=progress
+    )
+    check.features = stored
     progress.begin("epochs", len(kept))
-    check: BenchCheck | None = None
     values: dict[int, float] = {}
     for epoch in kept:
         run = read_run(folder, epoch)
-        check = check or make(config, vectors_facts(run), n_workers=n_workers)
         found = check(Contrast(run.tower, 1.0).to(torch_device(device)).eval())
         values[epoch] = found[check.primary_metric]
         numbers = "  ".join(f"{key} {value:.4f}" for key, value in found.items())
         progress.note(f"epoch {epoch}  {numbers}")
         progress.advance()
-    assert check is not None
+    stored.delete()
     return _best(folder, check.primary_metric, values), values
 
 

@@ -1,20 +1,19 @@
 """Linear probe: how well a linear classifier tells classes by frozen embeddings.
 
-Multinomial logistic regression, fold by fold. Embeddings are standardised by mean and deviation of
-the clips that are learnt from.
+Logistic regression, multinomial or, where clips have any number of classes, one for each class.
+Embeddings are standardised by mean and deviation of the clips that are learnt from.
 """
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from soundsearch.bench.datasets import ClassificationSet, require_whole
 from soundsearch.bench.protocols import LINEAR_PROBE
 from soundsearch.bench.results import BenchmarkResult, RunFacts
 from soundsearch.encoder.embed_clips import embed_clips, refuse_collapsed
@@ -27,18 +26,19 @@ from trainer.contrast import Contrast
 from trainer.distributed import World
 from trainer.epochs import weights_path
 from trainer.front_ends import FrontEnd
+from trainer.loop import TrainingError
 from trainer.runs import read_run, torch_device
-from trainer.supervised import Array, Ints, result_by_fold, score_by_fold
-
-logger = logging.getLogger(__name__)
+from trainer.supervised import Array, Labelled, facts_of, loss_of
 
 #: Steps of L-BFGS at most.
 MAX_STEPS = 1000
+#: Vectors that are classified at once while fitting: 280 MB of scores for AudioSet's classes.
+AT_A_TIME = 1 << 16
 
 
 def probe_bundle(
     encoder: Encoder,
-    data: ClassificationSet,
+    data: Labelled,
     cache: EmbeddingCache,
     *,
     l2: float = 1.0,
@@ -51,48 +51,37 @@ def probe_bundle(
 
     Args:
         encoder: Embeds the clips.
-        data: Has folds.
+        data: The clips, and what each is classified by.
         cache: Embeddings of earlier runs.
         l2: See `fit_logistic`.
         allow_missing: Whether to measure what there is where clips are missing or unusable.
         jobs: Clips read at once.
         command: As typed, for the result.
-        progress: Is notified of each clip and fold.
+        progress: Is notified of each clip and of what is classified.
 
     Raises:
         DataSetError: Clips are missing or cannot be used.
         BenchmarkError: All embeddings are equal.
     """
-    require_whole(data, allow_missing)
+    data.require_whole(allow_missing)
     found, lost = embed_clips(encoder, data.clips, cache, one=True, jobs=jobs, progress=progress)
-    data = data.without(lost)
-    require_whole(data, allow_missing)
+    data = data.usable(lost, allow_missing)
     assert found is not None, "a data set without clips is refused"
-    for clip in data.missing[:10]:
-        logger.warning("skipped %s: %s", clip.name, clip.reason)
     refuse_collapsed(encoder, found.vectors, "clips")
     bundle = encoder.bundle
-    centre = bundle.audio.clip == "centre"
-    facts = RunFacts(
-        benchmark=data.name,
-        split=data.split,
-        model=bundle.name,
-        model_version=bundle.version,
-        fingerprint=bundle.fingerprint,
-        prompt="",
-        windows=_in_words("stretch at the centre" if centre else "mean of windows", l2),
-        n_listed=data.n_expected,
-        n_skipped=data.n_missing,
-        command=command,
+    how = "stretch at the centre" if bundle.audio.clip == "centre" else "mean of windows"
+    facts = facts_of(
+        data, bundle.name, bundle.version, bundle.fingerprint, _in_words(how, l2), command
     )
     return _probe(found.vectors, data, l2, facts, progress)
 
 
 def probe_run(
     folder: Path,
-    data: ClassificationSet,
+    data: Labelled,
     *,
     l2: float = 1.0,
+    allow_missing: bool = False,
     device: str = "auto",
     n_workers: int = 0,
     command: str = "",
@@ -100,80 +89,87 @@ def probe_run(
 ) -> BenchmarkResult:
     """Probe the audio tower of a training run; arguments as `probe_bundle`.
 
-    Raises TrainingError for a clip that cannot be read, and DataSetError where one is missing.
+    Raises DataSetError for clips that are missing or cannot be used.
     """
-    require_whole(data, allow_missing=False)
+    data.require_whole(allow_missing)
     run = read_run(folder)
-    embedded = _Embedded(data, run.front_end, n_workers)
+    embedded = _Embedded(data.clips, run.front_end, n_workers)
     (progress or Silent()).begin("embedding clips")
     embedded(Contrast(run.tower, 1.0).to(torch_device(device)).eval())
-    facts = RunFacts(
-        benchmark=data.name,
-        split=data.split,
-        model=folder.resolve().name,
-        model_version="",
-        fingerprint=sha256_of(weights_path(folder))[:16],
-        prompt="",
-        windows=_in_words("stretch at the centre", l2),
-        n_listed=data.n_expected,
-        command=command,
-    )
+    data = data.usable(embedded.lost, allow_missing)
+    weights = sha256_of(weights_path(folder))[:16]
+    how = _in_words("stretch at the centre", l2)
+    facts = facts_of(data, folder.resolve().name, "", weights, how, command)
     return _probe(embedded.vectors, data, l2, facts, progress)
 
 
 class _Embedded(ClipCheck):
-    """Keeps the unit embeddings of a data set, (n_clips, dim), in `vectors`."""
+    """Keeps the unit embeddings of clips in `vectors`, and the places of unusable ones in `lost`."""
 
     vectors: Array
+    lost: dict[int, str]
 
-    def __init__(self, data: ClassificationSet, front_end: FrontEnd, n_workers: int) -> None:
+    def __init__(self, clips: Sequence[Path], front_end: FrontEnd, n_workers: int) -> None:
         super().__init__(World(), n_workers)
-        self._data, self._front_end = data, front_end
+        self._clips, self._front_end = clips, front_end
 
     @property
     def n_clips(self) -> int:
         """See `ClipCheck`."""
-        return len(self._data.clips)
+        return len(self._clips)
 
     def _read(self, start: int, stop: int) -> Tensor:
-        return features_of(self._data.clips[start:stop], self._front_end)
+        features = self._front_end.features
+        rows = torch.full((stop - start, features.n_mels, features.n_frames), torch.nan)
+        for row, path in zip(rows, self._clips[start:stop], strict=True):
+            with suppress(TrainingError):  # its embedding is NaN, too
+                row[:] = features_of([path], self._front_end)[0]
+        return rows
 
     def _metrics(self, audio: Tensor) -> dict[str, float]:
-        self.vectors = audio.numpy()
+        usable = audio.isfinite().all(dim=1)
+        self.vectors = audio[usable].numpy()
+        self.lost = {
+            place: self._why_unusable(self._clips[place])
+            for place in torch.nonzero(~usable).flatten().tolist()
+        }
         return {}
+
+    def _why_unusable(self, path: Path) -> str:
+        try:
+            features_of([path], self._front_end)
+        except TrainingError as error:
+            return str(error.__cause__)
+        raise TrainingError(f"{path}: its embedding is not finite; the weights of the run are not")
 
 
 def _probe(
-    vectors: Array,
-    data: ClassificationSet,
-    l2: float,
-    facts: RunFacts,
-    progress: Progress | None,
+    vectors: Array, data: Labelled, l2: float, facts: RunFacts, progress: Progress | None
 ) -> BenchmarkResult:
-    assert data.fold is not None
-    progress = progress or Silent()
-    progress.begin("folds", np.unique(data.fold).size)
-
-    def score_fold(_: int, others: Ints, own: Ints) -> Array:
-        weights, bias = fit_logistic(vectors[others], data.target[others], len(data.classes), l2=l2)
+    progress, parts, target = progress or Silent(), data.parts, data.target
+    progress.begin("fitting", len(parts))
+    scores = np.zeros((len(data.measured.clips), len(data.classes)), np.float32)
+    for part in parts:
+        weights, bias = fit_logistic(
+            vectors[part.others], target[part.others], len(data.classes), l2=l2
+        )
+        scores[part.own] = vectors[part.own] @ weights + bias
         progress.advance()
-        scores: Array = (vectors[own] @ weights + bias).astype(np.float32)
-        return scores
-
-    return result_by_fold(data, score_by_fold(data, score_fold), LINEAR_PROBE, facts)
+    return data.result(scores, LINEAR_PROBE, facts)
 
 
 def fit_logistic(
-    vectors: Array, target: Ints, n_classes: int, *, l2: float
+    vectors: Array, target: np.ndarray, n_classes: int, *, l2: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a multinomial logistic regression on standardised vectors, in float64 by L-BFGS.
+    """Fit a logistic regression on standardised vectors, in float64 by L-BFGS.
 
     Minimises the sum of the cross-entropies and l2 / 2 times the squared weights; biases are free.
-    With C = 1 / l2 that is what scikit-learn's LogisticRegression minimises.
+    With C = 1 / l2 that is what scikit-learn's LogisticRegression minimises, in OneVsRestClassifier
+    where vectors have any number of classes.
 
     Args:
-        vectors: (n, dim).
-        target: (n,), classes from 0.
+        vectors: (n, dim) float32.
+        target: (n,), classes from 0, or (n, n_classes) bool.
         n_classes: How many there are; a class without vectors gets low scores.
         l2: Above 0.
 
@@ -182,11 +178,13 @@ def fit_logistic(
     """
     if not l2 > 0:
         raise ValueError(f"l2 must be above 0, not {l2}")
-    x = torch.from_numpy(vectors.astype(np.float64))
-    y = torch.from_numpy(target)
-    mean, std = x.mean(0), x.std(0, correction=0)
+    x, y = torch.from_numpy(vectors), torch.from_numpy(target)
+    mean = x.mean(0, dtype=torch.float64)
+    parts = [slice(start, start + AT_A_TIME) for start in range(0, len(x), AT_A_TIME)]
+    squares = torch.stack([(x[part] - mean).square().sum(0) for part in parts])
+    std = (squares.sum(0) / len(x)).sqrt()
     std = torch.where(std > 1e-12, std, torch.ones_like(std))
-    x = (x - mean) / std
+    n_losses = n_classes if y.ndim == 2 else 1
     weights = torch.zeros(x.shape[1], n_classes, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(n_classes, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS(
@@ -197,15 +195,18 @@ def fit_logistic(
         line_search_fn="strong_wolfe",
     )
 
-    def loss_of() -> Tensor:
+    def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = functional.cross_entropy(x @ weights + bias, y) + l2 / 2 / len(x) * (
-            weights.square().sum()
-        )
+        loss = l2 / 2 / len(x) * weights.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        for part in parts:
+            logits = (x[part] - mean) / std @ weights + bias
+            share = loss_of(logits, y[part]) * n_losses * len(logits) / len(x)
+            share.backward()  # type: ignore[no-untyped-call]
+            loss = loss + share.detach()
+        return loss.detach()
 
-    optimiser.step(loss_of)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         scaled = weights / std[:, None]
         return scaled.numpy(), (bias - mean @ scaled).numpy()

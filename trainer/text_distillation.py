@@ -7,7 +7,6 @@ sees token ids and vectors.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import numpy as np
 import tokenizers
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
 from trainer.loop import LoopConfig, every, generator_of, one_pass, train
@@ -193,42 +192,3 @@ def cosine_loss(found: Tensor, wanted: Tensor) -> Tensor:
 def similarity_loss(found: Tensor, wanted: Tensor) -> Tensor:
     """Mean squared difference of the two (n, n) cosine matrices; unit embeddings (n, dim)."""
     return (found @ found.T - wanted @ wanted.T).square().mean()
-
-
-class ProjectedText(nn.Module):
-    """A text tower and a linear head on its unit vectors, as a bundle has them.
-
-    The token table, which weighs most, is in int8 with one scale a row.
-    """
-
-    def __init__(self, tower: TextTower, head: nn.Module) -> None:
-        super().__init__()
-        self.tower = copy.deepcopy(tower)
-        self.tower.tokens = SmallTable(tower.tokens)
-        self.head = head
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(n, n_tokens) int64 twice -> (n, dim), not normalised."""
-        vectors: Tensor = self.head(embed_unit(self.tower(input_ids, attention_mask)))
-        return vectors
-
-
-class SmallTable(nn.Module):
-    """An embedding of int8 numbers and a scale for each row."""
-
-    table: Tensor
-    scales: Tensor
-
-    def __init__(self, tokens: nn.Module) -> None:
-        super().__init__()
-        assert isinstance(tokens.weight, Tensor)
-        table = tokens.weight.detach()
-        scales = table.abs().amax(dim=1, keepdim=True).clamp(min=1e-8) / 127.0
-        self.register_buffer("table", (table / scales).round().to(torch.int8))
-        self.register_buffer("scales", scales)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """(n, n_tokens) int64 -> (n, n_tokens, rank) float32."""
-        flat = ids.reshape(-1)
-        rows = self.table.index_select(0, flat).float() * self.scales.index_select(0, flat)
-        return rows.reshape(*ids.shape, -1)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from examples.pivot_world import pairs, report
-from examples.pivot_world.experiment import Size, run
+from examples.pivot_world import choice, pairs, report
+from examples.pivot_world.experiment import Outcome, run
+from examples.pivot_world.settings import Size
 from examples.pivot_world.world import WorldConfig
 from soundsearch.errors import SoundsearchError
 from trainer.towers.clip_model import ClipChoice
@@ -32,6 +33,11 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=Size.n_clips, help="sounds for training")
     parser.add_argument("--epochs", type=float, default=Size.epochs, help="of the pivot stage")
     parser.add_argument("--clip-steps", type=int, default=Size.clip_steps, help="of the small CLIP")
+    parser.add_argument(
+        "--choose",
+        action="store_true",
+        help="compare settings of the captions stage, without the combinations of the table",
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--pairs", type=Path, help="folder with pairs/pairs.csv: real triples instead"
@@ -40,35 +46,41 @@ def main() -> None:
     parser.add_argument("--clip-pretrained", help="with --pairs: its weights, by name or file")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("benchmarks").setLevel(logging.INFO)
+    logging.getLogger("examples").setLevel(logging.INFO)
     torch.set_num_threads(options.threads)
     began = time.monotonic()
     try:
         if options.pairs:
             given = {"model": options.clip_model, "pretrained": options.clip_pretrained}
             given = {name: value for name, value in given.items() if value}
-            choice = ClipChoice(**given) if given else None
-            report_pairs(options.out, pairs.run(options.pairs, options.out, choice, options.seeds))
+            clip = ClipChoice(**given) if given else None
+            report_pairs(options.out, pairs.run(options.pairs, options.out, clip, options.seeds))
         else:
             size = Size(n_clips=options.clips, epochs=options.epochs, clip_steps=options.clip_steps)
-            made_world(options.out, size, options.seeds)
+            if options.choose:
+                settings(options.out, size)
+            else:
+                made_world(options.out, size, options.seeds)
     except SoundsearchError as error:
         sys.exit(f"error: {error}")
     print(f"\n{(time.monotonic() - began) / 60:.1f} minutes, results in {options.out}")
 
 
 def made_world(out: Path, size: Size, n_seeds: int) -> None:
-    found = run(out, size, WorldConfig(), range(n_seeds))
+    def save(found: Outcome) -> None:
+        about = {"size": dataclasses.asdict(size), "world": dataclasses.asdict(WorldConfig())}
+        report.write_json(out / "results.json", {**about, **dataclasses.asdict(found)})
+
+    found = run(out, size, WorldConfig(), range(n_seeds), save)
     print(report.table({"chance": [found.chance], **found.arms, "(pictures)": [found.clip]}))
-    report.write_json(
-        out / "results.json",
-        {
-            "size": dataclasses.asdict(size),
-            "world": dataclasses.asdict(WorldConfig()),
-            **dataclasses.asdict(found),
-        },
-    )
     report.plot(out / "captions.png", found.arms, found.chance)
+
+
+def settings(out: Path, size: Size) -> None:
+    def save(found: choice.Choice) -> None:
+        report.write_json(out / "choice.json", found)
+
+    print(choice.table(choice.choose(out, size, WorldConfig(), save)))
 
 
 def report_pairs(out: Path, found: pairs.Outcome) -> None:

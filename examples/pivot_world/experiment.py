@@ -1,6 +1,6 @@
 """The trainer's own path over the made-up world: shards, stored vectors, pivot, captions, numbers.
 
-    clips -> write_shards -> embed_images, embed_captions -> train_pivot -> train_captions -> measure
+    clips -> write_shards -> vectors and log-mels -> train_pivot -> train_captions -> measure
 
 Nothing here trains an audio encoder by itself; it makes the data, calls the trainer and asks the
 questions. The combinations that are asked about were in no picture, sound or sentence of training.
@@ -11,7 +11,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,24 +22,28 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from examples.pivot_world import world
+from examples.pivot_world.settings import (
+    AFTER_PIVOT,
+    FRONT_END,
+    Size,
+    alone_config,
+    pivot_config,
+)
 from examples.pivot_world.small_clip import train_small_clip
 from examples.pivot_world.world import Causes, WorldConfig
-from soundsearch.audio.features import KaldiFbank
-from soundsearch.audio.windows import AudioConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
 from trainer.captions import train_captions
-from trainer.contrast import ContrastConfig
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import ShardFolder
 from trainer.data.waveforms import flac
 from trainer.embed_shards import embed_captions, embed_images
-from trainer.front_ends import FrontEnd, extract_features
+from trainer.front_ends import extract_features
 from trainer.pivot import train_pivot
-from trainer.runs import StageConfig, read_run
+from trainer.runs import read_run
 from trainer.stage import Machine
+from trainer.store_log_mels import store_log_mels
 from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
-from trainer.towers.compact import AudioTowerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -49,38 +54,7 @@ Alternatives = dict[str, dict[Labels, Array]]
 
 #: Wordings of each sentence that a sound is asked to choose among.
 N_WORDINGS = 3
-
-FRONT_END = FrontEnd(
-    name="miniature",
-    audio=AudioConfig(
-        sample_rate=world.SAMPLE_RATE, window_s=world.CLIP_S, hop_s=0.5, short="repeat"
-    ),
-    features=KaldiFbank(n_mels=64, n_frames=98, f_min=60.0, mean=-4.6, std=3.4),
-    frequency_mask=6,
-    time_mask=6,
-)
-TOWER = AudioTowerConfig(widths=(24, 48, 96), depths=(1, 1, 1), patch=(4, 6), pooled=192, dim=64)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much of everything.
-
-    clip_steps: of the small CLIP. n_clips, n_frames: sounds for training, and pictures of each.
-    n_test: sounds of each held-out combination. epochs: of the pivot stage and of captions from
-    nothing. caption_steps: of the captions stage after the pivot. counts: captions that are added.
-    """
-
-    clip_steps: int = 600
-    clip_batch: int = 192
-    n_clips: int = 5000
-    n_frames: int = 3
-    n_test: int = 4
-    n_test_captions: int = 2
-    epochs: float = 8.0
-    batch_size: int = 128
-    caption_steps: int = 120
-    counts: tuple[int, ...] = (10, 100, 1000)
+MACHINE = Machine(device="cpu")
 
 
 @dataclass(frozen=True)
@@ -92,18 +66,28 @@ class Outcome:
     chance: Numbers
 
 
-def run(folder: Path, size: Size, hard: WorldConfig, seeds: Sequence[int]) -> Outcome:
+def run(
+    folder: Path,
+    size: Size,
+    hard: WorldConfig,
+    seeds: Sequence[int],
+    save: Callable[[Outcome], None],
+) -> Outcome:
     """The whole experiment; what lies in `folder` already is not made again.
 
-    One small CLIP serves all seeds; data, order and beginnings of the audio encoders differ.
+    One small CLIP serves all seeds; data, order and beginnings of the audio encoders differ. `save`
+    gets the outcome so far after each arm.
     """
-    training, held_out = world.split(hard, 0)
+    training, held_out = world.split(hard)
     clip = load_clip(train_world_clip(folder / "clip", size, hard, training))
-    arms: dict[str, list[Numbers]] = {}
+    outcome = Outcome(clip_numbers(clip, held_out), {}, chance_of(len(held_out)))
     for seed in seeds:
-        for name, numbers in run_seed(folder / f"seed-{seed}", size, hard, clip, seed).items():
-            arms.setdefault(name, []).append(numbers)
-    return Outcome(clip_numbers(clip, held_out), arms, chance_of(len(held_out)))
+        made = make_seed(folder / f"seed-{seed}", size, hard, clip, seed, (training, held_out))
+        for name, trained in arms_of(made, size, seed):
+            outcome.arms.setdefault(name, []).append(made.measure(trained))
+            logger.info("seed %d, %s: %s", seed, name, in_brief(outcome.arms[name][-1]))
+            save(outcome)
+    return outcome
 
 
 def train_world_clip(
@@ -119,82 +103,76 @@ def train_world_clip(
     return train_small_clip(batch_of, folder, steps=size.clip_steps, seed=0)
 
 
-def run_seed(
-    folder: Path, size: Size, hard: WorldConfig, clip: FrozenClip, seed: int
-) -> dict[str, Numbers]:
-    """All arms with one seed."""
-    training, held_out = world.split(hard, 0)
-    shards, shuffled, asked = (folder / name for name in ("shards", "shuffled", "held-out"))
-    clips = functools.partial(training_clips, training, size, hard, seed)
-    make_shards(shards, clips(shuffle=False), clip)
-    make_shards(shuffled, clips(shuffle=True), clip)
-    make_shards(asked, asked_clips(held_out, size, hard, seed), clip)
-    alternatives = alternatives_of(clip, held_out)
+@dataclass(frozen=True)
+class Made:
+    """The data of a seed.
 
-    arms: dict[str, Numbers] = {}
-
-    def measured(name: str, run_folder: Path) -> None:
-        arms[name] = measure(run_folder, asked, clip, alternatives)
-        logger.info("seed %d, %s: %s", seed, name, _in_brief(arms[name]))
-
-    pivot, machine = pivot_config(size, seed), Machine(device="cpu")
-    measured("shuffled pairs", train_pivot(shuffled, folder / "control", pivot, machine))
-    pivoted = train_pivot(shards, folder / "pivot", pivot, machine)
-    measured("pivot", pivoted)
-    for n in size.counts:
-        after = captions_config(size, seed, n, str(pivoted))
-        trained = train_captions(shards, folder / f"pivot-{n}", after, machine)
-        measured(f"pivot + {n} captions", trained)
-        alone = captions_config(size, seed, n, "random")
-        trained = train_captions(shards, folder / f"alone-{n}", alone, machine)
-        measured(f"{n} captions alone", trained)
-    ceiling = captions_config(size, seed, size.n_clips, "random")
-    measured("all captions", train_captions(shards, folder / "ceiling", ceiling, machine))
-    return arms
-
-
-def pivot_config(size: Size, seed: int) -> StageConfig:
-    """The pivot stage in miniature."""
-    return StageConfig(
-        stage="pivot",
-        front_end=FRONT_END,
-        tower="compact",
-        compact=TOWER,
-        init="random",
-        batch_size=size.batch_size,
-        epochs=size.epochs,
-        warmup_epochs=1.0,
-        optimiser="adamw",
-        learning_rate=2e-3,
-        weight_decay=0.05,
-        clip_norm=1.0,
-        precision="fp32",
-        contrast=ContrastConfig(largest_logit_scale=100.0),
-        seed=seed,
-    )
-
-
-def captions_config(size: Size, seed: int, n: int, init: str) -> StageConfig:
-    """The captions stage with n captions, after the pivot or from nothing.
-
-    From nothing it gets as many steps as the pivot, and its learning rate.
+    shards: for training. clips: makes those of `shards`, or shuffled. asked: shards of the
+    combinations that are held out.
     """
-    begun = pivot_config(size, seed)
-    alone = init == "random"
-    steps = size.n_clips * size.epochs / size.batch_size if alone else size.caption_steps
-    batch = min(size.batch_size, n)
-    return dataclasses.replace(
-        begun,
-        stage="captions",
-        texts="gold",
-        init=init,
-        n_clips=n,
-        batch_size=batch,
-        epochs=steps * batch / n,
-        warmup_epochs=0.1 * steps * batch / n,
-        learning_rate=begun.learning_rate if alone else 5e-4,
-        contrast=dataclasses.replace(begun.contrast, duplicates="ignored"),
-    )
+
+    folder: Path
+    shards: Path
+    clips: Callable[..., Iterator[Example]]
+    asked: Path
+    clip: FrozenClip
+    alternatives: Alternatives
+
+    def measure(self, run_folder: Path) -> Numbers:
+        """Retrieval in both ways and attributes of a run's audio encoder on the held-out shards."""
+        run = read_run(run_folder)
+        data = ShardFolder(self.asked)
+        features, labels, owners = [], [], []
+        sentences: list[str] = []
+        for number in range(len(data.shards)):
+            shard = data.open(number)
+            for i in range(len(shard)):
+                facts = shard.facts(i)
+                features.append(extract_features(*shard.audio(i), run.front_end, None))
+                labels.append(facts.labels)
+                sentences += facts.captions
+                owners += [facts.labels] * len(facts.captions)
+        with torch.no_grad():
+            audio = unit(run.tower(torch.from_numpy(np.stack(features))).numpy())
+        texts = unit(self.clip.embed_texts(sentences))
+        return answers(audio, labels, texts, owners, self.alternatives)
+
+
+def make_seed(
+    folder: Path,
+    size: Size,
+    hard: WorldConfig,
+    clip: FrozenClip,
+    seed: int,
+    split: tuple[Sequence[Causes], Sequence[Causes]],
+) -> Made:
+    """Shards, vectors and log-mels of a seed. split: combinations for training, and held out."""
+    training, held_out = split
+    clips = functools.partial(training_clips, training, size, hard, seed)
+    shards = make_shards(folder / "shards", clips(shuffle=False), clip)
+    store_log_mels(shards, FRONT_END, n_workers=1)
+    asked = make_shards(folder / "held-out", asked_clips(held_out, size, hard, seed), clip)
+    return Made(folder, shards, clips, asked, clip, alternatives_of(clip, held_out))
+
+
+def arms_of(made: Made, size: Size, seed: int) -> Iterator[tuple[str, Path]]:
+    """All arms with one seed: names and trained runs."""
+    pivot, folder = pivot_config(size, seed), made.folder
+    pivoted = train_pivot(made.shards, folder / "pivot", pivot, MACHINE)
+    yield "pivot", pivoted
+    for n in size.counts:
+        after = AFTER_PIVOT(seed, n, str(pivoted))
+        trained = train_captions(made.shards, folder / f"pivot-{n}", after, MACHINE)
+        yield f"pivot + {n} captions", trained
+    for n in size.alone:
+        config = alone_config(size, seed, n)
+        trained = train_captions(made.shards, folder / f"alone-{n}", config, MACHINE)
+        yield f"{n} captions alone", trained
+    ceiling = alone_config(size, seed, size.n_clips)
+    yield "all captions", train_captions(made.shards, folder / "ceiling", ceiling, MACHINE)
+    shuffled = make_shards(folder / "shuffled", made.clips(shuffle=True), made.clip)
+    store_log_mels(shuffled, FRONT_END, n_workers=1)
+    yield "shuffled pairs", train_pivot(shuffled, folder / "control", pivot, MACHINE)
 
 
 def training_clips(
@@ -252,12 +230,16 @@ def labels_of(causes: Causes) -> Labels:
     return tuple(words[getattr(causes, name)] for name, words in world.ATTRIBUTES.items())
 
 
-def make_shards(folder: Path, clips: Iterator[Example], clip: FrozenClip) -> None:
-    """Shards and the vectors beside them, unless they are there."""
-    if not list(folder.glob("*.tar")):
-        write_shards(clips, folder)
+def make_shards(folder: Path, clips: Iterator[Example], clip: FrozenClip) -> Path:
+    """Shards and the vectors beside them, unless they are there; returns the folder."""
+    if not folder.exists():
+        aside = folder.with_suffix(".part")
+        shutil.rmtree(aside, ignore_errors=True)
+        write_shards(clips, aside)
+        aside.rename(folder)
     embed_images(folder, clip)
     embed_captions(folder, clip)
+    return folder
 
 
 # Asking ---------------------------------------------------------------------------------------------
@@ -280,25 +262,6 @@ def alternatives_of(clip: FrozenClip, held_out: Sequence[Causes]) -> Alternative
             vectors = unit(clip.embed_texts(texts)).reshape(len(words), N_WORDINGS, -1)
             found[attribute][labels_of(causes)] = unit(vectors.mean(axis=1))
     return found
-
-
-def measure(run_folder: Path, asked: Path, clip: FrozenClip, alternatives: Alternatives) -> Numbers:
-    """Retrieval in both ways and attributes of a run's audio encoder on held-out shards."""
-    run = read_run(run_folder)
-    data = ShardFolder(asked)
-    features, labels, owners = [], [], []
-    sentences: list[str] = []
-    for number in range(len(data.shards)):
-        shard = data.open(number)
-        for i in range(len(shard)):
-            facts = shard.facts(i)
-            features.append(extract_features(*shard.audio(i), run.front_end, None))
-            labels.append(facts.labels)
-            sentences += facts.captions
-            owners += [facts.labels] * len(facts.captions)
-    with torch.no_grad():
-        audio = unit(run.tower(torch.from_numpy(np.stack(features))).numpy())
-    return answers(audio, labels, unit(clip.embed_texts(sentences)), owners, alternatives)
 
 
 def clip_numbers(clip: FrozenClip, held_out: Sequence[Causes]) -> Numbers:
@@ -350,5 +313,6 @@ def unit(vectors: Array) -> Array:
     return scaled
 
 
-def _in_brief(numbers: Numbers) -> str:
+def in_brief(numbers: Numbers) -> str:
+    """The numbers in one line, in percent."""
     return ", ".join(f"{name} {100 * value:.0f} %" for name, value in numbers.items())

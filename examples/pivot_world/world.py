@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,14 +71,25 @@ class WorldConfig:
     unsaid: float = 0.15
 
 
-def split(config: WorldConfig, seed: int) -> tuple[list[Causes], list[Causes]]:
+def split(config: WorldConfig) -> tuple[list[Causes], list[Causes]]:
     """The combinations for training and those held out, in random order.
 
     Every single value of every attribute is met in training; only its company is new.
     """
-    order = np.random.default_rng(seed).permutation(len(COMBINATIONS))
-    shuffled = [COMBINATIONS[i] for i in order]
-    n_held_out = round(config.held_out * len(shuffled))
+    return _parted(COMBINATIONS, config.held_out, 0)
+
+
+def split_to_choose(config: WorldConfig) -> tuple[list[Causes], list[Causes]]:
+    """The combinations for training, split again: settings are chosen without those held out."""
+    return _parted(split(config)[0], config.held_out, 1)
+
+
+def _parted(
+    combinations: Sequence[Causes], held_out: float, seed: int
+) -> tuple[list[Causes], list[Causes]]:
+    order = np.random.default_rng(seed).permutation(len(combinations))
+    shuffled = [combinations[i] for i in order]
+    n_held_out = round(held_out * len(shuffled))
     return shuffled[n_held_out:], shuffled[:n_held_out]
 
 

@@ -69,7 +69,7 @@ class LearnConfig:
 
     tower: MobileNetConfig = field(
         default_factory=lambda: MobileNetConfig(
-            dropout=0.3, dim=384, fixed_blocks=5, hold_statistics=True, rate_decay=0.8
+            dropout=0.4, levels=11, dim=384, fixed_blocks=5, hold_statistics=True, rate_decay=0.8
         )
     )
     batch_size: int = 512
@@ -91,7 +91,7 @@ class LearnConfig:
     longest_masks: tuple[int, int] = (2, 8)
     head: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            steps=2400, warmup_steps=120, weight_decay=0.02, precision="fp32"
+            steps=3000, warmup_steps=150, weight_decay=0.02, precision="fp32"
         )
     )
     tune: LoopConfig | None = None

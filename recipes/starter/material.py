@@ -186,10 +186,9 @@ class Answers:
     def _parts(self, features: Array) -> tuple[Tensor, Tensor, Tensor]:
         """Maps, pooled and logits of features (n, n_mels, n_frames)."""
         network, n_fixed = self._network, self._network.config.fixed_blocks
-        assert network.classifier is not None
         maps = network.stem(torch.from_numpy(features), n_fixed)
         pooled = network.pool(maps, n_fixed)
-        return maps, pooled, network.classifier(pooled)
+        return maps, pooled, network.classify(pooled)
 
     def answer(self, features: Array) -> dict[str, Array]:
         """Features (n, n_mels, n_frames) -> (n, width) of each file."""

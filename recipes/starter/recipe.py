@@ -134,7 +134,7 @@ def learn_audio(
     facts = [prepared.key, sha256_of(weights), config.front_end, config.material]
     made, key = run.stage(
         "material",
-        [*facts, config.learn.tower.fixed_blocks],
+        [*facts, config.learn.tower.fixed_blocks, config.learn.tower.levels],
         lambda folder: make_material(
             folder,
             prepared.recordings,

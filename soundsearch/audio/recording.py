@@ -65,8 +65,9 @@ class AudioFile:
     It can be read once.
 
     Args:
-        source: The path of a file, or the content of one, opened for reading. Only of a path does
-            the ending of the name help where the beginning of the file is unknown.
+        source: The path of a file, or the content of one, opened for reading.
+        suffix: Ending of the name of such a content, which helps where its beginning is unknown; a
+            path has one.
 
     Attributes:
         sample_rate: Hz.
@@ -82,16 +83,15 @@ class AudioFile:
         AudioError: The file holds no audio that a decoder can open; or as `refuse_rate`.
     """
 
-    def __init__(self, source: Path | BinaryIO) -> None:
+    def __init__(self, source: Path | BinaryIO, suffix: str = "") -> None:
         self.damage: str | None = None
         self._declared_s: float | None = None  # where more was found than that
         self._file = self._source = _open(source) if isinstance(source, Path) else source
         try:
             if size_of(self._file) == 0:
                 raise AudioError(Cause.EMPTY, "the file is empty (0 bytes)")
-            self._decoder = self._open_decoder(
-                source.suffix.lower() if isinstance(source, Path) else ""
-            )
+            suffix = source.suffix if isinstance(source, Path) else suffix
+            self._decoder = self._open_decoder(suffix.lower())
             refuse_rate(self._decoder.sample_rate)
         except BaseException:
             self._file.close()

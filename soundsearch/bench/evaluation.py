@@ -51,7 +51,7 @@ class Number:
 class Measured:
     """The numbers of one direction and what they were computed over.
 
-    name: text-to-audio, audio-to-text, tagging or one of `CLASSIFICATIONS`. ranks: those of every query. clip:
+    name: text-to-audio, audio-to-text, or one of `TAGGINGS` or `CLASSIFICATIONS`. ranks: those of every query. clip:
     (n_queries,) int64, the clip each query belongs to; queries of one clip are resampled together.
     In tagging it is the class.
     query: (n_queries,) int64, the row of each query among the texts or clips given.
@@ -133,7 +133,7 @@ class TaggedClass:
 
 @dataclass(frozen=True, eq=False)
 class TaggingResult:
-    """Zero-shot tagging: every class is a query, every clip a candidate."""
+    """Tagging: every class is a query, every clip a candidate."""
 
     n_clips: int
     tagging: Measured
@@ -255,11 +255,13 @@ def evaluate_tagging(
     *,
     seed: int = 0,
     bootstrap: int = 1000,
+    name: str = TAGGING,
 ) -> TaggingResult:
     """Average precision of each class, and its mean over the classes (macro).
 
     scores: (n_classes, n_clips) float32, higher is better. tagged: (n_clips, n_classes) bool; every
-    class has a clip. The interval is over resamplings of the classes. Raises BenchmarkError.
+    class has a clip. The interval is over resamplings of the classes. name: one of `TAGGINGS`.
+    Raises BenchmarkError.
     """
     if scores.shape != tagged.T.shape or not scores.size or len(scores) != len(class_names):
         raise BenchmarkError(
@@ -278,7 +280,7 @@ def evaluate_tagging(
     return TaggingResult(
         n_clips=scores.shape[1],
         tagging=_measured(
-            TAGGING,
+            name,
             (MEAN_AVERAGE_PRECISION,),
             ranks,
             n_candidates=scores.shape[1],

@@ -27,6 +27,9 @@ TAGGING = "tagging"
 #: Every clip is a query, every class a candidate, and other folds were learnt from.
 LINEAR_PROBE, FINE_TUNING = "linear-probe", "fine-tuning"
 CLASSIFICATIONS = (ZERO_SHOT, LINEAR_PROBE, FINE_TUNING)
+#: The same ways to learn, where clips have any number of classes: `TAGGING` but for the learning.
+OF_TAGGING = {LINEAR_PROBE: "tagging-linear-probe", FINE_TUNING: "tagging-fine-tuning"}
+TAGGINGS = (TAGGING, *OF_TAGGING.values())
 
 #: Printed beside every number.
 TIES = "ties by expectation"
@@ -109,7 +112,7 @@ class Protocol:
             TEXT_TO_AUDIO: self.text_to_audio,
             AUDIO_TO_TEXT: self.audio_to_text,
             **dict.fromkeys(CLASSIFICATIONS, (ACCURACY,)),
-            TAGGING: (MEAN_AVERAGE_PRECISION,),
+            **dict.fromkeys(TAGGINGS, (MEAN_AVERAGE_PRECISION,)),
         }[direction]
 
 

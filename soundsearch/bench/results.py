@@ -20,7 +20,7 @@ from soundsearch.bench.evaluation import (
     TaggingResult,
 )
 from soundsearch.bench.metrics import TiedRanks
-from soundsearch.bench.protocols import AUDIO_TO_TEXT, CLASSIFICATIONS, PROTOCOLS, TAGGING, TIES
+from soundsearch.bench.protocols import AUDIO_TO_TEXT, CLASSIFICATIONS, PROTOCOLS, TAGGINGS, TIES
 from soundsearch.config import fill
 from soundsearch.errors import BenchmarkError, ConfigError
 
@@ -156,7 +156,7 @@ class BenchmarkResult:
         name = self.directions[0].name
         if name in CLASSIFICATIONS:
             return "classification"
-        return "tagging" if name == TAGGING else "retrieval"
+        return "tagging" if name in TAGGINGS else "retrieval"
 
     def direction(self, name: str) -> DirectionResult | None:
         """The direction of that name, if it was measured."""

@@ -28,6 +28,8 @@ from soundsearch.render import printable
 #: Command -> the module of this package that has it: a function of its name, or a group called app.
 MODULES = {
     "index": "index",
+    "ingest": "parts",
+    "export-parts": "parts",
     "reembed": "reembed",
     "query": "search",
     "similar": "search",
@@ -63,7 +65,7 @@ class _Commands(Mapping[str, Any]):
                 made: Any = get_group(module.app)
             else:
                 alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-                alone.command()(getattr(module, name))
+                alone.command()(getattr(module, name.replace("-", "_")))
                 made = get_command(alone)
             made.name = name
             self._made[name] = made

@@ -15,6 +15,7 @@ from soundsearch.desktop import open_file, reveal, started
 from soundsearch.errors import AudioError, SoundsearchError
 from soundsearch.files import is_absent
 from soundsearch.render import short_path
+from soundsearch.urls import is_url
 
 if TYPE_CHECKING:
     from soundsearch.search.hits import Hit
@@ -68,6 +69,10 @@ def _numbered(hits: Sequence[Hit], option: str, number: int) -> Hit:
             f"{option} {number}: {found}; give a number of the list, or more hits with --top-k"
             if hits
             else f"{option} {number}: nothing was found; try other words"
+        )
+    if is_url(hit.path):
+        raise SoundsearchError(
+            f"{option} {number}: {hit.path} lies at a URL; download it, and open the copy"
         )
     if is_absent(hit.path):
         raise SoundsearchError(

@@ -12,14 +12,14 @@ from soundsearch.cli.options import DeviceChoice, IndexFolder, Jobs, Json
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.ours import require_ours
 from soundsearch.render import report_facts, to_json
+from soundsearch.urls import path_of
 
 
 def index(
     paths: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
-            readable=False,
-            help="Folders or files; none means all of those indexed before.",
+            help="Folders, files or URLs; none means all of those indexed before.",
         ),
     ] = None,
     index: IndexFolder = None,
@@ -61,6 +61,22 @@ def index(
         typer.Option(help="Encoder of a new index: a name from `models list`, or a folder."),
     ] = None,
     device: DeviceChoice = "auto",
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            help="Read and embed in so many processes, or on a Dask cluster (dask://host:8786). "
+            "[default: threads of this process]",
+            show_default=False,
+        ),
+    ] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or URL, reached by all workers, that keeps what they write. "
+            "[default: a folder in the index, emptied at the end]",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Index folders of sound, or bring the index up to date with them.
@@ -68,6 +84,9 @@ def index(
     What has not changed is skipped, what was moved (from a root that was renamed, too) is not
     embedded anew, what cannot be read costs one line and is tried again once it has changed. Stop
     it whenever you like: it goes on where it was.
+
+    A URL of a storage that fsspec knows (s3://, gs://, az://, https://) is a folder, a recording, a
+    tar file of recordings, or a list of URLs (.txt).
 
     Example: soundsearch index ~/Sounds /mnt/archive --exclude "*.asd"
     """
@@ -78,11 +97,24 @@ def index(
 
     if captions is not None and no_captions:
         raise typer.BadParameter("--captions and --no-captions exclude each other")
+    if parts is not None and workers is None:
+        raise typer.BadParameter("--parts is of use with --workers; give both")
     options = IndexOptions(
-        device=device, exclude=exclude or [], jobs=jobs, prune=prune, retry=retry, force=force
+        device=device,
+        exclude=exclude or [],
+        jobs=jobs,
+        prune=prune,
+        retry=retry,
+        force=force,
+        workers=workers,
+        parts=parts,
     )
     with IndexRun(
-        index_place(index), paths or [], model, captions=captions, no_captions=no_captions
+        index_place(index),
+        [path_of(path) for path in paths or []],
+        model,
+        captions=captions,
+        no_captions=no_captions,
     ) as run:
         if not run.paths:
             raise typer.BadParameter("give at least one folder: nothing has been indexed yet")

@@ -103,5 +103,8 @@ def print_report(plan: Plan, report: Report, with_summary: bool) -> None:
         line = f"stopped; what was finished is kept, run it again to go on: {line}"
     if with_summary or report.interrupted:
         note(line)
+    if with_summary and plan.options.workers and report.causes:
+        causes = ", ".join(f"{cause} {n}" for cause, n in report.causes.most_common())
+        note(f"failed by cause: {causes}")
     if with_summary:
         _print_left_out(plan)

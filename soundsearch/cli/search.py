@@ -36,6 +36,7 @@ from soundsearch.render import (
     text_facts,
     to_json,
 )
+from soundsearch.urls import path_of
 
 if TYPE_CHECKING:
     from soundsearch.search.hits import Hit
@@ -298,7 +299,7 @@ def _named(file: Path) -> Path | BinaryIO:
 
 
 def _source_of(audio: Path | BinaryIO) -> str:
-    return str(audio.absolute()) if isinstance(audio, Path) else "-"
+    return str(path_of(audio).absolute()) if isinstance(audio, Path) else "-"
 
 
 def _opened(index: str | None, device: Device, model: str | None) -> Index:

@@ -47,6 +47,7 @@ from soundsearch.search.spelling import Spelling, check_spelling
 from soundsearch.store import Reader, State, Store, StoredCopy
 from soundsearch.store.conditions import Condition
 from soundsearch.store.pinned import check_same_encoder, pinned_bundle
+from soundsearch.urls import path_of
 from soundsearch.vectors.cache import load_vectors
 from soundsearch.vectors.vector_index import Vectors
 
@@ -379,7 +380,7 @@ class Index:
             Hit(
                 rank=rank,
                 recording_id=found.recording_id,
-                path=Path(window.root, window.relative_path),
+                path=path_of(window.root, window.relative_path),
                 start_s=window.start_s,
                 end_s=window.end_s,
                 cosine=found.best.cosine,
@@ -422,7 +423,7 @@ def _copies(
             by_sound.setdefault(copy.sound_hash, []).append(copy)
     return {
         found.recording_id: tuple(
-            Path(copy.root, copy.relative_path)
+            path_of(copy.root, copy.relative_path)
             for copy in by_sound.get(found.best.window.sound_hash or b"", ())
             if copy.id != found.recording_id
         )

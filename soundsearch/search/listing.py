@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from soundsearch.files import Presence
 from soundsearch.search.hits import Hit
 from soundsearch.store import Reader
 from soundsearch.store.conditions import Condition
+from soundsearch.urls import path_of
 
 
 def listed(reader: Reader, conditions: Sequence[Condition], n: int) -> list[Hit]:
@@ -18,7 +18,7 @@ def listed(reader: Reader, conditions: Sequence[Condition], n: int) -> list[Hit]
         Hit(
             rank=rank,
             recording_id=whole.recording_id,
-            path=Path(whole.root, whole.relative_path),
+            path=path_of(whole.root, whole.relative_path),
             start_s=whole.start_s,
             end_s=whole.end_s,
             cosine=None,

@@ -24,6 +24,7 @@ from soundsearch.arguments import (
 from soundsearch.errors import QueryError
 from soundsearch.search.filters import Filter, parse_filters, parse_question
 from soundsearch.search.without import split_minus
+from soundsearch.urls import path_of
 
 #: "2:rain": what stands before the colon may be a weight, unless it is followed by a blank.
 _WEIGHTED = re.compile(r"([^\s:]+):(?!\s)(.+)", re.DOTALL)
@@ -117,7 +118,7 @@ def understand(
             f"start_s and end_s are of one recording, audio names {len(recordings)}; name one"
         )
     wanted += [
-        Part(audio=Path(x) if isinstance(x, str) else x, start_s=start_s or 0.0, end_s=end_s)
+        Part(audio=path_of(x) if isinstance(x, str) else x, start_s=start_s or 0.0, end_s=end_s)
         for x in recordings
     ]
     wanted += _parts("plus", plus)

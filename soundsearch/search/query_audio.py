@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, Cause
 from soundsearch.files import StreamTooLongError, spooled
+from soundsearch.urls import path_of
 
 Array = NDArray[np.float32]
 
@@ -53,7 +54,7 @@ def _name_of(stream: BinaryIO) -> str:
 def _path_of(audio: str | Path | BinaryIO) -> Iterator[Path]:
     """Yield a path of the recording that is valid inside the block. Raises AudioError."""
     if isinstance(audio, str | Path):
-        yield Path(audio)
+        yield path_of(audio)
         return
     with contextlib.ExitStack() as stack:
         try:

@@ -19,6 +19,7 @@ from soundsearch.search.describe import too_long
 from soundsearch.search.parts import Asked, Part
 from soundsearch.search.query_audio import embed_query_audio
 from soundsearch.store import Reader, Recording, State
+from soundsearch.urls import is_url, path_of
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class Asker:
             and isinstance(audio, Path)
             and known.state is State.INDEXED
             and known.is_embedded
-            and (is_absent(audio) if part.passage else not has_changed(audio, known.facts))
+            and (_is_away(audio) if part.passage else not has_changed(audio, known.facts))
         ):
             return _mean(self._stored(known, part))
         _, embeddings = embed_query_audio(self.encoder(), audio, part.passage)
@@ -151,6 +152,8 @@ class Asker:
         """The indexed recording that a part names, if any."""
         if not isinstance(part.audio, Path):
             return None
+        if is_url(part.audio):
+            return self.reader.recording_at(path_of(part.audio))
         # Not `resolve`, which raises for links in a circle: opening the file reports them.
         return self.reader.recording_at(Path(os.path.realpath(part.audio)))
 
@@ -187,3 +190,8 @@ def _unit(vector: NDArray[np.floating]) -> Array:
         raise QueryError("the parts of the question cancel each other out; ask for something else")
     unit: Array = (vector / norm).astype(np.float32)
     return unit
+
+
+def _is_away(audio: Path) -> bool:
+    """Whether the file of a recording cannot be read here, so that what is stored stands for it."""
+    return is_url(audio) or is_absent(audio)

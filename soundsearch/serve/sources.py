@@ -12,6 +12,7 @@ from soundsearch.files import open_regular
 from soundsearch.search.show import find_recording
 from soundsearch.serve.errors import RequestError
 from soundsearch.store import Reader, Recording
+from soundsearch.urls import is_url
 
 #: What browsers play: by the format that `RecordingFacts.format` begins with, the type of content,
 #: the endings of names that go with it (none for any), and the codecs where it names one.
@@ -59,6 +60,8 @@ def source_of(reader: Reader, recording_id: int) -> Source:
     recording = find_recording(reader, recording_id)
     facts = reader.facts(recording)
     named = facts.path
+    if is_url(named):
+        raise RequestError(404, f"{named}: it lies at a URL; download it, and open the copy")
     # The root itself may have moved behind a link; a file that is a root may not have.
     root = os.path.realpath(named.parent if recording.is_root else facts.root)
     real = os.path.realpath(named)

@@ -47,6 +47,7 @@ from soundsearch.store.statements import (
     select_recordings,
     select_windows,
 )
+from soundsearch.urls import is_url, path_of
 
 #: Scores of words are compared to so many decimals: equal names are equally good.
 WORD_SCORE_DECIMALS = 6
@@ -165,6 +166,10 @@ class Reader(WindowReader, FieldReader, SoundReader):
             found = self._find(FileFacts(root.id, relative_path, 0, 0))
             if found is not None:
                 return found
+        if is_url(path):  # in a list of URLs, perhaps
+            for root in self._roots(sa.true()):
+                if is_url(root.path) and (found := self._find(FileFacts(root.id, str(path), 0, 0))):
+                    return found
         return None
 
     def recording(self, recording_id: int) -> Recording | None:
@@ -192,10 +197,10 @@ class Reader(WindowReader, FieldReader, SoundReader):
             sa.func.min(windows.start_s).label("start_s"),
             sa.func.max(windows.end_s).label("end_s"),
         ).where(windows.recording_id == recording.id)
-        root = Path(row.pop("path"))
+        root = path_of(row.pop("path"))
         return RecordingFacts(
             recording_id=recording.id,
-            path=root / recording.relative_path,
+            path=path_of(root, recording.relative_path),
             root=root,
             state=recording.state,
             metadata=json.loads(row["metadata"] or "{}"),
@@ -247,7 +252,7 @@ class Reader(WindowReader, FieldReader, SoundReader):
         if cause is not None:
             query = query.where(columns.cause == cause)
         return [
-            (row.id, Path(row.path, row.relative_path), row.cause, row.error)
+            (row.id, path_of(row.path, row.relative_path), row.cause, row.error)
             for row in self._execute(query)
         ]
 

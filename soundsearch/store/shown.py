@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import sqlalchemy as sa
@@ -14,6 +13,7 @@ from soundsearch.store.embeddings import EmbeddingReader
 from soundsearch.store.records import Array, Ids, Root, State
 from soundsearch.store.schema import recordings_table, roots_table, windows_table
 from soundsearch.store.selection import Selection
+from soundsearch.urls import path_of
 
 
 class WindowReader(EmbeddingReader):
@@ -92,7 +92,7 @@ class WindowReader(EmbeddingReader):
 
     def _roots(self, condition: sa.ColumnElement[bool]) -> list[Root]:
         rows = self._execute(sa.select(roots_table.c.id, roots_table.c.path).where(condition))
-        return [Root(row.id, Path(row.path)) for row in rows]
+        return [Root(row.id, path_of(row.path)) for row in rows]
 
     def _chosen(self, conditions: Iterable[Condition]) -> sa.ColumnElement[bool]:
         """Whether a recording is chosen by all of these conditions."""

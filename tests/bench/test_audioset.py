@@ -20,32 +20,9 @@ from soundsearch.vocabulary import audioset
 from tests import made_benchmarks as made
 from tests.bench.test_run import encoder, measured, number  # noqa: F401
 from tests.conftest import Run
-from tests.made_benchmarks import small_is_whole  # noqa: F401
-from tests.tiny_encoder import WORDS
+from tests.made_benchmarks import classes_of_the_tiny_encoder, small_is_whole  # noqa: F401
 
-HEAD = """# Segments csv created Sun Mar  5 10:54:31 2017
-# num_ytids=20371, num_segs=20371, num_unique_labels=527, num_positive_labels=51804
-# YTID, start_seconds, end_seconds, positive_labels
-"""
-IDS = {f"/m/{i:05}": word.capitalize() for i, word in enumerate(WORDS)}
-
-
-@pytest.fixture(autouse=True)
-def _classes_of_the_tiny_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {**IDS, "/m/99999": "Nobody, nothing"}
-    monkeypatch.setattr("soundsearch.bench.datasets.audioset.class_names", lambda: names)
-
-
-def made_audioset(root: Path, *, split: str = "eval", stem: str = "{id}") -> Path:
-    """A clip of each word; each has its own class, and that of the rumble one more clip."""
-    rows = []
-    for i, (key, word) in enumerate(zip(IDS, WORDS, strict=True)):
-        ytid, start = f"-{word:_>9}Y", 10 * (i + 1)
-        made.clip(root / "audio" / f"{stem.format(id=ytid, start=start, end=start + 10)}.wav", word)
-        labels = f"{key},/m/00000" if word == "hiss" else key
-        rows.append(f'{ytid}, {start}.000, {start + 10}.000, "{labels}"\n')
-    (root / f"{split}_segments.csv").write_text(HEAD + "".join(rows))
-    return root
+pytestmark = pytest.mark.usefixtures("classes_of_the_tiny_encoder")
 
 
 # ---- the number
@@ -112,9 +89,9 @@ def test_a_class_without_clips_has_no_number() -> None:
 )
 @pytest.mark.usefixtures("small_is_whole")
 def test_clips_are_found_by_the_names_of_the_field(tmp_path: Path, stem: str) -> None:
-    data = read_audioset(made_audioset(tmp_path, stem=stem))
+    data = read_audioset(made.audioset(tmp_path, stem=stem))
     assert (data.name, data.split, data.n_missing) == ("audioset", "eval", 0)
-    assert data.classes == tuple(IDS.values())  # only those that the list names
+    assert data.classes == tuple(made.CLASS_IDS.values())  # only those that the list names
     assert data.tagged.sum() == 9 and data.tagged[7, [0, 7]].all()
     assert data.names[0] == "-___rumbleY"
 
@@ -122,7 +99,7 @@ def test_clips_are_found_by_the_names_of_the_field(tmp_path: Path, stem: str) ->
 @pytest.mark.usefixtures("small_is_whole")
 def test_two_segments_of_one_video_have_names_with_a_start(tmp_path: Path) -> None:
     rows = 'abc, 0, 10, "/m/00001"\nabc, 30, 40, "/m/00002"\n'
-    (tmp_path / "eval_segments.csv").write_text(HEAD + rows)
+    (tmp_path / "eval_segments.csv").write_text(made.SEGMENTS_HEAD + rows)
     made.clip(tmp_path / "audio" / "abc.wav", "hum")  # of which of them?
     made.clip(tmp_path / "audio" / "Yabc_30.wav", "drone")
     data = read_audioset(tmp_path)
@@ -131,7 +108,7 @@ def test_two_segments_of_one_video_have_names_with_a_start(tmp_path: Path) -> No
 
 
 def test_less_than_was_published_is_missing(tmp_path: Path) -> None:
-    data = read_audioset(made_audioset(tmp_path))
+    data = read_audioset(made.audioset(tmp_path))
     assert (data.n_expected, data.n_missing) == (20371, 20363)
     mine = tmp_path / "mine.csv"
     mine.write_text((tmp_path / "eval_segments.csv").read_text())
@@ -150,9 +127,9 @@ def test_less_than_was_published_is_missing(tmp_path: Path) -> None:
     ],
 )
 def test_a_list_that_is_not_right(tmp_path: Path, row: str, message: str) -> None:
-    made_audioset(tmp_path)
+    made.audioset(tmp_path)
     path = tmp_path / "eval_segments.csv"
-    path.write_text(HEAD + row)
+    path.write_text(made.SEGMENTS_HEAD + row)
     with pytest.raises(DataSetError, match=message) as caught:
         read_audioset(tmp_path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
@@ -163,7 +140,7 @@ def test_a_list_that_is_not_right(tmp_path: Path, row: str, message: str) -> Non
 
 @pytest.mark.usefixtures("small_is_whole")
 def test_classes_are_asked_for_in_lower_case(encoder: Encoder, tmp_path: Path) -> None:  # noqa: F811
-    result = measured(encoder, read_audioset(made_audioset(tmp_path)), "vip-ant")
+    result = measured(encoder, read_audioset(made.audioset(tmp_path)), "vip-ant")
     # All classes put their own clip first; the rumble's second one is the hiss, the last of all.
     low = (1 + 2 / 8) / 2
     assert number(result, "tagging", "mAP") == pytest.approx((7 + low) / 8, abs=0.02)
@@ -181,7 +158,7 @@ def test_typed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("SOUNDSEARCH_CACHE", str(tmp_path / "cache"))
-    root = made_audioset(tmp_path / "data")
+    root = made.audioset(tmp_path / "data")
     (root / "audio" / "-______humY.wav").unlink()
     quick = ("--model", "tiny", "--bootstrap", "20", "--device", "cpu")
     refused = soundsearch("bench", "audioset", root, *quick, code=1)

@@ -126,6 +126,7 @@ def test_the_json_of_a_run(soundsearch: Run, library: Path) -> None:
         "removed": 0,
         "failed": 1,
         "failed_before": 0,
+        "causes": {"not audio": 1},
         "pruned": 0,
         "windows": 4,
         "audio_s": 3.0,

@@ -31,7 +31,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("indexer.pipeline._Run.read", stopped)
+    monkeypatch.setattr("indexer.embedding.Run.read", stopped)
 
 
 def test_it_says_what_it_needs_and_what_it_did(soundsearch: Run, index: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer import plan, reading
+from indexer import fetching, plan
 from soundsearch.cli import progress
 from soundsearch.store import State
 from tests import program
@@ -45,14 +45,14 @@ def test_a_line_says_where_the_run_stands_while_a_file_takes_long(
     soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.05)
-    hash_of = reading.hash_of
+    hash_of = fetching.hash_of
 
     def wait_for_a_line(path: Path) -> bytes:
         if path.name == "2.wav":
             until(lambda: b"files: " in sys.stderr.buffer.getvalue())  # type: ignore[attr-defined]
         return hash_of(path)
 
-    monkeypatch.setattr(reading, "hash_of", wait_for_a_line)
+    monkeypatch.setattr(fetching, "hash_of", wait_for_a_line)
     threads_before = set(threading.enumerate())
     result = soundsearch("index", library, "-j", 1)
     first = next(line for line in result.stderr.splitlines() if "files: " in line)

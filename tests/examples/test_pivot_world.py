@@ -8,19 +8,40 @@ import numpy as np
 import pytest
 
 from examples.pivot_world import world
+from examples.pivot_world.settings import lars
 from examples.pivot_world.world import COMBINATIONS, Causes, WorldConfig
+from trainer.presets import preset
 
 PLAIN = WorldConfig(hidden=0.0, elsewhere=0.0, unsaid=0.0)
 
 
 def test_held_out_combinations_are_never_trained_on_but_each_of_their_values_is() -> None:
-    training, held_out = world.split(WorldConfig(), seed=0)
+    training, held_out = world.split(WorldConfig())
 
     assert len(held_out) == round(0.2 * len(COMBINATIONS))
     assert not set(training) & set(held_out)
     assert set(training) | set(held_out) == set(COMBINATIONS)
     for attribute, words in world.ATTRIBUTES.items():
         assert {getattr(causes, attribute) for causes in training} == set(range(len(words)))
+
+
+def test_settings_are_chosen_without_the_combinations_of_the_table() -> None:
+    training, held_out = world.split(WorldConfig())
+    inner, validation = world.split_to_choose(WorldConfig())
+
+    assert not {*inner, *validation} & {*held_out}
+    assert {*inner, *validation} == {*training} and not {*inner} & {*validation}
+
+
+def test_the_captions_stage_has_the_settings_of_the_paper() -> None:
+    paper = preset("paper-at")
+    few, many = (lars(30)(0, n, "run") for n in (10, 1000))
+    names = ("optimiser", "weight_decay", "warmup_epochs", "schedule_epochs", "contrast", "texts")
+    for found in (few, many):
+        assert [getattr(found, x) for x in names] == [getattr(paper, x) for x in names]
+    assert many.loop(1000).learning_rate == paper.learning_rate
+    assert many.loop(1000).flat_learning_rate == pytest.approx(paper.flat_learning_rate)
+    assert (few.batch_size, few.loop(10).steps, many.loop(1000).steps) == (10, 30, 469)
 
 
 @pytest.mark.parametrize("attribute", world.ATTRIBUTES)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from indexer import pipeline
+from indexer import embedding, pipeline
 from indexer.interrupts import hold_interrupts
 from tests.indexer.conftest import Indexer
 from tests.sounds import noise, write
@@ -68,14 +68,17 @@ def test_what_was_stored_when_ctrl_c_came_is_counted(
 ) -> None:
     for i in range(30):
         write(tmp_path / "library" / f"{i:02d}.wav", noise(2, seed=i))
-    store: Callable[..., None] = pipeline._Run._store
+    into: Callable[..., Callable[..., None]] = pipeline.into
 
-    def stored_and_stopped(self: Any, finished: Any) -> None:
-        store(self, finished)
-        interrupt()
+    def stored_and_stopped(writer: Any) -> Callable[..., None]:
+        def store(finished: Any) -> None:
+            into(writer)(finished)
+            interrupt()
 
-    monkeypatch.setattr(pipeline, "COMMIT_S", 0.0)
-    monkeypatch.setattr(pipeline._Run, "_store", stored_and_stopped)
+        return store
+
+    monkeypatch.setattr(embedding, "COMMIT_S", 0.0)
+    monkeypatch.setattr(pipeline, "into", stored_and_stopped)
     report = indexer.run(jobs=1)
     assert report.interrupted
     assert 1 <= report.n_new == len(indexer.rows()) < 30

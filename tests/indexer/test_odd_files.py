@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import soundsearch
-from indexer import pipeline, reading
+from indexer import embedding, fetching, reading
 from indexer.scan import scan
 from soundsearch.audio.recording import AudioFile
 from soundsearch.encoder.bundle import EncoderBundle
@@ -94,7 +94,7 @@ def test_what_a_library_says_is_stored_whatever_is_in_it(
             super().__init__(path)
             self.format = said
 
-    monkeypatch.setattr("indexer.reading.AudioFile", Says)
+    monkeypatch.setattr("indexer.fetching.AudioFile", Says)
     monkeypatch.setattr(AudioFile, "_what_is_lost", lambda self: said)
     report = indexer.run()
     assert (report.n_new, report.n_failed) == (1, 0)
@@ -125,13 +125,13 @@ def test_trying_in_vain_again_writes_no_new_vectors(indexer: Indexer, library: P
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were read."""
     names: list[str] = []
-    hash_of = reading.hash_of
+    hash_of = fetching.hash_of
 
     def remember(path: Path) -> bytes:
         names.append(path.name)
         return hash_of(path)
 
-    monkeypatch.setattr(reading, "hash_of", remember)
+    monkeypatch.setattr(fetching, "hash_of", remember)
     return names
 
 
@@ -165,7 +165,7 @@ def test_a_failure_that_may_have_passed_is_tried_again_by_itself(
             def fail(path: Path, error: Exception = error) -> bytes:
                 raise error
 
-            patched.setattr(reading, "hash_of", fail)
+            patched.setattr(fetching, "hash_of", fail)
             report = indexer.run()
             assert (report.n_failed, report.n_failed_before) == (1, 0), error
     assert indexer.run().n_new == 1
@@ -178,7 +178,7 @@ def test_retry_reads_again_what_was_read_in_part(
     write(library / "b.wav", noise(seed=1))
     with monkeypatch.context() as patched:
         patched.setattr(AudioFile, "_what_is_lost", lambda self: "a scratch")
-        patched.setattr(reading, "AudioFile", AudioFile)
+        patched.setattr(fetching, "AudioFile", AudioFile)
         indexer.run(library / "a.wav")
     indexer.run()
     hashed.clear()
@@ -242,7 +242,7 @@ def test_force_loses_nothing_where_a_decoder_has_become_worse(
             raise AudioError(Cause.NOT_AUDIO, "what is this?")
 
     with monkeypatch.context() as patched:
-        patched.setattr(reading, "AudioFile", Worse)
+        patched.setattr(fetching, "AudioFile", Worse)
         assert indexer.run(force=True).n_failed == 1
     row = indexer.rows()["a.wav"]
     assert (row.state, row.window_ids, row.error) == (
@@ -259,8 +259,8 @@ def test_force_that_is_stopped_keeps_everything(
         write(library / f"{i}.wav", noise(seed=i))
     indexer.run()
     before = sounds_of(indexer.folder)
-    monkeypatch.setattr(pipeline, "COMMIT_S", 0.0)
-    for module in (pipeline, reading):
+    monkeypatch.setattr(embedding, "COMMIT_S", 0.0)
+    for module in (embedding, reading):
         monkeypatch.setattr(module, "BATCH_SIZE", 1)
 
     def stop(stage: Stage) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer import pipeline, reading
+from indexer import embedding, fetching, reading
 from soundsearch.audio.recording import AudioFile
 from soundsearch.audio.windows import Window
 from soundsearch.encoder.bundle import EncoderBundle
@@ -35,7 +35,7 @@ from tests.sounds import encode, noise, tone, write
 @pytest.fixture
 def commit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every recording gets a transaction of its own."""
-    monkeypatch.setattr(pipeline, "COMMIT_S", 0.0)
+    monkeypatch.setattr(embedding, "COMMIT_S", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -130,8 +130,8 @@ def test_no_sound_is_read_where_nothing_changed(
 ) -> None:
     fill(library)
     indexer.run()
-    monkeypatch.setattr(reading, "AudioFile", None)
-    monkeypatch.setattr(reading, "hash_of", None)
+    monkeypatch.setattr(fetching, "AudioFile", None)
+    monkeypatch.setattr(fetching, "hash_of", None)
     (library / "a" / "00.wav").rename(library / "moved.wav")
     assert indexer.run().n_moved == 1
 
@@ -265,8 +265,8 @@ def test_what_is_stored_is_held_no_longer(
     class Watched(reading.PendingFile):
         __hash__ = object.__hash__
 
-        def __init__(self, *facts: Any) -> None:
-            super().__init__(*facts)
+        def __init__(self, *facts: Any, **more: Any) -> None:
+            super().__init__(*facts, **more)
             held.add(self)
 
     most = 0
@@ -275,8 +275,8 @@ def test_what_is_stored_is_held_no_longer(
         nonlocal most
         most = max(most, sum(bool(todo.embeddings) for todo in held))
 
-    monkeypatch.setattr(pipeline, "PendingFile", Watched)
-    for module in (pipeline, reading):
+    monkeypatch.setattr("indexer.plan.PendingFile", Watched)
+    for module in (embedding, reading):
         monkeypatch.setattr(module, "BATCH_SIZE", 4)
     assert indexer.run(jobs=1, progress=Recorded(look)).n_new == 60
     assert 0 < most <= 10
@@ -294,7 +294,7 @@ def meddle(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Path], Non
                 act(path)
             super().__init__(path)
 
-    monkeypatch.setattr(reading, "AudioFile", Meddled)
+    monkeypatch.setattr(fetching, "AudioFile", Meddled)
 
 
 def bug(*_: object) -> None:
@@ -367,7 +367,7 @@ def test_a_known_file_that_may_not_be_read_keeps_its_place_and_loses_the_note_la
         def denied(path: Path) -> bytes:
             raise PermissionError(13, "Permission denied")
 
-        patched.setattr(reading, "hash_of", denied)
+        patched.setattr(fetching, "hash_of", denied)
         assert indexer.run().n_failed == 1
     row = indexer.rows()["a/02.wav"]
     assert (row.state, row.cause, row.window_ids) == (
@@ -461,7 +461,7 @@ def test_ctrl_c_does_not_wait_for_a_disk_that_does_not_answer(
     fill(library, n_files=3)
     asked, answer = threading.Event(), threading.Event()
     answered: list[Path] = []
-    hash_of = reading.hash_of
+    hash_of = fetching.hash_of
 
     def hash_slowly(path: Path) -> bytes:
         if path.name == "00.wav":
@@ -471,9 +471,9 @@ def test_ctrl_c_does_not_wait_for_a_disk_that_does_not_answer(
         asked.wait(60)
         return hash_of(path)
 
-    monkeypatch.setattr(reading, "hash_of", hash_slowly)
+    monkeypatch.setattr(fetching, "hash_of", hash_slowly)
     monkeypatch.setattr(reading, "PATIENCE_S", 0.2)
-    for module in (pipeline, reading):
+    for module in (embedding, reading):
         monkeypatch.setattr(module, "BATCH_SIZE", 1)
     try:
         report = indexer.run(jobs=2, progress=Recorded(stop))

@@ -194,7 +194,7 @@ def test_too_little_room_is_said_before(index: Path, monkeypatch: pytest.MonkeyP
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     """Ctrl-C comes when so many recordings were stored."""
-    monkeypatch.setattr("indexer.pipeline.COMMIT_S", 0.0)
+    monkeypatch.setattr("indexer.embedding.COMMIT_S", 0.0)
     from soundsearch.store.transaction import Transaction
 
     put_all = Transaction.put_all

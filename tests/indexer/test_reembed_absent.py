@@ -119,7 +119,7 @@ def test_without_absent_a_moved_one_waits_until_it_is_embedded(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("indexer.pipeline._Run.read", stopped)
+        patched.setattr("indexer.embedding.Run.read", stopped)
         assert soundsearch.index_folders(tmp_path / "renamed", index).interrupted
     assert rows_of(index)[tmp_path / "renamed" / "far.wav"].cause == "not embedded yet"
     assert len(searchable(index)) == 2
@@ -143,7 +143,7 @@ def test_what_waits_and_cannot_be_read_goes_on_waiting(
     reembed(without_absent=True)
     (tmp_path / "away").rename(disk)
     with monkeypatch.context() as patched:
-        patched.setattr("indexer.reading.hash_of", _no_permission)
+        patched.setattr("indexer.fetching.hash_of", _no_permission)
         assert soundsearch.index_folders((), index).n_failed == 2
     assert rows_of(index)[disk / "far.wav"].cause == "not embedded yet"
     assert soundsearch.index_folders((), index).n_read_again == 2
@@ -158,7 +158,7 @@ def test_a_reading_that_fails_for_a_time_is_waited_for(
     index: Path, sounds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("indexer.reading.hash_of", _no_permission)
+        patched.setattr("indexer.fetching.hash_of", _no_permission)
         report = reembed()
     assert not report.switched
     assert len(report.failures) == 2

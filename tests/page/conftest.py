@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CHROMIUM = os.environ.get("SOUNDSEARCH_CHROMIUM") or shutil.which("chromium")
 HAS_PLAYWRIGHT = importlib.util.find_spec("playwright") is not None
 #: Playwright waits so long for what is to come, in ms.
-PATIENCE_MS = 30_000
+PATIENCE_MS = 120_000
 STEP_MS = 40
 #: Sound plays without a click, and the microphone gives a beep every second.
 FLAGS = [

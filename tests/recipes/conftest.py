@@ -129,7 +129,9 @@ def tiny_config() -> StarterConfig:
         distil=DistilConfig(layers=(0,), rank=4, max_tokens=12, batch_size=8, loop=loop),
         material=MaterialConfig(most_windows=3, n_mixtures=40),
         learn=LearnConfig(
-            tower=MobileNetConfig(hidden=8, dim=16, fixed_blocks=5, hold_statistics=True),
+            tower=MobileNetConfig(
+                hidden=8, levels=11, dim=16, fixed_blocks=5, hold_statistics=True
+            ),
             batch_size=16,
             tune_batch_size=10,
             head=loop,

@@ -70,8 +70,10 @@ def test_the_stages_follow_each_other(
 
     drawn = soundsearch(
         *("train", "scaling", shards, "--init", "pivot", "--valid", shards, "--out", "curve"),
-        *("--counts", "0,4", "--steps", "2", "--batch-size", "4"),
+        *("--counts", "0,4", "--batch-size", "4"),
     )
+    few = read_config(Path("curve/4-captions-seed-0"))  # as `train captions --count 4`
+    assert (few.epochs, few.warmup_epochs) == (CAPTIONS.epochs, CAPTIONS.warmup_epochs)
     assert drawn.stdout == "curve/scaling.csv\ncurve/scaling.png\n"
     assert len(Path("curve/scaling.csv").read_text().splitlines()) == 3
 

@@ -15,6 +15,7 @@ from tests.conftest import Run
 from tests.sounds import tone, write
 from tests.trainer.made_shards import TINY, made_shards
 from tests.trainer.test_bundle_export import VIT, write_run
+from tests.trainer.test_clip_features import counted
 from trainer.bundle_export import export_run
 from trainer.captions import train_captions
 from trainer.epochs import Picked, epoch_ends, epoch_path, kept_epochs, pick_epoch, weights_path
@@ -136,14 +137,17 @@ def three_epochs(tmp_path: Path) -> Path:
 
 
 def test_an_epoch_is_picked_by_a_benchmark_and_exported(
-    three_epochs: Path, tmp_path: Path, soundsearch: Run
+    three_epochs: Path, tmp_path: Path, soundsearch: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for i in range(5):
         write(tmp_path / f"{i}.wav", tone(300, 1.0, 16000), 16000)
     labels = tmp_path / "labels.csv"
     words = ["dog", "rain", "dog", "dog", "dog"]  # all sound the same: one of two words is right
     labels.write_text("file,label\n" + "".join(f"{i}.wav,{w}\n" for i, w in enumerate(words)))
+    decoded = counted(monkeypatch)
     picked, values = pick_by_benchmark(three_epochs, "manifest", labels, device="cpu")
+    assert len(decoded) == 5  # once for all epochs
+    assert not (three_epochs / "log-mels").exists()
     assert values[1] == values[3] == pytest.approx(1 - values[2])
     assert picked == Picked(
         epoch=1 if values[1] > values[2] else 2, by="manifest_accuracy", value=pytest.approx(0.8)

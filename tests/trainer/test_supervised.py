@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,18 @@ from tests import made_benchmarks as made
 from tests.conftest import Run
 from tests.made_benchmarks import small_is_whole  # noqa: F401
 from tests.trainer.made_shards import TINY, made_shards
+from tests.trainer.test_clip_features import counted
 from trainer.finetune import FinetuneConfig, finetune
 from trainer.loop import TrainingError
 from trainer.pivot import train_pivot
 from trainer.probe import fit_logistic, probe_bundle, probe_run
-from trainer.supervised import read_folds
+from trainer.supervised import Labelled, read_labelled
 
 pytestmark = pytest.mark.usefixtures("small_is_whole")
+
+QUICK = FinetuneConfig(
+    epochs=6, warmup_epochs=1, batch_size=4, optimiser="adamw", learning_rate=3e-3
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +59,7 @@ def test_the_classifier_is_that_of_scikit_learn(l2: float) -> None:
 
 
 def test_a_bundle_is_probed_fold_by_fold(tiny: EncoderBundle, tmp_path: Path) -> None:
-    data = read_esc50(made.esc50(tmp_path))
+    data = Labelled(read_esc50(made.esc50(tmp_path)))
     encoder = Encoder(tiny, "cpu")
     result = probe_bundle(encoder, data, EmbeddingCache(None, encoder))
     assert dict(result.folds) == {"1": 1.0, "2": 1.0}
@@ -61,23 +67,65 @@ def test_a_bundle_is_probed_fold_by_fold(tiny: EncoderBundle, tmp_path: Path) ->
     assert (result.task, result.n_clips, result.n_texts) == ("classification", 16, 8)
     # A class that sounds otherwise in fold 2 is not known there, nor by what learnt from it.
     made.clip(tmp_path / "audio" / "2-100001-A-1.wav", "hiss", 1.0)
-    result = probe_bundle(encoder, read_esc50(tmp_path), EmbeddingCache(None, encoder))
+    result = probe_bundle(encoder, Labelled(read_esc50(tmp_path)), EmbeddingCache(None, encoder))
     assert result.folds["2"] == 7 / 8
 
 
 def test_a_run_is_probed(run: Path, tmp_path: Path) -> None:
-    data = read_urbansound8k(made.urbansound8k(tmp_path))
+    data = Labelled(read_urbansound8k(made.urbansound8k(tmp_path)))
     result = probe_run(run, data)
     assert len(result.folds) == 10 and result.run.model == "va"
     assert 0.2 < result.directions[0].numbers["accuracy"].value <= 1
 
 
-def test_a_tower_is_tuned_fold_by_fold_and_goes_on(run: Path, tmp_path: Path) -> None:
-    data = read_esc50(made.esc50(tmp_path / "esc"))
-    config = FinetuneConfig(
-        epochs=6, warmup_epochs=1, batch_size=4, optimiser="adamw", learning_rate=3e-3
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_a_run_is_probed_without_clips_that_cannot_be_used(
+    run: Path, tmp_path: Path, n_workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = made.esc50(tmp_path)
+    whole = Labelled(read_esc50(root))
+    (root / "audio" / "1-100000-A-0.wav").unlink()
+    bad = root / "audio" / "2-100001-A-1.wav"
+    bad.write_bytes(b"no sound")
+    data = Labelled(read_esc50(root))
+    with pytest.raises(DataSetError, match=r"1 of 16 .*1-100000-A-0.wav.*--allow-missing"):
+        probe_run(run, data, n_workers=n_workers)
+    result = probe_run(run, data, allow_missing=True, n_workers=n_workers)
+    assert (result.n_clips, result.run.n_listed, result.run.n_skipped) == (14, 16, 2)
+    assert bad.name in caplog.text and "1-100000-A-0.wav" in caplog.text
+    # The numbers are those of a data set that never had the two.
+    made.esc50(tmp_path)
+    other = whole.without(
+        {whole.measured.names.index(name): "" for name in (bad.name, data.measured.missing[0].name)}
     )
+    assert probe_run(run, other, allow_missing=True).folds == result.folds
+
+
+def test_a_tower_is_tuned_without_clips_that_cannot_be_used(run: Path, tmp_path: Path) -> None:
+    root = made.esc50(tmp_path / "esc")
+    bad = root / "audio" / "2-100001-A-1.wav"
+    bad.write_bytes(b"no sound")
+    data, config = Labelled(read_esc50(root)), dataclasses.replace(QUICK, epochs=1)
+    with pytest.raises(DataSetError, match=f"{bad.name}.*--allow-missing"):
+        finetune(run, data, tmp_path / "run", config)
+    result = finetune(run, data, tmp_path / "run", config, allow_missing=True)
+    assert (result.n_clips, result.run.n_skipped) == (15, 1)
+    assert np.load(tmp_path / "run/fold-2/scores-0001.npy").shape == (7, 8)
+    # What is done needs no sound, and knows what it had to leave out.
+    shutil.rmtree(root / "audio")
+    again = finetune(run, data, tmp_path / "run", config, allow_missing=True)
+    assert again == result
+
+
+def test_a_tower_is_tuned_fold_by_fold_and_goes_on(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Labelled(read_esc50(made.esc50(tmp_path / "esc")))
+    config = QUICK
+    decoded = counted(monkeypatch)
     result = finetune(run, data, tmp_path / "whole", config)
+    assert sorted(decoded) == sorted(data.clips)  # once, for 2 folds of 6 epochs
+    assert not (tmp_path / "whole" / "log-mels").exists()
     name = result.directions[0].name
     assert (name, len(result.folds), result.run.windows.split(", ")[1]) == (
         *("fine-tuning", 2),
@@ -122,7 +170,7 @@ def test_typed(
     assert read_result(Path("tuned.json")).directions[0].name == "fine-tuning"
     for place, message in (
         ("esc50", "expected NAME=FOLDER"),
-        ("fsd50k=x", "NAME one of clotho"),
+        ("fsd50k=x", "NAME one of esc50, urbansound8k, manifest, audioset"),
         ("esc50=nowhere", "nowhere: no such folder"),
     ):
         wrong = soundsearch("train", "probe", place, "--model", "tiny", code=1)
@@ -135,7 +183,7 @@ def test_what_has_no_folds(tmp_path: Path) -> None:
     rows = [["file", "label"], ["a.wav", "hum"]]
     path = made.table(tmp_path / "mine.csv", rows)
     with pytest.raises(DataSetError, match="manifest mine has no two folds"):
-        read_folds(f"manifest={path}")
+        read_labelled(f"manifest={path}")
     path = made.table(tmp_path / "mine.csv", [["file", "caption"], ["a.wav", "hum"]])
     with pytest.raises(DataSetError, match="has captions; expected labels"):
-        read_folds(f"manifest={path}")
+        read_labelled(f"manifest={path}")

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from trainer.loop import LoopConfig
 from trainer.text_distillation import (
     DistilConfig,
     Lesson,
-    ProjectedText,
     TokenIds,
     agreement,
     cosine_loss,
@@ -21,7 +19,6 @@ from trainer.text_distillation import (
     embed_texts,
     read_tokenizer,
     similarity_loss,
-    student_of,
     teach,
 )
 from trainer.towers.bert import read_bert
@@ -91,17 +88,3 @@ def test_losses_are_those_of_a_double_loop() -> None:
         for j in range(4)
     ]
     torch.testing.assert_close(similarity_loss(found, wanted), sum(squares) / 16)
-
-
-def test_the_student_in_a_bundle_has_a_small_table_and_a_head(tiny_teacher: Path) -> None:
-    student = student_of(tiny_teacher, DistilConfig(layers=(0,), rank=4, max_tokens=12)).eval()
-    head = nn.Linear(16, 6, bias=False)
-    small = ProjectedText(student, head)
-    ids, mask = TokenIds(read_tokenizer(tiny_teacher, 12), TEXTS).batch(np.arange(4))
-    with torch.no_grad():
-        exact, found = head(embed_unit(student(ids, mask))), small(ids, mask)
-    # int8 tokens of 4 numbers: coarser than in earnest, where there are 160
-    torch.testing.assert_close(found, exact, atol=2e-2, rtol=0)
-    kinds = {name: value.dtype for name, value in small.state_dict().items() if "tokens" in name}
-    assert kinds == {"tower.tokens.table": torch.int8, "tower.tokens.scales": torch.float32}
-    assert student.tokens.weight.dtype == torch.float32  # itself as before

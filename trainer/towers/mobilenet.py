@@ -2,7 +2,8 @@
 
 The network is torchvision's, with the settings of EfficientAT's mn04 (arXiv:2211.04772): one input
 channel, four tenths of the width, a sigmoid in squeeze-and-excitation. Its last maps are averaged,
-and a head turns them into vectors. Its weights learnt from the features of `EFFICIENTAT` in
+and a head turns them into vectors; maps before them may enter the head too, since the last ones keep
+little but what decides between the labels. Its weights learnt from the features of `EFFICIENTAT` in
 `trainer/front_ends.py`.
 """
 
@@ -43,6 +44,8 @@ class MobileNetConfig:
         width: Channels, as a share of those of torchvision's mobilenet_v3_large.
         hidden: Width of the hidden layer of the head.
         dropout: Share of that layer's numbers that are dropped in training.
+        levels: How many of the maps before the last ones the head sees too, by mean and deviation: those
+            that enter the last convolution, the block before it, and so on.
         logits: Whether the head also sees the logits of the published classifier, which is frozen.
         dim: Numbers in a vector.
         fixed_blocks: Blocks that do not learn, the first ones, and with them the first convolution;
@@ -56,6 +59,7 @@ class MobileNetConfig:
     width: float = PUBLISHED_WIDTH
     hidden: int = 1024
     dropout: float = 0.1
+    levels: int = 0
     logits: bool = False
     dim: int = 512
     fixed_blocks: int = 0
@@ -70,6 +74,11 @@ class MobileNetConfig:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
         if not 0 <= self.fixed_blocks <= N_BLOCKS:
             raise ValueError(f"fixed_blocks must be from 0 to {N_BLOCKS}, not {self.fixed_blocks}")
+        if not 0 <= self.levels <= N_BLOCKS + 1 - self.fixed_blocks:
+            raise ValueError(
+                f"levels must be from 0 to {N_BLOCKS + 1 - self.fixed_blocks}, all behind the fixed "
+                f"blocks, not {self.levels}"
+            )
         if not self.body_rate > 0 or not 0 < self.rate_decay <= 1:
             raise ValueError(
                 "need body_rate > 0 and 0 < rate_decay <= 1, "
@@ -94,8 +103,10 @@ class MobileNetTower(nn.Module):
         network = _network(config.width)
         self.features: nn.Sequential = network.features
         self.classifier: nn.Sequential | None = network.classifier if config.logits else None
-        n_pooled = network.features[-1].out_channels
-        n_seen = n_pooled + (N_LABELS if config.logits else 0)
+        self.n_last: int = network.features[-1].out_channels
+        self._first_level = len(network.features) - config.levels
+        n_levels = sum(_n_channels(one) for one in network.features[self._first_level :])
+        n_seen = self.n_last + 2 * n_levels + (N_LABELS if config.logits else 0)
         self.head = Head(n_seen, config)
         if self.classifier is not None:
             self.classifier.requires_grad_(False)
@@ -116,14 +127,28 @@ class MobileNetTower(nn.Module):
         return self.embed(self.pool(maps, n_blocks))
 
     def pool(self, maps: Tensor, n_blocks: int) -> Tensor:
-        """Run the blocks that follow n_blocks: maps -> mean of the last maps (n, n_pooled)."""
-        last: Tensor = self.features[1 + n_blocks :](maps)
-        return last.mean(dim=(2, 3))
+        """Run the blocks that follow n_blocks: maps -> numbers (n, n_pooled).
+
+        The first n_last are the mean of the last maps, the others mean and deviation of those of
+        `MobileNetConfig.levels`, which must lie behind n_blocks.
+        """
+        levels: list[Tensor] = []
+        for i in range(1 + n_blocks, len(self.features)):
+            if i >= self._first_level:
+                levels += [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3))]
+            maps = self.features[i](maps)
+        return torch.cat((maps.mean(dim=(2, 3)), *levels), dim=1)
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Run the published classifier: what `pool` gives -> logits (n, N_LABELS)."""
+        assert self.classifier is not None
+        logits: Tensor = self.classifier(pooled[:, : self.n_last])
+        return logits
 
     def embed(self, pooled: Tensor) -> Tensor:
         """Run the head: (n, n_pooled) -> (n, dim)."""
         if self.classifier is not None:
-            logits = (self.classifier(pooled) - LOGITS_MEAN) / LOGITS_STD
+            logits = (self.classify(pooled) - LOGITS_MEAN) / LOGITS_STD
             pooled = torch.cat((pooled, logits), dim=1)
         vectors: Tensor = self.head(pooled)
         return vectors
@@ -175,6 +200,11 @@ class Head(nn.Module):
         """Set by which mean and deviation, (n_in,) each, the numbers are standardised."""
         self.mean.copy_(mean)
         self.std.copy_(std)
+
+
+def _n_channels(module: nn.Module) -> int:
+    """How many channels the maps have that enter a module."""
+    return next(one.in_channels for one in module.modules() if isinstance(one, nn.Conv2d))
 
 
 def _network(width: float) -> Any:

@@ -1,4 +1,4 @@
-"""`soundsearch train probe` and `train finetune`: supervised classification by fold."""
+"""`soundsearch train probe` and `train finetune`: supervised classification and tagging."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from soundsearch.choices import Optimiser, Precision
+from soundsearch.choices import AudioSetTraining, Optimiser, Precision
 from soundsearch.cli.options import DeviceChoice
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
@@ -20,7 +20,18 @@ Place = Annotated[
     str,
     typer.Argument(
         metavar="NAME=FOLDER",
-        help="Labels with folds: esc50=FOLDER, urbansound8k=FOLDER, or manifest=FILE.",
+        help="Labels with folds: esc50=FOLDER, urbansound8k=FOLDER, or manifest=FILE; or "
+        "audioset=FOLDER, whose eval segments are tagged.",
+    ),
+]
+Learn = Annotated[
+    AudioSetTraining,
+    typer.Option(help="The list of AudioSet that is learnt from; others have folds."),
+]
+AllowMissing = Annotated[
+    bool,
+    typer.Option(
+        "--allow-missing", help="Measure what there is when clips are missing or unusable."
     ),
 ]
 Json = Annotated[
@@ -41,18 +52,15 @@ def probe(
     l2: Annotated[
         float, typer.Option(help="Weight of the squared weights; 1 / C of other programs.")
     ] = 1.0,
-    allow_missing: Annotated[
-        bool,
-        typer.Option(
-            "--allow-missing",
-            help="Measure what there is when clips are missing or unusable (not for a run).",
-        ),
-    ] = False,
+    learn: Learn = "balanced_train",
+    allow_missing: AllowMissing = False,
     json: Json = None,
     workers: Workers = 0,
     device: DeviceChoice = "auto",
 ) -> None:
     """Classify by frozen embeddings: logistic regression on all other folds, fold by fold.
+
+    AudioSet has no folds: what learnt from a training list tags its evaluation list.
 
     Example: soundsearch train probe esc50=~/data/ESC-50-master --model starter
     """
@@ -61,14 +69,15 @@ def probe(
     with training_extra():
         from trainer.probe import probe_bundle, probe_run
         from trainer.runs import CONFIG
-        from trainer.supervised import read_folds
-    folds = read_folds(data)
+        from trainer.supervised import read_labelled
+    labelled = read_labelled(data, learn)
     with progress_on_stderr() as progress:
         if (Path(model) / CONFIG).exists():
             result = probe_run(
                 Path(model),
-                folds,
+                labelled,
                 l2=l2,
+                allow_missing=allow_missing,
                 device=device,
                 n_workers=workers,
                 command=_command(),
@@ -83,7 +92,7 @@ def probe(
             with EmbeddingCache(cache_file(), encoder) as cache:
                 result = probe_bundle(
                     encoder,
-                    folds,
+                    labelled,
                     cache,
                     l2=l2,
                     allow_missing=allow_missing,
@@ -117,19 +126,22 @@ def finetune(
             "the paper's authors have it: chosen on the clips that are measured."
         ),
     ] = "last",
+    learn: Learn = "balanced_train",
+    allow_missing: AllowMissing = False,
     json: Json = None,
     workers: Workers = 0,
     device: DeviceChoice = "auto",
 ) -> None:
     """Train tower and classifier on all other folds, fold by fold.
 
-    A command that was stopped goes on at its last checkpoint.
+    AudioSet has no folds: what learnt from a training list tags its evaluation list. A command
+    that was stopped goes on at its last checkpoint.
 
     Example: soundsearch train finetune esc50=~/data/ESC-50-master --init runs/va --run runs/va-esc50
     """
     with training_extra():
         from trainer.finetune import FinetuneConfig, finetune
-        from trainer.supervised import read_folds
+        from trainer.supervised import read_labelled
     try:
         config = FinetuneConfig(
             epochs=epochs,
@@ -142,14 +154,15 @@ def finetune(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    folds = read_folds(data)
+    labelled = read_labelled(data, learn)
     with progress_on_stderr() as progress:
         result = finetune(
             init,
-            folds,
+            labelled,
             run,
             config,
             epoch=epoch,
+            allow_missing=allow_missing,
             device=device,
             n_workers=workers,
             command=_command(),

@@ -20,9 +20,6 @@ from soundsearch.cli.train.stages import (
     Workers,
 )
 
-#: Steps of every point of a scaling curve.
-STEPS = 200
-
 
 def scaling(
     shards: Shards,
@@ -37,13 +34,12 @@ def scaling(
         int | None,
         typer.Option(
             min=1,
-            help="Steps of every point, whatever its count. [default: 200, or the preset's passes]",
-            show_default=False,
+            help="Steps of every point, whatever its count, a tenth of them warm-up.",
         ),
     ] = None,
     epochs: Annotated[
         float | None,
-        typer.Option(help="In place of --steps: passes over the clips of every point."),
+        typer.Option(help="Passes over the clips of every point; as in `train captions`."),
     ] = None,
     preset: PresetChoice = None,
     config: Config = None,
@@ -79,7 +75,6 @@ def scaling(
         "learning_rate": learning_rate,
     }
     settings = Base(DEFAULT, preset, config, str(init)).settings(given, {})
-    by_epochs = epochs is not None or preset is not None
     with progress_on_stderr() as progress:
         rows = scaling_curve(
             shard_folders(shards, progress),
@@ -87,7 +82,7 @@ def scaling(
             settings,
             counts=chosen_counts,
             seeds=chosen_seeds,
-            steps=None if by_epochs else steps or STEPS,
+            steps=steps,
             valid=valid,
             machine=Machine(device=device, n_workers=workers),
             progress=progress,

@@ -124,13 +124,14 @@ def test_the_tower_learns_and_what_is_fixed_stays(
     tiny_config: StarterConfig,
     tmp_path: Path,
 ) -> None:
+    loop = dataclasses.replace(tiny_config.learn.head, learning_rate=2e-3)
     config = dataclasses.replace(
-        tiny_config.learn,
-        head=dataclasses.replace(tiny_config.learn.head, steps=120, warmup_steps=5),
+        tiny_config.learn, head=dataclasses.replace(loop, steps=120, warmup_steps=5), tune=loop
     )
     names = [f"sound {i}" for i in range(N_LABELS)]
     before = new_tower(network, config, 0)
-    before.head.standardise(torch.from_numpy(material.pooled).float().mean(dim=0), torch.ones(384))
+    pooled = torch.from_numpy(material.pooled).float()
+    before.head.standardise(pooled.mean(dim=0), torch.ones(pooled.shape[1]))
     tower = learn(
         tmp_path, recordings, material, network, names, embed, tiny_config.text, config, seed=0
     )

@@ -42,9 +42,11 @@ def test_it_gives_one_vector_a_window_whatever_the_others_are(features: Tensor) 
     assert tower(features[:, :, :30]).shape == (3, 6)  # of any length
 
 
-@pytest.mark.parametrize("n_blocks", [0, 6, 15])
-def test_it_can_be_cut_after_any_block(features: Tensor, n_blocks: int) -> None:
-    tower = with_statistics(tower_of()).eval()
+@pytest.mark.parametrize(
+    ("n_blocks", "levels"), [(0, 0), (6, 0), (15, 0), (0, 16), (6, 10), (15, 1)]
+)
+def test_it_can_be_cut_after_any_block(features: Tensor, n_blocks: int, levels: int) -> None:
+    tower = with_statistics(tower_of(levels=levels)).eval()
     maps = tower.stem(features, n_blocks)
     torch.testing.assert_close(tower.rest(maps, n_blocks), tower(features))
     torch.testing.assert_close(tower.embed(tower.pool(maps, n_blocks)), tower(features))
@@ -56,6 +58,24 @@ def test_the_head_has_a_shortcut_past_its_hidden_layer(features: Tensor) -> None
     torch.nn.init.zeros_(tower.head.hidden[-1].weight)
     torch.nn.init.zeros_(tower.head.hidden[-1].bias)
     torch.testing.assert_close(tower(features), tower.head.shortcut(pooled))
+
+
+def test_maps_before_the_last_enter_the_head(features: Tensor) -> None:
+    tower = with_statistics(tower_of(levels=2)).eval()
+    pooled = tower.pool(tower.stem(features, 0), 0)
+    maps = [tower.stem(features, n) for n in (14, 15)]
+    wanted = [tower.features[16](maps[1]).mean(dim=(2, 3))]
+    for entering in maps:
+        wanted += [entering.mean(dim=(2, 3)), entering.std(dim=(2, 3))]
+    torch.testing.assert_close(pooled, torch.cat(wanted, dim=1))
+    with_logits = with_statistics(tower_of(levels=2, logits=True)).eval()
+    plain = with_statistics(tower_of(logits=True)).eval()
+    plain.classifier.load_state_dict(with_logits.classifier.state_dict())
+    plain.features.load_state_dict(with_logits.features.state_dict())
+    maps = plain.stem(features, 0)
+    torch.testing.assert_close(
+        with_logits.classify(with_logits.pool(maps, 0)), plain.classify(plain.pool(maps, 0))
+    )
 
 
 def step(tower: MobileNetTower, features: Tensor) -> dict[str, Tensor]:

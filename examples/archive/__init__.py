@@ -1,0 +1,1 @@
+"""A whole archive on one machine."""

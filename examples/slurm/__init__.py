@@ -1,0 +1,1 @@
+"""Shards for arrays of jobs."""

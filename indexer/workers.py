@@ -1,0 +1,198 @@
+"""Files of a plan embedded by workers: shards out, parts in, and their rows into the index.
+
+The caller alone writes the index, and holds its lock. A run that was killed leaves parts; the next one
+takes what it needs of them, and has the rest embedded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from indexer.distribute import Processes, distribute, distributor_of
+from indexer.embedding import COMMIT_WINDOWS
+from indexer.options import IndexOptions
+from indexer.parts import PartFolder, Row
+from indexer.plan import Plan, ToRead
+from indexer.reading import Decoded, PendingFile
+from indexer.report import FileProgress, Report
+from indexer.shards import SHARD_BYTES, SHARD_FILES, Job, Shard, ShardFile, cut_shards
+from indexer.storing import Committer, into
+from soundsearch.encoder.bundle import EncoderBundle
+from soundsearch.errors import Cause, StoreError
+from soundsearch.progress import Progress
+from soundsearch.store import Failed, Writer
+
+#: Folder inside an index for parts that nobody wants to keep: they are deleted once they are stored.
+OWN_PARTS = "parts"
+#: So many shards for each worker, where they do not become smaller than these.
+SHARDS_A_SLOT = 8
+LEAST_FILES = 8
+LEAST_BYTES = 16 << 20
+
+
+def read_by_workers(
+    writer: Writer,
+    bundle: EncoderBundle,
+    plan: Plan,
+    options: IndexOptions,
+    report: Report,
+    progress: Progress,
+) -> None:
+    """Have the files of a plan read and embedded by workers, store them, and count them in a report.
+
+    Args:
+        writer: of the index.
+        bundle: the encoder.
+        plan: what to read.
+        options: which workers, where parts lie, and how files are read.
+        report: counts the files.
+        progress: is informed, and gets a note of each part that cannot be used.
+
+    Raises:
+        SoundsearchError: no workers answer, parts cannot be written, or as `pipeline.run`.
+    """
+    assert options.workers is not None
+    distributor = distributor_of(options.workers, progress)
+    is_local = isinstance(distributor, Processes)
+    folder = PartFolder(options.parts or _own_parts(writer))
+    n_threads = (os.cpu_count() or 1) // distributor.n_slots if is_local else 1
+    job = Job(
+        folder.where,
+        str(bundle.folder.absolute()),
+        bundle.fingerprint,
+        options.device,
+        options.jobs or max(1, n_threads),
+    )
+    taker = _Taker(writer, plan, report, progress)
+    taker.take_over(folder, job.fingerprint, options, progress)
+    with closing(distribute(taker.shards(job, distributor.n_slots), distributor)) as found:
+        for shard, name, why in found:
+            taker.take([_lost(shard, why)] if name is None else folder.read(name).rows)
+            if name is not None and options.parts is None:
+                folder.delete(name)
+
+
+def _own_parts(writer: Writer) -> str:
+    """Where parts lie if that was not said. Raises StoreError for an index in a database."""
+    if not isinstance(writer.place, Path):
+        raise StoreError(
+            f"{writer.name}: an index in a database has no folder for parts; give one that all "
+            "workers reach: --parts FOLDER or URL"
+        )
+    return str(writer.folder / OWN_PARTS)
+
+
+class _Taker:
+    """Stores the rows of parts that a plan wants."""
+
+    def __init__(self, writer: Writer, plan: Plan, report: Report, progress: Progress) -> None:
+        self._plan = plan
+        self._wanted: dict[tuple[str, str], ToRead] = {}
+        for todo in plan.to_read:
+            file = todo.file
+            self._wanted[str(plan.roots[file.root_id]), file.relative_path] = todo
+        self._progress = FileProgress(progress, with_time_left=True)
+        n_bytes = sum(todo.file.size_bytes for todo in self._wanted.values())
+        self._progress.begin(len(self._wanted), n_bytes)
+        self._committer = Committer(into(writer), report, self._progress)
+
+    def take_over(
+        self, folder: PartFolder, fingerprint: str, options: IndexOptions, progress: Progress
+    ) -> None:
+        """Take what earlier runs left: rows of the wanted files as they are now.
+
+        What has failed for a reason that may have passed is read again.
+        """
+        for name in folder.names():
+            try:
+                part = folder.read(name)
+            except StoreError as error:
+                progress.note(f"note {error}; it is not used")
+                continue
+            if part.encoder.fingerprint != fingerprint:
+                progress.note(f"note {folder.path(name)}: made by {part.encoder}; it is not used")
+                continue
+            rows = (row for row in part.rows if not row.may_pass)
+            if options.retry:
+                rows = (row for row in rows if isinstance(row.end, Decoded))
+            self.take(rows)
+            if options.parts is None:
+                folder.delete(name)
+
+    def take(self, rows: Iterable[Row]) -> None:
+        """Store those of these rows that are wanted, in transactions of bounded size."""
+        some: list[PendingFile] = []
+        n_windows = 0
+        for row in rows:
+            pending = self._pending(row)
+            if pending is None:
+                continue
+            some.append(pending)
+            n_windows += len(pending.spans)
+            if n_windows >= COMMIT_WINDOWS:
+                self._commit(some)
+                some, n_windows = [], 0
+        self._commit(some)
+
+    def shards(self, job: Job, n_slots: int) -> Iterable[Shard]:
+        """What is still wanted; of a small run less in each, so that no worker is idle at the end."""
+        files = [
+            ShardFile(
+                root,
+                todo.file,
+                None if todo.before is None else todo.before.content_hash,
+                todo.again,
+            )
+            for (root, _), todo in self._wanted.items()
+        ]
+        n_shards = SHARDS_A_SLOT * n_slots
+        n_bytes = sum(file.facts.size_bytes for file in files)
+        return cut_shards(
+            job,
+            files,
+            most_files=min(SHARD_FILES, max(LEAST_FILES, len(files) // n_shards)),
+            most_bytes=min(SHARD_BYTES, max(LEAST_BYTES, n_bytes // n_shards)),
+        )
+
+    def _pending(self, row: Row) -> PendingFile | None:
+        """A row as a file that was read; None if it is not wanted, or not any more."""
+        place = row.root, row.file.relative_path
+        todo = self._wanted.get(place)
+        if todo is None or (row.file.size_bytes, row.file.mtime_ns) != (
+            todo.file.size_bytes,
+            todo.file.mtime_ns,
+        ):
+            return None
+        end = row.end
+        if isinstance(end, Failed):
+            end = replace(end, file=todo.file)
+        elif end.unchanged and (
+            todo.before is None or todo.before.content_hash != end.content_hash
+        ):
+            return None
+        del self._wanted[place]
+        return PendingFile(
+            todo.file,
+            self._plan.path_of(todo.file),
+            todo.before,
+            spans=list(row.spans),
+            embeddings=[] if row.embeddings is None else [row.embeddings],
+            end=end,
+        )
+
+    def _commit(self, finished: list[PendingFile]) -> None:
+        for pending in finished:
+            self._progress.read(pending.file.size_bytes)
+            if isinstance(pending.end, Decoded):
+                self._progress.embedded(pending.end.duration_s)
+        self._committer.commit(finished)
+
+
+def _lost(shard: Shard, why: str) -> Row:
+    (file,) = shard.files
+    reason = f"each process that read it ended ({why})"
+    return Row(file.root, file.facts, Failed(file.facts, Cause.FATAL, reason))

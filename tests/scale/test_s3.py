@@ -1,0 +1,126 @@
+"""Recordings in S3, on a real server and on a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from tests.conftest import Run
+from tests.index_contents import rows_of, sounds_of
+from tests.sounds import tone, write
+from tests.storage import tar
+from tests.tiny_encoder import BAND_HZ, WORDS
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries of storages and clusters
+NAMES = ["a b", "c#d", "e?f=g", "h%20i", "ä ö", "j+k&l", "m[n]*", "o'p\"q"]
+
+
+@pytest.fixture
+def library(tmp_path: Path, s3: Any) -> Path:
+    for name, word, hz in zip(NAMES, WORDS, BAND_HZ, strict=True):
+        path = write(tmp_path / "lib" / name / f"{word} {name}.wav", tone(hz, 1.5))
+        s3.pipe_file(f"box/lib/{path.relative_to(tmp_path / 'lib')}", path.read_bytes())
+    s3.pipe_file("box/lib/empty.wav", b"")
+    return tmp_path / "lib"
+
+
+def by_name(index: Path, root: str) -> dict[str, object]:
+    return {str(path).removeprefix(root): sound for path, sound in sounds_of(index).items()}
+
+
+def test_odd_names_and_changes(soundsearch: Run, tmp_path: Path, s3: Any, library: Path) -> None:
+    soundsearch("index", library, "--index", "A")
+    summary = soundsearch("index", "s3://box/lib").stderr.splitlines()
+    assert summary[-1].startswith("8 new") and "empty.wav" in summary[0]
+    assert by_name(tmp_path / "A", str(library)) == by_name(tmp_path / "index", "s3://box/lib")
+    assert ", 8 unchanged, 0 removed" in soundsearch("index").stderr
+    one = f"box/lib/{NAMES[1]}/hum {NAMES[1]}.wav"
+    size = s3.info(one)["size"]
+    s3.pipe_file(one, (library / NAMES[1] / f"hum {NAMES[1]}.wav").read_bytes()[:-2] + b"xy")
+    assert s3.info(one)["size"] == size  # and perhaps within the same second
+    s3.rm_file(f"box/lib/{NAMES[0]}/rumble {NAMES[0]}.wav")
+    assert "0 new, 1 changed, 0 moved, 6 unchanged, 1 removed" in soundsearch("index").stderr
+
+
+def test_tar_members_and_large_objects(
+    soundsearch: Run, tmp_path: Path, s3: Any, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts of objects are fetched, by the arguments that this file system has."""
+    sounds = {str(path.relative_to(library)): path.read_bytes() for path in library.rglob("*.wav")}
+    s3.rm("box/lib", recursive=True)
+    s3.pipe_file("box/lib/x.tar", tar(sounds))
+    s3.pipe_file("box/lib/code.ts", b"export const a = 1;")
+    soundsearch("index", library, "--index", "A")
+    soundsearch("index", "s3://box/lib", "--index", "B")
+    monkeypatch.setattr("indexer.fetching.MOST_IN_MEMORY", 0)
+    soundsearch("index", "s3://box/lib", "--index", "C")
+    for name in ("B", "C"):
+        found = by_name(tmp_path / name, "s3://box/lib/x.tar!")
+        assert found == by_name(tmp_path / "A", str(library))
+
+
+def test_no_credentials_is_one_line(
+    soundsearch: Run, tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    error = soundsearch("index", "s3://box/lib", code=1).stderr.strip()
+    assert "s3://box/lib" in error and "AWS_ACCESS_KEY_ID" in error and "\n" not in error
+    assert not (tmp_path / "index").exists()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    import dask
+    from distributed import LocalCluster
+
+    dask.config.set(
+        {"distributed.scheduler.allowed-failures": 0}
+    )  # by default 3, which takes longer
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as made:
+        yield made
+
+
+def test_a_dask_cluster_that_loses_a_worker_makes_the_same_index(
+    soundsearch: Run,
+    tmp_path: Path,
+    s3: Any,
+    library: Path,
+    cluster: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from indexer import distribute, workers
+    from tests.scale.workers import embed_or_die
+
+    s3.pipe_file("box/lib/poison.wav", (library / NAMES[0] / f"rumble {NAMES[0]}.wav").read_bytes())
+    soundsearch("index", library, "--index", "A")
+    cut = workers.cut_shards
+    monkeypatch.setattr(
+        workers, "cut_shards", lambda job, files, **_: cut(job, files, most_files=2)
+    )
+    monkeypatch.setattr(
+        workers,
+        "distributor_of",
+        lambda address, progress: distribute.Dask(address, progress, embed_or_die),
+    )
+    address = cluster.scheduler_address
+    result = soundsearch("index", "s3://box/lib", "--workers", address, "--parts", "s3://box/parts")
+    assert "8 new" in result.stderr and "ends its process 1" in result.stderr
+    assert by_name(tmp_path / "A", str(library)) == by_name(tmp_path / "index", "s3://box/lib")
+    causes = {
+        str(path): row.cause for path, row in rows_of(tmp_path / "index").items() if row.cause
+    }
+    assert causes == {
+        "s3://box/lib/empty.wav": "empty file",
+        "s3://box/lib/poison.wav": "ends its process",
+    }
