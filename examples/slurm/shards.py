@@ -21,8 +21,8 @@ from indexer.plan import make_plan
 from indexer.shards import Job, Shard, ShardFile, cut_shards, embed
 from indexer.targets import apply_targets, choose_targets
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
-from soundsearch.store import FileFacts, Store
 from soundsearch.paths import index_place
+from soundsearch.store import FileFacts, Store
 from soundsearch.store.pinned import create_index, pinned_bundle
 from soundsearch.urls import path_of
 
