@@ -322,6 +322,8 @@ def test_the_commands_there_are() -> None:
         "verify",
         "repair",
         "reembed",
+        "ingest",
+        "export-parts",
         "demo",
         *(f"roots {name}" for name in ("move", "remove")),
         *(f"models {name}" for name in ("list", "show", "build vip-ant", "build clap")),
