@@ -132,11 +132,22 @@ def to_onnx(
             verbose=False,
         )
     assert program is not None
-    model: onnx.ModelProto = program.model_proto
+    model: onnx.ModelProto = _without_traces(program.model_proto)
     for value in (*model.graph.input, *model.graph.output):
         axes = dynamic.get(value.name, {0: "n"})
         for axis, name in axes.items():
             value.type.tensor_type.shape.dim[axis].dim_param = name
+    return model
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove what the exporter says of the code and the machine, and return the model."""
+    graph = model.graph
+    named = (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    nodes = (node for function in model.functions for node in function.node)
+    for part in (model, graph, *named, *model.functions, *nodes):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
     return model
 
 
