@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from indexer.interrupts import hold_interrupts
 from indexer.reading import Decoded, PendingFile
 from indexer.report import FileProgress, Report
 from soundsearch.errors import SoundsearchError
+from soundsearch.interrupts import hold_interrupts
 from soundsearch.store import Failed, Indexed, Writer
 
 #: Stores finished files, all of them or none.

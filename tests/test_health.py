@@ -102,7 +102,7 @@ def test_status_counts_what_is_there(store: Store, root: Path) -> None:
         ("gone", 0, "not there"),
         ("library", 3, None),
     ]
-    assert found.encoder.name == "tiny" and found.folder == store.folder
+    assert found.encoder.name == "tiny" and found.folder == str(store.folder)
     assert found.size_bytes == sum(len(content) for content in _files(store.folder).values())
 
 

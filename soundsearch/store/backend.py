@@ -123,8 +123,8 @@ class Backend(Protocol):
     def put_encoder(self, connection: Connection, bundle: EncoderBundle) -> None:
         """Store the files of a bundle, in place of those before, where no folder holds them."""
 
-    def encoder_files(self, connection: Connection) -> dict[str, bytes]:
-        """The files of the bundle by name; none where a folder holds them."""
+    def encoder_files(self, connection: Connection, only: str | None = None) -> dict[str, bytes]:
+        """The files of the bundle by name, or one of them; none where a folder holds them."""
 
     def add_revision(self, connection: Connection, token: str) -> None:
         """Give the state that is written here a token of its own; the last write of a transaction."""

@@ -9,6 +9,7 @@ encoder, there is a second one beside it, which is pinned to that one (see `inde
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shlex
 import shutil
 import tempfile
@@ -50,7 +51,8 @@ def put_encoder(writer: Writer, bundle: EncoderBundle) -> None:
         return
     with writer.transaction(new_revision=False) as changes:
         changes.put_encoder(bundle)
-    shutil.rmtree(_cached(bundle.fingerprint), ignore_errors=True)
+    manifest = (bundle.folder / MANIFEST).read_bytes()
+    shutil.rmtree(_cached(manifest), ignore_errors=True)
 
 
 def encoder_folder(reader: Reader) -> Path:
@@ -60,7 +62,8 @@ def encoder_folder(reader: Reader) -> Path:
     """
     if isinstance(reader.place, Path):
         return reader.place / COPY
-    folder = _cached(reader.encoder().fingerprint)
+    manifest = reader.encoder_files(MANIFEST).get(MANIFEST, b"")
+    folder = _cached(manifest)
     if not folder.exists():
         files = reader.encoder_files()
         try:
@@ -73,8 +76,9 @@ def encoder_folder(reader: Reader) -> Path:
     return folder
 
 
-def _cached(fingerprint: str) -> Path:
-    return cache_folder() / "encoders" / fingerprint
+def _cached(manifest: bytes) -> Path:
+    """The folder of an encoder; by its manifest, for a fingerprint says nothing of scores."""
+    return cache_folder() / "encoders" / hashlib.sha256(manifest).hexdigest()
 
 
 def _put_into_cache(folder: Path, files: dict[str, bytes]) -> None:

@@ -281,9 +281,12 @@ class Database(WordIndex):
         for file in (*map(bundle.file, bundle.files), bundle.folder / MANIFEST):
             connection.execute(put, {"name": file.name, "content": file.read_bytes()})
 
-    def encoder_files(self, connection: Connection) -> dict[str, bytes]:
-        """The files of the bundle by name."""
-        rows = connection.exec_driver_sql("SELECT name, content FROM encoder_files")
+    def encoder_files(self, connection: Connection, only: str | None = None) -> dict[str, bytes]:
+        """The files of the bundle by name, or one of them."""
+        query = sa.text(
+            "SELECT name, content FROM encoder_files WHERE name = :only OR :only IS NULL"
+        ).bindparams(sa.bindparam("only", only, sa.Text))
+        rows = connection.execute(query)
         return {row.name: row.content for row in rows}
 
     def add_revision(self, connection: Connection, token: str) -> None:

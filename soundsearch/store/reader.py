@@ -74,9 +74,9 @@ class Reader(WindowReader, FieldReader, SoundReader):
             row.encoder_name, row.encoder_version, row.encoder_fingerprint, row.dim
         )
 
-    def encoder_files(self) -> dict[str, bytes]:
-        """The files of the encoder by name, where the database itself carries them."""
-        return self._database.encoder_files(self._connection)
+    def encoder_files(self, only: str | None = None) -> dict[str, bytes]:
+        """The files of the encoder by name, or one, where the database itself carries them."""
+        return self._database.encoder_files(self._connection, only)
 
     def revision(self) -> str:
         """A token that every write changes: what was derived under another one may be stale."""

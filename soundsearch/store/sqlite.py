@@ -165,7 +165,7 @@ class Database(WordIndex, DiskRoom):
     def put_encoder(self, connection: Connection, bundle: EncoderBundle) -> None:
         """Nothing: a folder beside the database holds its files."""
 
-    def encoder_files(self, connection: Connection) -> dict[str, bytes]:
+    def encoder_files(self, connection: Connection, only: str | None = None) -> dict[str, bytes]:
         """None: a folder beside the database holds them."""
         return {}
 

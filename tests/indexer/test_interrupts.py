@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from indexer import embedding, pipeline
-from indexer.interrupts import hold_interrupts
+from soundsearch.interrupts import hold_interrupts
 from tests.indexer.conftest import Indexer
 from tests.sounds import noise, write
 

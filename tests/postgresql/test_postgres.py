@@ -324,7 +324,7 @@ def test_the_encoder_comes_with_the_index(
     with package.open_index(url) as index:
         assert index.encoder.embed_text(["hiss"]).shape == (1, tiny.dim)
     copies = list((tmp_path / "other computer" / "encoders").iterdir())
-    assert [copy.name for copy in copies] == [tiny.fingerprint]
+    assert [EncoderBundle.read(copy).fingerprint for copy in copies] == [tiny.fingerprint]
     with contextlib.closing(Store.open(DatabaseUrl(url))) as store:
         _on_server(url, "DELETE FROM encoder_files")
         shutil.rmtree(copies[0])

@@ -108,7 +108,7 @@ def test_failed_files_come_in_pages(tmp_path: Path, soundsearch: Run) -> None:
 
 
 def test_a_run_is_watched_to_its_report(own_site: Site) -> None:
-    write(own_site.library / "new.wav", tone(BAND_HZ[3], 2))
+    write(own_site.library / "new.wav", tone(BAND_HZ[3], 600))  # takes longer than a report waits
     (own_site.library / HOSTILE).write_text("no sound")
     with listening(own_site.client) as events, listening(own_site.client) as others:
         started = own_site.client.post(RUN)
@@ -128,7 +128,7 @@ def test_a_run_is_watched_to_its_report(own_site: Site) -> None:
     assert facts["run"]["running"] is False
     assert facts["run"]["finished"] == report
     assert facts["n_indexed"] == 9
-    hits = own_site.client.get("/api/search", filter="duration:2").json["hits"]
+    hits = own_site.client.get("/api/search", filter="duration:600").json["hits"]
     assert [Path(hit["path"]).name for hit in hits] == ["new.wav"]
 
 
