@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 
 #: The user nobody, on every Unix.
 NOBODY = 65534
+#: Modules of Python may lie where only root may read them, and a codec not found stays unknown.
+LOADED_LATE = ("utf-8-sig", "latin-1", "cp1252", "utf-16", "idna", "unicode-escape")
 
 
 @contextlib.contextmanager
@@ -20,6 +23,8 @@ def ordinary_user() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
+    for encoding in LOADED_LATE:
+        codecs.lookup(encoding)
     os.seteuid(NOBODY)
     try:
         yield
