@@ -5,7 +5,8 @@ First, with soundsearch: writes embeddings and questions of an index that `milli
     .venv/bin/python benchmarks/peers.py write INDEX VECTORS
 
 Then, in an environment of its own with numpy and any of usearch, sqlite-vec and lancedb, which are
-measured if they are there:
+measured if they are there (sqlite-vec needs pysqlite3-binary where Python's own SQLite takes no
+extensions):
 
     python benchmarks/peers.py measure VECTORS
 
@@ -87,11 +88,14 @@ def usearch(vectors: np.ndarray, place: Path) -> Search:
 
 def sqlite_vec(vectors: np.ndarray, place: Path) -> Search:
     """All cosines, by an extension of SQLite."""
-    import sqlite3
+    try:
+        import pysqlite3 as sqlite3
+    except ImportError:
+        import sqlite3  # type: ignore[no-redef]
 
     import sqlite_vec as extension
 
-    database = sqlite3.connect(place / "sqlite-vec.db")
+    database = sqlite3.connect(str(place / "sqlite-vec.db"))
     database.enable_load_extension(True)
     extension.load(database)
     dim = vectors.shape[1]

@@ -24,9 +24,13 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def measured(command: list[str]) -> tuple[float, float, bytes]:
-    """Run a command: seconds, peak memory in MB, and what it printed. Exits if it fails."""
+    """Run a command: seconds, peak memory in MB, and what it printed. Exits if it fails.
+
+    Python may keep the bytecode of modules, as an installation has it.
+    """
+    environment = {name: v for name, v in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
     assert process.stdout is not None
     printed = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)

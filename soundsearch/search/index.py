@@ -88,7 +88,7 @@ class Index:
         self.bundle = bundle
         self.loading = threading.RLock()
         self._revision = ""  # of the vectors
-        self._selections: dict[tuple[str, tuple[Condition, ...]], Among] = {}
+        self._selections: dict[tuple[str, tuple[Condition, ...]], Among | None] = {}
         with store.snapshot() as reader:
             self.pinned = reader.encoder()
 
@@ -220,7 +220,7 @@ class Index:
             )
         with self.store.snapshot() as reader:
             conditions = conditions_of(reader, named, asked.filters)
-            if named and not asked.filters and not reader.n_recordings(conditions):
+            if named and not asked.filters and not reader.shows_any(conditions):
                 log.warning("nothing is indexed now in %s", ", ".join(map(str, named)))
             if not asked.plus:
                 return listed(reader, conditions, top_k)
@@ -336,18 +336,22 @@ class Index:
 
         Those of a folder are remembered for the next search.
         """
-        if not conditions or reader.n_recordings(conditions) == reader.n_recordings():
+        if not conditions:
             return None
         if not all(map(is_of_place, conditions)):  # words change without a new revision
-            unremembered: Among = self.vectors.choose(reader, conditions)
-            return unremembered
+            return self._chosen(reader, conditions)
         key = (reader.revision(), tuple(conditions))
-        chosen: Among | None = self._selections.get(key)
-        if chosen is None:
-            chosen = self.vectors.choose(reader, conditions)
+        if key not in self._selections:
+            chosen = self._chosen(reader, conditions)
             if len(self._selections) >= MOST_SELECTIONS:
                 self._selections.clear()
             self._selections[key] = chosen
+        return self._selections[key]
+
+    def _chosen(self, reader: Reader, conditions: Sequence[Condition]) -> Among | None:
+        if reader.n_recordings(conditions) == reader.n_recordings():
+            return None
+        chosen: Among = self.vectors.choose(reader, conditions)
         return chosen
 
     def _hits(
@@ -362,13 +366,15 @@ class Index:
         """Return the first top_k of these recordings, in their order, whose score is high enough."""
         is_present = Presence()
         if ranking.unique:
-            ranked = first_of_each_sound(ranked, is_present)
+            ranked = first_of_each_sound(ranked, ranking.reader, is_present)
         scored = scores.of(np.array([found.best.cosine for found in ranked]))
         chosen = [
             (found, float(score))
             for found, score in zip(ranked, scored, strict=True)
             if min_score is None or score >= min_score
         ][:top_k]
+        ids = np.array([found.best.window_id for found, _ in chosen], np.int64)
+        windows = ranking.reader.describe_windows(ids)
         passages: dict[int, tuple[tuple[Passage, ...], int]] = {}
         if n_passages:
             relevance = scores.of if scores.are_relevance else None
@@ -393,7 +399,7 @@ class Index:
                 copies=copies.get(found.recording_id, ()),
             )
             for rank, (found, score) in enumerate(chosen, start=1)
-            for window in [found.best.window]
+            for window in [windows[found.best.window_id]]
             for shown, n_more in [passages.get(found.recording_id, ((), 0))]
         ]
 
@@ -415,16 +421,15 @@ def _copies(
     reader: Reader, question: Question, chosen: Sequence[tuple[Ranked, float]]
 ) -> dict[int, tuple[Path, ...]]:
     """Return where else the sound of each of these recordings lies, by their ids."""
-    by_sound: dict[bytes, list[StoredCopy]] = {}
-    known = (found.best.window.sound_hash for found, _ in chosen)
-    hashes = {sound_hash for sound_hash in known if sound_hash}
-    for copy in reader.copies(hashes):
+    by_sound: dict[bytes | int, list[StoredCopy]] = {}
+    sounds = {found.best.sound for found, _ in chosen}
+    for copy in reader.copies({sound for sound in sounds if isinstance(sound, bytes)}):
         if copy.state is State.INDEXED and copy.id not in question.itself:
             by_sound.setdefault(copy.sound_hash, []).append(copy)
     return {
         found.recording_id: tuple(
             path_of(copy.root, copy.relative_path)
-            for copy in by_sound.get(found.best.window.sound_hash or b"", ())
+            for copy in by_sound.get(found.best.sound, ())
             if copy.id != found.recording_id
         )
         for found, _ in chosen

@@ -69,10 +69,10 @@ def find_passages(
     window_ids, owners = reader.windows_of(recording_ids)
     ids, scores = vectors.search(vector, len(window_ids), reader, window_ids)
     cosines = scores.astype(np.float64).round(SCORE_DECIMALS)
+    fit = np.zeros(len(ids), bool) if relevance is None else relevance(cosines) >= FITS
     leasts, near = {}, []
     for recording_id, own in _groups(owners[np.searchsorted(window_ids, ids)]):
-        fit = None if relevance is None else relevance(cosines[own]) >= FITS
-        leasts[recording_id] = least = lowest_of_passages(cosines[own], fit)
+        leasts[recording_id] = least = lowest_of_passages(cosines[own], fit[own])
         near.append(own[cosines[own] >= least - ALIKE])
     spans = reader.spans(np.concatenate([np.empty(0, np.int64), *(ids[own] for own in near)]))
     passages = {}
@@ -100,18 +100,16 @@ def _groups(owners: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]
         yield int(owners[own[0]]), own
 
 
-def lowest_of_passages(cosines: Cosines, fit: NDArray[np.bool_] | None) -> float:
+def lowest_of_passages(cosines: Cosines, fit: NDArray[np.bool_]) -> float:
     """Return the cosine from which on a window of a recording stands out.
 
     Args:
         cosines: Of all windows of the recording, (n,) with n >= 1.
-        fit: Whether each of them fits by its relevance, (n,); None if there is no calibration.
+        fit: Whether each of them fits by its relevance, (n,); none does without a calibration.
     """
     highest = cosines.max()
     least = highest - max(ALIKE, (highest - np.median(cosines)) / 2)
-    if fit is not None:
-        least = min(least, cosines[fit].min(initial=least))
-    return float(least)
+    return float(min(least, cosines[fit].min(initial=least)))
 
 
 def merge(windows: Iterable[tuple[float, float, float]], least: float) -> list[Place]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from soundsearch.files import Presence
 from soundsearch.search.fusion import fuse, ranks
 from soundsearch.search.hits import SCORE_DECIMALS
 from soundsearch.search.question import Array, Question
-from soundsearch.store import Reader, StoredWindow, WordMatch
+from soundsearch.store import Reader, WordMatch
 from soundsearch.store.conditions import Condition
 from soundsearch.vectors.in_database import Chosen
 from soundsearch.vectors.vector_index import Vectors
@@ -29,7 +29,7 @@ Among = NDArray[np.int64] | Chosen
 #: Windows fetched per wanted recording at first; more follow if recordings have many windows.
 OVER_FETCH = 8
 #: Recordings of each ranking that are fused.
-LISTED = 200
+LISTED = 100
 #: How much each ranking counts (docs/adr/0015): by sound, by words, by parts of names.
 SOUND_WEIGHT, WORDS_WEIGHT, PARTS_WEIGHT = 1.0, 1.0, 0.5
 
@@ -38,11 +38,13 @@ SOUND_WEIGHT, WORDS_WEIGHT, PARTS_WEIGHT = 1.0, 1.0, 0.5
 class Best:
     """The window of a recording that fits a question best, and the cosine of the two.
 
-    In what `Ranking.rank` returns, the cosine is that to what hits should fit.
+    In what `Ranking.rank` returns, the cosine is that to what hits should fit. `sound` is what
+    recordings of the same sound have in common: its hash, or else the id of the recording.
     """
 
     cosine: float
-    window: StoredWindow
+    window_id: int
+    sound: bytes | int
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,6 @@ class Ranked:
     recording_id: int
     best: Best
     words: tuple[str, ...] = ()
-
-    @property
-    def sound(self) -> bytes | int:
-        """What recordings of the same sound have in common."""
-        return sound_of(self.best.window)
 
 
 @dataclass(frozen=True)
@@ -179,10 +176,10 @@ class Ranking:
         """Return the same windows with the cosine that they are scored by."""
         if not question.has_minus:
             return best
-        ids = np.array([found.window.id for found in best.values()], np.int64)
+        ids = np.array([found.window_id for found in best.values()], np.int64)
         cosines = (self.vectors.embeddings(ids, self.reader) @ question.plus).astype(np.float64)
         return {
-            recording_id: Best(float(cosine), found.window)
+            recording_id: replace(found, cosine=float(cosine))
             for (recording_id, found), cosine in zip(
                 best.items(), cosines.round(SCORE_DECIMALS), strict=True
             )
@@ -194,7 +191,7 @@ class Ranking:
             return ranked[:n], len(ranked) >= n
         sounds = set()
         for place, (_, found) in enumerate(ranked, start=1):
-            sounds.add(sound_of(found.window))
+            sounds.add(found.sound)
             if len(sounds) == n:
                 return ranked[:place], True
         return ranked, False
@@ -222,33 +219,34 @@ class Ranking:
         """Return the best of the nearest windows by recording, and the lowest cosine among them."""
         ids, found = self._search(vector, n_windows, among)
         cosines = found.astype(np.float64).round(SCORE_DECIMALS)
-        windows = self.reader.describe_windows(ids)
+        sounds = self.reader.sounds_of_windows(ids)
+        order = np.lexsort((ids, -cosines))
         best: dict[int, Best] = {}
-        for window_id, cosine in sorted(
-            zip(ids, cosines, strict=True), key=lambda pair: (-pair[1], pair[0])
-        ):
-            window = windows.get(int(window_id))  # None: gone since the vectors were loaded
-            if window is not None:
-                best.setdefault(window.recording_id, Best(float(cosine), window))
+        for window_id, cosine in zip(ids[order].tolist(), cosines[order].tolist(), strict=True):
+            if window_id in sounds:  # else it is gone since the vectors were loaded
+                recording_id, sound_hash = sounds[window_id]
+                if recording_id not in best:
+                    best[recording_id] = Best(cosine, window_id, sound_hash or recording_id)
         return best, float(cosines[-1]) if len(cosines) else -1.0
 
 
-def sound_of(window: StoredWindow) -> bytes | int:
-    """Return what windows of recordings of the same sound have in common."""
-    return window.sound_hash or window.recording_id
-
-
-def first_of_each_sound(ranked: Sequence[Ranked], is_present: Presence) -> list[Ranked]:
+def first_of_each_sound(
+    ranked: Sequence[Ranked], reader: Reader, is_present: Presence
+) -> list[Ranked]:
     """Return of recordings of the same sound the first whose file exists now, or else the first.
 
     It stands where the first of them stands.
     """
     groups: dict[bytes | int, list[Ranked]] = {}
     for found in ranked:
-        groups.setdefault(found.sound, []).append(found)
+        groups.setdefault(found.best.sound, []).append(found)
+    several = [found for group in groups.values() if len(group) > 1 for found in group]
+    ids = np.array([found.best.window_id for found in several], np.int64)
+    windows = reader.describe_windows(ids)
 
     def is_there(found: Ranked) -> bool:
-        return is_present(found.best.window.root, found.best.window.relative_path)
+        window = windows[found.best.window_id]
+        return is_present(window.root, window.relative_path)
 
     return [
         group[0] if len(group) == 1 else next(filter(is_there, group), group[0])

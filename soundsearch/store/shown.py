@@ -28,6 +28,10 @@ class WindowReader(EmbeddingReader):
         query = sa.select(sa.func.count()).select_from(recordings_table)
         return int(self._execute(query.where(self._is_shown(among))).scalar_one())
 
+    def shows_any(self, among: Iterable[Condition]) -> bool:
+        """Whether a search may show any recording that is chosen by all of these conditions."""
+        return self._exists(sa.select(recordings_table.c.id).where(self._is_shown(among)))
+
     def n_windows(self, among: Iterable[Condition] = ()) -> int:
         """How many windows a search may show. among: as of `window_ids`."""
         query = sa.select(sa.func.count()).select_from(windows_table.join(recordings_table))

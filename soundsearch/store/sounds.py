@@ -40,6 +40,27 @@ class SoundReader(Statements):
         pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1]
 
+    def sounds_of_windows(self, window_ids: Ids) -> dict[int, tuple[int, bytes | None]]:
+        """The recording of each window, and the hash of its sound (see `RecordingFacts`), if known.
+
+        Args:
+            window_ids: (n,) int64; those that a search may not show are left out.
+
+        Returns:
+            By id of the window.
+        """
+        columns = recordings_table.c
+        found: dict[int, tuple[int, bytes | None]] = {}
+        for some in chunks(window_ids.tolist()):
+            query = (
+                sa.select(windows_table.c.id, columns.id, columns.sound_hash)
+                .join(recordings_table, columns.id == windows_table.c.recording_id)
+                .where(windows_table.c.id.in_(some), columns.state == State.INDEXED)
+            )
+            rows = self._driver_rows(query, streamed=False)
+            found.update((row[0], (row[1], row[2])) for row in rows)
+        return found
+
     def spans(self, window_ids: Ids) -> dict[int, tuple[float, float]]:
         """Start and end in seconds of windows by their ids, (n,) int64."""
         columns = windows_table.c

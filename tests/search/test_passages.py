@@ -35,12 +35,18 @@ cosines = st.lists(st.floats(-1, 1), min_size=1, max_size=40)
 # ---- which windows stand out
 
 
+def no_fits(n: int) -> np.ndarray:
+    return np.zeros(n, bool)
+
+
 def test_from_halfway_between_the_median_and_the_highest() -> None:
-    assert lowest_of_passages(np.array([0.1, 0.5, 0.1, 0.4, 0.1]), None) == pytest.approx(0.3)
+    assert lowest_of_passages(np.array([0.1, 0.5, 0.1, 0.4, 0.1]), no_fits(5)) == pytest.approx(0.3)
 
 
 def test_what_is_alike_stands_out_alike() -> None:
-    assert lowest_of_passages(np.array([0.30, 0.32, 0.31]), None) == pytest.approx(0.32 - ALIKE)
+    assert lowest_of_passages(np.array([0.30, 0.32, 0.31]), no_fits(3)) == pytest.approx(
+        0.32 - ALIKE
+    )
 
 
 def test_what_fits_stands_out_however_much_better_another_window_is() -> None:
@@ -52,8 +58,8 @@ def test_what_fits_stands_out_however_much_better_another_window_is() -> None:
 @given(cosines)
 def test_the_best_window_stands_out(values: list[float]) -> None:
     found = np.array(values)
-    assert lowest_of_passages(found, None) <= found.max()
-    assert lowest_of_passages(found, found > 0.5) <= lowest_of_passages(found, None)
+    assert lowest_of_passages(found, found > 2) <= found.max()
+    assert lowest_of_passages(found, found > 0.5) <= lowest_of_passages(found, found > 2)
 
 
 # ---- which windows are one passage
