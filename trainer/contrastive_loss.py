@@ -17,8 +17,9 @@ def contrastive_loss(scores: Tensor, positive: Tensor, counted: Tensor) -> Tenso
     Args:
         scores: (n, n) cosine similarity times the logit scale; rows are sounds, columns texts.
         positive: (n, n) bool, symmetric, true on the diagonal: the text fits the sound.
-        counted: (n, n) bool, symmetric, true where positive: the pair is part of the loss. A pair
-            that is neither positive nor negative, such as a mixture and one of its parts, is not.
+        counted: (n, n) bool, true where positive: the pair is part of the loss. A pair that is
+            neither positive nor negative, such as a mixture and the text of one of its parts, is
+            not.
 
     Returns:
         A scalar.
@@ -43,8 +44,8 @@ def pair_loss(
     Args:
         scores: (n, n) cosine similarity times the logit scale.
         reduction: Of the two directions, each of which is a mean over its n rows.
-        ignored: (n, n) bool, symmetric, false on the diagonal: pairs that are not part of the loss;
-            None for none.
+        ignored: (n, n) bool, false on the diagonal: pairs that are not part of the loss; None for
+            none.
 
     Returns:
         A scalar.

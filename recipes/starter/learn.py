@@ -170,7 +170,7 @@ class Batches:
         vectors = torch.from_numpy(texts)
         names = covered(heard)
         positive = names & names.T
-        counted = ~(names | names.T) & (vectors @ vectors.T < config.same_meaning)
+        counted = ~names & (vectors @ vectors.T < config.same_meaning)
         rows = np.concatenate((self._window(drawn, rng), of_mixed, self._window(unnamed, rng)))
         return Batch(rows, vectors, positive, counted | positive)
 

@@ -118,7 +118,7 @@ class Client:
 
 @contextlib.contextmanager
 def serving(
-    index: Path | None = None, limits: Limits | None = None, names: Sequence[str] = ()
+    index: Path | str | None = None, limits: Limits | None = None, names: Sequence[str] = ()
 ) -> Iterator[Client]:
     """Serve an index in a thread."""
     listening = threading.Event()
