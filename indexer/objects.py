@@ -51,6 +51,17 @@ TIMES = (
 )
 TAGS = ("ETag", "etag", "content_md5", "md5Hash", "Content-MD5")
 SECOND_NS = 10**9
+#: What fsspec needs for a scheme; those of the extra `dask` are installed with it.
+PACKAGES = {
+    "s3": "'soundsearch[dask]'",
+    "http": "'soundsearch[dask]'",
+    "https": "'soundsearch[dask]'",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "sftp": "paramiko",
+}
 
 Facts = tuple[int, int]
 
@@ -94,7 +105,9 @@ def place_at(url: str) -> Place:
         # No listing is remembered: objects change, and a million names need much memory.
         system = fsspec.filesystem(scheme, use_listings_cache=False)
     except ImportError as error:
-        raise StoreError(f"{url}: a package for {scheme}:// is missing ({error})") from error
+        package = PACKAGES.get(scheme)
+        way_out = f"install it with: pip install {package}" if package else str(error)
+        raise StoreError(f"{url}: a package for {scheme}:// is missing; {way_out}") from error
     except ValueError as error:
         raise StoreError(
             f"{url}: no file system for {scheme}://; fsspec knows file, s3, gs, az, https and more"

@@ -21,9 +21,9 @@ TABLES = (
 )
 NAME = "windows_by_embedding"
 #: Neighbours of a window in the graph, and candidates that are looked at for them.
-M, EF_CONSTRUCTION = 16, 64
+M, EF_CONSTRUCTION = 24, 128
 #: Bytes in memory while a graph is made, for a window beside its embedding; and the most for all.
-NODE_BYTES, MOST_BUILD_BYTES = 700, 4 << 30
+NODE_BYTES, MOST_BUILD_BYTES = 1000, 4 << 30
 #: What a search that goes on may hold, in times of the server's work_mem.
 MEMORY = 8
 #: The highest number that PostgreSQL takes for a setting.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from datetime import UTC, datetime
@@ -172,7 +173,7 @@ def test_objects_without_sound_cost_a_row_each(soundsearch: Run, tmp_path: Path)
     [
         ("memory://nowhere/x", ["memory://nowhere/x", "not there", "address"]),
         ("foo://b/x", ["foo://", "s3"]),
-        ("gs://b/x", ["gs://", "gcsfs"]),
+        ("gs://b/x", ["gs://b/x", "pip install gcsfs"]),
         ("https://ann:secret@host/x", ["https://host", "password", "netrc"]),
     ],
 )
@@ -188,6 +189,18 @@ def test_impossible_addresses_are_one_line(
 def test_without_fsspec_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(StoreError, match=r"soundsearch\[dask\]"):
+        place_at("s3://b/x")
+
+
+def test_without_the_package_of_a_storage_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    for name in ("s3", "s3a"):  # fsspec remembers what it loaded before
+        monkeypatch.delitem(
+            importlib.import_module("fsspec.registry")._registry, name, raising=False
+        )
+    with pytest.raises(StoreError, match=r"s3://b/x: .*pip install 'soundsearch\[dask\]'"):
         place_at("s3://b/x")
 
 
