@@ -167,6 +167,9 @@ class Backend(Protocol):
     ) -> sa.ColumnElement[bool]:
         """Whether a recording lies in folders of these names, one in the other, in its root."""
 
+    def one_of(self, column: sa.ColumnElement[int], ids: Sequence[int]) -> sa.ColumnElement[bool]:
+        """Whether a column holds one of these ids, of which there may be some hundreds."""
+
     def known_words(self, connection: Connection, words: Iterable[str]) -> set[str]:
         """Those of these words that any recording holds in any form."""
 

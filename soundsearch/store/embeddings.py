@@ -155,6 +155,6 @@ class EmbeddingReader(Statements):
             return dict(self._driver_rows(query.where(stretch), streamed=False))
         found: dict[int, bytes] = {}
         for some in chunks(ids.tolist()):
-            chosen = query.where(columns.id.in_(some))
+            chosen = query.where(self._database.one_of(columns.id, some))
             found.update(self._driver_rows(chosen, streamed=False))
         return found

@@ -30,7 +30,7 @@ from soundsearch.store.postgres_errors import NO_EXTENSION, RESTORE, translated
 from soundsearch.store.postgres_graph import TABLES as GRAPH_TABLES
 from soundsearch.store.postgres_graph import Graph
 from soundsearch.store.postgres_words import WordIndex
-from soundsearch.store.schema import Embedding, metadata, revisions_table
+from soundsearch.store.schema import Embedding, Integer64, metadata, revisions_table
 
 if TYPE_CHECKING:
     from soundsearch.encoder.bundle import EncoderBundle
@@ -294,6 +294,10 @@ class Database(WordIndex):
         lock = sa.text("SELECT pg_advisory_xact_lock(:class, :index)")
         connection.execute(lock, {"class": REVISION_LOCK, "index": self._lock_number})
         connection.execute(revisions_table.insert().values(token=token))
+
+    def one_of(self, column: sa.ColumnElement[int], ids: Sequence[int]) -> sa.ColumnElement[bool]:
+        """See `Backend`. One array makes one statement for any number of ids."""
+        return column == sa.func.any(sa.literal(ids, sa.ARRAY(Integer64)))
 
     def put_windows(self, connection: Connection, rows: Sequence[Window]) -> None:
         """Add windows, many in one go (COPY)."""

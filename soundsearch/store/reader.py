@@ -320,7 +320,8 @@ class Reader(WindowReader, FieldReader, SoundReader):
         for some in chunks(window_ids.tolist()):
             rows = self._execute(
                 select_windows().where(
-                    windows_table.c.id.in_(some), recordings_table.c.state == State.INDEXED
+                    self._database.one_of(windows_table.c.id, some),
+                    recordings_table.c.state == State.INDEXED,
                 )
             )
             found.update({row.id: StoredWindow(*row) for row in rows})

@@ -35,7 +35,7 @@ class SoundReader(Statements):
         found: list[tuple[int, int]] = []
         for some in chunks(recording_ids):
             query = sa.select(columns.id, columns.recording_id)
-            rows = self._execute(query.where(columns.recording_id.in_(some)))
+            rows = self._execute(query.where(self._database.one_of(columns.recording_id, some)))
             found += [(row[0], row[1]) for row in rows]
         pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1]
@@ -55,7 +55,10 @@ class SoundReader(Statements):
             query = (
                 sa.select(windows_table.c.id, columns.id, columns.sound_hash)
                 .join(recordings_table, columns.id == windows_table.c.recording_id)
-                .where(windows_table.c.id.in_(some), columns.state == State.INDEXED)
+                .where(
+                    self._database.one_of(windows_table.c.id, some),
+                    columns.state == State.INDEXED,
+                )
             )
             rows = self._driver_rows(query, streamed=False)
             found.update((row[0], (row[1], row[2])) for row in rows)
@@ -67,7 +70,7 @@ class SoundReader(Statements):
         found: dict[int, tuple[float, float]] = {}
         for some in chunks(window_ids.tolist()):
             query = sa.select(columns.id, columns.start_s, columns.end_s)
-            rows = self._execute(query.where(columns.id.in_(some)))
+            rows = self._execute(query.where(self._database.one_of(columns.id, some)))
             found.update({row[0]: (row[1], row[2]) for row in rows})
         return found
 

@@ -173,6 +173,10 @@ class Database(WordIndex, DiskRoom):
         """Give the state that is written here a token of its own."""
         connection.execute(revisions_table.insert().values(token=token))
 
+    def one_of(self, column: sa.ColumnElement[int], ids: Sequence[int]) -> sa.ColumnElement[bool]:
+        """See `Backend`."""
+        return column.in_(ids)
+
     def put_windows(self, connection: Connection, rows: Sequence[Window]) -> None:
         """Add windows, many in one go, which takes a third of the time of other statements."""
         if rows:
