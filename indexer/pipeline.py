@@ -29,7 +29,11 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.progress import Progress, Silent
 from soundsearch.store import Store, Writer
 from soundsearch.store.pinned import finish_switch
+from soundsearch.store.statements import chunks
 from soundsearch.vectors.cache import refresh
+
+#: Recordings that are marked or deleted in one transaction, so that the log beside the database stays small.
+CHANGED_AT_ONCE = 1000
 
 
 def run(
@@ -116,19 +120,25 @@ def read_files(
 
 
 def _apply_moves(writer: Writer, plan: Plan, report: Report, prune: bool) -> None:
-    """All that needs no decoding, in one transaction."""
+    """All that needs no decoding: moves at once, for files may change places; the rest in parts."""
     gone = [recording.id for recording in plan.missing]
-    if plan.moved or plan.returned or gone or plan.gone_roots or (prune and plan.missing_before):
+    if plan.moved or plan.returned:
         with writer.transaction() as changes:
             for recording, file in (*plan.moved, *plan.returned):
                 changes.move(recording.id, file)
-            changes.mark_missing(gone)
-            if prune:
-                pruned = gone + [recording.id for recording in plan.missing_before]
-                changes.delete(pruned)
-                report.n_pruned = len(pruned)
+    for some in chunks(gone, CHANGED_AT_ONCE):
+        with writer.transaction() as changes:
+            changes.mark_missing(some)
+    if prune:
+        pruned = gone + [recording.id for recording in plan.missing_before]
+        for some in chunks(pruned, CHANGED_AT_ONCE):
+            with writer.transaction() as changes:
+                changes.delete(some)
+        report.n_pruned = len(pruned)
+    if plan.gone_roots:
+        with writer.transaction() as changes:
             dropped = changes.drop_empty_roots(plan.gone_roots)
-            report.dropped_roots = [root.path for root in dropped]
+        report.dropped_roots = [root.path for root in dropped]
     report.n_moved = len(plan.moved) + len(plan.returned)
     report.n_removed = len(gone)
     report.n_unchanged = plan.n_unchanged

@@ -46,6 +46,7 @@ from soundsearch.store.pinned import (
     pinned_bundle,
     put_encoder,
 )
+from soundsearch.store.statements import chunks
 from soundsearch.urls import is_url
 from soundsearch.vectors.cache import discard, facts_of_base, refresh
 from soundsearch.vectors.check import vector_problems
@@ -53,6 +54,9 @@ from soundsearch.vectors.exact import NORM_TOLERANCE
 from soundsearch.vectors.folder import BaseFacts
 
 log = logging.getLogger(__name__)
+
+#: Odd recordings that lose their windows in one transaction.
+MENDED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -211,16 +215,17 @@ def repair(
             done.append("made the words of names, folders and metadata again")
         odd = {p.recording_id for p in problems if p.kind == "rows" and p.recording_id is not None}
         if odd:
-            with writer.transaction() as changes:
-                for recording in list(changes.recordings_of(odd)):
-                    changes.put_failed(_unembedded(recording))
+            for some in chunks(sorted(odd), MENDED_AT_ONCE):
+                with writer.transaction() as changes:
+                    for recording in list(changes.recordings_of(some)):
+                        changes.put_failed(_unembedded(recording))
             done.append(
                 f"dropped {len(odd)} odd recordings; run `soundsearch index` to embed them anew"
             )
         if odd or any(problem.kind == "vectors" for problem in problems):
             discard(writer)
             progress.begin("writing the vectors")
-            refresh(writer)
+            refresh(writer, progress)
             done.append("made the vectors again")
     return done
 

@@ -141,7 +141,9 @@ def named_roots(paths: Sequence[Path]) -> str:
     return f"its roots are: {', '.join(map(str, paths[:NAMED]))}{more}"
 
 
-def move_root(writer: Writer, root: Root, path: Path) -> Relocation:
+def move_root(
+    writer: Writer, root: Root, path: Path, progress: Progress | None = None
+) -> Relocation:
     """Change the path of a root to where its recordings are now. Nothing is read or embedded.
 
     Where the new path lies in another root, or holds others, they become one. At a URL nothing is
@@ -168,8 +170,8 @@ def move_root(writer: Writer, root: Root, path: Path) -> Relocation:
         )
     with writer.transaction() as changes:
         moved = changes.relocate(root, place)
-    writer.renew_words()
-    refresh(writer)
+    writer.renew_words(progress)
+    refresh(writer, progress)
     return Relocation(moved, len(recordings), len(sample), n_found)
 
 
@@ -181,7 +183,7 @@ def remove_root(writer: Writer, root: Root, progress: Progress | None = None) ->
     """
     progress = progress or Silent()
     with writer.snapshot() as reader:
-        ids = [recording.id for recording in reader.recordings(root.id)]
+        ids = reader.recording_ids(root.id).tolist()
     progress.begin("recordings deleted", len(ids))
     for some in chunks(ids, DELETED_AT_ONCE):
         with writer.transaction() as changes:
@@ -191,8 +193,8 @@ def remove_root(writer: Writer, root: Root, progress: Progress | None = None) ->
         changes.drop_empty_roots([root])
     if writer.is_roomy():
         writer.compact(progress)
-    progress.begin("writing the FAISS file")
-    refresh(writer)
+    progress.begin("writing the vectors")
+    refresh(writer, progress)
     return len(ids)
 
 

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from soundsearch import health
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, IndexBusyError, IndexMismatchError, StoreError
 from soundsearch.health import Problem, repair, status, verify
 from soundsearch.roots import way_out
-from soundsearch.store import Failed, FileFacts, Indexed, State, Store, sounds
+from soundsearch.store import Failed, FileFacts, Indexed, State, Store, Writer, sounds
 from soundsearch.store import sqlite as database_module
 from soundsearch.store.pinned import check_same_encoder, create_index, pinned_bundle
+from soundsearch.vectors import cache
 from soundsearch.vectors.cache import load_vectors
 from tests.filled_store import changing, unit
 from tests.ordinary_user import open_folder, ordinary_user
@@ -649,6 +651,31 @@ def test_verify_and_repair_say_how_far_they_are(store: Store) -> None:
         }
         assert stages.whole == stages.totals
         assert {"checking the database", "checking words"} <= set(stages.done)
+
+
+def test_repair_says_how_far_it_is_with_the_vectors(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "EXACT_WINDOWS", 1)
+    monkeypatch.setattr(cache, "_questions", lambda reader: None)
+    _replaced(store, [1, 2], _own(store, [2, 1]))
+    stages = Stages()
+    repair(store, progress=stages)
+    assert stages.totals["windows put into lists"] == 12
+
+
+def test_repair_mends_a_bounded_number_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "MENDED_AT_ONCE", 2)
+    _change(store, "UPDATE windows SET embedding = x'00' WHERE id IN (1, 5, 12)")
+    began = []
+    transaction = Writer.transaction
+    monkeypatch.setattr(
+        Writer, "transaction", lambda self, **how: (began.append(how), transaction(self, **how))[1]
+    )
+    assert "3 odd recordings" in " ".join(repair(store))
+    assert len(began) == 2
 
 
 # ---- several at once

@@ -72,8 +72,8 @@ def move(
     from soundsearch.roots import move_root
 
     store, root = _opened(index, old)
-    with store.writer() as writer:
-        done = move_root(writer, root, new)
+    with store.writer() as writer, progress_on_stderr() as progress:
+        done = move_root(writer, root, new, progress)
     line = f"moved {root.path} to {new}: recordings: {done.n_recordings}"
     if done.n_sampled:
         line += f"; looked for {done.n_sampled}, found {done.n_found}"

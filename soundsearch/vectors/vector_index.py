@@ -107,7 +107,9 @@ class VectorIndex:
     @property
     def n_in_base(self) -> int:
         """Windows in the base that are not deleted."""
-        return 0 if self.base is None else self.base.facts.n_windows - int(self.is_deleted.sum())
+        if self.base is None:
+            return 0
+        return self.base.facts.n_windows - int(np.count_nonzero(self.is_deleted))
 
     @property
     def ids(self) -> Ids:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer import embedding, fetching, reading
+from indexer import embedding, fetching, pipeline, reading
 from soundsearch.audio.recording import AudioFile
 from soundsearch.audio.windows import Window
 from soundsearch.encoder.bundle import EncoderBundle
@@ -164,6 +164,30 @@ def test_prune_forgets_what_has_vanished(indexer: Indexer, library: Path) -> Non
     assert (report.n_removed, report.n_pruned) == (1, 2)
     assert sorted(indexer.rows()) == ["a/04.wav", "b/01.wav", "b/03.wav", "b/05.wav"]
     assert verify(indexer.store) == []
+
+
+def test_a_bounded_number_is_marked_and_pruned_at_once(
+    indexer: Indexer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(library, 9)
+    indexer.run()
+    monkeypatch.setattr(pipeline, "CHANGED_AT_ONCE", 2)
+    sizes: dict[str, list[int]] = {"mark_missing": [], "delete": []}
+    for name, found in sizes.items():
+        change = getattr(Transaction, name)
+        monkeypatch.setattr(
+            Transaction,
+            name,
+            lambda self, ids, found=found, change=change: (
+                found.append(len(ids)),
+                change(self, ids),
+            )[1],
+        )
+    for i in range(2, 7):
+        (library / "ab"[i % 2] / f"{i:02d}.wav").unlink()
+    report = indexer.run(prune=True)
+    assert (report.n_removed, report.n_pruned) == (5, 5)
+    assert sizes == {"mark_missing": [2, 2, 1], "delete": [2, 2, 1]}
 
 
 def test_prune_stays_in_the_part_that_was_looked_through(indexer: Indexer, library: Path) -> None:
