@@ -62,26 +62,35 @@ class Selection:
                 return sa.not_(self.clause(condition.condition))
 
     def _any_of(self, conditions: Sequence[Condition]) -> Clause:
-        """Whether one of these holds. Of many, some stand in a query of their own, for its depth."""
-        if len(conditions) <= AT_ONCE:
+        """Whether one of these holds.
+
+        Of many, some stand in a query of their own, for its depth. Each of several places has a
+        query of its own, which an index answers.
+        """
+        if len(conditions) > 1 and all(isinstance(each, Within) for each in conditions):
+            parts = [[each] for each in conditions]
+        elif len(conditions) > AT_ONCE:
+            parts = [[*conditions[i : i + AT_ONCE]] for i in range(0, len(conditions), AT_ONCE)]
+        else:
             return sa.or_(sa.false(), *map(self.clause, conditions))
         ids = recordings_table.c.id
-        some = (conditions[i : i + AT_ONCE] for i in range(0, len(conditions), AT_ONCE))
-        return sa.or_(
-            *(ids.in_(sa.select(ids).where(self._any_of(s)).correlate(None)) for s in some)
-        )
+        queries = [sa.select(ids).where(self._any_of(part)).correlate(None) for part in parts]
+        unions = [sa.union_all(*queries[i : i + AT_ONCE]) for i in range(0, len(queries), AT_ONCE)]
+        return sa.or_(*map(ids.in_, unions))
 
     def _lies_in(self, place: Path) -> Clause:
         columns = recordings_table.c
         whole = [root.id for root in self._roots if root.path.is_relative_to(place)]
-        choices: list[Clause] = [columns.root_id.in_(whole)]
+        choices: list[Clause] = [columns.root_id.in_(whole)] if whole else []
         for root in self._roots:
             if root.path != place and place.is_relative_to(root.path):
                 relative_path = str(place.relative_to(root.path))
-                is_there = columns.relative_path == relative_path
-                lies_there = inside(columns.relative_path, relative_path)
-                choices.append(sa.and_(columns.root_id == root.id, sa.or_(is_there, lies_there)))
-        return sa.or_(*choices)
+                for lies_there in (  # one by one, so that an index answers each
+                    columns.relative_path == relative_path,
+                    inside(columns.relative_path, relative_path),
+                ):
+                    choices.append(sa.and_(columns.root_id == root.id, lies_there))
+        return sa.or_(sa.false(), *choices)
 
     def _in_folders(self, names: Sequence[str]) -> Clause:
         """Whether it lies in folders of these names, of which the first may be its root."""

@@ -27,6 +27,7 @@ from soundsearch.store import (
     sqlite,
     sqlite_room,
 )
+from soundsearch.store.conditions import AnyOf, Within
 from soundsearch.store.embeddings import SPARSE
 from tests.filled_store import FLAT, changing, put, recording, unit
 from tests.stages import Stages
@@ -294,3 +295,26 @@ def test_without_disk_room_the_index_stays_as_large_as_it_is(
     (line,) = stages.notes
     assert str(many.folder) in line and "0 MB are free" in line
     assert dump(many) == before
+
+
+def test_many_folders_are_found_by_an_index_and_not_row_by_row(store: Store) -> None:
+    n_folders, n_in_each, n_named = 100, 20, 60
+    with changing(store) as changes:
+        root_id = changes.add_root(ROOT).id
+        changes.put_all(
+            [
+                recording(root_id, f"{i:03d}/{j:02d}.wav", np.eye(1, DIM, dtype=np.float32))
+                for i in range(n_folders)
+                for j in range(n_in_each)
+            ]
+        )
+    named = [AnyOf(tuple(Within(ROOT / f"{i:03d}") for i in range(n_named)))]
+    with store.snapshot() as reader:
+        raw = reader._connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        steps = []
+        raw.set_progress_handler(lambda: steps.append(100), 100)
+        assert len(reader.window_ids(named)) == n_named * n_in_each
+        raw.set_progress_handler(None, 0)
+    # Row by row each of the folders would be compared with each of the recordings.
+    assert sum(steps) < n_named * n_folders * n_in_each
