@@ -165,6 +165,14 @@ def test_the_architecture_names_every_module(package: str) -> None:
     assert modules <= set(re.findall(r"\w+\.py", page))
 
 
+def test_every_public_method_of_an_index_is_described() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    listed = re.search(r"::: soundsearch\.Index\n    options:\n      members: \[(.*)\]", page)
+    assert listed is not None
+    methods = {name for name, value in vars(soundsearch.Index).items() if callable(value)}
+    assert sorted(listed[1].split(", ")) == sorted(n for n in methods if not n.startswith("_"))
+
+
 def test_numbered_decisions_are_listed() -> None:
     pages = sorted((ROOT / "docs" / "adr").glob("0*.md"))
     listed = (ROOT / "docs" / "adr" / "README.md").read_text(encoding="utf-8")
