@@ -158,7 +158,13 @@ def test_readers_of_types_find_the_packages_typed(package: str) -> None:
     assert "py.typed" in project["tool"]["setuptools"]["package-data"][package]
 
 
-@pytest.mark.parametrize("package", ["soundsearch", "soundsearch/audio", "soundsearch/search"])
+@pytest.mark.parametrize(
+    "package",
+    [
+        *("soundsearch", "soundsearch/audio", "soundsearch/encoder", "soundsearch/search"),
+        *("trainer", "trainer/convert", "trainer/data"),
+    ],
+)
 def test_the_architecture_names_every_module(package: str) -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     modules = {path.name for path in (ROOT / package).glob("[!_]*.py")}
