@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from trainer.english import plural
+
 Array = NDArray[np.float32]
 
 KINDS = ("circle", "square", "triangle", "star", "cross", "ring", "diamond", "stick")
@@ -322,11 +324,7 @@ def _sentence(
     text = frames[random.integers(len(frames))].format(
         count=said(_COUNTS[NUMBERS[causes.number]], "some"),
         mood=said(moods, ""),
-        noun=noun if causes.number == 0 else _plural(noun),
+        noun=noun if causes.number == 0 else plural(noun),
         motion=said(_MOTION_WORDS[MOTIONS[causes.motion]], "there"),
     )
     return " ".join(text.replace(" ,", ",").split())
-
-
-def _plural(noun: str) -> str:
-    return noun + ("es" if noun.endswith(("x", "s")) else "s")
