@@ -33,7 +33,7 @@ from soundsearch.encoder.bundle import (
     EncoderBundle,
     TextConfig,
 )
-from soundsearch.files import flush, sha256_of
+from soundsearch.files import put_folder_in_place, sha256_of
 from soundsearch.progress import Progress
 from trainer import model_card
 from trainer.calibrate import calibrate_on
@@ -389,11 +389,7 @@ def new_bundle(target: Path, *, force: bool = False) -> Iterator[Path]:
             made = temporary / "new"
             made.mkdir()
             yield made
-            for file in made.iterdir():
-                flush(file)
-            if target.exists():
-                target.replace(temporary / "old")
-            made.replace(target)
+            put_folder_in_place(made, target, temporary / "old")
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:

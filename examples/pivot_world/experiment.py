@@ -32,6 +32,7 @@ from examples.pivot_world.settings import (
 from examples.pivot_world.small_clip import train_small_clip
 from examples.pivot_world.world import Causes, WorldConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
+from soundsearch.files import put_folder_in_place
 from trainer.captions import train_captions
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.shard_writer import write_shards
@@ -233,10 +234,10 @@ def labels_of(causes: Causes) -> Labels:
 def make_shards(folder: Path, clips: Iterator[Example], clip: FrozenClip) -> Path:
     """Shards and the vectors beside them, unless they are there; returns the folder."""
     if not folder.exists():
-        aside = folder.with_suffix(".part")
-        shutil.rmtree(aside, ignore_errors=True)
-        write_shards(clips, aside)
-        aside.rename(folder)
+        temporary = folder.with_suffix(".part")
+        shutil.rmtree(temporary, ignore_errors=True)
+        write_shards(clips, temporary)
+        put_folder_in_place(temporary, folder)
     embed_images(folder, clip)
     embed_captions(folder, clip)
     return folder
