@@ -31,7 +31,7 @@ class WaveformConfig:
     Attributes:
         speed: Largest change of speed, and of pitch with it, as a factor's logarithm.
         speed_share: Share that is played faster or slower.
-        room_share: Share that is put into a made-up room.
+        room_share: Share that gets the reverberation of a made-up room.
         band_share: Share of which a band is left.
         noise_share: Share that gets noise.
         noise_db: Smallest and largest level of the sound above the noise.
@@ -57,7 +57,7 @@ class WaveformConfig:
 def change_recording(
     waveform: Array, rate: int, size: int, rng: np.random.Generator, config: WaveformConfig
 ) -> Array:
-    """Change one recording: speed, room, band.
+    """Change one recording: speed, reverberation, band.
 
     Args:
         waveform: (time,) float32. Not modified. A random stretch of a longer one is taken.
@@ -78,7 +78,7 @@ def change_recording(
     if speed != 1.0:
         sound = soxr.resample(sound, speed * rate, rate, quality="LQ")
     if rng.random() < config.room_share:
-        sound = signal.fftconvolve(sound, room(rate, rng))
+        sound = signal.fftconvolve(sound, room_impulse_response(rate, rng))
     if rng.random() < config.band_share:
         sound = cut_to_band(sound, rate, rng)
     return np.asarray(sound[:size], np.float32)
@@ -100,7 +100,7 @@ def change_window(
     return np.asarray(window, np.float32)
 
 
-def room(rate: int, rng: np.random.Generator) -> Array:
+def room_impulse_response(rate: int, rng: np.random.Generator) -> Array:
     """A made-up room's impulse response: the sound itself, then noise that dies away in 0.1 to 1 s."""
     n = int(rng.uniform(0.1, 1.0) * rate)
     tail = rng.standard_normal(n) * np.exp(-6.9 * np.arange(n) / n)

@@ -208,9 +208,9 @@ def finish(
         command=card.COMMAND,
     )
     encoder = Encoder(bundle)
-    asked, ordinary = _calibrated_on(prepared.recordings)
+    captioned, ordinary = _calibrated_on(prepared.recordings)
     with EmbeddingCache(None, encoder) as cache:
-        library = make_library(encoder, asked, cache)
+        library = make_library(encoder, captioned, cache)
         background = draw_background(encoder, ordinary, cache, seed=config.seed)
         bundle = calibrate(encoder, library, background)
         encoder = Encoder(bundle)
@@ -252,8 +252,8 @@ def _calibrated_on(recordings: Sequence[Recording]) -> tuple[list[Captioned], li
     """The library and the recordings of the background, all but ESC-10, by their splits."""
     sounds = [one for one in recordings if one.label is None]
     valid = [one for one in of_split(sounds, "valid") if one.caption]
-    asked = [Captioned(one.path, one.caption) for one in valid]
-    return asked, [one.path for one in of_split(sounds, "train")]
+    captioned = [Captioned(one.path, one.caption) for one in valid]
+    return captioned, [one.path for one in of_split(sounds, "train")]
 
 
 def install(made: Path, out: Path) -> EncoderBundle:
