@@ -16,8 +16,8 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import QueryError
 from soundsearch.files import has_changed, is_absent
 from soundsearch.search.describe import too_long
-from soundsearch.search.parts import Asked, Part
 from soundsearch.search.query_audio import embed_query_audio
+from soundsearch.search.question_parts import Part, QuestionParts
 from soundsearch.store import Reader, Recording, State
 from soundsearch.urls import is_url, path_of
 
@@ -74,7 +74,7 @@ class Asker:
     encoder: Callable[[], Encoder]
     spread: Callable[[Array], float]
 
-    def ask(self, asked: Asked) -> Question:
+    def ask(self, parts: QuestionParts) -> Question:
         """Return the question.
 
         With unit vectors p of what hits should fit and m of what they should not, windows are
@@ -86,23 +86,24 @@ class Asker:
             AudioError: A recording cannot be used.
             QueryError: The parts of the question cancel each other out.
         """
-        plus = self._combined(asked.plus)
+        plus = self._combined(parts.plus)
         vector = plus
-        if asked.minus:
-            minus = self._combined(asked.minus)
-            strength = MINUS_STRENGTH * max(part.weight for part in asked.minus)
+        if parts.minus:
+            minus = self._combined(parts.minus)
+            strength = MINUS_STRENGTH * max(part.weight for part in parts.minus)
             vector = _unit(plus / self.spread(plus) - strength * minus / self.spread(minus))
-        parts = (*asked.plus, *asked.minus)
         return Question(
-            kind="audio" if all(part.text is None for part in asked.plus) else "text",
+            kind="audio" if all(part.text is None for part in parts.plus) else "text",
             vector=vector,
             plus=plus,
-            words=asked.words,
-            minus_texts=tuple(part.text for part in asked.minus if part.text is not None),
+            words=parts.words,
+            minus_texts=tuple(part.text for part in parts.minus if part.text is not None),
             itself=frozenset(
-                known.id for part in parts if (known := self._known(part)) is not None
+                known.id
+                for part in (*parts.plus, *parts.minus)
+                if (known := self._known(part)) is not None
             ),
-            is_words=all(part.text is not None for part in asked.plus),
+            is_words=all(part.text is not None for part in parts.plus),
         )
 
     def _combined(self, parts: Sequence[Part]) -> Array:
