@@ -78,7 +78,7 @@ def study(encoder: Encoder, clips: Sequence[Recording]) -> Iterator[str]:
     """The lines of the table, each when it is known."""
     seconds = np.array([seconds_of(clip.path) for clip in clips], np.float32)
     captions = sorted({clip.caption for clip in clips})
-    told = False
+    reported = False
     with tempfile.TemporaryDirectory() as folder:
         for name, audio in ways(encoder.bundle.audio):
             bundle = dataclasses.replace(encoder.bundle, audio=audio)
@@ -91,10 +91,10 @@ def study(encoder: Encoder, clips: Sequence[Recording]) -> Iterator[str]:
             right = np.array(captions)[:, None] == np.array([clips[i].caption for i in kept])
             for score, of_clips in (("best window", found), ("mean", found.mean())):
                 shares, n_queries = row(texts, of_clips, right, seconds[kept])
-                if not told:
+                if not reported:
                     yield line("", [f"{length}" for length, _, _ in LENGTHS], "windows")
                     yield line("queries", [str(n) for n in n_queries], "")
-                    told = True
+                    reported = True
                 own = "*" if audio == encoder.bundle.audio and score == "best window" else " "
                 numbers = [f"{share:.1f}" for share in shares]
                 yield line(f"{own} {name}, {score}", numbers, f"{len(found.vectors):,}")

@@ -32,10 +32,10 @@ def test_a_file_is_written_and_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_text(path, "é\r\nold\n")
     assert path.read_bytes() == "é\r\nold\n".encode()
-    with write_atomically(path) as aside:
-        aside.write_bytes(b"new")
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(b"new")
         assert path.read_bytes() == "é\r\nold\n".encode()
-        assert aside.parent == tmp_path and aside.name.startswith(".")
+        assert temporary.parent == tmp_path and temporary.name.startswith(".")
     assert path.read_bytes() == b"new" and names(tmp_path) == ["a.json"]
 
 
@@ -44,8 +44,8 @@ def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path: 
     path.write_bytes(b"old")
 
     def interrupted() -> None:
-        with write_atomically(path) as aside:
-            aside.write_bytes(b"ne")
+        with write_atomically(path) as temporary:
+            temporary.write_bytes(b"ne")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -137,8 +137,8 @@ def test_threads_that_write_one_file_do_not_disturb_each_other(tmp_path: Path) -
     path, both = tmp_path / "a.json", threading.Barrier(2)
 
     def write(content: bytes) -> None:
-        with write_atomically(path) as aside:
-            aside.write_bytes(content)
+        with write_atomically(path) as temporary:
+            temporary.write_bytes(content)
             both.wait(10)
 
     threads = [threading.Thread(target=write, args=(bytes([i]) * 9,)) for i in (1, 2)]
@@ -161,7 +161,7 @@ def test_what_a_killed_process_left_can_be_removed(tmp_path: Path) -> None:
     path.write_bytes(b"old")
     killed = (
         "import os, sys; from pathlib import Path; from soundsearch.files import write_atomically\n"
-        "with write_atomically(Path(sys.argv[1])) as aside: aside.write_bytes(b'ne'); os._exit(9)"
+        "with write_atomically(Path(sys.argv[1])) as temporary: temporary.write_bytes(b'ne'); os._exit(9)"
     )
     command = [sys.executable, "-c", killed, path]
     assert subprocess.run(command, check=False, env=program.environment()).returncode == 9

@@ -99,7 +99,7 @@ def train_world_clip(
     def batch_of(random: np.random.Generator) -> tuple[list[Image.Image], list[str]]:
         chosen = [training[i] for i in random.integers(len(training), size=size.clip_batch)]
         pictures = [world.draw(causes, hard, random) for causes in chosen]
-        return pictures, [world.seen(causes, hard, random) for causes in chosen]
+        return pictures, [world.picture_sentence(causes, hard, random) for causes in chosen]
 
     return train_small_clip(batch_of, folder, steps=size.clip_steps, seed=0)
 
@@ -189,7 +189,7 @@ def training_clips(
     if shuffle:
         shown = [shown[i] for i in np.random.default_rng((seed, 4)).permutation(size.n_clips)]
     for one, picture in zip(causes, shown, strict=True):
-        sentence = world.heard(one, hard.unsaid, random)
+        sentence = world.sound_sentence(one, hard.unsaid, random)
         yield pack(one, picture, size.n_frames, (sentence,), hard, random)
 
 
@@ -200,7 +200,9 @@ def asked_clips(
     random = np.random.default_rng((seed, 5))
     for _ in range(size.n_test):
         for causes in held_out:
-            sentences = tuple(world.heard(causes, 0.0, random) for _ in range(size.n_test_captions))
+            sentences = tuple(
+                world.sound_sentence(causes, 0.0, random) for _ in range(size.n_test_captions)
+            )
             yield pack(causes, causes, 1, sentences, hard, random)
 
 
@@ -259,7 +261,9 @@ def alternatives_of(clip: FrozenClip, held_out: Sequence[Causes]) -> Alternative
             others = [
                 dataclasses.replace(causes, **{attribute: value}) for value in range(len(words))
             ]
-            texts = [world.heard(one, 0.0, random) for one in others for _ in range(N_WORDINGS)]
+            texts = [
+                world.sound_sentence(one, 0.0, random) for one in others for _ in range(N_WORDINGS)
+            ]
             vectors = unit(clip.embed_texts(texts)).reshape(len(words), N_WORDINGS, -1)
             found[attribute][labels_of(causes)] = unit(vectors.mean(axis=1))
     return found
@@ -271,7 +275,7 @@ def clip_numbers(clip: FrozenClip, held_out: Sequence[Causes]) -> Numbers:
     causes = [one for one in held_out for _ in range(4)]
     labels = [labels_of(one) for one in causes]
     pictures = unit(clip.embed_images([world.draw(one, plain, random) for one in causes]))
-    texts = unit(clip.embed_texts([world.heard(one, 0.0, random) for one in causes]))
+    texts = unit(clip.embed_texts([world.sound_sentence(one, 0.0, random) for one in causes]))
     return answers(pictures, labels, texts, labels, alternatives_of(clip, held_out))
 
 

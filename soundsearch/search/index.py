@@ -226,7 +226,7 @@ class Index:
                 return listed(reader, conditions, top_k)
             among = self._among(reader, conditions)
             ranking = Ranking(reader, self.vectors, conditions, among, unique, exact)
-            question = Asker(reader, lambda: self.encoder, self._spread).ask(parts)
+            question = Asker(reader, lambda: self.encoder, self._deviation).ask(parts)
             by = by if parts.words else "sound"
             # Made after the ranking if that does not need them: they need less of the same search.
             scores = functools.cache(lambda: Scores.among(ranking, question, self.calibration))
@@ -403,8 +403,8 @@ class Index:
             for shown, n_more in [passages.get(found.recording_id, ((), 0))]
         ]
 
-    def _spread(self, vector: Array) -> float:
-        return 1.0 if self.calibration is None else self.calibration.spread(vector)
+    def _deviation(self, vector: Array) -> float:
+        return 1.0 if self.calibration is None else self.calibration.deviation(vector)
 
     def close(self) -> None:
         """Close the database."""

@@ -65,22 +65,21 @@ class Asker:
     Attributes:
         reader: Stored embeddings are used of recordings that are indexed and have not changed.
         encoder: Returns the encoder of the index, if it is needed.
-        spread: Returns how much the cosines of a vector to ordinary sounds differ: their standard
-            deviation. Parts of a question are divided by it, so that a text and a recording count
-            alike.
+        deviation: Returns the standard deviation of the cosines of a vector to ordinary sounds.
+            Parts of a question are divided by it, so that a text and a recording count alike.
     """
 
     reader: Reader
     encoder: Callable[[], Encoder]
-    spread: Callable[[Array], float]
+    deviation: Callable[[Array], float]
 
     def ask(self, parts: QuestionParts) -> Question:
         """Return the question.
 
         With unit vectors p of what hits should fit and m of what they should not, windows are
-        ranked by the unit vector along p / spread(p) - s m / spread(m), where s is MINUS_STRENGTH
-        times the largest weight of a minus. Both p and m are sums over parts, each by its weight
-        and divided by its spread.
+        ranked by the unit vector along p / deviation(p) - s m / deviation(m), where s is
+        MINUS_STRENGTH times the largest weight of a minus. Both p and m are sums over parts, each
+        by its weight and divided by its deviation.
 
         Raises:
             AudioError: A recording cannot be used.
@@ -91,7 +90,7 @@ class Asker:
         if parts.minus:
             minus = self._combined(parts.minus)
             strength = MINUS_STRENGTH * max(part.weight for part in parts.minus)
-            vector = _unit(plus / self.spread(plus) - strength * minus / self.spread(minus))
+            vector = _unit(plus / self.deviation(plus) - strength * minus / self.deviation(minus))
         return Question(
             kind="audio" if all(part.text is None for part in parts.plus) else "text",
             vector=vector,
@@ -112,7 +111,7 @@ class Asker:
         if len(vectors) == 1:
             return vectors[0]
         scaled = [
-            part.weight * vector.astype(np.float64) / self.spread(vector)
+            part.weight * vector.astype(np.float64) / self.deviation(vector)
             for part, vector in zip(parts, vectors, strict=True)
         ]
         return _unit(np.sum(scaled, axis=0))
