@@ -101,7 +101,10 @@ def change_window(
 
 
 def room_impulse_response(rate: int, rng: np.random.Generator) -> Array:
-    """A made-up room's impulse response: the sound itself, then noise that dies away in 0.1 to 1 s."""
+    """A made-up room's impulse response: the sound itself, then noise that dies away in 0.1 to 1 s.
+
+    Returns (0.1 * rate to rate,) float32.
+    """
     n = int(rng.uniform(0.1, 1.0) * rate)
     tail = rng.standard_normal(n) * np.exp(-6.9 * np.arange(n) / n)
     tail *= 10 ** (rng.uniform(-12.0, 3.0) / 20) / np.sqrt(np.square(tail).sum())
@@ -110,7 +113,10 @@ def room_impulse_response(rate: int, rng: np.random.Generator) -> Array:
 
 
 def cut_to_band(sound: Array, rate: int, rng: np.random.Generator) -> Array:
-    """What is left between a low edge of 50 to 400 Hz and a high one of 2 to 10 kHz."""
+    """What is left between a low edge of 50 to 400 Hz and a high one of 2 to 10 kHz.
+
+    sound: (time,), not modified. Returns the same shape, float32.
+    """
     low, high = 50 * 8 ** rng.random(), 2000 * 5 ** rng.random()
     edges = (low, min(high, 0.45 * rate))
     found: Array = signal.sosfilt(signal.butter(2, edges, "band", fs=rate, output="sos"), sound)
@@ -124,7 +130,8 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 def coded(sound: Array, rate: int, compression: float) -> Array:
     """The sound after MP3 with this compression level (0 to 1), as long as before.
 
-    A sound of a rate that MP3 does not know stays as it is.
+    sound: (time,), not modified. Returns (time,) float32. A sound of a rate that MP3 does not know
+    stays as it is.
     """
     if rate not in MP3_RATES:
         return sound
@@ -136,7 +143,7 @@ def coded(sound: Array, rate: int, compression: float) -> Array:
 
 
 def level_of(sound: Array, rate: int) -> float:
-    """Root of the mean power of the louder half of a sound, in stretches of 10 ms."""
+    """Root of the mean power of the louder half of a sound (time,), in stretches of 10 ms."""
     n = max(1, STRETCHES * len(sound) // rate)
     power = np.square(sound[: len(sound) // n * n]).reshape(n, -1).mean(axis=1)
     return max(float(np.sqrt(np.sort(power)[n // 2 :].mean())), 1e-6)

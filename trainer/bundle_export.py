@@ -410,7 +410,7 @@ def example_features(audio: AudioConfig, features: FeatureConfig) -> Array:
 def text_inputs(path: Path, texts: Sequence[str], config: TextConfig) -> dict[str, Tensor]:
     """Return texts as inputs of a text tower, truncated and padded as in the encoder.
 
-    path: of the bundle's tokenizer.json.
+    path: of the bundle's tokenizer.json. Both inputs are (n, n_tokens) int64.
     """
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
     tokenizer.enable_truncation(config.max_tokens)
