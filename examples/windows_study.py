@@ -49,17 +49,17 @@ def ways(audio: AudioConfig) -> Iterator[tuple[str, AudioConfig]]:
         yield f"a window every {hop_s:g} s", dataclasses.replace(audio, hop_s=hop_s)
 
 
-def recall(scores: Array, right: NDArray[np.bool_], asked: NDArray[np.bool_]) -> tuple[float, int]:
+def recall(scores: Array, right: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> tuple[float, int]:
     """R@K in percent, and of how many queries.
 
-    scores: (n_texts, n_clips). right: of that shape, the clips that have the text. asked: (n_clips,),
+    scores: (n_texts, n_clips). right: of that shape, the clips that have the text. chosen: (n_clips,),
     those of the length in question; a text that none of them has is no query.
     """
-    queries = (right & asked).any(axis=1)
+    queries = (right & chosen).any(axis=1)
     if not queries.any():
         return float("nan"), 0
-    among = np.where(right & ~asked, -np.inf, scores)[queries]
-    ranks = best_ranks(among, (right & asked)[queries])
+    among = np.where(right & ~chosen, -np.inf, scores)[queries]
+    ranks = best_ranks(among, (right & chosen)[queries])
     return 100 * recall_at_k(ranks, K), int(queries.sum())
 
 

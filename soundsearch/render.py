@@ -147,11 +147,11 @@ def parts_facts(what: Mapping[str, Any], filters: Sequence[str]) -> Facts:
     """The parts of a question. what: arguments of a search."""
     from soundsearch.search.question_parts import understand
 
-    asked = understand(**what, filters=filters)
+    parts = understand(**what, filters=filters)
     return {
-        "plus": [_part_facts(part) for part in asked.plus],
-        "minus": [_part_facts(part) for part in asked.minus],
-        "filters": [each.source for each in asked.filters],
+        "plus": [_part_facts(part) for part in parts.plus],
+        "minus": [_part_facts(part) for part in parts.minus],
+        "filters": [each.source for each in parts.filters],
     }
 
 
