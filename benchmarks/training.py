@@ -67,26 +67,28 @@ def main() -> None:
     device = torch_device(options.device)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "shards")
-        clip = random_clip(device)
+        clip_model = random_clip(device)
         write_shards(made_clips(options.clips), folder)
         data = ShardFolder(folder)
-        store_random_vectors(data, clip)
+        store_random_vectors(data, clip_model)
         where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
         print(f"{where}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch,")
         print(f"{options.workers} workers, batches of {options.batch}, {options.clips} clips")
         storing(folder, options.clips)
         room(data, options.clips)
-        read_ms = {way: reading(data, clip, way, options) for way in ("sound", "log-mels")}
+        read_ms = {way: reading(data, clip_model, way, options) for way in ("sound", "log-mels")}
         for precision in options.precisions.split(",") if options.steps else ():
-            model = Contrast(build_tower(StageConfig(stage="pivot"), clip.dim), 1 / 0.07).to(device)
+            model = Contrast(build_tower(StageConfig(stage="pivot"), clip_model.dim), 1 / 0.07).to(
+                device
+            )
             rate = step_alone(model, precision, device, options)
             for way in read_ms:
-                both(data, clip, way, model, precision, device, options)
+                both(data, clip_model, way, model, precision, device, options)
             wanted(read_ms, f"this machine's step in {precision}", rate)
         for sustained in SUSTAINED_TFLOPS:
             wanted(read_ms, f"a GPU that sustains {sustained} TFLOP/s", sustained / TFLOP_A_CLIP)
         print("\nparts, milliseconds a clip, each apart:")
-        for what, ms in parts(data, clip, device, options.batch).items():
+        for what, ms in parts(data, clip_model, device, options.batch).items():
             print(f"    {what:44}{ms:9.2f}")
 
 
@@ -112,20 +114,22 @@ def room(data: ShardFolder, n_clips: int) -> None:
     print(f"    {sound / n_clips / 1e3:.1f} as FLAC, {stored / n_clips / 1e3:.1f} as log-mel")
 
 
-def examples_of(data: ShardFolder, clip: FrozenClip, way: str) -> Positions:
+def examples_of(data: ShardFolder, clip_model: FrozenClip, way: str) -> Positions:
     """The examples of the loop, read one way or the other."""
     order = Order([np.arange(n) for n in data.counts], seed=0)
-    targets = StoredTargets(data, "images", clip.encoder)
+    targets = StoredTargets(data, "images", clip_model.encoder)
     log_mels = find_log_mels(data, VIP_ANT) if way == "log-mels" else None
     return Positions(data, order, targets, VIP_ANT, 0, log_mels)
 
 
-def reading(data: ShardFolder, clip: FrozenClip, way: str, options: argparse.Namespace) -> float:
+def reading(
+    data: ShardFolder, clip_model: FrozenClip, way: str, options: argparse.Namespace
+) -> float:
     """Measure reading alone; returns milliseconds of one core a clip."""
-    examples = examples_of(data, clip, way)
+    examples = examples_of(data, clip_model, way)
     n_mels, n_frames = examples.shape
     batch = torch.empty(n_frames, n_mels, dtype=examples.dtype).numpy().T
-    vector = torch.empty(clip.dim).numpy()
+    vector = torch.empty(clip_model.dim).numpy()
     position = iter(range(10**9))
     ms = core_ms(lambda: examples.fill(next(position), batch, vector), 100)
     n_steps = 30 + 4 * options.workers
@@ -172,7 +176,7 @@ def step_alone(
 
 def both(
     data: ShardFolder,
-    clip: FrozenClip,
+    clip_model: FrozenClip,
     way: str,
     model: Contrast,
     precision: str,
@@ -182,7 +186,7 @@ def both(
     """Measure reading and step together."""
     # Workers that have no more to fetch would leave the last steps faster than they are.
     n_steps = options.steps + 2 + 2 * max(1, options.workers)
-    examples = examples_of(data, clip, way)
+    examples = examples_of(data, clip_model, way)
     batches = Batches(examples, options.batch, n_steps, World(), options.workers, device)
     step, amp, optimiser = step_of(model, batches), Amp(precision, device), optimiser_of(model)
     seconds, waits = [], []
@@ -236,16 +240,18 @@ def made_clips(n: int) -> list[Example]:
     return clips
 
 
-def store_random_vectors(data: ShardFolder, clip: FrozenClip) -> None:
+def store_random_vectors(data: ShardFolder, clip_model: FrozenClip) -> None:
     """What `train embed-images` would store, as far as time goes."""
     random = np.random.default_rng(0)
-    facts = VectorsFacts("images", clip.encoder, MODEL, "random", clip.fingerprint, clip.dim)
+    facts = VectorsFacts(
+        "images", clip_model.encoder, MODEL, "random", clip_model.fingerprint, clip_model.dim
+    )
     for n, path in enumerate(data.shards):
         rows = [
-            random.normal(size=(N_FRAMES, clip.dim)).astype(np.float32)
+            random.normal(size=(N_FRAMES, clip_model.dim)).astype(np.float32)
             for _ in range(data.counts[n])
         ]
-        write_vectors(vectors_path(path, "images", clip.encoder), rows, facts, data.digest(n))
+        write_vectors(vectors_path(path, "images", clip_model.encoder), rows, facts, data.digest(n))
 
 
 def optimiser_of(model: Contrast) -> Lars:
@@ -260,23 +266,23 @@ def optimiser_of(model: Contrast) -> Lars:
 
 
 def parts(
-    data: ShardFolder, clip: FrozenClip, device: torch.device, batch: int
+    data: ShardFolder, clip_model: FrozenClip, device: torch.device, batch: int
 ) -> Mapping[str, float]:
     """Milliseconds a clip of what reading does, and of an image tower in the loop."""
     shard = data.open(0)
     channels, sample_rate = shard.audio(0)
     frame = shard.frames(0)[0]
-    seen = torch.stack([clip.pixels(Image.open(io.BytesIO(frame)))] * batch).to(device)
+    seen = torch.stack([clip_model.pixels(Image.open(io.BytesIO(frame)))] * batch).to(device)
 
     def image_tower() -> None:
         with torch.no_grad():
-            clip.model.encode_image(seen)  # type: ignore[operator]
+            clip_model.model.encode_image(seen)  # type: ignore[operator]
 
     return {
         "FLAC decoding (10 s, 44.1 kHz, stereo), core": core_ms(lambda: shard.audio(0)),
         "features, core": core_ms(lambda: extract_features(channels, sample_rate, VIP_ANT, None)),
         "frame: JPEG decoding and resizing, core": core_ms(
-            lambda: clip.pixels(Image.open(io.BytesIO(frame)))
+            lambda: clip_model.pixels(Image.open(io.BytesIO(frame)))
         ),
         "image tower forward, fp32": timed(image_tower, device, 3) / batch,
         "image tower forward, fp32, core": core_ms(image_tower, 3) / batch,

@@ -55,7 +55,7 @@ class Sound:
 
 def recipes(calibration: Calibration) -> dict[str, Recipe]:
     """Ways to rank windows for a wanted vector a and an unwanted one b."""
-    spread, background = calibration.spread, calibration.background
+    deviation, background = calibration.deviation, calibration.background
 
     def z(vector: Array, windows: Array) -> NDArray[np.float64]:
         return standardise(vector, windows @ vector, background)
@@ -65,7 +65,7 @@ def recipes(calibration: Calibration) -> dict[str, Recipe]:
         made[f"vector a - {w} b"] = lambda a, b, windows, w=w: _cosines(a - w * b, windows)
     for w in (0.25, 0.35, 0.5, 0.75, 1.0):
         made[f"vector a/spread - {w} b/spread"] = lambda a, b, windows, w=w: _cosines(
-            a / spread(a) - w * b / spread(b), windows
+            a / deviation(a) - w * b / deviation(b), windows
         )
     for w in (0.25, 0.5, 1.0):
         made[f"z(a) - {w} max(0, z(b))"] = lambda a, b, windows, w=w: (

@@ -87,8 +87,8 @@ def make(
     n_workers: int,
 ) -> Path:
     """The pivot stage in `folder`; prints what it learnt, and returns the run folder."""
-    clip = load_clip(pairs.train_on_pictures(training, folder / "clip"))
-    make_shards(folder / "shards", pairs.packed(training, training, pairs.read_or_skip), clip)
+    clip_model = load_clip(pairs.train_on_pictures(training, folder / "clip"))
+    make_shards(folder / "shards", pairs.packed(training, training, pairs.read_or_skip), clip_model)
     config = dataclasses.replace(
         pairs.pivot_config(seed),
         compact=AudioTowerConfig(),
@@ -108,7 +108,7 @@ def make(
         f"{len({r.concept for r in training})} concepts; "
         f"asked with {len(known['validation split'])} recordings"
     )
-    found = pairs.measure(run.folder, known, sounds, clip)
+    found = pairs.measure(run.folder, known, sounds, clip_model)
     print(report.table({"chance": [pairs.chance_of(known)], "pivot": [found]}))
     return run.folder
 

@@ -49,17 +49,17 @@ def ways(audio: AudioConfig) -> Iterator[tuple[str, AudioConfig]]:
         yield f"a window every {hop_s:g} s", dataclasses.replace(audio, hop_s=hop_s)
 
 
-def recall(scores: Array, right: NDArray[np.bool_], asked: NDArray[np.bool_]) -> tuple[float, int]:
+def recall(scores: Array, right: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> tuple[float, int]:
     """R@K in percent, and of how many queries.
 
-    scores: (n_texts, n_clips). right: of that shape, the clips that have the text. asked: (n_clips,),
+    scores: (n_texts, n_clips). right: of that shape, the clips that have the text. chosen: (n_clips,),
     those of the length in question; a text that none of them has is no query.
     """
-    queries = (right & asked).any(axis=1)
+    queries = (right & chosen).any(axis=1)
     if not queries.any():
         return float("nan"), 0
-    among = np.where(right & ~asked, -np.inf, scores)[queries]
-    ranks = best_ranks(among, (right & asked)[queries])
+    among = np.where(right & ~chosen, -np.inf, scores)[queries]
+    ranks = best_ranks(among, (right & chosen)[queries])
     return 100 * recall_at_k(ranks, K), int(queries.sum())
 
 
@@ -78,7 +78,7 @@ def study(encoder: Encoder, clips: Sequence[Recording]) -> Iterator[str]:
     """The lines of the table, each when it is known."""
     seconds = np.array([seconds_of(clip.path) for clip in clips], np.float32)
     captions = sorted({clip.caption for clip in clips})
-    told = False
+    reported = False
     with tempfile.TemporaryDirectory() as folder:
         for name, audio in ways(encoder.bundle.audio):
             bundle = dataclasses.replace(encoder.bundle, audio=audio)
@@ -91,10 +91,10 @@ def study(encoder: Encoder, clips: Sequence[Recording]) -> Iterator[str]:
             right = np.array(captions)[:, None] == np.array([clips[i].caption for i in kept])
             for score, of_clips in (("best window", found), ("mean", found.mean())):
                 shares, n_queries = row(texts, of_clips, right, seconds[kept])
-                if not told:
+                if not reported:
                     yield line("", [f"{length}" for length, _, _ in LENGTHS], "windows")
                     yield line("queries", [str(n) for n in n_queries], "")
-                    told = True
+                    reported = True
                 own = "*" if audio == encoder.bundle.audio and score == "best window" else " "
                 numbers = [f"{share:.1f}" for share in shares]
                 yield line(f"{own} {name}, {score}", numbers, f"{len(found.vectors):,}")

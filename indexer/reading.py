@@ -177,7 +177,7 @@ class Readers:
 
     def _read_file(self, pending: PendingFile) -> Generator[Piece, None, None]:
         """The file's windows in pieces; sets pending.end."""
-        clock = _Clock()
+        timer = _StageTimer()
         is_known = False
         try:
             known = pending.known_hash
@@ -187,7 +187,7 @@ class Readers:
                 if is_known and hash_first:
                     pending.end = Decoded(source.whole_hash(), unchanged=True)
                 else:
-                    pending.end = yield from self._decoded(pending, source, clock)
+                    pending.end = yield from self._decoded(pending, source, timer)
         except (AudioError, OSError) as error:
             stop_if_ran_out(error, or_else=FEWER_JOBS)
             why = unreadable(error) if isinstance(error, OSError) else error
@@ -200,17 +200,17 @@ class Readers:
             stop_if_ran_out(error, or_else=FEWER_JOBS)
             pending.end = not_handled(pending.file, error)
         finally:
-            clock.lap("decode")
+            timer.lap("decode")
             with self._report_lock:
-                for stage, seconds in clock.seconds.items():
+                for stage, seconds in timer.seconds.items():
                     self._report.stage_s[stage] += seconds
 
     def _decoded(
-        self, pending: PendingFile, source: Source, clock: _Clock
+        self, pending: PendingFile, source: Source, timer: _StageTimer
     ) -> Generator[Piece, None, Decoded]:
         """The windows in pieces; returns what is known of the file after the last one."""
         with source.audio() as audio:
-            duration_s = yield from self._pieces(pending, audio, clock)
+            duration_s = yield from self._pieces(pending, audio, timer)
             return Decoded(
                 source.whole_hash(),
                 duration_s,
@@ -225,7 +225,7 @@ class Readers:
             )
 
     def _pieces(
-        self, pending: PendingFile, audio: AudioFile, clock: _Clock
+        self, pending: PendingFile, audio: AudioFile, timer: _StageTimer
     ) -> Generator[Piece, None, float]:
         """Windows with sound, a batch at a time; returns where the last window ends, in seconds."""
         config = self._encoder.bundle.audio
@@ -240,18 +240,20 @@ class Readers:
                 batch.append(window)
                 n_windows += 1
             if len(batch) == BATCH_SIZE:
-                yield self._piece(pending, batch, rate, clock)
+                yield self._piece(pending, batch, rate, timer)
                 batch = []
         if batch:
-            yield self._piece(pending, batch, rate, clock)
+            yield self._piece(pending, batch, rate, timer)
         if n_windows == 0:
             raise AudioError(Cause.SILENT, WHOLLY_SILENT)
         return end_s
 
-    def _piece(self, pending: PendingFile, batch: list[Window], rate: int, clock: _Clock) -> Piece:
-        clock.lap("decode")
+    def _piece(
+        self, pending: PendingFile, batch: list[Window], rate: int, timer: _StageTimer
+    ) -> Piece:
+        timer.lap("decode")
         features = self._encoder.features_of(batch, rate)
-        clock.lap("features")
+        timer.lap("features")
         return Piece(pending, [(w.start_s, w.end_s) for w in batch], features)
 
     def _advance(self, pending: PendingFile, at_bytes: int) -> None:
@@ -280,7 +282,7 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-class _Clock:
+class _StageTimer:
     """Processor seconds of this thread, by stage."""
 
     def __init__(self) -> None:

@@ -244,9 +244,33 @@ def put_in_place(temporary: Path, path: Path) -> None:
     """Flush a finished file to the disk and rename it within its folder. Raises OSError."""
     flush(temporary)
     os.replace(temporary, path)
+    _flush_folder(path.parent)
+
+
+def put_folder_in_place(temporary: Path, path: Path, old: Path | None = None) -> None:
+    """Flush a finished folder of files to the disk and rename it.
+
+    Args:
+        temporary: The folder, on the same disk as `path`. It holds files alone.
+        path: What it is to be called.
+        old: Where what is at `path` is moved once all is flushed. None if nothing may be there.
+
+    Raises:
+        OSError: It cannot be written, or something is at `path` or `old` that may not be there.
+    """
+    for file in temporary.iterdir():
+        flush(file)
+    _flush_folder(temporary)
+    if old is not None and path.exists():
+        path.rename(old)
+    temporary.rename(path)
+    _flush_folder(path.parent)
+
+
+def _flush_folder(path: Path) -> None:
     if os.name != "nt":  # Windows opens no folders
         with contextlib.suppress(OSError):  # some network disks flush no folders; the file is there
-            flush(path.parent)
+            flush(path)
 
 
 def flush(path: Path) -> None:

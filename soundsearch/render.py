@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from soundsearch.near_copies import NearDuplicates
     from soundsearch.search.hits import Fit, Hit, Label
     from soundsearch.search.index import Index
-    from soundsearch.search.parts import Part
+    from soundsearch.search.question_parts import Part
     from soundsearch.search.show import Details
     from soundsearch.search.spelling import Spelling
     from soundsearch.store import PinnedEncoder, Words
@@ -109,7 +109,7 @@ def text_facts(
     opened: Index, text: str | None, by: By, spelling: Spelling, *, truncated: bool = True
 ) -> Facts:
     """A question in words. truncated: whether to say if it is longer than the encoder reads."""
-    from soundsearch.search.parts import words_of
+    from soundsearch.search.question_parts import words_of
 
     facts: Facts = {"text": text, "by": by}
     if truncated:
@@ -145,13 +145,13 @@ def note_on_scores(hits: Sequence[Hit]) -> str | None:
 
 def parts_facts(what: Mapping[str, Any], filters: Sequence[str]) -> Facts:
     """The parts of a question. what: arguments of a search."""
-    from soundsearch.search.parts import understand
+    from soundsearch.search.question_parts import understand
 
-    asked = understand(**what, filters=filters)
+    parts = understand(**what, filters=filters)
     return {
-        "plus": [_part_facts(part) for part in asked.plus],
-        "minus": [_part_facts(part) for part in asked.minus],
-        "filters": [each.source for each in asked.filters],
+        "plus": [_part_facts(part) for part in parts.plus],
+        "minus": [_part_facts(part) for part in parts.minus],
+        "filters": [each.source for each in parts.filters],
     }
 
 

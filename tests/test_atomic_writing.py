@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from soundsearch.files import (
+    put_folder_in_place,
     put_in_place,
     remove_unfinished,
     sha256_of,
@@ -31,10 +32,10 @@ def test_a_file_is_written_and_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_text(path, "é\r\nold\n")
     assert path.read_bytes() == "é\r\nold\n".encode()
-    with write_atomically(path) as aside:
-        aside.write_bytes(b"new")
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(b"new")
         assert path.read_bytes() == "é\r\nold\n".encode()
-        assert aside.parent == tmp_path and aside.name.startswith(".")
+        assert temporary.parent == tmp_path and temporary.name.startswith(".")
     assert path.read_bytes() == b"new" and names(tmp_path) == ["a.json"]
 
 
@@ -43,8 +44,8 @@ def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path: 
     path.write_bytes(b"old")
 
     def interrupted() -> None:
-        with write_atomically(path) as aside:
-            aside.write_bytes(b"ne")
+        with write_atomically(path) as temporary:
+            temporary.write_bytes(b"ne")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -90,12 +91,54 @@ def test_content_is_flushed_before_the_name_and_the_folder_after_it(
     assert seen == [("file", False), ("folder", True)]
 
 
+def test_all_of_a_folder_is_flushed_before_its_name_and_the_folder_above_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, bool]] = []
+    temporary, folder = tmp_path / ".a", tmp_path / "a"
+    temporary.mkdir()
+    for name in ("b", "c"):
+        (temporary / name).write_bytes(b"new")
+
+    def fsync(descriptor: int) -> None:
+        flushed = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        seen.append((flushed.relative_to(tmp_path).as_posix(), folder.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    put_folder_in_place(temporary, folder)
+    assert sorted(seen[:2]) == [(".a/b", False), (".a/c", False)]
+    assert seen[2:] == [(".a", False), (".", True)] and names(folder) == ["b", "c"]
+
+
+def test_a_folder_that_cannot_be_flushed_leaves_the_old_one_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, old, folder = tmp_path / ".new", tmp_path / ".old", tmp_path / "a"
+    for place, content in ((new, b"new"), (folder, b"old")):
+        place.mkdir()
+        (place / "b").write_bytes(content)
+
+    def refuse(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            put_folder_in_place(new, folder, old)
+    assert (folder / "b").read_bytes() == b"old" and not old.exists()
+    with pytest.raises(OSError, match="not empty"):
+        put_folder_in_place(new, folder)
+    assert (folder / "b").read_bytes() == b"old"
+    put_folder_in_place(new, folder, old)
+    assert (folder / "b").read_bytes() == b"new" and (old / "b").read_bytes() == b"old"
+
+
 def test_threads_that_write_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
     path, both = tmp_path / "a.json", threading.Barrier(2)
 
     def write(content: bytes) -> None:
-        with write_atomically(path) as aside:
-            aside.write_bytes(content)
+        with write_atomically(path) as temporary:
+            temporary.write_bytes(content)
             both.wait(10)
 
     threads = [threading.Thread(target=write, args=(bytes([i]) * 9,)) for i in (1, 2)]
@@ -118,7 +161,7 @@ def test_what_a_killed_process_left_can_be_removed(tmp_path: Path) -> None:
     path.write_bytes(b"old")
     killed = (
         "import os, sys; from pathlib import Path; from soundsearch.files import write_atomically\n"
-        "with write_atomically(Path(sys.argv[1])) as aside: aside.write_bytes(b'ne'); os._exit(9)"
+        "with write_atomically(Path(sys.argv[1])) as temporary: temporary.write_bytes(b'ne'); os._exit(9)"
     )
     command = [sys.executable, "-c", killed, path]
     assert subprocess.run(command, check=False, env=program.environment()).returncode == 9

@@ -158,11 +158,25 @@ def test_readers_of_types_find_the_packages_typed(package: str) -> None:
     assert "py.typed" in project["tool"]["setuptools"]["package-data"][package]
 
 
-@pytest.mark.parametrize("package", ["soundsearch", "soundsearch/audio", "soundsearch/search"])
+@pytest.mark.parametrize(
+    "package",
+    [
+        *("soundsearch", "soundsearch/audio", "soundsearch/encoder", "soundsearch/search"),
+        *("trainer", "trainer/convert", "trainer/data"),
+    ],
+)
 def test_the_architecture_names_every_module(package: str) -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     modules = {path.name for path in (ROOT / package).glob("[!_]*.py")}
     assert modules <= set(re.findall(r"\w+\.py", page))
+
+
+def test_every_public_method_of_an_index_is_described() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    listed = re.search(r"::: soundsearch\.Index\n    options:\n      members: \[(.*)\]", page)
+    assert listed is not None
+    methods = {name for name, value in vars(soundsearch.Index).items() if callable(value)}
+    assert sorted(listed[1].split(", ")) == sorted(n for n in methods if not n.startswith("_"))
 
 
 def test_numbered_decisions_are_listed() -> None:

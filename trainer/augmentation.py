@@ -31,7 +31,7 @@ class WaveformConfig:
     Attributes:
         speed: Largest change of speed, and of pitch with it, as a factor's logarithm.
         speed_share: Share that is played faster or slower.
-        room_share: Share that is put into a made-up room.
+        room_share: Share that gets the reverberation of a made-up room.
         band_share: Share of which a band is left.
         noise_share: Share that gets noise.
         noise_db: Smallest and largest level of the sound above the noise.
@@ -57,7 +57,7 @@ class WaveformConfig:
 def change_recording(
     waveform: Array, rate: int, size: int, rng: np.random.Generator, config: WaveformConfig
 ) -> Array:
-    """Change one recording: speed, room, band.
+    """Change one recording: speed, reverberation, band.
 
     Args:
         waveform: (time,) float32. Not modified. A random stretch of a longer one is taken.
@@ -78,7 +78,7 @@ def change_recording(
     if speed != 1.0:
         sound = soxr.resample(sound, speed * rate, rate, quality="LQ")
     if rng.random() < config.room_share:
-        sound = signal.fftconvolve(sound, room(rate, rng))
+        sound = signal.fftconvolve(sound, room_impulse_response(rate, rng))
     if rng.random() < config.band_share:
         sound = cut_to_band(sound, rate, rng)
     return np.asarray(sound[:size], np.float32)
@@ -100,8 +100,11 @@ def change_window(
     return np.asarray(window, np.float32)
 
 
-def room(rate: int, rng: np.random.Generator) -> Array:
-    """A made-up room's impulse response: the sound itself, then noise that dies away in 0.1 to 1 s."""
+def room_impulse_response(rate: int, rng: np.random.Generator) -> Array:
+    """A made-up room's impulse response: the sound itself, then noise that dies away in 0.1 to 1 s.
+
+    Returns (0.1 * rate to rate,) float32.
+    """
     n = int(rng.uniform(0.1, 1.0) * rate)
     tail = rng.standard_normal(n) * np.exp(-6.9 * np.arange(n) / n)
     tail *= 10 ** (rng.uniform(-12.0, 3.0) / 20) / np.sqrt(np.square(tail).sum())
@@ -110,7 +113,10 @@ def room(rate: int, rng: np.random.Generator) -> Array:
 
 
 def cut_to_band(sound: Array, rate: int, rng: np.random.Generator) -> Array:
-    """What is left between a low edge of 50 to 400 Hz and a high one of 2 to 10 kHz."""
+    """What is left between a low edge of 50 to 400 Hz and a high one of 2 to 10 kHz.
+
+    sound: (time,), not modified. Returns the same shape, float32.
+    """
     low, high = 50 * 8 ** rng.random(), 2000 * 5 ** rng.random()
     edges = (low, min(high, 0.45 * rate))
     found: Array = signal.sosfilt(signal.butter(2, edges, "band", fs=rate, output="sos"), sound)
@@ -124,7 +130,8 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 def coded(sound: Array, rate: int, compression: float) -> Array:
     """The sound after MP3 with this compression level (0 to 1), as long as before.
 
-    A sound of a rate that MP3 does not know stays as it is.
+    sound: (time,), not modified. Returns (time,) float32. A sound of a rate that MP3 does not know
+    stays as it is.
     """
     if rate not in MP3_RATES:
         return sound
@@ -136,7 +143,7 @@ def coded(sound: Array, rate: int, compression: float) -> Array:
 
 
 def level_of(sound: Array, rate: int) -> float:
-    """Root of the mean power of the louder half of a sound, in stretches of 10 ms."""
+    """Root of the mean power of the louder half of a sound (time,), in stretches of 10 ms."""
     n = max(1, STRETCHES * len(sound) // rate)
     power = np.square(sound[: len(sound) // n * n]).reshape(n, -1).mean(axis=1)
     return max(float(np.sqrt(np.sort(power)[n // 2 :].mean())), 1e-6)

@@ -33,7 +33,7 @@ from soundsearch.encoder.bundle import (
     EncoderBundle,
     TextConfig,
 )
-from soundsearch.files import flush, sha256_of
+from soundsearch.files import put_folder_in_place, sha256_of
 from soundsearch.progress import Progress
 from trainer import model_card
 from trainer.calibrate import calibrate_on
@@ -247,26 +247,26 @@ def export_run(
         run = read_run(folder)
         if clip_s is not None:
             run = with_clips_of(run, clip_s)
-        clip = load_clip(run.clip)
+        clip_model = load_clip(run.clip_model)
         data = run.config["data"]
-        if clip.fingerprint != data["fingerprint"]:
+        if clip_model.fingerprint != data["fingerprint"]:
             raise ExportError(
                 f"{folder}: trained against a CLIP of fingerprint {data['fingerprint'][:12]}, "
-                f"{clip.choice.pretrained} here has {clip.fingerprint[:12]}; restore those weights"
+                f"{clip_model.choice.pretrained} here has {clip_model.fingerprint[:12]}; restore those weights"
             )
         write_bundle(
             made,
             EncoderParts(
                 audio_tower=run.tower,
-                **text_parts(clip),
+                **text_parts(clip_model),
                 audio=run.front_end.audio,
                 features=run.front_end.features,
                 name=name or out.name,
-                description=f"Sound in the space of CLIP {Path(run.clip.model).stem}, trained by soundsearch",
+                description=f"Sound in the space of CLIP {Path(run.clip_model.model).stem}, trained by soundsearch",
                 licence=licence,
                 provenance=(
                     f"The audio tower was trained on {data['n_clips']} clips (stage {run.stage}); the "
-                    f"text tower is that of CLIP {clip.encoder}, fingerprint {clip.fingerprint}."
+                    f"text tower is that of CLIP {clip_model.encoder}, fingerprint {clip_model.fingerprint}."
                 ),
             ),
             command="soundsearch train export RUN BUNDLE"
@@ -305,14 +305,14 @@ def with_clips_of(run: TrainedRun, clip_s: float) -> TrainedRun:
     return dataclasses.replace(run, front_end=front_end, tower=tower.eval())
 
 
-def text_parts(clip: FrozenClip) -> dict[str, Any]:
+def text_parts(clip_model: FrozenClip) -> dict[str, Any]:
     """Return the fields of `EncoderParts` that come from a CLIP model: the text side."""
-    original: Any = clip.tokenizer
+    original: Any = clip_model.tokenizer
     return {
-        "text_tower": ClipText(clip.model),
+        "text_tower": ClipText(clip_model.model),
         "text_inputs": ("input_ids",),
         "tokenizer": clip_tokenizer(original),
-        "dim": clip.dim,
+        "dim": clip_model.dim,
         "text": TextConfig(max_tokens=original.context_length, prompt=PROMPT),
     }
 
@@ -389,11 +389,7 @@ def new_bundle(target: Path, *, force: bool = False) -> Iterator[Path]:
             made = temporary / "new"
             made.mkdir()
             yield made
-            for file in made.iterdir():
-                flush(file)
-            if target.exists():
-                target.replace(temporary / "old")
-            made.replace(target)
+            put_folder_in_place(made, target, temporary / "old")
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
@@ -414,7 +410,7 @@ def example_features(audio: AudioConfig, features: FeatureConfig) -> Array:
 def text_inputs(path: Path, texts: Sequence[str], config: TextConfig) -> dict[str, Tensor]:
     """Return texts as inputs of a text tower, truncated and padded as in the encoder.
 
-    path: of the bundle's tokenizer.json.
+    path: of the bundle's tokenizer.json. Both inputs are (n, n_tokens) int64.
     """
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
     tokenizer.enable_truncation(config.max_tokens)

@@ -77,7 +77,7 @@ class Library:
 
 
 @dataclass(frozen=True)
-class Asked:
+class QueryResults:
     """Queries of one kind and what a library answers.
 
     queries: (n, dim) float32. cosines: (n, n_recordings), each recording's best window; -inf for
@@ -144,13 +144,13 @@ def draw_background(
     return np.concatenate(windows).astype(np.float16)
 
 
-def ask(encoder: Encoder, library: Library) -> list[Asked]:
+def ask(encoder: Encoder, library: Library) -> list[QueryResults]:
     """What the library answers to its captions, and to its recordings; see the head of this module."""
     captions = library.captions
     texts = np.array(sorted(set(captions.tolist())))
     words = encoder.embed_text(texts.tolist())
     cosines = _cosines(words, library.embeddings)
-    said = Asked("text", words, cosines, texts[:, None] == captions)
+    said = QueryResults("text", words, cosines, texts[:, None] == captions)
     counts = Counter(captions.tolist())
     asking = np.flatnonzero([counts[caption] > 1 for caption in captions.tolist()])
     if len(asking) < LEAST_SHARED:
@@ -160,10 +160,10 @@ def ask(encoder: Encoder, library: Library) -> list[Asked]:
     right = captions[asking][:, None] == captions
     itself = np.arange(len(asking)), asking
     cosines[itself], right[itself] = -np.inf, False
-    return [said, Asked("audio", sounds, cosines, right)]
+    return [said, QueryResults("audio", sounds, cosines, right)]
 
 
-def _ask_by_parts(library: Library) -> Asked:
+def _ask_by_parts(library: Library) -> QueryResults:
     """Ask by the first part of each recording for its last one, without the window between."""
     found, asking, first, last = library.embeddings, [], [], []
     for i, (begin, end) in enumerate(itertools.pairwise(found.first)):
@@ -177,7 +177,9 @@ def _ask_by_parts(library: Library) -> Asked:
     dim = found.vectors.shape[1]
     sounds = ClipEmbeddings.of(first).mean().vectors if first else np.zeros((0, dim), np.float32)
     cosines = _cosines(sounds, ClipEmbeddings.of(last))
-    return Asked("audio", sounds, cosines, captions[asking][:, None] == captions, by_parts=True)
+    return QueryResults(
+        "audio", sounds, cosines, captions[asking][:, None] == captions, by_parts=True
+    )
 
 
 @dataclass(frozen=True)
@@ -205,16 +207,16 @@ def ask_vocabulary(encoder: Encoder, library: Library, lines: Sequence[str]) -> 
     known = frozenset().union(*captions)
     wanted = {line: _stems(line) for line in lines}
     right = {line: [words <= caption for caption in captions] for line, words in wanted.items()}
-    asked = [line for line in lines if any(right[line]) or not wanted[line] & known]
-    queries = encoder.embed_text(asked)
+    used = [line for line in lines if any(right[line]) or not wanted[line] & known]
+    queries = encoder.embed_text(used)
     windows = library.embeddings.vectors
     owner = np.repeat(np.arange(len(captions)), np.diff(library.embeddings.first))
     nearest = (queries @ windows.T).argmax(axis=1)
     return Answers(
         queries,
         windows[nearest],
-        np.array([right[line][i] for line, i in zip(asked, owner[nearest], strict=True)]),
-        np.array([any(right[line]) for line in asked]),
+        np.array([right[line][i] for line, i in zip(used, owner[nearest], strict=True)]),
+        np.array([any(right[line]) for line in used]),
     )
 
 
@@ -270,23 +272,23 @@ def calibrate(encoder: Encoder, library: Library, background: NDArray[np.float16
 
     Args:
         encoder: Of the bundle.
-        library: Is asked.
+        library: Recordings that are searched, with their captions.
         background: (n, dim).
     """
     bundle = encoder.bundle
     curves = {}
-    for asked in ask(encoder, library):
-        z = standardise(asked.queries, asked.cosines, background.astype(np.float32))
-        curve = fit_curve(*_best_hits(asked, z)) if len(z) else None
+    for results in ask(encoder, library):
+        z = standardise(results.queries, results.cosines, background.astype(np.float32))
+        curve = fit_curve(*_best_hits(results, z)) if len(z) else None
         if curve is None:
             logger.warning(
                 "%s: stays without calibration, its scores do not tell right from wrong "
                 "best hits of the %s queries",
                 bundle.name,
-                asked.kind,
+                results.kind,
             )
             return bundle
-        curves[asked.kind] = curve
+        curves[results.kind] = curve
     lines = load_vocabulary()
     drawn = np.random.default_rng(SEED).permutation(len(lines))[:N_TEXTS]
     texts = encoder.embed_text([lines[i] for i in drawn]).astype(np.float16)
@@ -324,7 +326,7 @@ def calibrate_on(
     """
     encoder = Encoder(bundle)
     with EmbeddingCache(None, encoder) as cache:
-        library = make_library(encoder, chosen.asked, cache, progress)
+        library = make_library(encoder, chosen.library, cache, progress)
         background = draw_background(encoder, chosen.ordinary, cache, progress=progress)
     calibrated = calibrate(encoder, library, background)
     shares = separation(Encoder(calibrated), library)
@@ -349,11 +351,11 @@ def separation(encoder: Encoder, library: Library) -> dict[str, float]:
     if calibration is None:
         return {}
     found: dict[str, float] = {}
-    for asked in ask(encoder, library):
-        scores = calibration.relevance(asked.kind, asked.queries, asked.cosines)
+    for results in ask(encoder, library):
+        scores = calibration.relevance(results.kind, results.queries, results.cosines)
         fits = scores.max(axis=1) >= FITS
-        mistakes = np.where(asked.right, 0.0, scores).max(axis=1)
-        is_right = _best_is_right(asked)
+        mistakes = np.where(results.right, 0.0, scores).max(axis=1)
+        is_right = _best_is_right(results)
         for name, shares in {
             f"best hit scores {FITS} or more": fits,
             "the same, right recordings taken out": mistakes >= FITS,
@@ -361,7 +363,7 @@ def separation(encoder: Encoder, library: Library) -> dict[str, float]:
             "best hit is right where it scores less": is_right[~fits],
         }.items():
             if len(shares):
-                found[f"{asked.kind}: {name}"] = round(float(shares.mean()), 4)
+                found[f"{results.kind}: {name}"] = round(float(shares.mean()), 4)
     if calibration.texts is not None:
         found |= claims(ask_vocabulary(encoder, library, load_vocabulary()), calibration)
     return found
@@ -390,20 +392,20 @@ def _cosines(queries: Array, embeddings: ClipEmbeddings) -> NDArray[np.float64]:
 
 
 def _best_hits(
-    asked: Asked, z: NDArray[np.float64]
+    results: QueryResults, z: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Best hits by their z (n, n_recordings), and whether they are right."""
-    if not asked.by_parts:
-        return z.max(axis=1), _best_is_right(asked)
+    if not results.by_parts:
+        return z.max(axis=1), _best_is_right(results)
     right, wrong = (
-        np.where(wanted, z, -np.inf).max(axis=1) for wanted in (asked.right, ~asked.right)
+        np.where(wanted, z, -np.inf).max(axis=1) for wanted in (results.right, ~results.right)
     )
     both = np.concatenate([right, wrong])
     is_right = np.arange(len(both)) < len(right)
     return both[np.isfinite(both)], is_right[np.isfinite(both)]
 
 
-def _best_is_right(asked: Asked) -> NDArray[np.bool_]:
-    best = asked.cosines.argmax(axis=1)
-    found: NDArray[np.bool_] = asked.right[np.arange(len(best)), best]
+def _best_is_right(results: QueryResults) -> NDArray[np.bool_]:
+    best = results.cosines.argmax(axis=1)
+    found: NDArray[np.bool_] = results.right[np.arange(len(best)), best]
     return found

@@ -32,12 +32,12 @@ class CalibrationSet:
 
     Attributes:
         name: For the card.
-        asked: Recordings that are the library.
+        library: Recordings that are searched, and whose captions are the queries.
         ordinary: Recordings that windows of the background are drawn from.
     """
 
     name: str
-    asked: Sequence[Captioned]
+    library: Sequence[Captioned]
     ordinary: Sequence[Path]
 
 
@@ -46,9 +46,9 @@ def demo_set() -> CalibrationSet:
     shipped = shipped_recordings()
     folder = shipped[0].parents[1]
     rows = Table(folder.parent / CREDITS).rows(("file", "description"))
-    asked = [Captioned(folder / row["file"], row["description"]) for row in rows]
-    asked = [one for one in asked if one.path in set(shipped)]
-    return CalibrationSet("the demo's recordings", asked, [one.path for one in asked])
+    library = [Captioned(folder / row["file"], row["description"]) for row in rows]
+    library = [one for one in library if one.path in set(shipped)]
+    return CalibrationSet("the demo's recordings", library, [one.path for one in library])
 
 
 def read_calibration_set(manifest: Path) -> CalibrationSet:
@@ -66,20 +66,20 @@ def read_calibration_set(manifest: Path) -> CalibrationSet:
     table = Table(manifest, ManifestError)
     has_split = "split" in table.columns
     columns = ("file", "caption", *(("split",) if has_split else ()))
-    asked, ordinary = [], []
+    captioned, ordinary = [], []
     for row in table.rows(columns, may_be_blank=("caption", "split")):
         path, caption = manifest.parent / row["file"], row["caption"].strip()
         is_background = has_split and row["split"] == BACKGROUND_SPLIT
         if is_background or not has_split or not caption:
             ordinary.append(path)
         if caption and not is_background:
-            asked.append(Captioned(path, caption))
-    if not asked:
+            captioned.append(Captioned(path, caption))
+    if not captioned:
         raise ManifestError(
             f"{manifest}: no row has a caption and another split than {BACKGROUND_SPLIT}; "
             "captions of recordings are needed for calibration"
         )
     rng = np.random.default_rng(SEED)
-    drawn = sorted(rng.permutation(len(asked))[:N_LIBRARY])
-    library = [asked[i] for i in drawn]
+    drawn = sorted(rng.permutation(len(captioned))[:N_LIBRARY])
+    library = [captioned[i] for i in drawn]
     return CalibrationSet(manifest.name, library, ordinary or [one.path for one in library])

@@ -130,9 +130,9 @@ class PairedTargets:
         images, texts = self._both
         return np.intersect1d(images.usable(shard), texts.usable(shard))
 
-    def draw(self, shard: int, clip: int, generator: np.random.Generator | None) -> Array:
+    def draw(self, shard: int, example: int, generator: np.random.Generator | None) -> Array:
         """See `Targets`."""
-        return np.concatenate([each.draw(shard, clip, generator) for each in self._both])
+        return np.concatenate([each.draw(shard, example, generator) for each in self._both])
 
 
 class RandomTargets:
@@ -149,16 +149,16 @@ class RandomTargets:
         """See `Targets`."""
         return self._clips[shard]
 
-    def draw(self, shard: int, clip: int, generator: np.random.Generator | None) -> Array:
+    def draw(self, shard: int, example: int, generator: np.random.Generator | None) -> Array:
         """See `Targets`; without a generator, in evaluation, the example's own text."""
         if generator is None:
-            return self._own.draw(shard, clip, None)
+            return self._own.draw(shard, example, None)
         while True:
             number = int(generator.integers(self._ends[-1]))
             other = int(np.searchsorted(self._ends, number, side="right"))
             first = int(self._ends[other - 1]) if other else 0
             chosen = int(self._clips[other][number - first])
-            if (other, chosen) != (shard, clip):
+            if (other, chosen) != (shard, example):
                 return self._own.draw(other, chosen, generator)
 
 
@@ -186,8 +186,8 @@ class CuratedTargets:
         """See `Targets`."""
         return np.flatnonzero(np.diff(self._open_shard(shard).first))
 
-    def draw(self, shard: int, clip: int, generator: np.random.Generator | None) -> Array:
+    def draw(self, shard: int, example: int, generator: np.random.Generator | None) -> Array:
         """See `Targets`; the fixed one is the caption most similar to an image of the example."""
-        ids = self._open(shard).of(clip)
+        ids = self._open(shard).of(example)
         chosen: Array = self._vectors[ids[generator.integers(len(ids)) if generator else 0]]
         return chosen

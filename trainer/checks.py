@@ -306,8 +306,8 @@ class BenchCheck(ClipCheck):
         else:
             assert isinstance(data, RetrievalSet)
             texts = list(data.texts)
-        clip = load_clip(ClipChoice(model=facts.model, pretrained=facts.pretrained))
-        self._texts = embed_unit(torch.from_numpy(clip.embed_texts(texts)))
+        clip_model = load_clip(ClipChoice(model=facts.model, pretrained=facts.pretrained))
+        self._texts = embed_unit(torch.from_numpy(clip_model.embed_texts(texts)))
 
     @property
     def clips(self) -> Sequence[Path]:

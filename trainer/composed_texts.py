@@ -23,8 +23,8 @@ from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 
 Array = NDArray[np.float32]
 
-#: Vectors of texts that are kept, since captions come together again.
-KEPT_TEXTS = 8192
+#: Vectors of texts that are cached, since captions come together again.
+CACHED_TEXTS = 8192
 
 
 def names_of(facts: ExampleFacts, *, labels: bool) -> list[str]:
@@ -40,7 +40,7 @@ class ComposedTexts:
 
     def __init__(self, facts: VectorsFacts, texts: str, device: torch.device) -> None:
         self._facts, self._labels, self._device = facts, texts == "label", device
-        self._embed = functools.lru_cache(KEPT_TEXTS)(self._embed_one)
+        self._embed = functools.lru_cache(CACHED_TEXTS)(self._embed_one)
 
     def classes(self, tagger: Tagger) -> Tensor:
         """Unit vectors of the names of a tagger's classes, (n_classes, dim)."""

@@ -386,17 +386,17 @@ def _embedded_pool(
     vectors_file = _pool_vectors_path(folder, pool, facts.encoder)
     pool_facts = replace(facts, kind=KIND)
     if stored is None or not is_ready(vectors_file, pool_facts, fingerprint(texts)):
-        clip = load_clip(choice, device)
-        if clip.fingerprint != facts.fingerprint:
+        clip_model = load_clip(choice, device)
+        if clip_model.fingerprint != facts.fingerprint:
             raise CurateError(
                 f"the images are embedded by {facts.encoder}, and {choice.model} with "
-                f"{choice.pretrained} is {clip.encoder}; give that model, or embed the images "
+                f"{choice.pretrained} is {clip_model.encoder}; give that model, or embed the images "
                 "with this one"
             )
         progress.begin("captions of the pool", len(texts))
         vectors = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
-            vectors.append(clip.embed_texts(texts[start : start + TEXTS_AT_ONCE]))
+            vectors.append(clip_model.embed_texts(texts[start : start + TEXTS_AT_ONCE]))
             progress.advance(len(vectors[-1]))
         write_vectors(vectors_file, [np.concatenate(vectors)], pool_facts, fingerprint(texts))
         with _write_atomically(_texts_path(folder, pool)) as temporary:

@@ -89,7 +89,7 @@ class LabelFacts(TextFacts):
 
 def embed_images(
     folder: ShardPaths,
-    clip: FrozenClip,
+    clip_model: FrozenClip,
     *,
     batch_size: int = BATCH_SIZE,
     part: Part | None = None,
@@ -102,7 +102,7 @@ def embed_images(
 
     Args:
         folder: Of shards, or several.
-        clip: Embeds the images.
+        clip_model: Embeds the images.
         batch_size: Images in one batch.
         part: The shards to work on.
         progress: Is notified of shards and skipped images.
@@ -112,18 +112,18 @@ def embed_images(
         EmbedError: No image could be used.
     """
     progress, shards = progress or Silent(), ShardFolder(folder)
-    facts = VectorsFacts(kind="images", **_encoder_facts(clip))
+    facts = VectorsFacts(kind="images", **_encoder_facts(clip_model))
     report = Report()
     with ThreadPoolExecutor(N_THREADS) as threads:
 
         def rows_of(shard: Shard) -> list[Array]:
             rows: list[list[Array]] = [[] for _ in shard.keys]
-            frames = _frames(shard, clip, threads, report, progress)
+            frames = _frames(shard, clip_model, threads, report, progress)
             while batch := list(islice(frames, batch_size)):
-                vectors = clip.embed_pixels(torch.stack([pixels for _, pixels in batch]))
+                vectors = clip_model.embed_pixels(torch.stack([pixels for _, pixels in batch]))
                 for (i, _), vector in zip(batch, vectors, strict=True):
                     rows[i].append(vector)
-            return [_stacked(row, clip.dim) for row in rows]
+            return [_stacked(row, clip_model.dim) for row in rows]
 
         _embed(shards, facts, rows_of, report, progress, part)
     if report.n_done and not report.n_rows + report.n_ready:
@@ -133,7 +133,7 @@ def embed_images(
 
 def embed_captions(
     folder: ShardPaths,
-    clip: FrozenClip,
+    clip_model: FrozenClip,
     texts: Kind = "captions",
     *,
     prompt: str = PROMPT,
@@ -146,7 +146,7 @@ def embed_captions(
 
     Args:
         folder: Of shards, or several.
-        clip: Embeds the texts.
+        clip_model: Embeds the texts.
         texts: captions, one row each; labels, one row each, put into the prompt at {}; or
             labels-joined, one row for "the sound of a, b, c".
         prompt: Text of a label, with {} in its place.
@@ -160,7 +160,7 @@ def embed_captions(
     if texts != "captions" and prompt.count("{}") != 1:
         raise EmbedError(f"the prompt {prompt!r} must hold {{}} once, where the label goes")
     progress, shards = progress or Silent(), ShardFolder(folder)
-    encoder = _encoder_facts(clip)
+    encoder = _encoder_facts(clip_model)
     facts = (
         TextFacts(kind=texts, **encoder, prompt="")
         if texts == "captions"
@@ -177,8 +177,8 @@ def embed_captions(
                 labels = (label for facts in part_of for label in facts.labels)
                 _note_unknown(labels, unknown, progress)
             rows = [texts_of(facts, texts, prompt) for facts in part_of]
-            vectors = _text_vectors((text for row in rows for text in row), clip, cache)
-            found += [_stacked([vectors[text] for text in row], clip.dim) for row in rows]
+            vectors = _text_vectors((text for row in rows for text in row), clip_model, cache)
+            found += [_stacked([vectors[text] for text in row], clip_model.dim) for row in rows]
             progress.advance(len(rows) / len(shard))
         return found
 
@@ -298,24 +298,24 @@ def _embed(
     )
 
 
-def _encoder_facts(clip: FrozenClip) -> dict[str, Any]:
+def _encoder_facts(clip_model: FrozenClip) -> dict[str, Any]:
     """Return the facts of the encoder, with absolute paths of its files."""
 
     def in_full(name: str) -> str:
         return str(Path(name).resolve()) if Path(name).is_file() else name
 
     return {
-        "encoder": clip.encoder,
-        "model": in_full(clip.choice.model),
-        "pretrained": in_full(clip.choice.pretrained),
-        "fingerprint": clip.fingerprint,
-        "dim": clip.dim,
+        "encoder": clip_model.encoder,
+        "model": in_full(clip_model.choice.model),
+        "pretrained": in_full(clip_model.choice.pretrained),
+        "fingerprint": clip_model.fingerprint,
+        "dim": clip_model.dim,
     }
 
 
 def _frames(
     shard: Shard,
-    clip: FrozenClip,
+    clip_model: FrozenClip,
     threads: ThreadPoolExecutor,
     report: Report,
     progress: Progress,
@@ -323,7 +323,7 @@ def _frames(
     """Yield the images of a shard in order, each with its example's number; threads decode ahead."""
 
     def decode(i: int) -> list[Tensor | str]:
-        return [_pixels(clip, frame) for frame in shard.frames(i)]
+        return [_pixels(clip_model, frame) for frame in shard.frames(i)]
 
     for i, frames in enumerate(ahead(threads, decode, len(shard))):
         for j, frame in enumerate(frames):
@@ -336,11 +336,11 @@ def _frames(
         progress.advance(1 / len(shard))
 
 
-def _pixels(clip: FrozenClip, frame: bytes) -> Tensor | str:
+def _pixels(clip_model: FrozenClip, frame: bytes) -> Tensor | str:
     """Return the input of the image tower, or the reason why there is none."""
     try:
         with Image.open(io.BytesIO(frame)) as image:
-            return clip.pixels(image)
+            return clip_model.pixels(image)
     except Exception as error:  # Pillow raises many kinds for a damaged image
         reason = str(error).strip().split("\n")[0].split(" <")[0]
         return f"cannot be decoded ({reason or type(error).__name__})"
@@ -358,12 +358,12 @@ def ahead(threads: ThreadPoolExecutor, work: Callable[[int], T], n: int) -> Iter
 
 
 def _text_vectors(
-    texts: Iterable[str], clip: FrozenClip, cache: OrderedDict[str, Array]
+    texts: Iterable[str], clip_model: FrozenClip, cache: OrderedDict[str, Array]
 ) -> dict[str, Array]:
     """Return the vector (dim,) of each text, from the cache or new; new ones enter the cache."""
     distinct = dict.fromkeys(texts)
     new = [text for text in distinct if text not in cache]
-    vectors = dict(zip(new, clip.embed_texts(new), strict=True))
+    vectors = dict(zip(new, clip_model.embed_texts(new), strict=True))
     vectors |= {text: cache[text] for text in distinct if text in cache}
     for text, vector in vectors.items():
         cache[text] = vector

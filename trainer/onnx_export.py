@@ -250,7 +250,7 @@ def _row_of(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
 
 
 def run_onnx(path: Path, inputs: Mapping[str, Tensor]) -> Array:
-    """Run an ONNX file on the CPU and return its output `embeddings`."""
+    """Run an ONNX file on the CPU and return its output `embeddings`, (n, dim) float32."""
     onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

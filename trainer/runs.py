@@ -281,7 +281,7 @@ class TrainedRun:
         front_end: How sound becomes features.
         tower: The audio tower.
         log_scale: Logarithm of the learnt logit scale, of sounds and texts where there are three.
-        clip: The frozen CLIP model that it was trained against.
+        clip_model: The frozen CLIP model that it was trained against.
         dim: Numbers in a vector.
         config: The content of config.json.
         picked: The epoch whose weights the tower has; None for the last ones.
@@ -292,7 +292,7 @@ class TrainedRun:
     front_end: FrontEnd
     tower: nn.Module
     log_scale: float
-    clip: ClipChoice
+    clip_model: ClipChoice
     dim: int
     config: Mapping[str, Any]
     picked: Picked | None
@@ -354,7 +354,7 @@ def read_run(folder: Path, epoch: int | None = None) -> TrainedRun:
         front_end=config.front_end,
         tower=tower.eval(),
         log_scale=float(weights["log_scale"].reshape(-1)[-1]),
-        clip=ClipChoice(model=data["model"], pretrained=data["pretrained"]),
+        clip_model=ClipChoice(model=data["model"], pretrained=data["pretrained"]),
         dim=data["dim"],
         config={**dataclasses.asdict(config), "data": data},
         picked=picked,

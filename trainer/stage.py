@@ -318,8 +318,8 @@ def initial_tower(config: StageConfig, facts: VectorsFacts) -> nn.Module:
         return tower
     if config.init == "clip":
         assert isinstance(tower, SpectrogramViT)
-        clip = load_clip(ClipChoice(model=facts.model, pretrained=facts.pretrained))
-        return vit_from_clip(clip.model.visual.state_dict(), tower.config)  # type: ignore[union-attr]
+        clip_model = load_clip(ClipChoice(model=facts.model, pretrained=facts.pretrained))
+        return vit_from_clip(clip_model.model.visual.state_dict(), tower.config)  # type: ignore[union-attr]
     if config.init.endswith(AUTHORS):
         if not isinstance(tower, SpectrogramViT):
             raise TrainingError(f"{config.init}: the authors' weights are for the vit tower")

@@ -85,7 +85,7 @@ def open_tagger(model: Path, classes: Path | None = None) -> Tagger:
 
 
 def tag(tagger: Tagger, waveform: Array, sample_rate: int) -> Array:
-    """Return the logits of a mono waveform at another sample rate."""
+    """Return the logits (n_classes,) of a mono waveform (time,) float32 at another sample rate."""
     parts = list(resample([waveform], sample_rate, tagger.sample_rate))
     return tagger.logits(np.concatenate(parts))
 

@@ -29,7 +29,7 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class DistillationPair:
     """A text, and the text whose embedding it should get: itself, or what it stands for."""
 
     text: str
@@ -122,16 +122,19 @@ def student_of(teacher: Path, config: DistilConfig) -> TextTower:
 
 
 def teach(
-    teacher: Path, tokenizer: tokenizers.Tokenizer, lessons: Sequence[Lesson], max_tokens: int
+    teacher: Path,
+    tokenizer: tokenizers.Tokenizer,
+    pairs: Sequence[DistillationPair],
+    max_tokens: int,
 ) -> Array:
-    """The teacher's unit vectors for the meanings of the lessons, (n, width) float32."""
-    meanings = sorted({lesson.meaning for lesson in lessons})
+    """The teacher's unit vectors for the meanings of the pairs, (n, width) float32."""
+    meanings = sorted({pair.meaning for pair in pairs})
     place = {text: i for i, text in enumerate(meanings)}
     tower = read_bert(teacher, layers=None, rank=None, max_tokens=max_tokens)
     logger.info("the teacher reads %d texts", len(meanings))
     with torch.autocast("cpu", torch.bfloat16):  # cosine to float32's answer: 0.9999
         vectors = embed_texts(tower, TokenIds(tokenizer, meanings))
-    return vectors[[place[lesson.meaning] for lesson in lessons]]
+    return vectors[[place[pair.meaning] for pair in pairs]]
 
 
 def distil(

@@ -53,8 +53,10 @@ def main() -> None:
         if options.pairs:
             given = {"model": options.clip_model, "pretrained": options.clip_pretrained}
             given = {name: value for name, value in given.items() if value}
-            clip = ClipChoice(**given) if given else None
-            report_pairs(options.out, pairs.run(options.pairs, options.out, clip, options.seeds))
+            clip_model = ClipChoice(**given) if given else None
+            report_pairs(
+                options.out, pairs.run(options.pairs, options.out, clip_model, options.seeds)
+            )
         else:
             size = Size(n_clips=options.clips, epochs=options.epochs, clip_steps=options.clip_steps)
             if options.choose:
@@ -72,7 +74,7 @@ def made_world(out: Path, size: Size, n_seeds: int) -> None:
         report.write_json(out / "results.json", {**about, **dataclasses.asdict(found)})
 
     found = run(out, size, WorldConfig(), range(n_seeds), save)
-    print(report.table({"chance": [found.chance], **found.arms, "(pictures)": [found.clip]}))
+    print(report.table({"chance": [found.chance], **found.arms, "(pictures)": [found.clip_model]}))
     report.plot(out / "captions.png", found.arms, found.chance)
 
 

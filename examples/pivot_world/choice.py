@@ -41,9 +41,9 @@ def choose(folder: Path, size: Size, hard: WorldConfig, save: Callable[[Choice],
 
     `save` gets the numbers so far after each.
     """
-    clip = load_clip(train_world_clip(folder / "clip", size, hard, world.split(hard)[0]))
+    clip_model = load_clip(train_world_clip(folder / "clip", size, hard, world.split(hard)[0]))
     split = world.split_to_choose(hard)
-    made = make_seed(folder / "choice", size, hard, clip, SEED, split)
+    made = make_seed(folder / "choice", size, hard, clip_model, SEED, split)
     pivoted = train_pivot(made.shards, made.folder / "pivot", pivot_config(size, SEED), MACHINE)
     found: Choice = {"pivot": {0: made.measure(pivoted)}}
     for n in COUNTS:

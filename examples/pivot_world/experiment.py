@@ -32,6 +32,7 @@ from examples.pivot_world.settings import (
 from examples.pivot_world.small_clip import train_small_clip
 from examples.pivot_world.world import Causes, WorldConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
+from soundsearch.files import put_folder_in_place
 from trainer.captions import train_captions
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.shard_writer import write_shards
@@ -59,9 +60,9 @@ MACHINE = Machine(device="cpu")
 
 @dataclass(frozen=True)
 class Outcome:
-    """Numbers of every arm, 0 to 1; each is a list over seeds. clip: of the frozen CLIP itself."""
+    """Numbers of every arm, 0 to 1; each is a list over seeds. clip_model: of the frozen CLIP itself."""
 
-    clip: Numbers
+    clip_model: Numbers
     arms: dict[str, list[Numbers]]
     chance: Numbers
 
@@ -79,10 +80,12 @@ def run(
     gets the outcome so far after each arm.
     """
     training, held_out = world.split(hard)
-    clip = load_clip(train_world_clip(folder / "clip", size, hard, training))
-    outcome = Outcome(clip_numbers(clip, held_out), {}, chance_of(len(held_out)))
+    clip_model = load_clip(train_world_clip(folder / "clip", size, hard, training))
+    outcome = Outcome(clip_numbers(clip_model, held_out), {}, chance_of(len(held_out)))
     for seed in seeds:
-        made = make_seed(folder / f"seed-{seed}", size, hard, clip, seed, (training, held_out))
+        made = make_seed(
+            folder / f"seed-{seed}", size, hard, clip_model, seed, (training, held_out)
+        )
         for name, trained in arms_of(made, size, seed):
             outcome.arms.setdefault(name, []).append(made.measure(trained))
             logger.info("seed %d, %s: %s", seed, name, in_brief(outcome.arms[name][-1]))
@@ -98,7 +101,7 @@ def train_world_clip(
     def batch_of(random: np.random.Generator) -> tuple[list[Image.Image], list[str]]:
         chosen = [training[i] for i in random.integers(len(training), size=size.clip_batch)]
         pictures = [world.draw(causes, hard, random) for causes in chosen]
-        return pictures, [world.seen(causes, hard, random) for causes in chosen]
+        return pictures, [world.picture_sentence(causes, hard, random) for causes in chosen]
 
     return train_small_clip(batch_of, folder, steps=size.clip_steps, seed=0)
 
@@ -115,7 +118,7 @@ class Made:
     shards: Path
     clips: Callable[..., Iterator[Example]]
     asked: Path
-    clip: FrozenClip
+    clip_model: FrozenClip
     alternatives: Alternatives
 
     def measure(self, run_folder: Path) -> Numbers:
@@ -134,7 +137,7 @@ class Made:
                 owners += [facts.labels] * len(facts.captions)
         with torch.no_grad():
             audio = unit(run.tower(torch.from_numpy(np.stack(features))).numpy())
-        texts = unit(self.clip.embed_texts(sentences))
+        texts = unit(self.clip_model.embed_texts(sentences))
         return answers(audio, labels, texts, owners, self.alternatives)
 
 
@@ -142,17 +145,17 @@ def make_seed(
     folder: Path,
     size: Size,
     hard: WorldConfig,
-    clip: FrozenClip,
+    clip_model: FrozenClip,
     seed: int,
     split: tuple[Sequence[Causes], Sequence[Causes]],
 ) -> Made:
     """Shards, vectors and log-mels of a seed. split: combinations for training, and held out."""
     training, held_out = split
     clips = functools.partial(training_clips, training, size, hard, seed)
-    shards = make_shards(folder / "shards", clips(shuffle=False), clip)
+    shards = make_shards(folder / "shards", clips(shuffle=False), clip_model)
     store_log_mels(shards, FRONT_END, n_workers=1)
-    asked = make_shards(folder / "held-out", asked_clips(held_out, size, hard, seed), clip)
-    return Made(folder, shards, clips, asked, clip, alternatives_of(clip, held_out))
+    asked = make_shards(folder / "held-out", asked_clips(held_out, size, hard, seed), clip_model)
+    return Made(folder, shards, clips, asked, clip_model, alternatives_of(clip_model, held_out))
 
 
 def arms_of(made: Made, size: Size, seed: int) -> Iterator[tuple[str, Path]]:
@@ -170,7 +173,7 @@ def arms_of(made: Made, size: Size, seed: int) -> Iterator[tuple[str, Path]]:
         yield f"{n} captions alone", trained
     ceiling = alone_config(size, seed, size.n_clips)
     yield "all captions", train_captions(made.shards, folder / "ceiling", ceiling, MACHINE)
-    shuffled = make_shards(folder / "shuffled", made.clips(shuffle=True), made.clip)
+    shuffled = make_shards(folder / "shuffled", made.clips(shuffle=True), made.clip_model)
     store_log_mels(shuffled, FRONT_END, n_workers=1)
     yield "shuffled pairs", train_pivot(shuffled, folder / "control", pivot, MACHINE)
 
@@ -188,7 +191,7 @@ def training_clips(
     if shuffle:
         shown = [shown[i] for i in np.random.default_rng((seed, 4)).permutation(size.n_clips)]
     for one, picture in zip(causes, shown, strict=True):
-        sentence = world.heard(one, hard.unsaid, random)
+        sentence = world.sound_sentence(one, hard.unsaid, random)
         yield pack(one, picture, size.n_frames, (sentence,), hard, random)
 
 
@@ -199,7 +202,9 @@ def asked_clips(
     random = np.random.default_rng((seed, 5))
     for _ in range(size.n_test):
         for causes in held_out:
-            sentences = tuple(world.heard(causes, 0.0, random) for _ in range(size.n_test_captions))
+            sentences = tuple(
+                world.sound_sentence(causes, 0.0, random) for _ in range(size.n_test_captions)
+            )
             yield pack(causes, causes, 1, sentences, hard, random)
 
 
@@ -230,22 +235,22 @@ def labels_of(causes: Causes) -> Labels:
     return tuple(words[getattr(causes, name)] for name, words in world.ATTRIBUTES.items())
 
 
-def make_shards(folder: Path, clips: Iterator[Example], clip: FrozenClip) -> Path:
+def make_shards(folder: Path, clips: Iterator[Example], clip_model: FrozenClip) -> Path:
     """Shards and the vectors beside them, unless they are there; returns the folder."""
     if not folder.exists():
-        aside = folder.with_suffix(".part")
-        shutil.rmtree(aside, ignore_errors=True)
-        write_shards(clips, aside)
-        aside.rename(folder)
-    embed_images(folder, clip)
-    embed_captions(folder, clip)
+        temporary = folder.with_suffix(".part")
+        shutil.rmtree(temporary, ignore_errors=True)
+        write_shards(clips, temporary)
+        put_folder_in_place(temporary, folder)
+    embed_images(folder, clip_model)
+    embed_captions(folder, clip_model)
     return folder
 
 
 # Asking ---------------------------------------------------------------------------------------------
 
 
-def alternatives_of(clip: FrozenClip, held_out: Sequence[Causes]) -> Alternatives:
+def alternatives_of(clip_model: FrozenClip, held_out: Sequence[Causes]) -> Alternatives:
     """For each combination and attribute, embeddings of sentences that differ in that alone.
 
     attribute -> labels of the combination -> (n_values, dim), each the mean of a few wordings.
@@ -258,20 +263,22 @@ def alternatives_of(clip: FrozenClip, held_out: Sequence[Causes]) -> Alternative
             others = [
                 dataclasses.replace(causes, **{attribute: value}) for value in range(len(words))
             ]
-            texts = [world.heard(one, 0.0, random) for one in others for _ in range(N_WORDINGS)]
-            vectors = unit(clip.embed_texts(texts)).reshape(len(words), N_WORDINGS, -1)
+            texts = [
+                world.sound_sentence(one, 0.0, random) for one in others for _ in range(N_WORDINGS)
+            ]
+            vectors = unit(clip_model.embed_texts(texts)).reshape(len(words), N_WORDINGS, -1)
             found[attribute][labels_of(causes)] = unit(vectors.mean(axis=1))
     return found
 
 
-def clip_numbers(clip: FrozenClip, held_out: Sequence[Causes]) -> Numbers:
+def clip_numbers(clip_model: FrozenClip, held_out: Sequence[Causes]) -> Numbers:
     """The same questions asked of pictures, in which nothing is hidden: what the frozen CLIP knows."""
     random, plain = np.random.default_rng(7), WorldConfig(hidden=0.0)
     causes = [one for one in held_out for _ in range(4)]
     labels = [labels_of(one) for one in causes]
-    pictures = unit(clip.embed_images([world.draw(one, plain, random) for one in causes]))
-    texts = unit(clip.embed_texts([world.heard(one, 0.0, random) for one in causes]))
-    return answers(pictures, labels, texts, labels, alternatives_of(clip, held_out))
+    pictures = unit(clip_model.embed_images([world.draw(one, plain, random) for one in causes]))
+    texts = unit(clip_model.embed_texts([world.sound_sentence(one, 0.0, random) for one in causes]))
+    return answers(pictures, labels, texts, labels, alternatives_of(clip_model, held_out))
 
 
 def answers(

@@ -65,7 +65,7 @@ def run(data: Path, out: Path, choice: ClipChoice | None, n_seeds: int) -> Outco
     """Pivot on the triples, and once more with pictures dealt out at random, as the control."""
     recordings = read_pairs(data)
     clip_name = choice.pretrained if choice else "a small CLIP trained on these pictures"
-    clip = load_clip(choice or train_on_pictures(recordings, out / "pairs-clip"))
+    clip_model = load_clip(choice or train_on_pictures(recordings, out / "pairs-clip"))
     training, known, new = split(recordings)
     sounds = {recording.path: read_or_skip(recording.path) for recording in recordings}
     asked = {"new recordings": known, "new concepts": new}
@@ -78,11 +78,11 @@ def run(data: Path, out: Path, choice: ClipChoice | None, n_seeds: int) -> Outco
             if name == "shuffled pairs":
                 order = np.random.default_rng(seed).permutation(len(training))
                 shown = [training[i] for i in order]
-            make_shards(folder / "shards", packed(training, shown, sounds.__getitem__), clip)
+            make_shards(folder / "shards", packed(training, shown, sounds.__getitem__), clip_model)
             trained = train_pivot(
                 folder / "shards", folder / "run", pivot_config(seed), Machine(device="cpu")
             )
-            numbers = measure(trained, asked, sounds, clip)
+            numbers = measure(trained, asked, sounds, clip_model)
             arms.setdefault(name, []).append(numbers)
             logger.info("seed %d, %s: %s", seed, name, numbers)
     concepts = {r.concept for r in training}
@@ -223,7 +223,7 @@ def measure(
     run_folder: Path,
     asked: Mapping[str, Sequence[Recording]],
     sounds: Mapping[Path, Sound | None],
-    clip: FrozenClip,
+    clip_model: FrozenClip,
 ) -> Numbers:
     """R@1 and R@5 of a run's tower, asked with recordings for the captions of their concept."""
     run = read_run(run_folder)
@@ -238,7 +238,7 @@ def measure(
         with torch.no_grad():
             audio = unit(run.tower(torch.from_numpy(np.stack(features))).numpy())
         for wording in ("picture captions", "sound captions"):
-            scores, right = _scores(audio, recordings, wording, clip)
+            scores, right = _scores(audio, recordings, wording, clip_model)
             ranks = best_ranks(scores, right)
             for k in (1, 5):
                 found[f"{name}, {wording}, R@{k}"] = recall_at_k(ranks, k)
@@ -256,11 +256,11 @@ def _texts(recordings: Sequence[Recording], wording: str) -> dict[str, set[str]]
 
 
 def _scores(
-    audio: Array, recordings: Sequence[Recording], wording: str, clip: FrozenClip
+    audio: Array, recordings: Sequence[Recording], wording: str, clip_model: FrozenClip
 ) -> tuple[Array, np.ndarray]:
     texts = _texts(recordings, wording)
     right = np.array([[r.concept in concepts for concepts in texts.values()] for r in recordings])
-    return audio @ unit(clip.embed_texts(list(texts))).T, right
+    return audio @ unit(clip_model.embed_texts(list(texts))).T, right
 
 
 def chance_of(asked: Mapping[str, Sequence[Recording]]) -> Numbers:

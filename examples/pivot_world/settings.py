@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from examples.pivot_world import world
 from soundsearch.audio.features import KaldiFbank
 from soundsearch.audio.windows import AudioConfig
-from trainer.contrast import ContrastConfig
 from trainer.front_ends import FrontEnd
 from trainer.presets import preset
 from trainer.runs import StageConfig
@@ -49,22 +48,28 @@ class Size:
 
 
 def pivot_config(size: Size, seed: int) -> StageConfig:
-    """The pivot stage in miniature."""
-    return StageConfig(
-        stage="pivot",
+    """The paper's pivot stage (preset paper-va) in miniature: all that deviates from it."""
+    paper = preset("paper-va")
+    return dataclasses.replace(
+        paper,
+        # A small tower for short clips, trained from nothing.
         front_end=FRONT_END,
         tower="compact",
         compact=TOWER,
         init="random",
+        # Few clips, a few minutes on a processor.
         batch_size=size.batch_size,
         epochs=size.epochs,
         warmup_epochs=1.0,
+        schedule_epochs=None,
+        precision="fp32",
+        # AdamW in place of LARS, with rates of its own, and a bounded logit scale.
         optimiser="adamw",
         learning_rate=2e-3,
+        flat_learning_rate=None,
         weight_decay=0.05,
         clip_norm=1.0,
-        precision="fp32",
-        contrast=ContrastConfig(largest_logit_scale=100.0),
+        contrast=dataclasses.replace(paper.contrast, largest_logit_scale=100.0),
         seed=seed,
     )
 

@@ -75,8 +75,8 @@ def train_small_clip(
     for step in range(steps):
         images, texts = batch_of(random)
         pixels = torch.stack([transform(image) for image in images])
-        seen, told, scale = model(pixels, tokenizer(list(texts)))
-        loss: Tensor = loss_of(seen, told, scale)
+        image_vectors, text_vectors, scale = model(pixels, tokenizer(list(texts)))
+        loss: Tensor = loss_of(image_vectors, text_vectors, scale)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -94,5 +94,5 @@ def write_clip(model: torch.nn.Module, path: Path) -> None:
     """The weights as safetensors, written atomically."""
     from safetensors.torch import save_file
 
-    with write_atomically(path) as aside:
-        save_file({name: v.contiguous() for name, v in model.state_dict().items()}, aside)
+    with write_atomically(path) as temporary:
+        save_file({name: v.contiguous() for name, v in model.state_dict().items()}, temporary)

@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from trainer.english import plural
+
 Array = NDArray[np.float32]
 
 KINDS = ("circle", "square", "triangle", "star", "cross", "ring", "diamond", "stick")
@@ -281,13 +283,13 @@ _MOOD_WORDS = {
 }
 #: What only those say who see, and what only those say who hear.
 _COLOURS = {"calm": "blue", "angry": "red", "merry": "yellow", "gloomy": "purple"}
-_SEEN_FRAMES = (
+_PICTURE_FORMS = (
     "a picture of {count} {mood} {noun} {motion}",
     "{count} {mood} {noun} {motion}",
     "{count} {noun}, {mood} and {motion}",
     "{motion}, {count} {mood} {noun}",
 )
-_HEARD_FRAMES = (
+_SOUND_FORMS = (
     "the sound of {count} {mood} {noun} {motion}",
     "notes of {count} {mood} {noun}, {motion}",
     "{count} {noun} can be heard, {motion} and {mood}",
@@ -295,17 +297,17 @@ _HEARD_FRAMES = (
 )
 
 
-def seen(causes: Causes, config: WorldConfig, random: np.random.Generator) -> str:
+def picture_sentence(causes: Causes, config: WorldConfig, random: np.random.Generator) -> str:
     """A sentence by someone who sees: may name the colour for the mood, may leave causes out."""
     moods: tuple[str, ...] = _MOOD_WORDS[MOODS[causes.mood]]
     if random.random() < 0.3:
         moods = (_COLOURS[MOODS[causes.mood]],)
-    return _sentence(causes, _SEEN_FRAMES, moods, config.unsaid, random)
+    return _sentence(causes, _PICTURE_FORMS, moods, config.unsaid, random)
 
 
-def heard(causes: Causes, unsaid: float, random: np.random.Generator) -> str:
+def sound_sentence(causes: Causes, unsaid: float, random: np.random.Generator) -> str:
     """A sentence by someone who hears. unsaid: how often each cause but the kind is left out."""
-    return _sentence(causes, _HEARD_FRAMES, _MOOD_WORDS[MOODS[causes.mood]], unsaid, random)
+    return _sentence(causes, _SOUND_FORMS, _MOOD_WORDS[MOODS[causes.mood]], unsaid, random)
 
 
 def _sentence(
@@ -322,11 +324,7 @@ def _sentence(
     text = frames[random.integers(len(frames))].format(
         count=said(_COUNTS[NUMBERS[causes.number]], "some"),
         mood=said(moods, ""),
-        noun=noun if causes.number == 0 else _plural(noun),
+        noun=noun if causes.number == 0 else plural(noun),
         motion=said(_MOTION_WORDS[MOTIONS[causes.motion]], "there"),
     )
     return " ".join(text.replace(" ,", ",").split())
-
-
-def _plural(noun: str) -> str:
-    return noun + ("es" if noun.endswith(("x", "s")) else "s")

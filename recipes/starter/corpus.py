@@ -20,7 +20,7 @@ from soundsearch.errors import SoundsearchError
 from soundsearch.tables import Table
 from soundsearch.vocabulary import load_vocabulary
 from trainer.english import VERBS, head_of, may_be_counted, plural
-from trainer.text_distillation import Lesson
+from trainer.text_distillation import DistillationPair
 
 AUDIOCAPS_TRAIN = "captions/audiocaps_train.csv"
 AUDIOCAPS_VALID = "captions/audiocaps_val.csv"
@@ -133,8 +133,8 @@ class CorpusConfig:
 
 def build_corpus(
     data: Path, recordings: Sequence[Recording], words: Sequence[str], config: CorpusConfig
-) -> list[Lesson]:
-    """All lessons, in a fixed order, no text twice.
+) -> list[DistillationPair]:
+    """All distillation pairs, in a fixed order, no text twice.
 
     data: folder with `captions/`. recordings: those whose captions and tags enter; the training
     split. words: whole words of the tokenizer's vocabulary.
@@ -169,30 +169,30 @@ def build_corpus(
     clean += [plural(word) for word in words if may_be_counted(word)]
     for _ in range(config.n_combinations):
         clean.append(" ".join(generator.choices(words, k=generator.randint(2, 4))))
-    lessons = [Lesson(text, text) for text in (*sounds, *clean)]
+    pairs = [DistillationPair(text, text) for text in (*sounds, *clean)]
 
     for sound in sounds:
         for form in _some(REQUESTS, config.requests, generator):
-            lessons.append(Lesson(form.format(sound), ASKED.format(sound)))
-        lessons += [Lesson(filed(sound, generator), sound) for _ in range(config.filed)]
+            pairs.append(DistillationPair(form.format(sound), ASKED.format(sound)))
+        pairs += [DistillationPair(filed(sound, generator), sound) for _ in range(config.filed)]
     for label, tag in dict.fromkeys((one.caption, tag) for one in captioned for tag in one.tags):
         if tag not in label:
-            lessons.append(Lesson(filed(label, generator, tag), f"{label}, {tag}"))
+            pairs.append(DistillationPair(filed(label, generator, tag), f"{label}, {tag}"))
     for caption in captions:
         if generator.random() < config.filed_share:
-            lessons.append(Lesson(filed(caption, generator), caption))
+            pairs.append(DistillationPair(filed(caption, generator), caption))
 
     known = frozenset(words)
     for sound in sounds:
         for _ in range(config.slips_per_sound):
-            lessons.append(Lesson(with_slips(sound, generator, known), sound))
+            pairs.append(DistillationPair(with_slips(sound, generator, known), sound))
     for text in clean:
         if generator.random() < config.slip_share:
-            lessons.append(Lesson(with_slips(text, generator, known), text))
+            pairs.append(DistillationPair(with_slips(text, generator, known), text))
 
-    by_text: dict[str, Lesson] = {}
-    for lesson in lessons:
-        by_text.setdefault(lesson.text.lower(), lesson)
+    by_text: dict[str, DistillationPair] = {}
+    for pair in pairs:
+        by_text.setdefault(pair.text.lower(), pair)
     return list(by_text.values())
 
 

@@ -110,23 +110,23 @@ def measure(encoder: Encoder, data: Path, cache: EmbeddingCache) -> dict[str, Fo
 def _captions(
     encoder: Encoder,
     recordings: Sequence[Recording],
-    asked: Sequence[Recording],
+    chosen: Sequence[Recording],
     cache: EmbeddingCache,
 ) -> Found:
     """Recall of captions of some recordings among all.
 
-    A recording of the same caption that is not among those asked for is neither right nor wrong.
+    A recording of the same caption that is not among the chosen is neither right nor wrong.
     """
     found, lost = embed_clips(encoder, [one.path for one in recordings], cache)
     if found is None:
         raise BenchmarkError(f"none of {len(recordings)} recordings can be used")
     usable = [one for i, one in enumerate(recordings) if i not in lost]
-    wanted = {one.path for one in asked}
-    is_asked = np.array([one.path in wanted for one in usable])
+    wanted = {one.path for one in chosen}
+    is_chosen = np.array([one.path in wanted for one in usable])
     captions = sorted({one.caption for one in usable if one.path in wanted})
     same = np.array(captions)[:, None] == np.array([one.caption for one in usable])
     scores = score_texts(embed_texts(encoder, captions, cache), found)
-    ranks = best_ranks(np.where(same & ~is_asked, -np.inf, scores), same & is_asked)
+    ranks = best_ranks(np.where(same & ~is_chosen, -np.inf, scores), same & is_chosen)
     return {
         "command": COMMAND,
         "split": SPLIT,
@@ -151,8 +151,8 @@ def _benchmark(
     settings = Settings(
         protocol=PROTOCOLS[PROTOCOL], merge_identical=ask == "caption", allow_missing=True
     )
-    asked = read_manifest(manifest, split=SPLIT, ask=ask)
-    result = run_benchmark(encoder, asked, settings, cache)
+    queries = read_manifest(manifest, split=SPLIT, ask=ask)
+    result = run_benchmark(encoder, queries, settings, cache)
     return {
         "command": f"soundsearch bench manifest DATA/{manifest.name} --split {SPLIT} --ask {ask}{more}",
         "split": SPLIT,

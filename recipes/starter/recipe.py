@@ -31,7 +31,7 @@ from recipes.starter.manifests import (
 from recipes.starter.material import Material, make_material
 from recipes.starter.measure import measure
 from recipes.starter.stages import Run
-from recipes.starter.text_exam import text_exam
+from recipes.starter.text_evaluation import evaluate_texts
 from recipes.starter.text_tower import TextSide, make_text_tower
 from recipes.starter.waveforms import Waveforms, decode
 from soundsearch.encoder.bundle import EncoderBundle
@@ -43,7 +43,7 @@ from trainer import model_card
 from trainer.bundle_export import EncoderParts, write_towers
 from trainer.calibrate import calibrate, draw_background, make_library, separation
 from trainer.calibration_set import Captioned
-from trainer.text_distillation import Lesson, find_teacher, teach
+from trainer.text_distillation import DistillationPair, find_teacher, teach
 from trainer.towers.mobilenet import MobileNetTower, begin_from_published
 
 #: The network that the audio tower begins from, and the names of its classes, in the data folder.
@@ -208,19 +208,19 @@ def finish(
         command=card.COMMAND,
     )
     encoder = Encoder(bundle)
-    asked, ordinary = _calibrated_on(prepared.recordings)
+    captioned, ordinary = _calibrated_on(prepared.recordings)
     with EmbeddingCache(None, encoder) as cache:
-        library = make_library(encoder, asked, cache)
+        library = make_library(encoder, captioned, cache)
         background = draw_background(encoder, ordinary, cache, seed=config.seed)
         bundle = calibrate(encoder, library, background)
         encoder = Encoder(bundle)
         measured = measure(encoder, data, cache)
-    marks = text_exam(
+    metrics = evaluate_texts(
         encoder.embed_text,
         lambda texts: teach(
             prepared.teacher,
             prepared.text.tokenizer,
-            [Lesson(text, text) for text in texts],
+            [DistillationPair(text, text) for text in texts],
             config.text.max_tokens,
         ),
         data,
@@ -231,7 +231,7 @@ def finish(
         "scores from 0 to 1": {"command": card.COMMAND, **separation(encoder, library)},
         "text tower beside its teacher": {
             "command": card.COMMAND,
-            **{name: round(value, 4) for name, value in marks.items()},
+            **{name: round(value, 4) for name, value in metrics.items()},
         },
     }
     bundle = dataclasses.replace(bundle, results=results)
@@ -252,8 +252,8 @@ def _calibrated_on(recordings: Sequence[Recording]) -> tuple[list[Captioned], li
     """The library and the recordings of the background, all but ESC-10, by their splits."""
     sounds = [one for one in recordings if one.label is None]
     valid = [one for one in of_split(sounds, "valid") if one.caption]
-    asked = [Captioned(one.path, one.caption) for one in valid]
-    return asked, [one.path for one in of_split(sounds, "train")]
+    captioned = [Captioned(one.path, one.caption) for one in valid]
+    return captioned, [one.path for one in of_split(sounds, "train")]
 
 
 def install(made: Path, out: Path) -> EncoderBundle:

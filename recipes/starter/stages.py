@@ -43,11 +43,11 @@ class Run:
         folder = self.folder / name
         begun, done = folder / BEGUN, folder / DONE
         if folder.exists() and _read(begun) != fingerprint:
-            aside = self._aside(name, _read(begun))
-            folder.rename(aside)
-            logger.info("%s: was made from something else, kept as %s", name, aside)
-        if not folder.exists() and self._aside(name, fingerprint).exists():
-            self._aside(name, fingerprint).rename(folder)
+            earlier = self._earlier(name, _read(begun))
+            folder.rename(earlier)
+            logger.info("%s: was made from something else, kept as %s", name, earlier)
+        if not folder.exists() and self._earlier(name, fingerprint).exists():
+            self._earlier(name, fingerprint).rename(folder)
         if done.exists():
             logger.info("%s: done before", name)
             return folder, fingerprint
@@ -61,7 +61,7 @@ class Run:
         logger.info("%s: took %.0f s", name, seconds)
         return folder, fingerprint
 
-    def _aside(self, name: str, fingerprint: str) -> Path:
+    def _earlier(self, name: str, fingerprint: str) -> Path:
         return self.folder / f"{name}-{fingerprint[:12] or 'of-unknown-origin'}"
 
 

@@ -27,7 +27,7 @@ from soundsearch.files import sha256_of
 from trainer.loop import delete_checkpoint, save_tensors
 from trainer.text_distillation import (
     Array,
-    Lesson,
+    DistillationPair,
     TokenIds,
     agreement,
     distil,
@@ -69,14 +69,14 @@ def make_text_tower(
         teacher: Folder of a published sentence encoder.
     """
     tokenizer = read_tokenizer(teacher, config.text.max_tokens)
-    lessons = build_corpus(data, recordings, whole_words(tokenizer.get_vocab()), config.corpus)
+    pairs = build_corpus(data, recordings, whole_words(tokenizer.get_vocab()), config.corpus)
     held_out = read_audiocaps(data / AUDIOCAPS_VALID)[: config.n_held_out]
-    checked = [Lesson(text, text) for text in held_out]
+    checked = [DistillationPair(text, text) for text in held_out]
 
     def taught(folder: Path) -> None:
-        vectors = {
+        vectors = {  # the names are those of stored files
             name: _half(teach(teacher, tokenizer, texts, config.text.max_tokens))
-            for name, texts in (("lessons", lessons), ("checked", checked))
+            for name, texts in (("lessons", pairs), ("checked", checked))
         }
         save_tensors(vectors, folder / WEIGHTS)
 
@@ -88,7 +88,7 @@ def make_text_tower(
     def distilled(folder: Path) -> None:
         vectors = load_file(vectors_folder / WEIGHTS)
         ids, checked_ids = (
-            TokenIds(tokenizer, [lesson.text for lesson in some]) for some in (lessons, checked)
+            TokenIds(tokenizer, [pair.text for pair in some]) for some in (pairs, checked)
         )
         wanted = vectors["checked"].float().numpy()
 

@@ -121,7 +121,7 @@ class SoundTrack:
         self._failures.append(False)
 
     def finish(self) -> Iterator[Array]:
-        """The rest of the samples, once all packets have come."""
+        """The rest of the samples, (channel, time) float32, once all packets have come."""
         if self._pending is not None:
             yield from self._confirmed()
         rest: list[Array] = []

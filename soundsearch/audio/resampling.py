@@ -33,13 +33,13 @@ class Resampler:
         self._n_channels = n_channels
 
     def convert(self, block: Array) -> Iterator[Array]:
-        """Blocks of what can be computed once this one is known."""
+        """Blocks of what can be computed once this one is known, of as many dimensions, float32."""
         for start in range(0, block.shape[-1], self._size):
             part = block[..., start : start + self._size]
             yield self._stream.resample_chunk(np.ascontiguousarray(part.T)).T
 
     def finish(self) -> Array:
-        """The rest, (channel, time), once the last block has come."""
+        """The rest, (channel, time) float32, once the last block has come."""
         nothing = np.zeros((0, self._n_channels), np.float32)
         rest: Array = self._stream.resample_chunk(nothing, last=True).T
         return rest

@@ -141,17 +141,17 @@ def recall_at_k(ranks: NDArray[np.float64], k: int) -> float:
 
 
 def hits_at_k(ranks: Ranks, k: int) -> NDArray[np.float64]:
-    """1 for each query with a relevant candidate among the first k, else 0."""
+    """(n_queries,): 1 for each query with a relevant candidate among the first k, else 0."""
     return (ranks.best <= _positive(k)).astype(np.float64)
 
 
 def true_recall_at_k(ranks: Ranks, k: int) -> NDArray[np.float64]:
-    """Each query's relevant candidates among the first k, over all its relevant candidates."""
+    """(n_queries,): each query's relevant candidates among the first k, over all that it has."""
     return _sums(ranks, ranks.positions <= _positive(k)) / ranks.n_relevant
 
 
 def average_precision_at_k(ranks: Ranks, k: int) -> NDArray[np.float64]:
-    """Average precision of each query over the first k, normalised by all that is relevant.
+    """(n_queries,): average precision over the first k, normalised by all that is relevant.
 
         AP@k = 1 / n_relevant * sum of i / p_i over the positions p_1 < p_2 < ... that are <= k
 
@@ -164,12 +164,12 @@ def average_precision_at_k(ranks: Ranks, k: int) -> NDArray[np.float64]:
 
 
 def average_precision(ranks: Ranks) -> NDArray[np.float64]:
-    """Average precision of each query over all candidates."""
+    """(n_queries,): average precision of each query over all candidates."""
     return average_precision_at_k(ranks, ALL)
 
 
 def reciprocal_rank_at_k(ranks: Ranks, k: int) -> NDArray[np.float64]:
-    """1 / rank of each query's best relevant candidate if that is among the first k, else 0."""
+    """(n_queries,): 1 / rank of the best relevant candidate if that is among the first k, else 0."""
     return np.where(ranks.best <= _positive(k), 1 / ranks.best, 0.0)
 
 

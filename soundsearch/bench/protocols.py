@@ -94,8 +94,6 @@ class Protocol:
     source: str
     text_to_audio: tuple[Measure, ...]
     audio_to_text: tuple[Measure, ...]
-    formulas: Mapping[str, str]
-    """Measure or family of measures -> its formula."""
     caption_prefix: str = ""
     """Stands before every caption that is embedded."""
     normalise_class_text: bool = True
@@ -116,11 +114,6 @@ class Protocol:
         }[direction]
 
 
-_R = "R@k = share of queries whose best relevant candidate has rank <= k"
-_AP = "mAP@k = mean of (1 / n_relevant) sum of i / p_i over the sorted positions p_i <= k"
-_RECALL = "recall@k = mean of (relevant candidates with position <= k) / n_relevant"
-_MRR = "MRR@k = mean of 1 / rank if rank <= k, else 0 (mAP of the first hit alone)"
-
 _STANDARD = (_hit(1), _hit(5), _hit(10), _average_precision(10), _MEDIAN, _MEAN)
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
@@ -137,7 +130,6 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 "whose positions are not sorted",
                 text_to_audio=_STANDARD,
                 audio_to_text=_STANDARD,
-                formulas={"R@k": _R, "mAP@k": _AP},
             ),
             Protocol(
                 name="vip-ant",
@@ -148,7 +140,6 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 source="zhaoyanpeng/vipant, cvap/module/decoder/loss_head.py, cvap/monitor/esc50_clf.py",
                 text_to_audio=(_hit(1), _hit(5), _hit(10), _hit(50), *_STANDARD[3:]),
                 audio_to_text=(_hit(1), _hit(5), _hit(10), _hit(50), *_STANDARD[3:]),
-                formulas={"R@k": _R, "mAP@k": _AP},
                 caption_prefix="the sound of ",
                 normalise_class_text=False,
                 first_class_texts=4,
@@ -176,7 +167,6 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                         _MEAN,
                     ),
                 ),
-                formulas={"R@k": _R, "recall@k": _RECALL, "mAP@k": _AP, "MRR@k": _MRR},
             ),
             Protocol(
                 name="mteb-v2",
@@ -197,11 +187,6 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                     *(_true_recall(1), _true_recall(5), _true_recall(10)),
                     *(_average_precision(10), _MEDIAN, _MEAN),
                 ),
-                formulas={
-                    "hit_rate@k": _R.replace("R@k", "hit_rate@k"),
-                    "recall@k": _RECALL,
-                    "mAP@k": _AP,
-                },
                 one_embedding_per_clip=True,
             ),
         )

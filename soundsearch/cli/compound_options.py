@@ -13,7 +13,7 @@ import typer
 from soundsearch.errors import QueryError
 
 if TYPE_CHECKING:
-    from soundsearch.search.parts import Weighted
+    from soundsearch.search.question_parts import Weighted
 
 #: "14:33", "1:02:03.5", "90".
 _TIME = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,6}):)?(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
@@ -95,7 +95,7 @@ class PassageOptions:
 
 def _weighted(value: str, option: str) -> Weighted:
     """What a value of --plus or --minus means."""
-    from soundsearch.search.parts import split_weight
+    from soundsearch.search.question_parts import split_weight
 
     if os.path.isfile(value):
         return Path(value)

@@ -112,9 +112,10 @@ def vip_ant(
             show_default=False,
         ),
     ] = None,
-    clip: Annotated[
+    clip_weights: Annotated[
         Path | None,
         typer.Option(
+            "--clip",
             help="Weights of CLIP ViT-B/32, such as ViT-B-32.pt. [default: they are fetched, 350 MB]",
             show_default=False,
         ),
@@ -141,7 +142,7 @@ def vip_ant(
             folder,
             variant,
             checkpoint=checkpoint,
-            clip=clip,
+            clip_weights=clip_weights,
             force=force,
             calibrated_on=recordings,
             progress=progress,

@@ -42,7 +42,7 @@ FilterTexts = Annotated[
 
 def check_spelling(opened: Index, text: str | None, by: By) -> Spelling:
     """Which words of a question are not known; also prints what is to be said of them."""
-    from soundsearch.search.parts import words_of
+    from soundsearch.search.question_parts import words_of
     from soundsearch.search.spelling import Spelling
 
     spelling = opened.check_spelling(text) if text and words_of(text) else Spelling()

@@ -94,7 +94,7 @@ class Calibration:
         stands_out = standardise(nearest, np.array([query @ nearest]), self.texts)
         return standardise(query, cosines, self.background) + stands_out
 
-    def spread(self, query: Array) -> float:
+    def deviation(self, query: Array) -> float:
         """Return the standard deviation of the cosines of a query (dim,) to the background."""
         return max(float((self.background @ query).std()), LEAST_STD)
 

@@ -36,9 +36,9 @@ from soundsearch.search.filters import parse_filters
 from soundsearch.search.hits import Hit, Label, Passage
 from soundsearch.search.in_step import in_step, keep_up, loaded_once
 from soundsearch.search.listing import listed
-from soundsearch.search.parts import Recording, Weighted, understand, words_of
 from soundsearch.search.passages import find_passages
 from soundsearch.search.question import Asker, Question, ask_stored
+from soundsearch.search.question_parts import Recording, Weighted, understand, words_of
 from soundsearch.search.ranking import Among, Ranked, Ranking, first_of_each_sound
 from soundsearch.search.scope import conditions_of, is_of_place
 from soundsearch.search.scores import Scores
@@ -205,29 +205,29 @@ class Index:
         check_min_score(min_score)
         named = None if within is None else check_paths("within", within)
         check_choice("by", by, get_args(By))
-        asked = understand(text, audio, plus, minus, start_s, end_s, filters)
-        if not (asked.plus or asked.filters or named):
+        parts = understand(text, audio, plus, minus, start_s, end_s, filters)
+        if not (parts.plus or parts.filters or named):
             raise QueryError("a search needs a text or a recording, or filters alone")
-        if not asked.words and by == "words" and asked.plus:
+        if not parts.words and by == "words" and parts.plus:
             raise QueryError("by is 'words', which a recording has none of; search by a text")
-        if not asked.plus and min_score is not None:
+        if not parts.plus and min_score is not None:
             raise QueryError(
                 "min_score needs a text or a recording; a search by filters alone has no scores"
             )
-        for phrase in asked.phrases:
+        for phrase in parts.phrases:
             log.warning(
                 "%r is understood as what not to find; to keep the words, give them as plus", phrase
             )
         with self.store.snapshot() as reader:
-            conditions = conditions_of(reader, named, asked.filters)
-            if named and not asked.filters and not reader.shows_any(conditions):
+            conditions = conditions_of(reader, named, parts.filters)
+            if named and not parts.filters and not reader.shows_any(conditions):
                 log.warning("nothing is indexed now in %s", ", ".join(map(str, named)))
-            if not asked.plus:
+            if not parts.plus:
                 return listed(reader, conditions, top_k)
             among = self._among(reader, conditions)
             ranking = Ranking(reader, self.vectors, conditions, among, unique, exact)
-            question = Asker(reader, lambda: self.encoder, self._spread).ask(asked)
-            by = by if asked.words else "sound"
+            question = Asker(reader, lambda: self.encoder, self._deviation).ask(parts)
+            by = by if parts.words else "sound"
             # Made after the ranking if that does not need them: they need less of the same search.
             scores = functools.cache(lambda: Scores.among(ranking, question, self.calibration))
             if min_score is not None and question.has_minus:  # scores fall in no order
@@ -403,8 +403,8 @@ class Index:
             for shown, n_more in [passages.get(found.recording_id, ((), 0))]
         ]
 
-    def _spread(self, vector: Array) -> float:
-        return 1.0 if self.calibration is None else self.calibration.spread(vector)
+    def _deviation(self, vector: Array) -> float:
+        return 1.0 if self.calibration is None else self.calibration.deviation(vector)
 
     def close(self) -> None:
         """Close the database."""

@@ -16,8 +16,8 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import QueryError
 from soundsearch.files import has_changed, is_absent
 from soundsearch.search.describe import too_long
-from soundsearch.search.parts import Asked, Part
 from soundsearch.search.query_audio import embed_query_audio
+from soundsearch.search.question_parts import Part, QuestionParts
 from soundsearch.store import Reader, Recording, State
 from soundsearch.urls import is_url, path_of
 
@@ -65,44 +65,44 @@ class Asker:
     Attributes:
         reader: Stored embeddings are used of recordings that are indexed and have not changed.
         encoder: Returns the encoder of the index, if it is needed.
-        spread: Returns how much the cosines of a vector to ordinary sounds differ: their standard
-            deviation. Parts of a question are divided by it, so that a text and a recording count
-            alike.
+        deviation: Returns the standard deviation of the cosines of a vector to ordinary sounds.
+            Parts of a question are divided by it, so that a text and a recording count alike.
     """
 
     reader: Reader
     encoder: Callable[[], Encoder]
-    spread: Callable[[Array], float]
+    deviation: Callable[[Array], float]
 
-    def ask(self, asked: Asked) -> Question:
+    def ask(self, parts: QuestionParts) -> Question:
         """Return the question.
 
         With unit vectors p of what hits should fit and m of what they should not, windows are
-        ranked by the unit vector along p / spread(p) - s m / spread(m), where s is MINUS_STRENGTH
-        times the largest weight of a minus. Both p and m are sums over parts, each by its weight
-        and divided by its spread.
+        ranked by the unit vector along p / deviation(p) - s m / deviation(m), where s is
+        MINUS_STRENGTH times the largest weight of a minus. Both p and m are sums over parts, each
+        by its weight and divided by its deviation.
 
         Raises:
             AudioError: A recording cannot be used.
             QueryError: The parts of the question cancel each other out.
         """
-        plus = self._combined(asked.plus)
+        plus = self._combined(parts.plus)
         vector = plus
-        if asked.minus:
-            minus = self._combined(asked.minus)
-            strength = MINUS_STRENGTH * max(part.weight for part in asked.minus)
-            vector = _unit(plus / self.spread(plus) - strength * minus / self.spread(minus))
-        parts = (*asked.plus, *asked.minus)
+        if parts.minus:
+            minus = self._combined(parts.minus)
+            strength = MINUS_STRENGTH * max(part.weight for part in parts.minus)
+            vector = _unit(plus / self.deviation(plus) - strength * minus / self.deviation(minus))
         return Question(
-            kind="audio" if all(part.text is None for part in asked.plus) else "text",
+            kind="audio" if all(part.text is None for part in parts.plus) else "text",
             vector=vector,
             plus=plus,
-            words=asked.words,
-            minus_texts=tuple(part.text for part in asked.minus if part.text is not None),
+            words=parts.words,
+            minus_texts=tuple(part.text for part in parts.minus if part.text is not None),
             itself=frozenset(
-                known.id for part in parts if (known := self._known(part)) is not None
+                known.id
+                for part in (*parts.plus, *parts.minus)
+                if (known := self._known(part)) is not None
             ),
-            is_words=all(part.text is not None for part in asked.plus),
+            is_words=all(part.text is not None for part in parts.plus),
         )
 
     def _combined(self, parts: Sequence[Part]) -> Array:
@@ -111,7 +111,7 @@ class Asker:
         if len(vectors) == 1:
             return vectors[0]
         scaled = [
-            part.weight * vector.astype(np.float64) / self.spread(vector)
+            part.weight * vector.astype(np.float64) / self.deviation(vector)
             for part, vector in zip(parts, vectors, strict=True)
         ]
         return _unit(np.sum(scaled, axis=0))

@@ -21,7 +21,7 @@ from soundsearch.errors import SoundsearchError
 from soundsearch.files import LARGEST, Presence
 from soundsearch.search.hits import Hit
 from soundsearch.search.index import Index
-from soundsearch.search.parts import MOST_SECONDS
+from soundsearch.search.question_parts import MOST_SECONDS
 from soundsearch.search.show import find_recording
 from soundsearch.serve.errors import RequestError, json_response
 from soundsearch.serve.parameters import read

@@ -118,20 +118,20 @@ class LibraryRun:
 
         Ends when the server does.
         """
-        seen, told, n_notes = -1, 0, 0
+        seen, reported, n_notes = -1, 0, 0
         spoke = time.monotonic()
         while not self._is_closed:
             if seen != self._n_changes:
                 seen, run = self._n_changes, self._n_runs
-                n_notes = n_notes if told < run else 0
+                n_notes = n_notes if reported < run else 0
                 for note in self._notes[n_notes:]:
                     yield {**self._last, "note": note}
                     n_notes += 1
                 if self._finished is None and self.is_running:
                     yield dict(self._last)
-                elif self._finished is not None and told < run:
+                elif self._finished is not None and reported < run:
                     yield {"finished": self._finished}
-                    told = run
+                    reported = run
                 spoke = time.monotonic()
             elif time.monotonic() - spoke > SILENCE_S:
                 spoke = time.monotonic()

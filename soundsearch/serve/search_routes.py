@@ -25,7 +25,7 @@ from soundsearch.render import (
 )
 from soundsearch.search.describe import labels_of
 from soundsearch.search.index import Index
-from soundsearch.search.parts import MOST_SECONDS, Weighted, split_weight, words_of
+from soundsearch.search.question_parts import MOST_SECONDS, Weighted, split_weight, words_of
 from soundsearch.search.spelling import Spelling
 from soundsearch.serve.errors import RequestError, json_response
 from soundsearch.serve.parameters import Parameter, read

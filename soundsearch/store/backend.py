@@ -156,9 +156,6 @@ class Backend(Protocol):
     def part_matches(self, connection: Connection, terms: Sequence[str]) -> sa.Subquery:
         """Recordings whose names contain any of these words; as `word_matches`."""
 
-    def field_matches(self, connection: Connection, term: str) -> sa.Subquery:
-        """Recordings with this word in their fields: recording_id, and text for `FOUND`."""
-
     def holding(self, connection: Connection, condition: Holds) -> sa.Select[tuple[int]]:
         """Ids of the recordings that hold words side by side."""
 

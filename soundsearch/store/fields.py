@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import sqlalchemy as sa
 
-from soundsearch.store.backend import FOUND
 from soundsearch.store.lexicon import WORDS_VERSION, fields_of
-from soundsearch.store.records import Ids, State
+from soundsearch.store.records import State
 from soundsearch.store.schema import recordings_table, roots_table
 from soundsearch.store.statements import Statements, chunks
-from soundsearch.words import RUN
 
 
 class FieldReader(Statements):
@@ -38,32 +35,6 @@ class FieldReader(Statements):
                 place = (Path(row.path), row.relative_path)
                 found[row.id] = fields_of(*place, row.metadata, row.captions)
         return found
-
-    def find_tagged(self, terms: Sequence[str], field: str | None = None) -> Ids:
-        """Ids of the recordings whose fields hold all of these words, ascending, (n,) int64.
-
-        Args:
-            terms: words of letters and digits; forms of one stem are alike.
-            field: name of the only field to look in; capital letters do not count. See `fields`.
-        """
-        found: set[int] | None = None
-        for term in terms:
-            rows = self._execute(sa.select(self._database.field_matches(self._connection, term)))
-            matches = {row.recording_id: row.text for row in rows}
-            if field is not None:
-                matches = self._in_field(matches, field.casefold())
-            found = set(matches) if found is None else found & set(matches)
-        return np.array(sorted(found or ()), np.int64)
-
-    def _in_field(self, matches: dict[int, str], field: str) -> dict[int, str]:
-        """Those of these recordings of which a word that was found stands in the field."""
-        chosen = {}
-        for recording_id, fields in self.fields(matches).items():
-            text = " ".join(text for name, text in fields.items() if name.casefold() == field)
-            words = RUN.findall(" ".join(FOUND.findall(matches[recording_id])))
-            if not set(words).isdisjoint(RUN.findall(text)):
-                chosen[recording_id] = matches[recording_id]
-        return chosen
 
     def stale_words(self) -> list[int]:
         """Ids of the recordings whose words are not those that they should be found by now."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from soundsearch.encoder.bundle import MANIFEST, EncoderBundle
 from soundsearch.encoder.registry import bundle_folders, model_name
 from soundsearch.errors import BundleError, IndexBusyError, IndexMismatchError, StoreError
-from soundsearch.files import flush
+from soundsearch.files import put_folder_in_place
 from soundsearch.paths import cache_folder
 from soundsearch.store.backend import Place
 from soundsearch.store.folder import Store, drop_database
@@ -82,17 +82,17 @@ def _cached(manifest: bytes) -> Path:
 
 
 def _put_into_cache(folder: Path, files: dict[str, bytes]) -> None:
-    """Write the files of a bundle aside, and put them in place all at once. Raises OSError."""
+    """Write the files of a bundle to a temporary folder, and rename it. Raises OSError."""
     if not files:
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
-        temporary = Path(aside) / folder.name
+    with tempfile.TemporaryDirectory(dir=folder.parent) as holder:
+        temporary = Path(holder) / folder.name
         temporary.mkdir()
         for name, content in files.items():
             (temporary / Path(name).name).write_bytes(content)
         try:
-            temporary.rename(folder)
+            put_folder_in_place(temporary, folder)
         except OSError:
             if not folder.exists():  # another process was faster
                 raise
@@ -100,13 +100,14 @@ def _put_into_cache(folder: Path, files: dict[str, bytes]) -> None:
 
 def _copy_bundle(bundle: EncoderBundle, folder: Path) -> None:
     """Put a checked copy of the bundle into an index folder, in place of what is there."""
-    temporary, copy = folder / f".{COPY}", folder / COPY
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary, old = folder / f".{COPY}", folder / f".{COPY}-old"
+    for left in (temporary, old):  # by a killed process
+        shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir()
     for file in (*map(bundle.file, bundle.files), bundle.folder / MANIFEST):
-        flush(Path(shutil.copyfile(file, temporary / file.name)))
-    shutil.rmtree(copy, ignore_errors=True)
-    temporary.rename(copy)
+        shutil.copyfile(file, temporary / file.name)
+    put_folder_in_place(temporary, folder / COPY, old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:

@@ -101,7 +101,7 @@ class SoundReader(Statements):
         return (StoredSound(*row) for row in rows)
 
     def means(self, dim: int) -> Iterator[tuple[int, Array]]:
-        """Ids of all recordings with windows, each with the mean of its embeddings, made unit.
+        """Ids of all recordings with windows, each with its unit mean embedding, (dim,) float32.
 
         dim: numbers that each embedding has.
         """

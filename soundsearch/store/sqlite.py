@@ -274,14 +274,6 @@ class Database(WordIndex, DiskRoom):
         """Recordings whose names contain any of these words, as a part of a word too."""
         return self._matches("name_parts", [t for t in terms if len(t) >= SHORTEST_PART], 1, "1.0")
 
-    def field_matches(self, connection: Connection, term: str) -> sa.Subquery:
-        """Recordings with this word in their fields: recording_id, and text as of `_matches`."""
-        statement = sa.text(
-            "SELECT rowid AS recording_id, highlight(words, 2, char(2), char(3)) AS text "
-            "FROM words WHERE words MATCH :match"
-        ).bindparams(match=f'metadata : "{term}"')
-        return statement.columns(sa.column("recording_id", Integer64), sa.column("text")).subquery()
-
     def _matches(
         self, table: str, terms: Sequence[str], n_columns: int, weights: str
     ) -> sa.Subquery:

@@ -94,19 +94,14 @@ def test_protocols_measure_what_they_say() -> None:
     assert (vip_ant.caption_prefix, vip_ant.normalise_class_text) == ("the sound of ", False)
     assert vip_ant.one_embedding_per_clip
     assert LITERATURE.caption_prefix == ""
-    for protocol in PROTOCOLS.values():
-        for direction in ("text-to-audio", "audio-to-text"):
-            for measure in protocol.measures(direction):
-                family = measure.name.split("@")[0] + "@k"
-                assert measure.is_rank or family in protocol.formulas
 
 
 def test_the_docs_name_every_protocol_and_measure() -> None:
     docs = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text("utf-8")
     for protocol in PROTOCOLS.values():
         assert f"| `{protocol.name}`" in docs
-        for family in protocol.formulas:
-            assert family in docs
+        for measure in (*protocol.text_to_audio, *protocol.audio_to_text):
+            assert measure.name.partition("@")[0] + "@k" in docs or measure.name in docs
 
 
 def test_audio_to_text_recall_at_1_is_divided_by_five_under_dcase() -> None:

@@ -21,8 +21,8 @@ from soundsearch.errors import (
     StoreError,
 )
 from soundsearch.health import status
-from soundsearch.search.parts import Asked
 from soundsearch.search.question import Asker, Question
+from soundsearch.search.question_parts import QuestionParts
 from soundsearch.store import State, Store
 from tests import program
 from tests.index_contents import rows_of, searchable, sounds_of, vectors_of
@@ -307,8 +307,8 @@ def test_an_index_that_is_switched_during_a_search_answers_once_with_one_encoder
 ) -> None:
     ask = Asker.ask
 
-    def switched_meanwhile(self: Asker, asked: Asked) -> Question:
-        question = ask(self, asked)
+    def switched_meanwhile(self: Asker, parts: QuestionParts) -> Question:
+        question = ask(self, parts)
         if self.encoder().bundle.name == "tiny":
             reembed()
         return question

@@ -128,7 +128,7 @@ def test_a_compound_search_is_brute_force(
     minus: list[tuple[float, str]],
     min_score: float | None,
 ) -> None:
-    """Ranked by plus and minus, each divided by its spread; scored by plus alone."""
+    """Ranked by plus and minus, each divided by its deviation; scored by plus alone."""
     with contextlib.closing(create_index(tmp_path_factory.mktemp("i"), calibrated)) as store:
         fill(store, {f"{i}.wav": vectors for i, vectors in enumerate(library)})
         index = Index(store, "cpu")
@@ -287,7 +287,7 @@ def test_a_recording_that_is_not_wanted(index: Index, library: Path) -> None:
 
 
 def test_a_text_and_a_recording_count_alike(tmp_path: Path, tiny: EncoderBundle) -> None:
-    """Each part is divided by the spread of its cosines to ordinary sounds."""
+    """Each part is divided by the deviation of its cosines to ordinary sounds."""
     bundle = calibrate(tiny)
     with contextlib.closing(create_index(tmp_path / "index", bundle)) as store:
         fill(store, MIXTURES)
@@ -295,7 +295,9 @@ def test_a_text_and_a_recording_count_alike(tmp_path: Path, tiny: EncoderBundle)
         index, encoder = Index(store, "cpu"), Encoder(bundle, "cpu")
         assert index.calibration is not None
         text, audio = encoder.embed_text(["hum"])[0], encoder.embed_file(path)[1][0]
-        total = text / index.calibration.spread(text) + audio / index.calibration.spread(audio)
+        total = text / index.calibration.deviation(text) + audio / index.calibration.deviation(
+            audio
+        )
         hits = {hit.path.name: hit.cosine for hit in index.search(text="hum", audio=path)}
         expected = HUM @ total / np.linalg.norm(total)
         assert hits["hum.wav"] == pytest.approx(expected, abs=1e-4)

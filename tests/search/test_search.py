@@ -272,7 +272,7 @@ def test_words_are_scored_against_ordinary_texts_too(tmp_path: Path, tiny: Encod
         path = sounds.write(tmp_path / "q.wav", sounds.tone(BAND_HZ[1]))
         hits = index.search(text="hum", plus=path)  # no question in words alone
         parts = [query, index.encoder.embed_file(path)[1][0]]
-        plus = unit(sum(part / calibration.spread(part) for part in parts))[0]
+        plus = unit(sum(part / calibration.deviation(part) for part in parts))[0]
         cosines = np.array([hit.cosine for hit in hits], np.float64)
         expected = calibration.relevance("text", plus, cosines)
         assert [hit.score for hit in hits] == pytest.approx(expected.tolist(), abs=1e-4)

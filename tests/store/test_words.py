@@ -165,11 +165,6 @@ def test_odd_bytes_of_names_are_no_words(store: Store) -> None:
 # ---- fields: metadata, UCS categories, captions
 
 
-def tagged(store: Store, *terms: str, field: str | None = None) -> list[int]:
-    with store.snapshot() as reader:
-        return reader.find_tagged(terms, field).tolist()
-
-
 def caption(store: Store, recording_id: int, **fields: str) -> None:
     with changing(store, new_revision=False) as changes:
         changes.put_captions({recording_id: fields})
@@ -183,27 +178,6 @@ def test_a_ucs_name_is_found_by_its_category(store: Store) -> None:
         assert reader.fields([slam]) == {slam: {"category": "DOORS", "subcategory": "METAL"}}
     assert first.recording_id == slam and set(first.words) == {"door", "doors", "metal"}
     assert second.words == ("door",)
-    assert tagged(store, "door") == tagged(store, "metal", field="SubCategory") == [slam]
-    assert tagged(store, "slam") == tagged(store, "metal", field="category") == []
-
-
-def test_words_in_fields_are_found_in_all_of_them_or_in_one(store: Store) -> None:
-    both = put(store, "a.wav", {"title": "Old Doors", "comment": "rain outside"})
-    one = put(store, "b.wav", {"comment": "no door, but rain"})
-    caption(store, one, mood="Café, calm")
-    assert tagged(store, "door") == [both, one] and tagged(store, "door", "old") == [both]
-    assert tagged(store, "DOOR", field="title") == [both]
-    assert tagged(store, "door", "rain", field="comment") == [one]
-    assert tagged(store, "cafe", field="Mood") == [one]
-    assert tagged(store, "calm", field="title") == tagged(store, "a") == tagged(store) == []
-    assert tagged(store, "calm", field="no such") == []
-
-
-@pytest.mark.parametrize("term", ["near", "or", "and", "not", "metadata", "x" * 5000])
-def test_words_of_the_query_language_are_words_in_fields_too(store: Store, term: str) -> None:
-    assert tagged(store, term) == []
-    named = put(store, "a.wav", {"title": term})
-    assert tagged(store, term) == tagged(store, term, field="title") == [named]
 
 
 def test_captions_are_found_and_stay_until_they_are_replaced(store: Store) -> None:

@@ -17,7 +17,7 @@ from trainer.augmentation import (
     coded,
     cut_to_band,
     level_of,
-    room,
+    room_impulse_response,
 )
 
 RATE, SIZE = 8000, 4000
@@ -53,7 +53,7 @@ def test_slower_is_lower() -> None:
 
 
 def test_a_room_rings_a_band_cuts_and_a_codec_keeps_length() -> None:
-    response = room(RATE, rng(1))
+    response = room_impulse_response(RATE, rng(1))
     assert response[0] > 0.5
     half = len(response) // 2
     assert np.square(response[1:half]).sum() > 10 * np.square(response[half:]).sum()

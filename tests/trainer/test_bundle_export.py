@@ -115,7 +115,7 @@ def test_the_bundle_embeds_as_the_trained_tower_and_its_clip_do(
     run: Path, bundle: EncoderBundle, tmp_path: Path
 ) -> None:
     encoder, trained = Encoder(bundle, "cpu", 1), read_run(run)
-    clip = load_clip(trained.clip)
+    clip = load_clip(trained.clip_model)
     for path in wavs(tmp_path):
         import soundfile
 

@@ -303,10 +303,10 @@ def test_a_bundle_is_calibrated(tiny: EncoderBundle) -> None:
             "best hit is right where it scores less",
         )
     }
-    for asked in ask(encoder, library):
-        scores = calibration.relevance(asked.kind, asked.queries, asked.cosines)
+    for results in ask(encoder, library):
+        scores = calibration.relevance(results.kind, results.queries, results.cosines)
         fits, right, alone = [], [], []
-        for row, wanted in zip(scores, asked.right, strict=True):
+        for row, wanted in zip(scores, results.right, strict=True):
             fits.append(row.max() >= 0.5)
             right.append(wanted[row.argmax()])
             alone.append(max(row[~wanted]) >= 0.5)
@@ -314,7 +314,7 @@ def test_a_bundle_is_calibrated(tiny: EncoderBundle) -> None:
         where = [r for r, f in zip(right, fits, strict=True) if f]
         elsewhere = [r for r, f in zip(right, fits, strict=True) if not f]
         expected = (fits, alone, where, elsewhere)
-        found = [value for name, value in told.items() if name.startswith(asked.kind)]
+        found = [value for name, value in told.items() if name.startswith(results.kind)]
         assert found == pytest.approx([np.mean(x) for x in expected], abs=1e-4)
         assert np.mean(where) > 0.8 > 0.3 > np.mean(elsewhere)
 
@@ -370,19 +370,19 @@ def test_a_bundle_is_calibrated_on_files_and_says_on_which(
 ) -> None:
     """Tones under their bands' names, with a second of another one between."""
     rng = np.random.default_rng(0)
-    asked = []
+    recordings = []
     for i, word in enumerate([*WORDS, *WORDS[:4]]):
         other = BAND_HZ[int(rng.integers(len(WORDS)))]
         wrong = i >= len(WORDS)
         parts = [sounds.tone(BAND_HZ[(i + wrong) % 8], 2.0), sounds.tone(other, 1.0)]
         path = sounds.write(tmp_path / f"{i}.wav", np.concatenate([*parts, parts[0]]))
-        asked.append(Captioned(path, word))
-    chosen = CalibrationSet("made tones", asked, [one.path for one in asked])
+        recordings.append(Captioned(path, word))
+    chosen = CalibrationSet("made tones", recordings, [one.path for one in recordings])
 
     bundle, numbers = calibrate_on(tiny, chosen)
 
     assert bundle == EncoderBundle.read(tiny.folder) and bundle.relevance is not None
-    assert numbers["about"] == "on made tones" and numbers["recordings"] == len(asked)
+    assert numbers["about"] == "on made tones" and numbers["recordings"] == len(recordings)
     assert 0 <= numbers["text: best hit scores 0.5 or more"] <= 1
     calibration = Calibration.of(bundle)
     assert calibration is not None
@@ -400,7 +400,7 @@ def _write(path: Path, text: str) -> Path:
 def test_a_split_parts_library_and_background(tmp_path: Path) -> None:
     rows = "a.wav,rain,train\nb.wav,wind,valid\nc.wav,,valid\nd.wav,hail,test\n"
     found = read_calibration_set(_write(tmp_path / "x.csv", "file,caption,split\n" + rows))
-    assert [(one.path.name, one.caption) for one in found.asked] == [
+    assert [(one.path.name, one.caption) for one in found.library] == [
         ("b.wav", "wind"),
         ("d.wav", "hail"),
     ]
@@ -411,7 +411,7 @@ def test_without_a_split_all_recordings_are_both(tmp_path: Path) -> None:
     found = read_calibration_set(
         _write(tmp_path / "x.csv", "file,caption\na.wav,rain\nb.wav,wind\nc.wav,\n")
     )
-    assert [one.path.name for one in found.asked] == ["a.wav", "b.wav"]
+    assert [one.path.name for one in found.library] == ["a.wav", "b.wav"]
     assert [path.name for path in found.ordinary] == ["a.wav", "b.wav", "c.wav"]
     valid = read_calibration_set(
         _write(tmp_path / "y.csv", "file,caption,split\na.wav,rain,valid\nb.wav,wind,valid\n")
@@ -437,6 +437,6 @@ def test_a_manifest_that_cannot_calibrate_is_one_line(
 
 def test_the_demo_is_there_with_descriptions() -> None:
     found = demo_set()
-    assert len(found.asked) == len(found.ordinary) > 40
-    assert all(one.path.is_file() and one.caption for one in found.asked)
-    assert "a crow cawing" in [one.caption for one in found.asked]
+    assert len(found.library) == len(found.ordinary) > 40
+    assert all(one.path.is_file() and one.caption for one in found.library)
+    assert "a crow cawing" in [one.caption for one in found.library]

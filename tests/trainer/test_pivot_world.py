@@ -53,11 +53,11 @@ def test_every_cause_is_seen_heard_and_said(attribute: str) -> None:
     def senses(causes: Causes) -> tuple[np.ndarray, np.ndarray, str]:
         picture = np.asarray(world.draw(causes, PLAIN, np.random.default_rng(1)), np.float32)
         waveform = world.sound(causes, np.random.default_rng(1))
-        return picture, waveform, world.heard(causes, 0.0, np.random.default_rng(1))
+        return picture, waveform, world.sound_sentence(causes, 0.0, np.random.default_rng(1))
 
-    (seen, heard, said), (seen2, heard2, said2) = senses(one), senses(other)
-    assert np.abs(seen - seen2).max() > 50
-    assert np.abs(heard - heard2).max() > 0.1 * np.abs(heard).max()
+    (picture, sound, said), (picture2, sound2, said2) = senses(one), senses(other)
+    assert np.abs(picture - picture2).max() > 50
+    assert np.abs(sound - sound2).max() > 0.1 * np.abs(sound).max()
     assert said != said2
 
 
@@ -66,7 +66,7 @@ def test_the_same_causes_come_in_many_guises() -> None:
     causes = COMBINATIONS[100]
     assert not np.array_equal(world.draw(causes, PLAIN, random), world.draw(causes, PLAIN, random))
     assert not np.array_equal(world.sound(causes, random), world.sound(causes, random))
-    assert len({world.heard(causes, 0.0, random) for _ in range(50)}) > 10
+    assert len({world.sound_sentence(causes, 0.0, random) for _ in range(50)}) > 10
 
 
 def test_pictures_and_sounds_have_their_shape() -> None:
@@ -99,14 +99,18 @@ def test_only_those_who_see_name_colours() -> None:
         return {word.strip(",") for sentence in sentences for word in sentence.split()}
 
     some = COMBINATIONS[::5]
-    assert colours <= words([world.seen(c, PLAIN, random) for c in some for _ in range(5)])
-    assert not colours & words([world.heard(c, 0.0, random) for c in some for _ in range(5)])
+    assert colours <= words(
+        [world.picture_sentence(c, PLAIN, random) for c in some for _ in range(5)]
+    )
+    assert not colours & words(
+        [world.sound_sentence(c, 0.0, random) for c in some for _ in range(5)]
+    )
 
 
 def test_sentences_can_leave_causes_out() -> None:
     random = np.random.default_rng(0)
     causes = Causes(kind=0, number=2, motion=0, mood=1)
-    said = [world.heard(causes, 1.0, random) for _ in range(20)]
+    said = [world.sound_sentence(causes, 1.0, random) for _ in range(20)]
     told = {word for sentence in said for word in sentence.replace(",", "").split()}
     assert not {"three", "trio", "rising", "climbing", "angry", "fierce"} & told
     assert {"circles", "discs"} & told

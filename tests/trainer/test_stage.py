@@ -74,7 +74,11 @@ def test_the_pivot_stage_learns_which_sound_belongs_to_which_picture(
     assert 0 < last["waited_s"] < last["seconds"] + 1
     found = read_run(run)
     assert found.stage == "pivot"
-    assert (found.clip.model, found.clip.pretrained, found.dim) == ("made", "by-hand", DIM)
+    assert (found.clip_model.model, found.clip_model.pretrained, found.dim) == (
+        "made",
+        "by-hand",
+        DIM,
+    )
     assert found.front_end == TINY.front_end
     assert found.config["data"]["n_clips"] == 18
     with torch.no_grad():

@@ -11,7 +11,7 @@ import torch
 from trainer.loop import LoopConfig
 from trainer.text_distillation import (
     DistilConfig,
-    Lesson,
+    DistillationPair,
     TokenIds,
     agreement,
     cosine_loss,
@@ -43,20 +43,20 @@ def test_vectors_come_in_the_order_of_the_texts_whatever_the_batch(tiny_teacher:
 
 
 def test_a_slip_is_taught_the_meaning_of_the_clean_text(tiny_teacher: Path) -> None:
-    lessons = [
-        Lesson("low tone", "low tone"),
-        Lesson("low tnoe", "low tone"),
-        Lesson("hiss", "hiss"),
+    pairs = [
+        DistillationPair("low tone", "low tone"),
+        DistillationPair("low tnoe", "low tone"),
+        DistillationPair("hiss", "hiss"),
     ]
-    taught = teach(tiny_teacher, read_tokenizer(tiny_teacher, 12), lessons, 12)
+    taught = teach(tiny_teacher, read_tokenizer(tiny_teacher, 12), pairs, 12)
     np.testing.assert_array_equal(taught[0], taught[1])
     assert (taught[0] - taught[2]).any()
 
 
 def test_the_student_comes_closer_to_its_teacher(tiny_teacher: Path, tmp_path: Path) -> None:
-    lessons = [Lesson(text, text) for text in TEXTS]
+    pairs = [DistillationPair(text, text) for text in TEXTS]
     tokenizer = read_tokenizer(tiny_teacher, 12)
-    wanted = teach(tiny_teacher, tokenizer, lessons, 12)
+    wanted = teach(tiny_teacher, tokenizer, pairs, 12)
     ids = TokenIds(tokenizer, TEXTS)
     student = read_bert(tiny_teacher, layers=(0,), rank=4, max_tokens=12)
     before = agreement(embed_texts(student, ids), wanted)

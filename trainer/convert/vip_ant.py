@@ -96,7 +96,7 @@ def build_vip_ant(
     variant: VipAntVariant = DEFAULT,
     *,
     checkpoint: Path | None = None,
-    clip: Path | None = None,
+    clip_weights: Path | None = None,
     sha256: str | None = None,
     force: bool = False,
     calibrated_on: CalibrationSet | None = None,
@@ -108,7 +108,7 @@ def build_vip_ant(
         out: Folder of the bundle.
         variant: One of `VARIANTS`.
         checkpoint: A file of the authors; by default that of the variant is downloaded.
-        clip: Weights of CLIP ViT-B/32; by default open_clip downloads them.
+        clip_weights: Weights of CLIP ViT-B/32; by default open_clip downloads them.
         sha256: Expected SHA-256 of the checkpoint. That of a downloaded one is logged.
         force: Whether to replace a bundle in `out`.
         calibrated_on: Recordings by which scores become 0 to 1; None leaves cosines.
@@ -116,7 +116,7 @@ def build_vip_ant(
 
     Raises:
         ConversionError: The checkpoint cannot be downloaded, read or used.
-        ClipError: The CLIP weights in `clip` cannot be used.
+        ClipError: The CLIP weights in `clip_weights` cannot be used.
         ExportError: The towers cannot be used, or the bundle cannot be written.
     """
     chosen = VARIANTS[variant]
@@ -134,7 +134,7 @@ def build_vip_ant(
             front_end = with_frames(front_end, chosen.n_frames)
         vit = vit_config(found, front_end)
         tower = _tower(found, vit)
-        frozen = _clip(clip)
+        frozen = _clip(clip_weights)
         if frozen.dim != vit.dim:
             raise ConversionError(
                 f"{file}: its vectors have {vit.dim} numbers, those of CLIP {frozen.choice.model} "

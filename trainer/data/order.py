@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.int64]
 
 #: Permutations of blocks that are held: positions are used nearly in order.
-KEPT_BLOCKS = 2
+CACHED_BLOCKS = 2
 
 
 class Order:
@@ -67,7 +67,7 @@ class Order:
             examples = np.concatenate([self._examples[shard] for shard in chosen])
             mixed = np.random.default_rng((self._seed, epoch, number)).permutation(len(examples))
             self._shuffled[key] = shards[mixed], examples[mixed]
-            if len(self._shuffled) > KEPT_BLOCKS:
+            if len(self._shuffled) > CACHED_BLOCKS:
                 self._shuffled.popitem(last=False)
         return self._shuffled[key]
 

@@ -79,7 +79,10 @@ class AudioTower(nn.Module):
         return torch.cat((x.mean(dim=2), x.amax(dim=2)), dim=1)
 
     def levelled(self, features: Tensor) -> Tensor:
-        """Return log-mel relative to the log of the window's mean energy, clipped and scaled."""
+        """Return log-mel relative to the log of the window's mean energy, clipped and scaled.
+
+        Features and result are (n, n_mels, n_frames) float32.
+        """
         log_mel = features.float() * self.std + self.mean
         loudest = log_mel.amax(dim=(1, 2), keepdim=True)
         level = loudest + (log_mel - loudest).exp().mean(dim=(1, 2), keepdim=True).log()

@@ -57,9 +57,11 @@ def embed_images(
     with progress_on_stderr() as progress:
         folders = shard_folders(shards, progress)
         progress.begin("loading CLIP")
-        clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
-        report = embed(folders, clip, batch_size=batch_size, part=share, progress=progress)
-    typer.echo(clip.encoder)
+        clip_model = load_clip(
+            ClipChoice(model=model, pretrained=pretrained), str(torch_device(device))
+        )
+        report = embed(folders, clip_model, batch_size=batch_size, part=share, progress=progress)
+    typer.echo(clip_model.encoder)
     print_summary(report, "frames")
 
 
@@ -98,9 +100,11 @@ def embed_captions(
     with progress_on_stderr() as progress:
         folders = shard_folders(shards, progress)
         progress.begin("loading CLIP")
-        clip = load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
-        report = embed(folders, clip, texts, prompt=prompt, part=share, progress=progress)
-    typer.echo(clip.encoder)
+        clip_model = load_clip(
+            ClipChoice(model=model, pretrained=pretrained), str(torch_device(device))
+        )
+        report = embed(folders, clip_model, texts, prompt=prompt, part=share, progress=progress)
+    typer.echo(clip_model.encoder)
     print_summary(report, "texts")
 
 

@@ -159,9 +159,9 @@ export class Library {
     this.#events = new EventSource("/api/library/events");
     this.#events.addEventListener("message", (event) => {
       if (!this.stage) return;
-      const told = JSON.parse(event.data);
-      if ("finished" in told) this.#finish(told.finished);
-      else this.#report(told);
+      const reported = JSON.parse(event.data);
+      if ("finished" in reported) this.#finish(reported.finished);
+      else this.#report(reported);
     });
   }
 

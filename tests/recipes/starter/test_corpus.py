@@ -21,7 +21,7 @@ from recipes.starter.corpus import (
     REQUESTS,
     TEMPLATES,
     CorpusConfig,
-    Lesson,
+    DistillationPair,
     build_corpus,
     filed,
     plural_of,
@@ -36,16 +36,16 @@ from soundsearch.vocabulary import load_vocabulary
 WORDS = ["bell", "door", "engine", "reservoir"]
 
 
-def corpus_of(data: Path, **changed: float) -> list[Lesson]:
-    """The lessons of the made data, few of each kind."""
+def corpus_of(data: Path, **changed: float) -> list[DistillationPair]:
+    """The pairs of the made data, few of each kind."""
     clips = of_split(read_sounds(data) + read_esc10(data), "train")
     config = CorpusConfig(**({"n_combinations": 3, "n_passages": 4} | changed))  # type: ignore[arg-type]
     return build_corpus(data, clips, WORDS, config)
 
 
 def test_every_kind_of_text_is_there_once(made_data: Path) -> None:
-    lessons = corpus_of(made_data)
-    meaning_of = {lesson.text: lesson.meaning for lesson in lessons}
+    pairs = corpus_of(made_data)
+    meaning_of = {pair.text: pair.meaning for pair in pairs}
     clean = {text for text, meaning in meaning_of.items() if text == meaning}
     assert {
         "a buzz and a tone",
@@ -60,15 +60,15 @@ def test_every_kind_of_text_is_there_once(made_data: Path) -> None:
         *load_vocabulary(),
     } <= clean
     assert any(text.count(". ") and "a buzz and a tone" in text for text in clean)
-    assert len({text.lower() for text in meaning_of}) == len(lessons)
-    assert corpus_of(made_data) == lessons
-    assert corpus_of(made_data, seed=1) != lessons
+    assert len({text.lower() for text in meaning_of}) == len(pairs)
+    assert corpus_of(made_data) == pairs
+    assert corpus_of(made_data, seed=1) != pairs
 
 
 def test_sounds_stand_in_every_form(made_data: Path) -> None:
     n = max(len(TEMPLATES), len(JOINS), len(REQUESTS))
-    lessons = corpus_of(made_data, templates=n, joined=n, requests=n)
-    meaning_of = {lesson.text: lesson.meaning for lesson in lessons}
+    pairs = corpus_of(made_data, templates=n, joined=n, requests=n)
+    meaning_of = {pair.text: pair.meaning for pair in pairs}
     for template in TEMPLATES:
         assert meaning_of[template.format("dog barking")] == template.format("dog barking")
     for request in REQUESTS:
@@ -85,24 +85,20 @@ def test_sounds_stand_in_every_form(made_data: Path) -> None:
 
 
 def test_a_slip_means_the_clean_text_and_never_another_one(made_data: Path) -> None:
-    lessons = corpus_of(made_data, requests=0, filed=0, filed_share=0.0)
-    clean = {lesson.text.lower() for lesson in lessons if lesson.text == lesson.meaning}
-    slips = [
-        lesson
-        for lesson in lessons
-        if lesson.text != lesson.meaning and lesson.text.lower() == lesson.text
-    ]
-    sounds = {lesson.meaning for lesson in slips} & set(load_vocabulary())
+    pairs = corpus_of(made_data, requests=0, filed=0, filed_share=0.0)
+    clean = {pair.text.lower() for pair in pairs if pair.text == pair.meaning}
+    slips = [pair for pair in pairs if pair.text != pair.meaning and pair.text.lower() == pair.text]
+    sounds = {pair.meaning for pair in slips} & set(load_vocabulary())
     assert len(sounds) > 0.9 * len(load_vocabulary())
-    assert all(lesson.text.lower() not in clean for lesson in slips)
-    assert {lesson.meaning for lesson in slips} <= {lesson.text for lesson in lessons}
+    assert all(pair.text.lower() not in clean for pair in slips)
+    assert {pair.meaning for pair in slips} <= {pair.text for pair in pairs}
     fewer = corpus_of(made_data, requests=0, filed=0, filed_share=0.0, slips_per_sound=0)
-    assert len(fewer) < len(lessons) - len(load_vocabulary())
+    assert len(fewer) < len(pairs) - len(load_vocabulary())
 
 
 def test_what_the_training_rows_do_not_say_stays_out(made_data: Path) -> None:
     clips = [clip for clip in read_sounds(made_data) if clip.caption == "hiss"]
-    texts = {lesson.text for lesson in build_corpus(made_data, clips, WORDS, CorpusConfig())}
+    texts = {pair.text for pair in build_corpus(made_data, clips, WORDS, CorpusConfig())}
     assert "hiss" in texts and "low tone" not in texts
 
 
@@ -112,8 +108,8 @@ def test_captions_kept_for_judging_stay_out(made_data: Path, tmp_path: Path) -> 
         (data / "captions" / f"{name}.csv").write_text(
             "audiocap_id,youtube_id,start_time,file_name,caption,caption_1\n1,x,0,f,qqq,qqq\n"
         )
-    lessons = corpus_of(data)
-    assert lessons == corpus_of(made_data)
+    pairs = corpus_of(data)
+    assert pairs == corpus_of(made_data)
 
 
 def test_case_costs_nothing() -> None:

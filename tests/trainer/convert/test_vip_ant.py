@@ -329,7 +329,7 @@ def test_without_network_the_line_says_what_to_give(
         build_vip_ant(tmp_path / "out", checkpoint=checkpoint)
     assert "\n" not in str(found.value)
     with pytest.raises(SoundsearchError, match=r"nowhere\.pt: no such file"):
-        build_vip_ant(tmp_path / "out", checkpoint=checkpoint, clip=Path("nowhere.pt"))
+        build_vip_ant(tmp_path / "out", checkpoint=checkpoint, clip_weights=Path("nowhere.pt"))
 
 
 def test_a_fetched_checkpoint_is_used_again(

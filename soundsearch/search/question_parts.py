@@ -1,7 +1,7 @@
 """The parts of a question: texts and recordings that hits should fit, and those they should not.
 
-In: the arguments of a search. Out: `Asked`, checked, with the filters of the text and what it says is
-not wanted taken apart. Nothing is embedded here, and no file is opened.
+In: the arguments of a search. Out: `QuestionParts`, checked, with the filters of the text and what it
+says is not wanted taken apart. Nothing is embedded here, and no file is opened.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a search is asked for.
+class QuestionParts:
+    """The parts of a question.
 
     Attributes:
         plus: What hits should fit; none for all that pass the filters.
@@ -92,7 +92,7 @@ def understand(
     start_s: float | None = None,
     end_s: float | None = None,
     filters: str | Sequence[str] = (),
-) -> Asked:
+) -> QuestionParts:
     """Return the parts of a question. The arguments are those of `Index.search`.
 
     Raises:
@@ -125,7 +125,7 @@ def understand(
     if not wanted and unwanted:
         said = f"{text!r} says" if phrases else "minus alone says"
         raise QueryError(f"{said} only what not to find; say also what to find")
-    return Asked(tuple(wanted), tuple(unwanted), phrases, chosen)
+    return QuestionParts(tuple(wanted), tuple(unwanted), phrases, chosen)
 
 
 def split_weight(name: str, value: str) -> tuple[float | None, str]:

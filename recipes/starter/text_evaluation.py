@@ -1,7 +1,8 @@
 """What a text tower is worth: how it takes the texts that people type, beside its teacher.
 
 No sound is needed. Captions of AudioCaps' validation part and of the validation split of sounds.csv
-are in no lesson as they are; the vocabulary is. Every text is embedded once, so that the exam takes seconds.
+are in no distillation pair as they are; the vocabulary is. Every text is embedded once, so that
+this takes seconds.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ N_CAPTIONS = 500
 #: Passages, and clips whose captions stand in one.
 N_PASSAGES, N_TOGETHER = 100, 3
 
-#: Two things that happen one after the other, told in both orders.
+#: Two things that happen one after the other, named in both orders.
 EVENTS = (
     ("a dog barks", "a door slams"),
     ("glass breaks", "a woman screams"),
@@ -80,8 +81,8 @@ class Search:
         return best_ranks(scores, np.array(self.wanted)[:, None] == np.arange(len(self.texts)))
 
 
-def text_exam(tower: Embed, teacher: Embed, data: Path, seed: int = 0) -> dict[str, float]:
-    """All marks of the tower, and the teacher's own as "teacher_" and the same name.
+def evaluate_texts(tower: Embed, teacher: Embed, data: Path, seed: int = 0) -> dict[str, float]:
+    """The metrics of the tower, and the teacher's own as "teacher_" and the same name.
 
     data: folder with sounds.csv and captions/. seed: of the slips and names. Shares and cosines:
 
@@ -104,15 +105,17 @@ def text_exam(tower: Embed, teacher: Embed, data: Path, seed: int = 0) -> dict[s
     ours, theirs = _once(tower), _once(teacher)
     return {
         **_likeness(ours(captions), theirs(captions)),
-        **marks_of(ours, searches),
-        **{f"teacher_{name}": mark for name, mark in marks_of(theirs, searches).items()},
+        **metrics_of(ours, searches),
+        **{f"teacher_{name}": value for name, value in metrics_of(theirs, searches).items()},
     }
 
 
 def make_searches(data: Path, generator: random.Random) -> dict[str, Search]:
-    """The searches of the exam by name; see `text_exam`."""
-    told_twice = [texts[:2] for texts in read_audiocaps_clips(data / AUDIOCAPS_VALID) if texts[1:]]
-    captions, others = [pair[0] for pair in told_twice], [pair[1] for pair in told_twice]
+    """The searches by name; see `evaluate_texts`."""
+    captioned_twice = [
+        texts[:2] for texts in read_audiocaps_clips(data / AUDIOCAPS_VALID) if texts[1:]
+    ]
+    captions, others = [pair[0] for pair in captioned_twice], [pair[1] for pair in captioned_twice]
     vocabulary = load_vocabulary()
     valid = {clip.caption for clip in of_split(read_sounds(data), "valid")}
     short = sorted(valid - set(vocabulary))
@@ -142,8 +145,8 @@ def make_searches(data: Path, generator: random.Random) -> dict[str, Search]:
     }
 
 
-def marks_of(embed: Embed, searches: Mapping[str, Search]) -> dict[str, float]:
-    """One tower's marks; see `text_exam`."""
+def metrics_of(embed: Embed, searches: Mapping[str, Search]) -> dict[str, float]:
+    """One tower's metrics; see `evaluate_texts`."""
     ranks = {name: search.ranks(embed) for name, search in searches.items()}
     plurals = searches["plural"]
     singulars = [plurals.texts[i] for i in plurals.wanted]

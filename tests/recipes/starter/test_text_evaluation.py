@@ -1,4 +1,4 @@
-"""The exam of text towers, sat by readers whose marks are known beforehand."""
+"""The evaluation of text towers, with made ones whose metrics are known beforehand."""
 
 from __future__ import annotations
 
@@ -14,18 +14,25 @@ import pytest
 from numpy.typing import NDArray
 
 from recipes.starter.corpus import plural_of
-from recipes.starter.text_exam import EVENTS, THINGS, Search, make_searches, marks_of, text_exam
+from recipes.starter.text_evaluation import (
+    EVENTS,
+    THINGS,
+    Search,
+    evaluate_texts,
+    make_searches,
+    metrics_of,
+)
 from soundsearch.errors import SoundsearchError
 from soundsearch.vocabulary import load_vocabulary
 
 Array = NDArray[np.float32]
 #: (clip, caption) of AudioCaps' validation part, rows of a clip apart from each other.
-TOLD = [
+CAPTIONS = [
     ("a", "thunder rolls over hills"),
     ("b", "ducks quack near water"),
     ("c", "someone types quickly"),
     ("a", "a storm rumbles far away"),
-    ("d", "told only once"),
+    ("d", "described only once"),
     ("b", "birds call on a pond"),
     ("c", "keyboard keys clatter"),
     ("a", "a third caption of the storm"),
@@ -37,12 +44,12 @@ VALID = ["marmalade jar opening", "trombone falling downstairs", "a xylophone"]
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A data folder with captions and a manifest; the exam wants no sound."""
+    """A data folder with captions and a manifest; the evaluation needs no sound."""
     (tmp_path / "captions").mkdir()
     with open(tmp_path / "captions" / "audiocaps_val.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["audiocap_id", "youtube_id", "start_time", "caption"])
-        writer.writerows([i, clip, 30, caption] for i, (clip, caption) in enumerate(TOLD))
+        writer.writerows([i, clip, 30, caption] for i, (clip, caption) in enumerate(CAPTIONS))
     with open(tmp_path / "sounds.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "caption", "tags", "split", "source", "licence"])
@@ -72,8 +79,8 @@ def understood(text: str) -> str:
     """What a text says, by one who knows order, negation, number, captions and capitals."""
     text = re.sub("^(.*) after (.*)$", r"\2, then \1", text, flags=re.IGNORECASE)
     text = re.sub("^(.*) cannot be heard$", r"no \1", text)
-    first = dict(reversed(TOLD))
-    for clip, caption in TOLD:
+    first = dict(reversed(CAPTIONS))
+    for clip, caption in CAPTIONS:
         text = text.replace(caption, first[clip])
     return ", then ".join(plural_of(part) for part in text.lower().split(", then "))
 
@@ -90,8 +97,8 @@ def test_ranks_are_those_worked_out_by_hand() -> None:
 def test_what_is_asked_is_held_out_and_wants_its_own_text(data: Path) -> None:
     searches = make_searches(data, random.Random(0))
     first, second = searches["paraphrase"].texts, searches["paraphrase"].queries
-    assert first == [TOLD[i][1] for i in (0, 1, 2, 8)]
-    assert second == [TOLD[i][1] for i in (3, 5, 6, 9)]
+    assert first == [CAPTIONS[i][1] for i in (0, 1, 2, 8)]
+    assert second == [CAPTIONS[i][1] for i in (3, 5, 6, 9)]
     assert searches["paraphrase"].wanted == [0, 1, 2, 3]
     assert searches["passage"].texts == [". ".join(first[:3]), first[3]]
     assert searches["passage"].queries == [". ".join(second[:3]), second[3]]
@@ -108,21 +115,23 @@ def test_what_is_asked_is_held_out_and_wants_its_own_text(data: Path) -> None:
 
 def test_one_who_understands_gets_the_marks_and_one_who_knows_nothing_does_not(data: Path) -> None:
     searches = make_searches(data, random.Random(0))
-    marks = marks_of(reader(understood), searches)
+    metrics = metrics_of(reader(understood), searches)
     right = ("paraphrase_r1", "paraphrase_r10", "passage_r1", "plural_cosine", "case_cosine")
     for name in (*right, "order_right", "negation_right"):
-        assert marks[name] == pytest.approx(1.0), name
-    assert marks["plural_r1"] > 0.95  # the vocabulary has some phrases in both numbers
-    assert abs(marks["order_cosine"]) < 0.1 and abs(marks["negation_cosine"]) < 0.1
-    marks = marks_of(reader(lambda _: "all the same"), searches)
+        assert metrics[name] == pytest.approx(1.0), name
+    assert metrics["plural_r1"] > 0.95  # the vocabulary has some phrases in both numbers
+    assert abs(metrics["order_cosine"]) < 0.1 and abs(metrics["negation_cosine"]) < 0.1
+    metrics = metrics_of(reader(lambda _: "all the same"), searches)
     for name in ("paraphrase_r1", "typo_r1", "plural_r1", "order_right", "negation_right"):
-        assert marks[name] == 0.0, name
-    assert marks["order_cosine"] == pytest.approx(1.0)
+        assert metrics[name] == 0.0, name
+    assert metrics["order_cosine"] == pytest.approx(1.0)
 
 
 def test_a_case_is_seen_where_the_tower_sees_it(data: Path) -> None:
-    marks = text_exam(reader(), reader(str.lower), data)
-    assert abs(marks["case_cosine"]) < 0.1 and marks["teacher_case_cosine"] == pytest.approx(1.0)
+    metrics = evaluate_texts(reader(), reader(str.lower), data)
+    assert abs(metrics["case_cosine"]) < 0.1 and metrics["teacher_case_cosine"] == pytest.approx(
+        1.0
+    )
 
 
 def test_slips_names_and_requests_are_forgiven_by_one_who_counts_letters(data: Path) -> None:
@@ -130,20 +139,20 @@ def test_slips_names_and_requests_are_forgiven_by_one_who_counts_letters(data: P
         counts = [[text.lower().count(c) for c in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
         return unit(np.array(counts))
 
-    marks = text_exam(letters, reader(), data)
+    metrics = evaluate_texts(letters, reader(), data)
     for name in ("typo_r1", "typo_caption_r1", "space_r1", "name_r1"):
-        assert marks[name] == 1.0, name
-        assert marks[f"teacher_{name}"] < 1.0, name
+        assert metrics[name] == 1.0, name
+        assert metrics[f"teacher_{name}"] < 1.0, name
 
 
 def test_a_tower_that_is_the_teacher_gets_its_marks(data: Path) -> None:
-    marks = text_exam(reader(), reader(), data)
-    assert marks["cosine"] == pytest.approx(1.0) and marks["correlation"] == pytest.approx(1.0)
-    names = {name for name in marks if not name.startswith("teacher_")}
-    assert {name for name in marks if name not in names} == {
+    metrics = evaluate_texts(reader(), reader(), data)
+    assert metrics["cosine"] == pytest.approx(1.0) and metrics["correlation"] == pytest.approx(1.0)
+    names = {name for name in metrics if not name.startswith("teacher_")}
+    assert {name for name in metrics if name not in names} == {
         f"teacher_{name}" for name in names - {"cosine", "correlation"}
     }
-    assert all(marks[name] == marks.get(f"teacher_{name}", marks[name]) for name in names)
+    assert all(metrics[name] == metrics.get(f"teacher_{name}", metrics[name]) for name in names)
 
 
 def test_towers_of_another_width_are_compared_by_their_similarities(data: Path) -> None:
@@ -155,8 +164,8 @@ def test_towers_of_another_width_are_compared_by_their_similarities(data: Path) 
         return np.pad(narrow(texts), ((0, 0), (3, 1)))
 
     for tower, teacher in ((narrow, wide), (wide, narrow)):
-        marks = text_exam(tower, teacher, data)
-        assert marks["correlation"] == pytest.approx(1.0) and "cosine" not in marks
+        metrics = evaluate_texts(tower, teacher, data)
+        assert metrics["correlation"] == pytest.approx(1.0) and "cosine" not in metrics
 
 
 def test_no_text_is_embedded_twice(data: Path) -> None:
@@ -166,12 +175,12 @@ def test_no_text_is_embedded_twice(data: Path) -> None:
         seen.extend(texts)
         return reader()(texts)
 
-    text_exam(embed, reader(), data)
+    evaluate_texts(embed, reader(), data)
     assert len(seen) == len(set(seen)) > len(load_vocabulary())
-    assert {*THINGS, *(caption for _, caption in TOLD)} <= set(seen)
+    assert {*THINGS, *(caption for _, caption in CAPTIONS)} <= set(seen)
     assert all(f"{a}, then {b}" in seen and f"{b}, then {a}" in seen for a, b in EVENTS)
 
 
 def test_missing_captions_are_named(tmp_path: Path) -> None:
     with pytest.raises(SoundsearchError, match=r"audiocaps_val\.csv: cannot be read"):
-        text_exam(reader(), reader(), tmp_path)
+        evaluate_texts(reader(), reader(), tmp_path)
