@@ -91,7 +91,7 @@ class LearnConfig:
     longest_masks: tuple[int, int] = (2, 8)
     head: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            steps=3000, warmup_steps=150, weight_decay=0.02, precision="fp32"
+            steps=1800, warmup_steps=90, weight_decay=0.02, precision="fp32"
         )
     )
     tune: LoopConfig | None = None
