@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,24 @@ def test_a_part_that_is_cut_short_is_one_line_and_nothing_is_written(
     error = soundsearch("ingest", "P", "--index", "B", code=1).stderr.strip()
     assert "part-z.parquet" in error and "delete" in error and "\n" not in error
     assert not (tmp_path / "B").exists()
+
+
+def test_a_part_that_would_break_the_index_is_one_line(
+    soundsearch: Run, tmp_path: Path, index: Path, tiny: EncoderBundle
+) -> None:
+    """Whichever part it is: an index that is there goes on answering."""
+    before = rows_of(index)
+    folder = PartFolder(str(tmp_path / "P"))
+    for name, length in (("part-a.parquet", 1), ("part-b.parquet", 3)):
+        one = row(1, length)
+        assert one.embeddings is not None
+        folder.write(
+            name, PinnedEncoder.of(tiny), [replace(one, embeddings=one.embeddings * length)]
+        )
+    error = soundsearch("ingest", "P", code=1).stderr.strip().splitlines()
+    assert len(error) == 1 and "part-b.parquet" in error[0] and "unit" in error[0]
+    soundsearch("query", "hum")
+    assert before.items() <= rows_of(index).items()
 
 
 def test_no_parts_and_no_encoder(tmp_path: Path, index: Path, tiny: EncoderBundle) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from indexer import distribute, shards, workers
 from indexer.distribute import End, Sequential, distributor_of
-from indexer.parts import PartFolder
+from indexer.parts import Part, PartFolder
 from indexer.shards import Job, Shard, ShardFile, cut_shards, embed
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, IndexBusyError, SoundsearchError, StoreError
@@ -230,6 +230,91 @@ def test_kept_parts_are_of_use_to_another_index(
     assert "8 new" in result.stderr
     assert sounds_of(tmp_path / "A") == sounds_of(tmp_path / "B")
     assert len(PartFolder("memory://parts").names()) == 3
+
+
+@pytest.mark.usefixtures("in_line")
+def test_a_part_of_what_another_index_knows_is_made_again(
+    soundsearch: Run, tmp_path: Path, library: Path
+) -> None:
+    """It says no more than that a file is unchanged, which is of no use to the second index."""
+    of_a, of_b = ((library, "--index", x, "--workers", 2, "--parts", "P") for x in "AB")
+    soundsearch("index", *of_a)
+    (library / "hum.wav").touch()
+    assert ", 8 unchanged" in soundsearch("index", *of_a).stderr
+    assert "8 new" in soundsearch("index", *of_b).stderr
+    assert sounds_of(tmp_path / "A") == sounds_of(tmp_path / "B")
+    assert library / "hum.wav" in sounds_of(tmp_path / "B")
+
+
+@pytest.mark.usefixtures("in_line")
+def test_a_file_that_its_part_lacks_is_a_failure(
+    soundsearch: Run, tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def empty(shard: Shard) -> str:
+        name = embed(shard)
+        folder = PartFolder(shard.job.parts)
+        folder.write(name, folder.read(name).encoder, [])
+        return name
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workers, "distributor_of", lambda *_: Sequential(empty))
+        result = soundsearch("index", library, "--workers", 2).stderr
+    assert "0 new" in result and "9 failed" in result and str(library / "hum.wav") in result
+    assert {row.cause for row in rows_of(tmp_path / "index").values()} == {"not handled"}
+    assert "8 new" in soundsearch("index", library, "--workers", 2).stderr
+
+
+@pytest.mark.usefixtures("in_line")
+def test_only_parts_that_hold_something_wanted_are_read(
+    soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, files_of = PartFolder.read, PartFolder.files_of
+    seen: list[tuple[str, str]] = []
+
+    def counted_read(self: PartFolder, name: str) -> Part:
+        seen.append(("read", name))
+        return read(self, name)
+
+    def counted_files(self: PartFolder, name: str) -> object:
+        seen.append(("files", name))
+        return files_of(self, name)
+
+    command = ("index", library, "--workers", 2, "--parts", "memory://kept")
+    soundsearch(*command)
+    monkeypatch.setattr(PartFolder, "read", counted_read)
+    monkeypatch.setattr(PartFolder, "files_of", counted_files)
+    assert ", 8 unchanged" in soundsearch(*command).stderr
+    assert seen == []
+    write(library / "new.wav", tone(100))
+    before = set(PartFolder("memory://kept").names())
+    assert "1 new" in soundsearch(*command).stderr
+    (made,) = set(PartFolder("memory://kept").names()) - before
+    assert seen == [*(("files", name) for name in sorted(before)), ("read", made)]
+    seen.clear()  # another index takes all, and then stops looking
+    folder = PartFolder("memory://kept")
+    folder.write("part-z.parquet", read(folder, made).encoder, [])
+    soundsearch(*command, "--index", "B")
+    assert not [name for _, name in seen if name == "part-z.parquet"]
+
+
+@pytest.mark.usefixtures("in_line")
+def test_files_are_read_again_on_demand_whatever_parts_say(
+    soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[str] = []
+
+    def counted(shard: Shard) -> str:
+        embedded.extend(file.facts.relative_path for file in shard.files)
+        return embed(shard)
+
+    command = ("index", library, "--workers", 2, "--parts", "P")
+    soundsearch(*command)
+    monkeypatch.setattr(workers, "distributor_of", lambda *_: Sequential(counted))
+    assert ", 8 read again" in soundsearch(*command, "--force").stderr
+    assert len(embedded) == 9
+    embedded.clear()
+    soundsearch(*command, "--retry")
+    assert embedded == ["text.wav"]
 
 
 @pytest.mark.usefixtures("in_line")
