@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer import ingest as module
 from indexer.ingest import export, ingest
 from indexer.parts import PartFolder, Row
 from indexer.reading import Decoded
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import Cause, IndexMismatchError, StoreError
-from soundsearch.store import Failed, FileFacts, PinnedEncoder, Store
+from soundsearch.store import Failed, FileFacts, PinnedEncoder, State, Store
 from tests.conftest import Run
 from tests.index_contents import rows_of, sounds_of
+from tests.recorded import Recorded
 from tests.sounds import tone, write
 from tests.tiny_encoder import write_words
 
@@ -66,6 +68,41 @@ def test_an_index_travels_as_parts(soundsearch: Run, tmp_path: Path, index: Path
     assert soundsearch("verify", "--index", "B").exit_code in (0, 1)
     facts = json.loads(soundsearch("ingest", "P", "--index", "B", "--json").stdout)
     assert (facts["new"], facts["replaced"], facts["known"]) == (0, 0, 9)
+
+
+def test_an_export_holds_one_part_at_a_time(
+    tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of bounded size, whether by recordings or by windows; what is not embedded is counted."""
+    read: list[Row] = []
+    written: list[tuple[int, int, int]] = []
+    exported, write_part = module._exported, PartFolder.write
+
+    def counted(*arguments: object) -> Row:
+        read.append(exported(*arguments))  # type: ignore[arg-type]
+        return read[-1]
+
+    def measured(self: PartFolder, name: str, encoder: PinnedEncoder, rows: list[Row]) -> None:
+        written.append((len(read), len(rows), sum(len(row.spans) for row in rows)))
+        write_part(self, name, encoder, rows)
+
+    monkeypatch.setattr(module, "_exported", counted)
+    monkeypatch.setattr(PartFolder, "write", measured)
+    monkeypatch.setattr(module, "EXPORTED_RECORDINGS", 4)
+    with Store.open(index).writer() as writer, writer.transaction() as changes:
+        (first, *_) = (r for r in changes.recordings() if r.state is State.INDEXED)
+        changes.mark_not_embedded([first.id], "away")
+    progress = Recorded()
+    assert export(index, str(tmp_path / "P"), progress=progress) == (8, 1)
+    assert [n for n, _, _ in written] == [4, 8] and progress.stage("recordings").done == 8
+    written.clear()
+    read.clear()
+    monkeypatch.setattr(module, "EXPORTED_WINDOWS", 5)
+    export(index, str(tmp_path / "Q"))
+    assert all(n_windows - len(read[n - 1].spans) < 5 for n, _, n_windows in written)
+    assert sum(n for _, n, _ in written) == 8 and len(written) > 2
+    ingest(str(tmp_path / "Q"), tmp_path / "B", "tiny")
+    assert len(rows_of(tmp_path / "B")) == 8
 
 
 def test_parts_into_a_wider_root(soundsearch: Run, tmp_path: Path, index: Path) -> None:
