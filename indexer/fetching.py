@@ -20,9 +20,8 @@ from typing import Any, BinaryIO, Protocol, cast
 import xxhash
 
 from indexer.objects import (
-    IN_TAR,
-    TAR,
     Place,
+    in_tar,
     members_of,
     place_at,
     state_of,
@@ -261,8 +260,8 @@ def _members(tar_url: str, state: int) -> dict[str, tuple[int, int]]:
 
 
 def _member(url: str, state: int) -> tuple[int, int]:
-    tar, _, name = url.partition(f"{TAR}{IN_TAR}/")
-    found = _members(tar + TAR, state).get(name)
+    tar, name = in_tar(url) or (url, "")
+    found = _members(tar, state).get(name)
     if found is None:
         raise FileNotFoundError(errno.ENOENT, "not in the tar file", url)
     return found
