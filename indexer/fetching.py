@@ -254,14 +254,16 @@ def _copied(url: str, file: Any, size: int, stack: contextlib.ExitStack) -> tupl
 
 
 @functools.lru_cache(maxsize=4)
-def _members(tar_url: str, state: int) -> dict[str, tuple[int, int]]:
-    """Of a tar file in this state; those of the last few are remembered."""
+def _remembered(tar_url: str, state: int) -> dict[str, tuple[int, int]]:
+    """Members of a tar file in this state; those of the last few are remembered."""
     return members_of(place_at(tar_url))
 
 
 def _member(url: str, state: int) -> tuple[int, int]:
     tar, name = in_tar(url) or (url, "")
-    found = _members(tar, state).get(name)
+    # Of a storage that gives neither date nor hash nothing tells one state from another.
+    members = _remembered(tar, state) if state else members_of(place_at(tar))
+    found = members.get(name)
     if found is None:
         raise FileNotFoundError(errno.ENOENT, "not in the tar file", url)
     return found

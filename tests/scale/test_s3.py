@@ -63,18 +63,31 @@ def test_tar_members_and_large_objects(
         assert found == by_name(tmp_path / "A", str(library))
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("index", "s3://box/lib"),
+        ("index", "here", "--workers", "1", "--parts", "s3://box/lib"),
+        ("ingest", "s3://box/lib"),
+    ],
+)
 def test_no_credentials_is_one_line(
-    soundsearch: Run, tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch
+    soundsearch: Run,
+    tmp_path: Path,
+    s3: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
 ) -> None:
+    write(tmp_path / "here" / "hum.wav", tone(100))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     fsspec.get_filesystem_class("s3").clear_instance_cache()
-    error = soundsearch("index", "s3://box/lib", code=1).stderr.strip()
+    error = soundsearch(*command, code=1).stderr.strip()
     assert "s3://box/lib" in error and "AWS_ACCESS_KEY_ID" in error and "\n" not in error
-    assert not (tmp_path / "index").exists()
+    assert not (tmp_path / "index").exists() or not rows_of(tmp_path / "index")
 
 
 @pytest.fixture
