@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import shutil
+import weakref
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +23,7 @@ from soundsearch.errors import IndexBusyError, StoreError
 from soundsearch.health import status, verify
 from soundsearch.paths import DatabaseUrl
 from soundsearch.store import Store, migrations
+from soundsearch.store import postgres as postgres_store
 from soundsearch.store.conditions import FolderNamed, Within
 from soundsearch.store.pinned import create_index, encoder_folder
 from soundsearch.vectors import build, in_database
@@ -284,6 +287,18 @@ def test_a_writer_whose_session_ended_writes_nothing_more(
         pass
 
 
+def test_a_database_that_nobody_closed_lets_go_of_its_sessions(url: str, store: Store) -> None:
+    database = postgres_store.Database(DatabaseUrl(url))
+    with database.transaction() as connection:
+        assert database.version(connection) > 0
+    engine, is_there = database.engine, weakref.ref(database)
+    assert engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+    del database, connection
+    gc.collect()
+    assert is_there() is None
+    assert engine.pool.checkedin() == 0  # type: ignore[attr-defined]
+
+
 def test_a_reader_sees_one_state(store: Store) -> None:
     put(store, ROOT, "first.wav")
     with store.snapshot() as reader:
@@ -352,6 +367,34 @@ def test_an_older_schema_is_brought_up_to_date(
     monkeypatch.setattr(migrations, "STEPS", steps)
     with pytest.raises(StoreError, match=r"newer soundsearch .*upgrade"):
         Store.open(store.place)
+
+
+def test_a_reader_of_an_older_schema_is_sent_to_its_writer(
+    postgres: Server, soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.new_database()
+    name = urlsplit(url).path[1:]
+    soundsearch("index", library, "--index", url)
+    postgres.execute(f"CREATE ROLE {name} LOGIN")
+    for grant in ("USAGE ON SCHEMA soundsearch", "SELECT ON ALL TABLES IN SCHEMA soundsearch"):
+        postgres.execute(f"GRANT {grant} TO {name}", name)
+    n_steps = len(migrations.STEPS)
+
+    def step(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE roots ADD COLUMN label text")
+
+    monkeypatch.setattr(migrations, "STEPS", [*migrations.STEPS, step])
+    for command in (("query", "hiss"), ("status",)):
+        refused = soundsearch(*command, "--index", postgres.address(name, user=name), code=1).stderr
+        (line,) = refused.splitlines()
+        assert f"schema {n_steps + 1}" in line and "user who may" in line
+        assert _on_server(url, "SELECT version FROM schema_version") == [(n_steps + 1,)]
+    soundsearch("status", "--index", url)
+    assert (
+        "hiss" in soundsearch("query", "hiss", "--index", postgres.address(name, user=name)).stdout
+    )
+    postgres.execute(f"DROP OWNED BY {name}", name)
+    postgres.execute(f"DROP ROLE {name}")
 
 
 def test_tables_of_others_are_left_alone(url: str) -> None:
