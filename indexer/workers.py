@@ -119,9 +119,10 @@ class _Taker:
                     rows = []
                 self.take(row for row in rows if isinstance(row.end, Decoded) or not options.retry)
             elif not is_own:
-                return
+                break
             if is_own:
                 folder.delete(name)
+        self._progress.begin_anew()
 
     def _of_use(
         self, folder: PartFolder, name: str, fingerprint: str, progress: Progress

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +13,17 @@ from hypothesis import strategies as st
 
 from indexer import distribute, shards, workers
 from indexer.distribute import End, Sequential, distributor_of
+from indexer.options import IndexOptions
 from indexer.parts import Part, PartFolder
+from indexer.report import FileProgress
+from indexer.run import IndexRun
 from indexer.shards import Job, Shard, ShardFile, cut_shards, embed
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, IndexBusyError, SoundsearchError, StoreError
 from soundsearch.store import FileFacts, Store
 from tests.conftest import Run
 from tests.index_contents import rows_of, sounds_of
+from tests.recorded import Recorded
 from tests.sounds import tone, write
 from tests.tiny_encoder import write_words
 
@@ -341,6 +347,42 @@ def test_two_clients_of_one_index_are_refused(
     with Store.open(tmp_path / "index").writer():
         error = soundsearch("index", library, "--workers", 2, code=1).stderr
     assert str(tmp_path / "index") in error and "\n" not in error.strip()
+
+
+def test_the_time_left_is_that_of_the_bytes_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    progress = Recorded()
+    reported = FileProgress(progress, with_time_left=True)
+    reported.begin(3, 5000)
+    reported.file_done(Path("empty.wav"))
+    assert "left" not in progress.stage("files").statuses[-1]  # nobody knows yet
+    now += 1
+    reported.read(1000)  # of an earlier run, whose part was there
+    reported.embedded(3600)
+    reported.begin_anew()
+    now += 10
+    reported.read(1000)
+    reported.embedded(50)
+    status = progress.stage("files").statuses[-1]
+    assert "about 30 s left" in status and "50 s of sound, 5 x" in status
+    now += 30
+    reported.read(3000)
+    reported.embedded(1)
+    assert "about 0 s left" in progress.stage("files").statuses[-1]
+
+
+@pytest.mark.usefixtures("in_line", "tiny")
+def test_workers_report_all_files_and_the_time_left(tmp_path: Path, library: Path) -> None:
+    progress = Recorded()
+    with IndexRun(tmp_path / "index", [library], "tiny") as run:
+        run.run(IndexOptions(workers="2"), progress=progress)
+    stage = progress.stage("files")
+    assert (stage.total, stage.done) == (9, 9)
+    assert sum(stage.bytes_read) == stage.n_bytes
+    assert re.search(
+        r"12 s of sound, \d+ x real time, 1 failed, about 0 s left", stage.statuses[-1]
+    )
 
 
 def test_parts_without_workers_are_a_mistake(soundsearch: Run) -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pytest
 
+from soundsearch.paths import DatabaseUrl
+from soundsearch.store import Store
 from tests.conftest import Run
 from tests.index_contents import rows_of, sounds_of
 from tests.sounds import tone, write
 from tests.storage import tar
 from tests.tiny_encoder import BAND_HZ, WORDS
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries of storages and clusters
 NAMES = ["a b", "c#d", "e?f=g", "h%20i", "ä ö", "j+k&l", "m[n]*", "o'p\"q"]
@@ -104,14 +111,23 @@ def cluster() -> Iterator[Any]:
         yield made
 
 
-def test_a_dask_cluster_that_loses_a_worker_makes_the_same_index(
+def hits(soundsearch: Run, text: str, index: object, root: str) -> list[tuple[object, ...]]:
+    answer = json.loads(soundsearch("query", text, "-k", 20, "--index", index, "--json").stdout)
+    return [
+        (hit["path"].removeprefix(root), hit["start_s"], hit["end_s"], round(hit["cosine"], 5))
+        for hit in answer["hits"]
+    ]
+
+
+def test_a_dask_cluster_that_loses_a_worker_fills_a_database_with_the_same_hits(
     soundsearch: Run,
-    tmp_path: Path,
     s3: Any,
     library: Path,
     cluster: Any,
+    postgres: Server,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """As examples/archive/run.py has it: S3, workers of which some are killed, PostgreSQL."""
     from indexer import distribute, workers
     from tests.scale.workers import embed_or_die
 
@@ -126,14 +142,13 @@ def test_a_dask_cluster_that_loses_a_worker_makes_the_same_index(
         "distributor_of",
         lambda address, progress: distribute.Dask(address, progress, embed_or_die),
     )
-    address = cluster.scheduler_address
-    result = soundsearch("index", "s3://box/lib", "--workers", address, "--parts", "s3://box/parts")
+    address, place = cluster.scheduler_address, postgres.new_place()
+    command = ("index", "s3://box/lib", "--index", place, "--workers", address)
+    result = soundsearch(*command, "--parts", "s3://box/parts")
     assert "8 new" in result.stderr and "ends its process 1" in result.stderr
-    assert by_name(tmp_path / "A", str(library)) == by_name(tmp_path / "index", "s3://box/lib")
-    causes = {
-        str(path): row.cause for path, row in rows_of(tmp_path / "index").items() if row.cause
-    }
-    assert causes == {
-        "s3://box/lib/empty.wav": "empty file",
-        "s3://box/lib/poison.wav": "ends its process",
-    }
+    for word in WORDS:
+        found = hits(soundsearch, word, place, "s3://box/lib")
+        assert len(found) == 8 and found == hits(soundsearch, word, "A", str(library))
+    with contextlib.closing(Store.open(DatabaseUrl(place))) as store, store.snapshot() as reader:
+        causes = {r.relative_path: r.cause for r in reader.recordings() if r.cause}
+    assert causes == {"empty.wav": "empty file", "poison.wav": "ends its process"}
