@@ -160,11 +160,12 @@ def state_of(info: Mapping[str, Any]) -> Facts:
     It is compared for equality, never with a clock of this machine.
     """
     seconds = next((s for s in map(_seconds, map(info.get, TIMES)) if s is not None), 0.0)
-    state = round(seconds * 1e6) * 1000
+    most = LARGEST - SECOND_NS  # leaves room for a tag, whatever the clock of the storage says
+    state = max(-most, min(most, round(seconds * 1e6) * 1000))
     tag = next((str(info[name]) for name in TAGS if info.get(name)), None)
     if tag is not None:
         state = state // SECOND_NS * SECOND_NS + xxhash.xxh3_64_intdigest(tag.encode()) % SECOND_NS
-    return int(info.get("size") or 0), max(0, min(LARGEST, state))
+    return int(info.get("size") or 0), state
 
 
 def _seconds(time: object) -> float | None:

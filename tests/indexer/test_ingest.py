@@ -114,6 +114,10 @@ def test_parts_into_a_wider_root(soundsearch: Run, tmp_path: Path, index: Path) 
     assert sounds_of(index).items() <= sounds_of(tmp_path / "B").items()
 
 
+#: Dates in ns: long before 1970, before now, and in the far future.
+FAR = (-(2**63), 10**18, 2**63 - 2)
+
+
 def row(state: int, value: float, *, fails: bool = False) -> Row:
     file = FileFacts(0, "a.wav", 1, state)
     if fails:
@@ -123,13 +127,17 @@ def row(state: int, value: float, *, fails: bool = False) -> Row:
     return Row("s3://b/lib", file, end, [(0.0, 1.0)], embedding)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("seed", "skew"), [*((seed, (1, 2, 3)) for seed in range(4)), (4, (-9, -1, 0)), (5, FAR)]
+)
 def test_the_order_of_parts_makes_no_difference(
-    tmp_path: Path, tiny: EncoderBundle, seed: int
+    tmp_path: Path, tiny: EncoderBundle, seed: int, skew: tuple[int, int, int]
 ) -> None:
     """Neither which comes first, nor that some come twice; the last state of a file counts."""
     rng = random.Random(seed)
-    rows = [row(1, 1), row(2, 2), row(3, 3), row(4, 4, fails=True), row(1, 1), row(3, 3)]
+    early, now, late = skew
+    rows = [row(early, 1), row(now, 2), row(late, 3), row(late + 1, 4, fails=True)]
+    rows += [row(early, 1), row(late, 3)]
     rng.shuffle(rows)
     encoder = PinnedEncoder.of(tiny)
     for i, one in enumerate(rows):

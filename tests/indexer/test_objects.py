@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import soundsearch as library
+from indexer import workers
+from indexer.distribute import Sequential
 from indexer.objects import place_at, state_of, walk_url
 from indexer.scan import Scan
 from soundsearch.errors import StoreError
@@ -281,6 +283,39 @@ def test_the_state_of_an_object_is_its_time_and_version() -> None:
     assert tagged[0] != tagged[1]
     assert {state // 10**9 for state in tagged} == {seconds}
     assert state_of({"size": 3}) == (3, 0) != state_of({"size": 3, "ETag": "a"})
+
+
+@pytest.mark.parametrize("year", [1, 1950, 2300, 9999])
+def test_far_dates_of_objects_fit_and_leave_their_versions(year: int) -> None:
+    time = datetime(year, 1, 2, tzinfo=UTC)
+    states = [state_of({"size": 3, "LastModified": time, "ETag": tag})[1] for tag in "ab"]
+    assert states[0] != states[1] and all(-(2**63) <= state < 2**63 for state in states)
+    assert (states[0] < 0) == (year < 1970)
+
+
+def test_a_date_that_goes_backwards_is_a_change(
+    soundsearch: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clocks of storages are compared with themselves alone, and only for equality."""
+    monkeypatch.setattr(workers, "distributor_of", lambda *_: Sequential())
+
+    def put_at(hz: float, year: int) -> None:
+        put({"memory://lib/a.wav": wav(tone(hz, 1.5))})
+        memory().store["/lib/a.wav"].created = datetime(year, 1, 1, tzinfo=UTC)
+
+    of_threads = ("index", "memory://lib", "--index", "A")
+    of_workers = ("index", "memory://lib", "--index", "B", "--workers", 2, "--parts", "P")
+    for i, (hz, year, n) in enumerate(
+        [(100, 2100, "1 new, 0 changed"), (646, 1950, "0 new, 1 changed"), (100, 1940, "1 changed")]
+    ):
+        put_at(hz, year)
+        for command in (of_threads, of_workers):
+            assert n in soundsearch(*command).stderr, (i, command)
+    put_at(100, 1930)  # the date alone
+    for command in (of_threads, of_workers):
+        assert "0 changed, 0 moved, 1 unchanged" in soundsearch(*command).stderr
+        assert ", 1 unchanged" in soundsearch(*command).stderr
+    assert sounds_of(tmp_path / "A") == sounds_of(tmp_path / "B")
 
 
 def test_from_python(tmp_path: Path, tiny: object, at_url: str) -> None:

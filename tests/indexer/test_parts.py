@@ -28,7 +28,9 @@ numbers = st.integers(0, 2**63 - 1)
 
 @st.composite
 def rows(draw: st.DrawFn) -> Row:
-    file = FileFacts(0, draw(names | odd_names), draw(numbers), draw(numbers))
+    file = FileFacts(
+        0, draw(names | odd_names), draw(numbers), draw(numbers | numbers.map(int.__neg__))
+    )
     root, captions = draw(names | odd_names), draw(st.dictionaries(texts, texts, max_size=2))
     kind = draw(st.sampled_from(["indexed", "failed", "unchanged"]))
     if kind == "failed":
