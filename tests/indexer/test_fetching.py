@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,20 @@ def test_a_tar_file_without_a_date_is_looked_through_each_time(
     put({"memory://lib/x.tar": tar(dict(reversed(sounds.items())))})
     assert ", 2 read again" in soundsearch("index", "--force").stderr
     assert sounds_of(tmp_path / "index") == before
+
+
+def test_a_tar_file_is_looked_through_once_for_all_readers(
+    soundsearch: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put({"memory://lib/x.tar": tar({f"{i}.wav": wav(sawtooth(300, 1)) for i in range(8)})})
+    seen: list[str] = []
+    look = fetching.members_of
+
+    def slowly(place: Any) -> dict[str, tuple[int, int]]:
+        seen.append(place.url)
+        time.sleep(0.05)  # so that all readers are there
+        return look(place)
+
+    monkeypatch.setattr(fetching, "members_of", slowly)
+    assert "8 new" in soundsearch("index", "memory://lib/x.tar", "-j", 4).stderr
+    assert seen == ["memory://lib/x.tar"]
