@@ -205,13 +205,15 @@ class PartFolder:
         path = self.path(name)
         try:
             with contextlib.ExitStack() as stack:
-                source: Any = path
-                if self._at is not None:
+                file: Any
+                if self._at is None:
+                    file = stack.enter_context(open(path, "rb"))
+                else:
                     stack.enter_context(storage_errors(self.where))
-                    there = self._at.system.open(f"{self._at.name}/{name}", "rb")
-                    source = stack.enter_context(there)
+                    there = f"{self._at.name}/{name}"
+                    file = stack.enter_context(self._at.system.open(there, "rb"))
                 table = parquet.read_table(
-                    source, columns=[*columns], page_checksum_verification=True
+                    file, columns=[*columns], page_checksum_verification=True
                 )
             encoder = _encoder(_facts(table.schema.metadata, path), path)
             return encoder, [_file(row) for row in table.to_pylist() if columns]

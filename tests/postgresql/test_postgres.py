@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -309,23 +310,29 @@ def test_a_reader_sees_one_state(store: Store) -> None:
         assert reader.n_recordings() == 2
 
 
-def test_to_search_takes_the_right_to_select_alone(
-    postgres: Server, soundsearch: Run, library: Path
-) -> None:
+@pytest.fixture
+def shared(postgres: Server, soundsearch: Run, library: Path) -> Iterator[tuple[str, str]]:
+    """The addresses of an index, for its owner and for a user who may select alone."""
     url = postgres.new_database()
     name = urlsplit(url).path[1:]
     soundsearch("index", library, "--index", url)
     postgres.execute(f"CREATE ROLE {name} LOGIN")
     for grant in ("USAGE ON SCHEMA soundsearch", "SELECT ON ALL TABLES IN SCHEMA soundsearch"):
         postgres.execute(f"GRANT {grant} TO {name}", name)
-    reader = postgres.address(name, user=name)
+    yield url, postgres.address(name, user=name)
+    postgres.execute(f"DROP OWNED BY {name}", name)
+    postgres.execute(f"DROP ROLE {name}")
+
+
+def test_to_search_takes_the_right_to_select_alone(
+    shared: tuple[str, str], soundsearch: Run, library: Path
+) -> None:
+    _, reader = shared
     hits = json.loads(soundsearch("query", "hiss", "--index", reader, "--json").stdout)["hits"]
     assert Path(hits[0]["path"]).name == "hiss.wav"
     soundsearch("verify", "--index", reader)
     refused = soundsearch("index", library, "--force", "--index", reader, code=1)
     assert "permission denied" in refused.stderr and "postgresql.md" in refused.stderr
-    postgres.execute(f"DROP OWNED BY {name}", name)
-    postgres.execute(f"DROP ROLE {name}")
 
 
 def test_the_encoder_comes_with_the_index(
@@ -370,31 +377,20 @@ def test_an_older_schema_is_brought_up_to_date(
 
 
 def test_a_reader_of_an_older_schema_is_sent_to_its_writer(
-    postgres: Server, soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+    shared: tuple[str, str], soundsearch: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = postgres.new_database()
-    name = urlsplit(url).path[1:]
-    soundsearch("index", library, "--index", url)
-    postgres.execute(f"CREATE ROLE {name} LOGIN")
-    for grant in ("USAGE ON SCHEMA soundsearch", "SELECT ON ALL TABLES IN SCHEMA soundsearch"):
-        postgres.execute(f"GRANT {grant} TO {name}", name)
-    n_steps = len(migrations.STEPS)
-
     def step(connection: sa.Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE roots ADD COLUMN label text")
 
+    owner, reader = shared
+    before = migrations.latest()
     monkeypatch.setattr(migrations, "STEPS", [*migrations.STEPS, step])
     for command in (("query", "hiss"), ("status",)):
-        refused = soundsearch(*command, "--index", postgres.address(name, user=name), code=1).stderr
-        (line,) = refused.splitlines()
-        assert f"schema {n_steps + 1}" in line and "user who may" in line
-        assert _on_server(url, "SELECT version FROM schema_version") == [(n_steps + 1,)]
-    soundsearch("status", "--index", url)
-    assert (
-        "hiss" in soundsearch("query", "hiss", "--index", postgres.address(name, user=name)).stdout
-    )
-    postgres.execute(f"DROP OWNED BY {name}", name)
-    postgres.execute(f"DROP ROLE {name}")
+        (line,) = soundsearch(*command, "--index", reader, code=1).stderr.splitlines()
+        assert f"schema {before}" in line and "user who may" in line
+        assert _on_server(owner, "SELECT version FROM schema_version") == [(before,)]
+    soundsearch("status", "--index", owner)
+    assert "hiss" in soundsearch("query", "hiss", "--index", reader).stdout
 
 
 def test_tables_of_others_are_left_alone(url: str) -> None:
