@@ -38,6 +38,8 @@ KEY = b"soundsearch"
 SUFFIX = ".parquet"
 #: What names a file and its state, at the beginning of the schema.
 FILE_COLUMNS = ("root", "relative_path", "size_bytes", "mtime_ns")
+#: Bytes fetched at a time where a part in a storage is looked at.
+LOOK_BYTES = 1 << 16
 #: What a row says of its file.
 INDEXED, UNCHANGED, FAILED = "indexed", "unchanged", "failed"
 PASSING = frozenset(cause for cause in Cause if cause.is_passing)
@@ -211,7 +213,8 @@ class PartFolder:
                 else:
                     stack.enter_context(storage_errors(self.where))
                     there = f"{self._at.name}/{name}"
-                    file = stack.enter_context(self._at.system.open(there, "rb"))
+                    opened = self._at.system.open(there, "rb", block_size=LOOK_BYTES)
+                    file = stack.enter_context(opened)
                 table = parquet.read_table(
                     file, columns=[*columns], page_checksum_verification=True
                 )

@@ -210,9 +210,14 @@ def test_a_page_that_lists_nothing_is_an_error(
 
 def test_local_tar_files_and_lists(soundsearch: Run, tmp_path: Path, at_url: str) -> None:
     (tmp_path / "x.tar").write_bytes(memory().cat_file("/lib/shard.tar"))
-    (tmp_path / "list.txt").write_text("memory://lib/sub/hum.wav\n")
+    write(tmp_path / "far" / "a#b ?.wav", tone(100))
+    write(tmp_path / "near 50%.wav", tone(100))
+    lines = ["memory://lib/sub/hum.wav", f"{tmp_path}/far/a#b ?.wav", "near 50%.wav"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
     soundsearch("index", "x.tar", "list.txt")
     assert indexed(tmp_path / "index") == {
+        f"file://{tmp_path}/far/a#b ?.wav",
+        f"file://{tmp_path}/near 50%.wav",
         f"file://{tmp_path}/x.tar!/a/beep.wav",
         f"file://{tmp_path}/x.tar!/drone.wav",
         "memory://lib/sub/hum.wav",

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
+import numpy as np
 import pytest
+import s3fs
 
+from indexer.parts import PartFolder, Row
+from indexer.reading import Decoded
 from soundsearch.paths import DatabaseUrl
-from soundsearch.store import Store
+from soundsearch.store import FileFacts, PinnedEncoder, Store
 from tests.conftest import Run
+from tests.filled_store import unit
 from tests.index_contents import rows_of, sounds_of
 from tests.sounds import tone, write
 from tests.storage import tar
@@ -68,6 +73,35 @@ def test_tar_members_and_large_objects(
     for name in ("B", "C"):
         found = by_name(tmp_path / name, "s3://box/lib/x.tar!")
         assert found == by_name(tmp_path / "A", str(library))
+
+
+def test_to_look_at_a_part_is_not_to_download_it(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    made = [
+        Row(
+            "s3://box/lib",
+            FileFacts(0, f"{i}.wav", 1, 1),
+            Decoded(rng.bytes(16), 50.0, 8000, 1, "WAV"),
+            [(float(j), j + 1.0) for j in range(50)],
+            unit(rng.normal(size=(50, 256))),
+        )
+        for i in range(100)
+    ]
+    folder = PartFolder("s3://box/parts")
+    folder.write("part-a.parquet", PinnedEncoder("tiny", "1", "f" * 64, 256), made)
+    assert s3.info("box/parts/part-a.parquet")["size"] > 2_000_000
+    n_bytes = 0
+    fetch = s3fs.core.S3File._fetch_range
+
+    def counted(self: Any, start: int, end: int) -> bytes:
+        nonlocal n_bytes
+        content: bytes = fetch(self, start, end)
+        n_bytes += len(content)
+        return content
+
+    monkeypatch.setattr(s3fs.core.S3File, "_fetch_range", counted)
+    assert folder.files_of("part-a.parquet")[1] == [(row.root, row.file) for row in made]
+    assert 0 < n_bytes < 500_000
 
 
 @pytest.mark.parametrize(
