@@ -13,6 +13,7 @@ import functools
 import io
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
@@ -20,9 +21,8 @@ from typing import Any, BinaryIO, Protocol, cast
 import xxhash
 
 from indexer.objects import (
-    IN_TAR,
-    TAR,
     Place,
+    in_tar,
     members_of,
     place_at,
     state_of,
@@ -254,15 +254,22 @@ def _copied(url: str, file: Any, size: int, stack: contextlib.ExitStack) -> tupl
     return cast(BinaryIO, copy), n_bytes
 
 
+#: Held while a tar file is looked through: other readers wait for what is found.
+_looking = threading.Lock()
+
+
 @functools.lru_cache(maxsize=4)
-def _members(tar_url: str, state: int) -> dict[str, tuple[int, int]]:
-    """Of a tar file in this state; those of the last few are remembered."""
+def _remembered(tar_url: str, state: int) -> dict[str, tuple[int, int]]:
+    """Members of a tar file in this state; those of the last few are remembered."""
     return members_of(place_at(tar_url))
 
 
 def _member(url: str, state: int) -> tuple[int, int]:
-    tar, _, name = url.partition(f"{TAR}{IN_TAR}/")
-    found = _members(tar + TAR, state).get(name)
+    tar, name = in_tar(url) or (url, "")
+    with _looking:
+        # Of a storage that gives neither date nor hash nothing tells one state from another.
+        members = _remembered(tar, state) if state else members_of(place_at(tar))
+    found = members.get(name)
     if found is None:
         raise FileNotFoundError(errno.ENOENT, "not in the tar file", url)
     return found

@@ -8,7 +8,8 @@ counts (by the clock of its own storage), and sound counts more than a failure.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,12 +37,12 @@ from soundsearch.store import (
 )
 from soundsearch.store.backend import Place
 from soundsearch.store.pinned import check_same_encoder, create_index, finish_switch
-from soundsearch.store.statements import chunks
 from soundsearch.urls import path_of
 from soundsearch.vectors.cache import refresh
 
-#: Recordings of a part that is exported.
-EXPORTED_AT_ONCE = 1000
+#: A part that is exported ends after so many recordings or windows.
+EXPORTED_RECORDINGS = 1000
+EXPORTED_WINDOWS = 100_000
 
 
 @dataclass
@@ -194,13 +195,15 @@ class _Places:
         return added.root, ""
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def _batches(
+    rows: Iterable[Row], *, most_windows: int = COMMIT_WINDOWS, most_rows: float = math.inf
+) -> Iterator[list[Row]]:
     some: list[Row] = []
     n_windows = 0
     for row in rows:
         some.append(row)
         n_windows += len(row.spans)
-        if n_windows >= COMMIT_WINDOWS:
+        if n_windows >= most_windows or len(some) >= most_rows:
             yield some
             some, n_windows = [], 0
     if some:
@@ -289,7 +292,8 @@ def _says_more(row: Row, before: Recording | None) -> bool:
 def export(index: Place, parts: str, *, progress: Progress | None = None) -> tuple[int, int]:
     """Write all recordings of an index as parts into a folder, also failures and captions.
 
-    Parts that are there already, of the same recordings, stay; so a run that was stopped goes on.
+    Memory holds one part at a time. A part that is there already, of the same recordings, is written
+    again: their captions may be others.
 
     Args:
         index: place of the index, a folder or the address of a database.
@@ -306,29 +310,36 @@ def export(index: Place, parts: str, *, progress: Progress | None = None) -> tup
     with closing(Store.open(index)) as store, store.snapshot() as reader:
         folder = PartFolder(parts)
         encoder = reader.encoder()
-        roots = {root.id: str(root.path) for root in reader.roots()}
-        recordings = [r for r in reader.recordings() if r.is_embedded]
-        n_left_out = sum(not r.is_embedded for r in reader.recordings())
-        progress.begin("recordings", len(recordings))
-        for some in chunks(recordings, EXPORTED_AT_ONCE):
-            files = [(roots[r.root_id], _file_of(r)) for r in some]
-            name = name_of(encoder.fingerprint, files)
-            rows = [_exported(reader, r, roots[r.root_id]) for r in some]
-            folder.write(name, encoder, rows)
+        n_known = reader.root_counts().total()
+        n_written = 0
+        progress.begin("recordings", n_known)
+        rows = _exported_rows(reader, encoder.dim)
+        for some in _batches(rows, most_windows=EXPORTED_WINDOWS, most_rows=EXPORTED_RECORDINGS):
+            name = name_of(encoder.fingerprint, [(row.root, row.file) for row in some])
+            folder.write(name, encoder, some)
+            n_written += len(some)
             progress.advance(len(some))
-    return len(recordings), n_left_out
+    return n_written, n_known - n_written
+
+
+def _exported_rows(reader: Reader, dim: int) -> Iterator[Row]:
+    """The rows of all recordings but those that are not embedded yet, one after the other."""
+    roots = {root.id: str(root.path) for root in reader.roots()}
+    for recording in reader.recordings():
+        if recording.is_embedded:
+            yield _exported(reader, recording, roots[recording.root_id], dim)
 
 
 def _file_of(recording: Recording) -> FileFacts:
     return FileFacts(0, recording.relative_path, *recording.facts)
 
 
-def _exported(reader: Reader, recording: Recording, root: str) -> Row:
+def _exported(reader: Reader, recording: Recording, root: str, dim: int) -> Row:
     file, facts = _file_of(recording), reader.facts(recording)
     if recording.state is State.FAILED:
         failed = Failed(file, facts.cause or "", facts.error or "")
         return Row(root, file, failed, captions=facts.captions)
-    stored = reader.indexed(recording, file)
+    stored = reader.indexed(recording, file, facts, dim)
     end = Decoded(
         stored.content_hash,
         stored.duration_s,

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import xxhash
 
@@ -62,6 +62,14 @@ PACKAGES = {
     "abfs": "adlfs",
     "sftp": "paramiko",
 }
+
+#: The URL of a tar file with what follows a question mark, and what is wanted of its members.
+_WITHIN_TAR = re.compile(
+    r"((?:https?:.+?\.tar(?:\?[^!]*)?|.+?\.tar))!(?:/(.*))?", re.DOTALL | re.IGNORECASE
+)
+#: What a name in a URL cannot hold as it is; an escape stays one.
+_UNESCAPED = re.compile(r"[#?]|%(?![0-9A-Fa-f]{2})")
+WEB = ("http:", "https:")
 
 Facts = tuple[int, int]
 
@@ -112,11 +120,14 @@ def place_at(url: str) -> Place:
         raise StoreError(
             f"{url}: no file system for {scheme}://; fsspec knows file, s3, gs, az, https and more"
         ) from error
-    outer, mark, member = url.partition(f"{TAR}{IN_TAR}/")
-    if url.endswith(TAR + IN_TAR):
-        outer, mark = url.removesuffix(TAR + IN_TAR), TAR
-    whole = outer + TAR if mark else url
+    whole, member = in_tar(url) or (url, "")
     return Place(url, system, str(system._strip_protocol(whole)), member or None)
+
+
+def in_tar(url: str) -> tuple[str, str] | None:
+    """The tar file that a URL leads into, and the member or folder in it; "" for all of it."""
+    found = _WITHIN_TAR.fullmatch(url)
+    return None if found is None else (found[1], found[2] or "")
 
 
 @contextlib.contextmanager
@@ -149,11 +160,12 @@ def state_of(info: Mapping[str, Any]) -> Facts:
     It is compared for equality, never with a clock of this machine.
     """
     seconds = next((s for s in map(_seconds, map(info.get, TIMES)) if s is not None), 0.0)
-    state = round(seconds * 1e6) * 1000
+    most = LARGEST - SECOND_NS  # leaves room for a tag, whatever the clock of the storage says
+    state = max(-most, min(most, round(seconds * 1e6) * 1000))
     tag = next((str(info[name]) for name in TAGS if info.get(name)), None)
     if tag is not None:
         state = state // SECOND_NS * SECOND_NS + xxhash.xxh3_64_intdigest(tag.encode()) % SECOND_NS
-    return int(info.get("size") or 0), max(0, min(LARGEST, state))
+    return int(info.get("size") or 0), state
 
 
 def _seconds(time: object) -> float | None:
@@ -174,7 +186,9 @@ def target_url(place: Path) -> Path:
 
     Tar files and lists of URLs are read by fsspec wherever they lie.
     """
-    ending = place.suffix.lower()
+    if in_tar(str(place)) is not None:
+        return place
+    ending = suffix_of(str(place)).lower()
     if ending in (TAR, LIST) and not is_url(place) and place.is_file():
         place = path_of(f"file://{place}")
     return path_of(f"{place}{IN_TAR}") if is_url(place) and ending == TAR else place
@@ -207,8 +221,8 @@ def walk_url(
 def _entries(
     place: Place, base: str, exclude: Sequence[str], found: Scan
 ) -> Iterator[tuple[str, Facts]]:
-    ending = posixpath.splitext(place.name)[1].lower()
-    if base.endswith(TAR + IN_TAR):
+    ending = suffix_of(base).lower()
+    if in_tar(base) is not None:
         yield from _recordings_in_tar(place, place.info(), exclude)
     elif ending == LIST:
         yield from _listed(place)
@@ -219,8 +233,12 @@ def _entries(
 
 
 def _below(place: Place, exclude: Sequence[str], found: Scan) -> Iterator[tuple[str, Facts]]:
-    """All recordings under a prefix, folder by folder, so that memory holds one of them."""
+    """All recordings under a prefix, folder by folder, so that memory holds one of them.
+
+    Raises OSError, also for a page of the web that leads to none: few servers list their folders.
+    """
     top = place.name.rstrip("/")
+    n_found = 0
 
     def relative_to_top(name: str) -> str:
         return name.rstrip("/")[len(top) + 1 :]
@@ -239,7 +257,7 @@ def _below(place: Place, exclude: Sequence[str], found: Scan) -> Iterator[tuple[
                 relative = relative_to_top(info["name"])
                 if name.startswith(".") or not name or is_excluded(name, relative, exclude):
                     continue
-                if name.lower().endswith(TAR):
+                if suffix_of(info["name"]).lower() == TAR:
                     inner = Place(place.url, place.system, info["name"])
                     try:
                         for member, facts in _recordings_in_tar(inner, info, exclude):
@@ -253,6 +271,14 @@ def _below(place: Place, exclude: Sequence[str], found: Scan) -> Iterator[tuple[
                     )
                 else:
                     found.skip(name)
+                    continue
+                n_found += 1
+    if not n_found and place.url.startswith(WEB):
+        raise OSError(
+            errno.ENOENT,
+            "it lists no recordings; give a recording, a tar file or a list of URLs (.txt)",
+            place.url,
+        )
 
 
 def _asked(place: Place, info: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -261,7 +287,7 @@ def _asked(place: Place, info: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _may_hold_sound(place: Place, name: str) -> bool:
-    ending = posixpath.splitext(name)[1].lower()
+    ending = suffix_of(name).lower()
     begins_so = AMBIGUOUS_SUFFIXES.get(ending)
     if begins_so is None:
         return ending in AUDIO_SUFFIXES
@@ -279,12 +305,23 @@ def _listed(place: Place) -> Iterator[tuple[str, Facts]]:
     for line in map(str.strip, text.splitlines()):
         if not line or line.startswith("#"):
             continue
-        urls.append(line if is_url(line) else posixpath.join(posixpath.dirname(place.url), line))
+        urls.append(line if is_url(line) else _beside(place.url, line))
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         urls = list(dict.fromkeys(urls))
         for start in range(0, len(urls), 100 * ASKED_AT_ONCE):
             some = urls[start : start + 100 * ASKED_AT_ONCE]
             yield from zip(some, pool.map(_state_or_none, some), strict=True)
+
+
+def _beside(url: str, name: str) -> str:
+    """The URL of a name that a list gives, relative to the list."""
+    if url.startswith(WEB):
+        name = _UNESCAPED.sub(lambda found: quote(found[0]), name)
+        url = url.partition("?")[0]
+    if name.startswith("/"):
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc}{name}"
+    return posixpath.join(posixpath.dirname(url), name)
 
 
 def _state_or_none(url: str) -> Facts:
@@ -297,13 +334,20 @@ def _state_or_none(url: str) -> Facts:
 def _recordings_in_tar(
     place: Place, info: Mapping[str, Any], exclude: Sequence[str]
 ) -> Iterator[tuple[str, Facts]]:
-    """Recordings in a tar file; their state is that of the file."""
+    """Recordings in a tar file, or below the folder in it that is the place's member.
+
+    Their state is that of the file.
+    """
     state = state_of(info)[1]
-    for name, (_, size) in members_of(place).items():
-        base = posixpath.basename(name)
-        if base.startswith(".") or is_excluded(base, name, exclude):
+    for whole, (_, size) in members_of(place).items():
+        name, base = whole, posixpath.basename(whole)
+        if place.member is not None:
+            name = "." if whole == place.member else whole.removeprefix(f"{place.member}/")
+            if name == whole:
+                continue
+        if base.startswith(".") or is_excluded(base, whole, exclude):
             continue
-        if posixpath.splitext(name)[1].lower() in AUDIO_SUFFIXES:
+        if posixpath.splitext(whole)[1].lower() in AUDIO_SUFFIXES:
             yield name, (size, state)
 
 
@@ -326,5 +370,5 @@ def members_of(place: Place) -> dict[str, tuple[int, int]]:
 
 def suffix_of(url: str) -> str:
     """The ending of the name of an object, without what follows a question mark."""
-    path = urlsplit(url).path if url.startswith(("http:", "https:")) else url
+    path = urlsplit(url).path if url.startswith(WEB) else url
     return os.path.splitext(path)[1]

@@ -7,6 +7,7 @@ docs/parts.md describes the format.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -25,7 +26,7 @@ from soundsearch.audio.peaks import Peaks
 from soundsearch.errors import Cause, StoreError
 from soundsearch.files import write_bytes
 from soundsearch.store import Failed, FileFacts, PinnedEncoder
-from soundsearch.store.embeddings import STORED
+from soundsearch.store.embeddings import STORED, check_unit
 from soundsearch.urls import is_url, path_of
 
 Array = NDArray[np.float32]
@@ -35,6 +36,10 @@ PART_FORMAT = 1
 #: Where the schema of a part says what it is.
 KEY = b"soundsearch"
 SUFFIX = ".parquet"
+#: What names a file and its state, at the beginning of the schema.
+FILE_COLUMNS = ("root", "relative_path", "size_bytes", "mtime_ns")
+#: Bytes fetched at a time where a part in a storage is looked at.
+LOOK_BYTES = 1 << 16
 #: What a row says of its file.
 INDEXED, UNCHANGED, FAILED = "indexed", "unchanged", "failed"
 PASSING = frozenset(cause for cause in Cause if cause.is_passing)
@@ -61,6 +66,14 @@ class Row:
     def may_pass(self) -> bool:
         """Whether its file failed for a reason that may have passed since."""
         return isinstance(self.end, Failed) and self.end.cause in PASSING
+
+    def is_of_no_use(self, known_hash: bytes | None) -> bool:
+        """Whether it says no more than that its content is that of another index.
+
+        known_hash: of the content that this index knows.
+        """
+        end = self.end
+        return isinstance(end, Decoded) and end.unchanged and end.content_hash != known_hash
 
     @property
     def path(self) -> Path:
@@ -177,20 +190,38 @@ class PartFolder:
 
     def encoder_of(self, name: str) -> PinnedEncoder:
         """The encoder of a part, of which no more than the end is looked at; raises as `read`."""
+        return self._looked_at(name, [])[0]
+
+    def files_of(self, name: str) -> tuple[PinnedEncoder, list[tuple[str, FileFacts]]]:
+        """The encoder of a part and its files, each with its root; raises as `read`.
+
+        Little else is looked at, so what comes later in the part may be damaged.
+        """
+        return self._looked_at(name, FILE_COLUMNS)
+
+    def _looked_at(
+        self, name: str, columns: Sequence[str]
+    ) -> tuple[PinnedEncoder, list[tuple[str, FileFacts]]]:
         import pyarrow.parquet as parquet
 
+        path = self.path(name)
         try:
-            if self._at is None:
-                schema = parquet.read_schema(self.path(name))
-            else:
-                with (
-                    storage_errors(self.where),
-                    self._at.system.open(f"{self._at.name}/{name}", "rb") as file,
-                ):
-                    schema = parquet.read_schema(file)
-        except (OSError, ValueError) as error:
-            raise _not_whole(self.path(name), str(error)) from error
-        return _encoder(_facts(schema.metadata, self.path(name)), self.path(name))
+            with contextlib.ExitStack() as stack:
+                file: Any
+                if self._at is None:
+                    file = stack.enter_context(open(path, "rb"))
+                else:
+                    stack.enter_context(storage_errors(self.where))
+                    there = f"{self._at.name}/{name}"
+                    opened = self._at.system.open(there, "rb", block_size=LOOK_BYTES)
+                    file = stack.enter_context(opened)
+                table = parquet.read_table(
+                    file, columns=[*columns], page_checksum_verification=True
+                )
+            encoder = _encoder(_facts(table.schema.metadata, path), path)
+            return encoder, [_file(row) for row in table.to_pylist() if columns]
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise _not_whole(path, str(error)) from error
 
     def delete(self, name: str) -> None:
         """Delete a part, if it is there."""
@@ -332,11 +363,15 @@ def _dicts(table: Any) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
+def _file(columns: Mapping[str, Any]) -> tuple[str, FileFacts]:
+    """The file of a row, and its root."""
+    path = os.fsdecode(columns["relative_path"])
+    file = FileFacts(0, path, int(columns["size_bytes"]), int(columns["mtime_ns"]))
+    return os.fsdecode(columns["root"]), file
+
+
 def _row(columns: Mapping[str, Any], dim: int) -> Row:
-    file = FileFacts(
-        0, os.fsdecode(columns["relative_path"]), columns["size_bytes"], columns["mtime_ns"]
-    )
-    root = os.fsdecode(columns["root"])
+    root, file = _file(columns)
     more: dict[str, Any] = {
         "is_missing": bool(columns["is_missing"]),
         "captions": json.loads(columns["captions"] or "{}"),
@@ -352,8 +387,10 @@ def _row(columns: Mapping[str, Any], dim: int) -> Row:
         raise ValueError(f"its status is {status!r}")
     spans = list(zip(columns["start_s"], columns["end_s"], strict=True))
     embeddings = np.frombuffer(columns["embeddings"], STORED).astype(np.float32)
-    if not spans or len(embeddings) != len(spans) * dim or not np.isfinite(embeddings).all():
+    if not spans or len(embeddings) != len(spans) * dim:
         raise ValueError(f"{len(spans)} windows with {len(embeddings)} numbers")
+    embeddings = embeddings.reshape(-1, dim)
+    check_unit(embeddings)
     peaks = columns["peaks"]
     decoded = Decoded(
         content_hash,
@@ -369,7 +406,15 @@ def _row(columns: Mapping[str, Any], dim: int) -> Row:
         if peaks is None
         else Peaks(columns["peaks_per_second"], np.frombuffer(peaks, np.uint8).reshape(-1, 2)),
     )
-    return Row(root, file, decoded, spans, embeddings.reshape(-1, dim), **more)
+    _check_spans(spans, decoded.duration_s)
+    return Row(root, file, decoded, spans, embeddings, **more)
+
+
+def _check_spans(spans: Sequence[tuple[float, float]], duration_s: float) -> None:
+    """Raise ValueError unless every window lies in its recording."""
+    for start_s, end_s in spans:
+        if not 0 <= start_s < end_s <= duration_s + 1e-6:
+            raise ValueError(f"a window lies at {start_s} to {end_s} of {duration_s} s")
 
 
 def _facts(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, Any]:

@@ -44,6 +44,11 @@ class ToRead:
     before: Recording | None = None
     again: bool = False
 
+    @property
+    def known_hash(self) -> bytes | None:
+        """Of its content as it was before, where that is known."""
+        return None if self.before is None else self.before.content_hash
+
 
 @dataclass
 class Plan:
@@ -117,7 +122,7 @@ class Plan:
             todo.before,
             todo.again,
             url=self.url_of(todo.file),
-            known_hash=None if todo.before is None else todo.before.content_hash,
+            known_hash=todo.known_hash,
         )
 
     def known_path(self, recording: Recording) -> Path:

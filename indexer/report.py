@@ -92,6 +92,13 @@ class FileProgress:
         self._n_bytes = n_bytes
         self._progress.begin("files", n_files, n_bytes)
 
+    def begin_anew(self) -> None:
+        """What was finished so far came from an earlier run: speed and time left count from now on."""
+        self._began = time.monotonic()
+        self._n_bytes -= self._n_bytes_read
+        self._n_bytes_read = 0
+        self._embedded_s = 0.0
+
     def read(self, n_bytes: int) -> None:
         """So many more of these bytes were read and decoded."""
         self._n_bytes_read += n_bytes

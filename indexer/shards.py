@@ -114,7 +114,8 @@ def embed(shard: Shard) -> str:
     """Read and embed the files of a shard, and write what they became as a part.
 
     A file that cannot be used is a row with its reason. A part that is there and whole stays, unless
-    a file is to be read again, or failed for a reason that may have passed.
+    a file is to be read again, failed for a reason that may have passed, or is unchanged from a
+    content that another index knows.
 
     Args:
         shard: What to read, and where to write.
@@ -151,8 +152,12 @@ def embed(shard: Shard) -> str:
 def _may_stay(folder: PartFolder, shard: Shard) -> bool:
     if any(file.again for file in shard.files):
         return False
+    known = {(file.root, file.facts.relative_path): file.known_hash for file in shard.files}
     try:
-        return not any(row.may_pass for row in folder.read(shard.name).rows)
+        return not any(
+            row.may_pass or row.is_of_no_use(known.get((row.root, row.file.relative_path)))
+            for row in folder.read(shard.name).rows
+        )
     except StoreError:  # not whole
         return False
 

@@ -24,7 +24,7 @@ from indexer.storing import Committer, into
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import Cause, StoreError
 from soundsearch.progress import Progress
-from soundsearch.store import Failed, Writer
+from soundsearch.store import Failed, FileFacts, Writer
 
 #: Folder inside an index for parts that nobody wants to keep: they are deleted once they are stored.
 OWN_PARTS = "parts"
@@ -68,12 +68,13 @@ def read_by_workers(
         options.jobs or max(1, n_threads),
     )
     taker = _Taker(writer, plan, report, progress)
-    taker.take_over(folder, job.fingerprint, options, progress)
+    taker.take_over(folder, job.fingerprint, progress)
     with closing(distribute(taker.shards(job, distributor.n_slots), distributor)) as found:
         for shard, name, why in found:
             taker.take([_lost(shard, why)] if name is None else folder.read(name).rows)
             if name is not None and options.parts is None:
                 folder.delete(name)
+    taker.give_up()
 
 
 def _own_parts(writer: Writer) -> str:
@@ -100,28 +101,46 @@ class _Taker:
         self._progress.begin(len(self._wanted), n_bytes)
         self._committer = Committer(into(writer), report, self._progress)
 
-    def take_over(
-        self, folder: PartFolder, fingerprint: str, options: IndexOptions, progress: Progress
-    ) -> None:
+    def take_over(self, folder: PartFolder, fingerprint: str, progress: Progress) -> None:
         """Take what earlier runs left: rows of the wanted files as they are now.
 
-        What has failed for a reason that may have passed is read again.
+        What has failed for a reason that may have passed is read again, and so is what the run is to
+        read whatever is known of it. Parts that hold nothing of use are not read; those of the index
+        itself are deleted.
         """
-        for name in folder.names():
-            try:
-                part = folder.read(name)
-            except StoreError as error:
-                progress.note(f"note {error}; it is not used")
-                continue
-            if part.encoder.fingerprint != fingerprint:
-                progress.note(f"note {folder.path(name)}: made by {part.encoder}; it is not used")
-                continue
-            rows = (row for row in part.rows if not row.may_pass)
-            if options.retry:
-                rows = (row for row in rows if isinstance(row.end, Decoded))
-            self.take(rows)
-            if options.parts is None:
+        options = self._plan.options
+        is_own = options.parts is None
+        for name in folder.names() if self._wanted or is_own else ():
+            if self._wanted:
+                try:
+                    rows = self._of_use(folder, name, fingerprint, progress)
+                except StoreError as error:
+                    progress.note(f"note {error}; it is not used")
+                    rows = []
+                self.take(row for row in rows if isinstance(row.end, Decoded) or not options.retry)
+            elif not is_own:
+                break
+            if is_own:
                 folder.delete(name)
+        self._progress.begin_anew()
+
+    def _of_use(
+        self, folder: PartFolder, name: str, fingerprint: str, progress: Progress
+    ) -> list[Row]:
+        """The rows of an earlier run's part that may be taken. Raises StoreError as `folder.read`."""
+
+        def is_of_use(root: str, file: FileFacts) -> bool:
+            todo = self._todo(root, file)
+            return todo is not None and not todo.again and not self._plan.options.force
+
+        encoder, files = folder.files_of(name)
+        if encoder.fingerprint != fingerprint:
+            progress.note(f"note {folder.path(name)}: made by {encoder}; it is not used")
+            return []
+        if not any(is_of_use(*file) for file in files):
+            return []
+        rows = folder.read(name).rows
+        return [row for row in rows if is_of_use(row.root, row.file) and not row.may_pass]
 
     def take(self, rows: Iterable[Row]) -> None:
         """Store those of these rows that are wanted, in transactions of bounded size."""
@@ -140,12 +159,14 @@ class _Taker:
 
     def shards(self, job: Job, n_slots: int) -> Iterable[Shard]:
         """What is still wanted; of a small run less in each, so that no worker is idle at the end."""
+        options = self._plan.options
+        is_on_demand = options.force or options.retry  # then no earlier failure may stay
         files = [
             ShardFile(
                 root,
                 todo.file,
-                None if todo.before is None else todo.before.content_hash,
-                todo.again,
+                todo.known_hash,
+                todo.again or (todo.before is None and is_on_demand),
             )
             for (root, _), todo in self._wanted.items()
         ]
@@ -158,23 +179,30 @@ class _Taker:
             most_bytes=min(SHARD_BYTES, max(LEAST_BYTES, n_bytes // n_shards)),
         )
 
+    def give_up(self) -> None:
+        """What no part has said anything of is a failure, which the next run tries again."""
+        reason = "the part that should hold it does not; another run wrote its parts there"
+        self.take(
+            Row(root, todo.file, Failed(todo.file, Cause.NOT_HANDLED, reason, keep=True))
+            for (root, _), todo in list(self._wanted.items())
+        )
+
+    def _todo(self, root: str, file: FileFacts) -> ToRead | None:
+        """What is to be done with a file as it was then; None if it is not wanted, or not any more."""
+        todo = self._wanted.get((root, file.relative_path))
+        if todo is None or replace(file, root_id=todo.file.root_id) != todo.file:
+            return None
+        return todo
+
     def _pending(self, row: Row) -> PendingFile | None:
         """A row as a file that was read; None if it is not wanted, or not any more."""
-        place = row.root, row.file.relative_path
-        todo = self._wanted.get(place)
-        if todo is None or (row.file.size_bytes, row.file.mtime_ns) != (
-            todo.file.size_bytes,
-            todo.file.mtime_ns,
-        ):
+        todo = self._todo(row.root, row.file)
+        if todo is None or row.is_of_no_use(todo.known_hash):
             return None
         end = row.end
         if isinstance(end, Failed):
             end = replace(end, file=todo.file)
-        elif end.unchanged and (
-            todo.before is None or todo.before.content_hash != end.content_hash
-        ):
-            return None
-        del self._wanted[place]
+        del self._wanted[row.root, row.file.relative_path]
         return PendingFile(
             todo.file,
             self._plan.path_of(todo.file),

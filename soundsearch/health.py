@@ -33,7 +33,7 @@ from soundsearch.store import (
     WindowBlock,
 )
 from soundsearch.store.backend import GraphFacts
-from soundsearch.store.embeddings import from_blobs
+from soundsearch.store.embeddings import NORM_TOLERANCE, from_blobs
 from soundsearch.store.embeddings import is_readable as can_be_embedding
 from soundsearch.store.pinned import (
     COPY,
@@ -50,7 +50,6 @@ from soundsearch.store.statements import chunks
 from soundsearch.urls import is_url
 from soundsearch.vectors.cache import discard, facts_of_base, refresh
 from soundsearch.vectors.check import vector_problems
-from soundsearch.vectors.exact import NORM_TOLERANCE
 from soundsearch.vectors.folder import BaseFacts
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,8 @@ from typing import Any
 BUCKET, PREFIX = "archive", "sounds"
 #: Questions whose answers are compared; more are given with --query.
 QUERIES = ("dog barking", "rain", "engine")
-PATIENCE_S = 300.0
+#: Seconds until a process must have started, and until one that is stopped is killed.
+PATIENCE_S, PARTING_S = 300.0, 10.0
 
 
 def main() -> int:
@@ -162,10 +163,13 @@ def cluster(work: Path, n_workers: int) -> Iterator[tuple[str, list[subprocess.P
             started.append(subprocess.Popen(command, **quiet))
         yield address, started[1:]
     finally:
-        for process in started:
+        for process in reversed(started):  # a worker says goodbye to its scheduler
             process.terminate()
-        for process in started:
-            process.wait()
+            try:
+                process.wait(PARTING_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def wait_for(is_so: Any, what: str) -> None:

@@ -40,12 +40,7 @@ def plan(arguments: argparse.Namespace) -> int:
             targets = choose_targets(reader.roots(), [path_of(url) for url in arguments.urls])
         todo = make_plan(store, apply_targets(writer, targets))
     files = [
-        ShardFile(
-            str(todo.roots[one.file.root_id]),
-            one.file,
-            None if one.before is None else one.before.content_hash,
-            one.again,
-        )
+        ShardFile(str(todo.roots[one.file.root_id]), one.file, one.known_hash, one.again)
         for one in todo.to_read
     ]
     folder = arguments.parts / "shards"

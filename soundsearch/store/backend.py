@@ -91,8 +91,10 @@ class Backend(Protocol):
     restore: str
     #: Whether rows come from a server, which gives all at once unless it is asked for a part.
     is_server: bool
-    #: Whether nothing can be written there.
-    is_sealed: bool
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether nothing can be written there, or not by this user."""
 
     @property
     def place(self) -> Place:

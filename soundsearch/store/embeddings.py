@@ -19,6 +19,8 @@ from soundsearch.store.statements import Statements, chunks
 STORED = np.dtype("<f2")
 #: Of the rows that earlier versions wrote.
 EARLIER = np.dtype("<f4")
+#: How far from 1 the norm of an embedding may be.
+NORM_TOLERANCE = 1e-3
 #: Embeddings read at a time where many are read: 11.5 MB of 288 numbers each.
 BLOCK_ROWS = 20_000
 #: Ids less dense than one in so many are looked up one by one, not read as a stretch of the table.
@@ -51,6 +53,13 @@ def from_blobs(blobs: Sequence[bytes], dim: int) -> Array:
 
 def _stored(blob: bytes, dim: int) -> np.ndarray[tuple[int], np.dtype[np.float16]]:
     return np.frombuffer(blob, EARLIER if is_earlier(blob, dim) else STORED).astype(STORED)
+
+
+def check_unit(embeddings: Array) -> None:
+    """Raise ValueError unless every row is finite and of length 1."""
+    norms = np.linalg.norm(embeddings, axis=1)
+    if not np.isfinite(norms).all() or np.abs(norms - 1).max(initial=0) > NORM_TOLERANCE:
+        raise ValueError("an embedding is not a finite unit vector")
 
 
 class EmbeddingReader(Statements):

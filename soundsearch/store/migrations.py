@@ -90,7 +90,8 @@ def bring_up_to_date(database: Backend) -> bool:
     if database.is_sealed:
         raise StoreError(
             f"{database.name}: made by an earlier soundsearch (schema {found}, this one needs "
-            f"{latest()}), and nothing can be written there; run a command once where it can be"
+            f"{latest()}), and cannot be changed from here; run a command once where it can be written, "
+            "as a user who may, such as: soundsearch status"
         )
     with database.lock():
         database.back_up(found)

@@ -7,6 +7,7 @@ modules called `postgres_*` the only one that knows PostgreSQL and its driver, p
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import time
 import weakref
@@ -91,12 +92,11 @@ class Database(WordIndex):
     """The database of one index; see `Backend`."""
 
     restore, is_server = RESTORE, True
-    is_sealed = False
 
     def __init__(self, place: DatabaseUrl) -> None:
         self.place, self.name = place, str(place)
-        self._conninfo, self.schema = parsed(place), place.schema
-        self.engine = self._engine()
+        self.schema = place.schema
+        self.engine = _engine(parsed(place), place.schema)
         self.graph: Graph = Graph()
         self._stems: dict[str, str] = {}
         self._writing: Connection | None = None
@@ -169,39 +169,18 @@ class Database(WordIndex):
         """Close all connections."""
         self.engine.dispose()
 
-    def _engine(self) -> Engine:
-        engine = sa.create_engine(
-            "postgresql+psycopg://",
-            creator=self._connect,
-            pool_size=POOLED,
-            max_overflow=MORE,
-            pool_pre_ping=True,  # a server that was started anew
-            use_native_hstore=False,
-            hide_parameters=True,
-        )
-        sa.event.listen(engine, "connect", lambda connection, record: self._prepare(connection))
-        return engine
-
-    def _connect(self) -> psycopg.Connection[Any]:
-        connection = psycopg.connect(**self._conninfo, cursor_factory=_BinaryCursor)
-        connection.server_cursor_factory = _BinaryServerCursor
-        return connection
-
-    def _prepare(self, connection: Any) -> None:
-        """Let a session find the tables of this index first, and read embeddings as they are."""
-        driver = getattr(connection, "driver_connection", connection)
-        with driver.cursor() as cursor:
-            cursor.execute(
-                "SELECT set_config('search_path', concat_ws(', ', quote_ident(%s), "
-                "nullif(current_setting('search_path'), '')), false), to_regtype('halfvec')::int8",
-                (self.schema,),
-            )
-            ((_, halfvec),) = cursor.fetchall()
-        driver.commit()
-        if halfvec is not None:
-            driver.adapters.register_loader(halfvec, _HalvesLoader)
-
     # ---- the schema
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the server takes no writes, or this user does not own the tables."""
+        query = sa.text(
+            "SELECT pg_is_in_recovery() OR coalesce(bool_or(NOT pg_has_role(c.relowner, 'USAGE')), false) "
+            "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = :schema AND c.relkind = 'r'"
+        )
+        with self.transaction() as connection:
+            return bool(connection.execute(query, {"schema": self.schema}).scalar_one())
 
     def version(self, connection: Connection) -> int:
         """The schema version of the index in it, 0 if there is none. Raises StoreError for all else."""
@@ -349,6 +328,42 @@ class Database(WordIndex):
         with self.transaction() as connection:
             names = connection.execute(query, {"schema": self.schema}).scalars().all()
         return [f"the index {name} of the database is not valid; run: REINDEX" for name in names]
+
+
+def _engine(conninfo: dict[str, Any], schema: str) -> Engine:
+    """Connections to a server. They know no `Database`, so that one nobody closed lets go of them."""
+    engine = sa.create_engine(
+        "postgresql+psycopg://",
+        creator=functools.partial(_connect, conninfo),
+        pool_size=POOLED,
+        max_overflow=MORE,
+        pool_pre_ping=True,  # a server that was started anew
+        use_native_hstore=False,
+        hide_parameters=True,
+    )
+    sa.event.listen(engine, "connect", lambda connection, record: _prepare(connection, schema))
+    return engine
+
+
+def _connect(conninfo: dict[str, Any]) -> psycopg.Connection[Any]:
+    connection = psycopg.connect(**conninfo, cursor_factory=_BinaryCursor)
+    connection.server_cursor_factory = _BinaryServerCursor
+    return connection
+
+
+def _prepare(connection: Any, schema: str) -> None:
+    """Let a session find the tables of this index first, and read embeddings as they are."""
+    driver = getattr(connection, "driver_connection", connection)
+    with driver.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('search_path', concat_ws(', ', quote_ident(%s), "
+            "nullif(current_setting('search_path'), '')), false), to_regtype('halfvec')::int8",
+            (schema,),
+        )
+        ((_, halfvec),) = cursor.fetchall()
+    driver.commit()
+    if halfvec is not None:
+        driver.adapters.register_loader(halfvec, _HalvesLoader)
 
 
 def parsed(place: DatabaseUrl) -> dict[str, Any]:

@@ -348,9 +348,17 @@ class Reader(WindowReader, FieldReader, SoundReader):
         )
         return [StoredWindow(*row) for row in self._execute(spans)]
 
-    def indexed(self, recording: Recording, file: FileFacts) -> Indexed:
-        """What is stored of a recording with embeddings, to be put into another index as this file."""
-        facts = self.facts(recording)
+    def indexed(
+        self, recording: Recording, file: FileFacts, facts: RecordingFacts, dim: int
+    ) -> Indexed:
+        """What is stored of a recording with embeddings, to be put into another index as this file.
+
+        Args:
+            recording: which one.
+            file: what it becomes.
+            facts: of the recording.
+            dim: of the encoder.
+        """
         columns = windows_table.c
         spans = self._execute(
             sa.select(columns.start_s, columns.end_s)
@@ -367,7 +375,7 @@ class Reader(WindowReader, FieldReader, SoundReader):
             n_channels=facts.n_channels,
             format=facts.format or "",
             spans=[(span.start_s, span.end_s) for span in spans],
-            embeddings=self.embeddings_of(recording.id, self.encoder().dim),
+            embeddings=self.embeddings_of(recording.id, dim),
             damage=facts.error if recording.cause is Cause.DAMAGED else None,
             note=facts.error if recording.cause is Cause.TRACKS else None,
             metadata=facts.metadata,

@@ -191,7 +191,11 @@ class Transaction(Putting):
         self, other: Reader, recordings: Iterable[tuple[Recording, FileFacts]]
     ) -> list[int]:
         """Store as these files what another index has of recordings with embeddings; see `put_all`."""
-        return self.put_all(other.indexed(recording, file) for recording, file in recordings)
+        dim = other.encoder().dim
+        return self.put_all(
+            other.indexed(recording, file, other.facts(recording), dim)
+            for recording, file in recordings
+        )
 
     def put_failed(self, failed: Failed) -> None:
         """Store that a file failed. Its earlier windows go, unless failed.keep."""

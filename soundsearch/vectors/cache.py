@@ -22,6 +22,7 @@ from soundsearch.errors import BundleError, IndexBusyError, StoreError
 from soundsearch.progress import Progress, Silent
 from soundsearch.store import Reader, Store, Writer
 from soundsearch.store.backend import GraphFacts
+from soundsearch.store.embeddings import check_unit
 from soundsearch.store.pinned import encoder_folder
 from soundsearch.vectors.build import Blocks, build, merge, sample_of
 from soundsearch.vectors.exact import (
@@ -30,7 +31,6 @@ from soundsearch.vectors.exact import (
     Ids,
     Mask,
     VectorFileError,
-    check_unit,
     mask_of,
 )
 from soundsearch.vectors.folder import (

@@ -16,13 +16,12 @@ import xxhash
 from numpy.typing import NDArray
 
 from soundsearch.errors import SoundsearchError
+from soundsearch.store.embeddings import check_unit
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-#: How far from 1 the norm of an embedding may be.
-NORM_TOLERANCE = 1e-3
 #: Length of the checksum (XXH3-128) of all before it, with which the file ends.
 CHECKSUM_BYTES = 16
 #: Bytes of the file hashed at a time.
@@ -173,13 +172,6 @@ def _is_whole(file: BinaryIO) -> bool:
         digest.update(block)
         n_left -= len(block)
     return bool(file.read() == digest.digest())
-
-
-def check_unit(embeddings: Array) -> None:
-    """Raise ValueError unless every row is finite and of length 1."""
-    norms = np.linalg.norm(embeddings, axis=1)
-    if not np.isfinite(norms).all() or np.abs(norms - 1).max(initial=0) > NORM_TOLERANCE:
-        raise ValueError("an embedding is not a finite unit vector")
 
 
 def check_query(query: Array, dim: int) -> None:

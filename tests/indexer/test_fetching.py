@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from soundsearch.store import FileFacts
 from tests.conftest import Run
 from tests.index_contents import rows_of, sounds_of
 from tests.sounds import encode, noise
-from tests.storage import memory, put, sawtooth, wav
+from tests.storage import memory, put, sawtooth, tar, wav
 
 URL = "memory://lib/x.wav"
 
@@ -150,3 +151,35 @@ def test_more_than_the_disk_holds_costs_a_row(
     result = soundsearch("index", "memory://lib")
     assert result.stderr.splitlines()[-1].startswith("1 new") and "TMPDIR" in result.stderr
     assert rows_of(tmp_path / "index")
+
+
+def test_a_tar_file_without_a_date_is_looked_through_each_time(
+    soundsearch: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its members may lie elsewhere by now, and nothing of it says so."""
+    monkeypatch.setattr("indexer.objects.TIMES", ())
+    sounds = {name: wav(sawtooth(hz, 2)) for name, hz in (("a.wav", 300), ("b.wav", 700))}
+    put({"memory://lib/x.tar": tar(sounds)})
+    soundsearch("index", "memory://lib/x.tar")
+    before = sounds_of(tmp_path / "index")
+    assert len(before) == 2
+    put({"memory://lib/x.tar": tar(dict(reversed(sounds.items())))})
+    assert ", 2 read again" in soundsearch("index", "--force").stderr
+    assert sounds_of(tmp_path / "index") == before
+
+
+def test_a_tar_file_is_looked_through_once_for_all_readers(
+    soundsearch: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put({"memory://lib/x.tar": tar({f"{i}.wav": wav(sawtooth(300, 1)) for i in range(8)})})
+    seen: list[str] = []
+    look = fetching.members_of
+
+    def slowly(place: Any) -> dict[str, tuple[int, int]]:
+        seen.append(place.url)
+        time.sleep(0.05)  # so that all readers are there
+        return look(place)
+
+    monkeypatch.setattr(fetching, "members_of", slowly)
+    assert "8 new" in soundsearch("index", "memory://lib/x.tar", "-j", 4).stderr
+    assert seen == ["memory://lib/x.tar"]

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from indexer import ingest as module
 from indexer.ingest import export, ingest
 from indexer.parts import PartFolder, Row
 from indexer.reading import Decoded
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import Cause, IndexMismatchError, StoreError
-from soundsearch.store import Failed, FileFacts, PinnedEncoder, Store
+from soundsearch.store import Failed, FileFacts, PinnedEncoder, State, Store
 from tests.conftest import Run
 from tests.index_contents import rows_of, sounds_of
+from tests.recorded import Recorded
 from tests.sounds import tone, write
 from tests.tiny_encoder import write_words
 
@@ -67,6 +70,41 @@ def test_an_index_travels_as_parts(soundsearch: Run, tmp_path: Path, index: Path
     assert (facts["new"], facts["replaced"], facts["known"]) == (0, 0, 9)
 
 
+def test_an_export_holds_one_part_at_a_time(
+    tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of bounded size, whether by recordings or by windows; what is not embedded is counted."""
+    read: list[Row] = []
+    written: list[tuple[int, int, int]] = []
+    exported, write_part = module._exported, PartFolder.write
+
+    def counted(*arguments: object) -> Row:
+        read.append(exported(*arguments))  # type: ignore[arg-type]
+        return read[-1]
+
+    def measured(self: PartFolder, name: str, encoder: PinnedEncoder, rows: list[Row]) -> None:
+        written.append((len(read), len(rows), sum(len(row.spans) for row in rows)))
+        write_part(self, name, encoder, rows)
+
+    monkeypatch.setattr(module, "_exported", counted)
+    monkeypatch.setattr(PartFolder, "write", measured)
+    monkeypatch.setattr(module, "EXPORTED_RECORDINGS", 4)
+    with Store.open(index).writer() as writer, writer.transaction() as changes:
+        (first, *_) = (r for r in changes.recordings() if r.state is State.INDEXED)
+        changes.mark_not_embedded([first.id], "away")
+    progress = Recorded()
+    assert export(index, str(tmp_path / "P"), progress=progress) == (8, 1)
+    assert [n for n, _, _ in written] == [4, 8] and progress.stage("recordings").done == 8
+    written.clear()
+    read.clear()
+    monkeypatch.setattr(module, "EXPORTED_WINDOWS", 5)
+    export(index, str(tmp_path / "Q"))
+    assert all(n_windows - len(read[n - 1].spans) < 5 for n, _, n_windows in written)
+    assert sum(n for _, n, _ in written) == 8 and len(written) > 2
+    ingest(str(tmp_path / "Q"), tmp_path / "B", "tiny")
+    assert len(rows_of(tmp_path / "B")) == 8
+
+
 def test_parts_into_a_wider_root(soundsearch: Run, tmp_path: Path, index: Path) -> None:
     soundsearch("export-parts", "P")
     write(tmp_path / "other.wav", tone(100))
@@ -74,6 +112,10 @@ def test_parts_into_a_wider_root(soundsearch: Run, tmp_path: Path, index: Path) 
     soundsearch("ingest", "P", "--index", "B")
     assert soundsearch("roots", "--index", "B").stdout.strip().endswith(str(tmp_path))
     assert sounds_of(index).items() <= sounds_of(tmp_path / "B").items()
+
+
+#: Dates in ns: long before 1970, before now, and in the far future.
+FAR = (-(2**63), 10**18, 2**63 - 2)
 
 
 def row(state: int, value: float, *, fails: bool = False) -> Row:
@@ -85,13 +127,17 @@ def row(state: int, value: float, *, fails: bool = False) -> Row:
     return Row("s3://b/lib", file, end, [(0.0, 1.0)], embedding)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("seed", "skew"), [*((seed, (1, 2, 3)) for seed in range(4)), (4, (-9, -1, 0)), (5, FAR)]
+)
 def test_the_order_of_parts_makes_no_difference(
-    tmp_path: Path, tiny: EncoderBundle, seed: int
+    tmp_path: Path, tiny: EncoderBundle, seed: int, skew: tuple[int, int, int]
 ) -> None:
     """Neither which comes first, nor that some come twice; the last state of a file counts."""
     rng = random.Random(seed)
-    rows = [row(1, 1), row(2, 2), row(3, 3), row(4, 4, fails=True), row(1, 1), row(3, 3)]
+    early, now, late = skew
+    rows = [row(early, 1), row(now, 2), row(late, 3), row(late + 1, 4, fails=True)]
+    rows += [row(early, 1), row(late, 3)]
     rng.shuffle(rows)
     encoder = PinnedEncoder.of(tiny)
     for i, one in enumerate(rows):
@@ -131,6 +177,24 @@ def test_a_part_that_is_cut_short_is_one_line_and_nothing_is_written(
     error = soundsearch("ingest", "P", "--index", "B", code=1).stderr.strip()
     assert "part-z.parquet" in error and "delete" in error and "\n" not in error
     assert not (tmp_path / "B").exists()
+
+
+def test_a_part_that_would_break_the_index_is_one_line(
+    soundsearch: Run, tmp_path: Path, index: Path, tiny: EncoderBundle
+) -> None:
+    """Whichever part it is: an index that is there goes on answering."""
+    before = rows_of(index)
+    folder = PartFolder(str(tmp_path / "P"))
+    for name, length in (("part-a.parquet", 1), ("part-b.parquet", 3)):
+        one = row(1, length)
+        assert one.embeddings is not None
+        folder.write(
+            name, PinnedEncoder.of(tiny), [replace(one, embeddings=one.embeddings * length)]
+        )
+    error = soundsearch("ingest", "P", code=1).stderr.strip().splitlines()
+    assert len(error) == 1 and "part-b.parquet" in error[0] and "unit" in error[0]
+    soundsearch("query", "hum")
+    assert before.items() <= rows_of(index).items()
 
 
 def test_no_parts_and_no_encoder(tmp_path: Path, index: Path, tiny: EncoderBundle) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import soundsearch as library
+from indexer import workers
+from indexer.distribute import Sequential
 from indexer.objects import place_at, state_of, walk_url
 from indexer.scan import Scan
 from soundsearch.errors import StoreError
@@ -18,7 +21,7 @@ from soundsearch.urls import path_of
 from tests.conftest import Run
 from tests.index_contents import rows_of, sounds_of
 from tests.sounds import tone, write
-from tests.storage import memory, put, tar, wav
+from tests.storage import memory, put, tar, wav, web_server
 from tests.tiny_encoder import BAND_HZ, WORDS
 
 ODD = "hiss #1 ?x=2 ä%20b.wav"
@@ -141,11 +144,80 @@ def test_a_list_of_urls(soundsearch: Run, tmp_path: Path, at_url: str) -> None:
     assert ", 1 unchanged, 2 removed" in soundsearch("index").stderr
 
 
+def test_a_member_of_a_known_tar_file_is_looked_at_alone(
+    soundsearch: Run, tmp_path: Path, at_url: str
+) -> None:
+    soundsearch("index", f"{at_url}/shard.tar")
+    for part in ("a", "a/beep.wav"):
+        again = soundsearch("index", f"{at_url}/shard.tar!/{part}").stderr
+        assert again.startswith("0 new, 0 changed, 0 moved, 1 unchanged, 0 removed")
+    memory().mv("/lib/shard.tar", "/lib/B.TAR")
+    assert relative(at_url) >= {"B.TAR!/a/beep.wav"}
+    assert soundsearch("index", f"{at_url}/B.TAR", "--index", "B").stderr.startswith("2 new")
+
+
+WEB_NAMES = ["a b", "c#d", "e?f=g", "h%i", "ä ö", "j+k&l", "m[n]", "o'p\"q"]
+
+
+@pytest.fixture
+def on_the_web(tmp_path: Path) -> Iterator[str]:
+    for name, hz in zip(WEB_NAMES, BAND_HZ, strict=True):
+        write(tmp_path / "web" / f"{name}.wav", tone(hz, 1.5))
+    write(tmp_path / "web" / "known escape.wav", tone(100, 1.5))
+    (tmp_path / "web" / "x.tar").write_bytes(tar({"hum.wav": wav(tone(100, 1.5))}))
+    with web_server(tmp_path / "web") as address:
+        yield address
+
+
+def test_odd_names_in_a_list_on_the_web(soundsearch: Run, tmp_path: Path, on_the_web: str) -> None:
+    """Names are names; what is escaped already stays so, and whole URLs are taken to the letter."""
+    lines = [*(f"{name}.wav" for name in WEB_NAMES), "known%20escape.wav", "/a%20b.wav"]
+    lines += [f"{on_the_web}/c%23d.wav", f"{on_the_web}/a b.wav?sig=1", "gone.wav"]
+    (tmp_path / "web" / "list.txt").write_text("\n".join(lines))
+    result = soundsearch("index", f"{on_the_web}/list.txt?sig=a/b").stderr
+    assert result.splitlines()[-1].startswith("11 new") and ", 1 failed" in result, result
+    assert "gone.wav" in result
+    soundsearch("index", tmp_path / "web", "--index", "A")
+    here = {path.name: sound for path, sound in sounds_of(tmp_path / "A").items()}
+    there = sounds_of(tmp_path / "index")
+    for name in WEB_NAMES:
+        written = name.replace("#", "%23").replace("?", "%3F").replace("h%i", "h%25i")
+        assert there[path_of(f"{on_the_web}/{written}.wav")] == here[f"{name}.wav"]
+    assert there[path_of(f"{on_the_web}/a b.wav?sig=1")] == here["a b.wav"]
+    assert ", 11 unchanged" in soundsearch("index").stderr
+
+
+def test_urls_with_a_query(soundsearch: Run, tmp_path: Path, on_the_web: str) -> None:
+    """As signed URLs have it; the ending of the name is before it."""
+    urls = [f"{on_the_web}/a%20b.wav?sig=abc", f"{on_the_web}/x.tar?sig=a.b"]
+    assert soundsearch("index", *urls).stderr.startswith("2 new")
+    assert indexed(tmp_path / "index") == {urls[0], f"{urls[1]}!/hum.wav"}
+    assert ", 2 unchanged" in soundsearch("index").stderr
+
+
+def test_a_page_that_lists_nothing_is_an_error(
+    soundsearch: Run, tmp_path: Path, on_the_web: str
+) -> None:
+    (tmp_path / "web" / "empty").mkdir()
+    (tmp_path / "web" / "page.html").write_text("<a href='about.html'>about</a>")
+    for name in ("empty/", "page.html", "page.html?download=hum.wav"):
+        error = soundsearch("index", f"{on_the_web}/{name}", "--index", name[:4], code=1).stderr
+        (line,) = (line for line in error.splitlines() if line.startswith("error"))
+        assert f"{on_the_web}/{name}".rstrip("/") in line and ".txt" in line
+    write(tmp_path / "web" / "empty" / "later.wav", tone(100, 1.5))
+    assert "1 new" in soundsearch("index", f"{on_the_web}/empty").stderr
+
+
 def test_local_tar_files_and_lists(soundsearch: Run, tmp_path: Path, at_url: str) -> None:
     (tmp_path / "x.tar").write_bytes(memory().cat_file("/lib/shard.tar"))
-    (tmp_path / "list.txt").write_text("memory://lib/sub/hum.wav\n")
+    write(tmp_path / "far" / "a#b ?.wav", tone(100))
+    write(tmp_path / "near 50%.wav", tone(100))
+    lines = ["memory://lib/sub/hum.wav", f"{tmp_path}/far/a#b ?.wav", "near 50%.wav"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
     soundsearch("index", "x.tar", "list.txt")
     assert indexed(tmp_path / "index") == {
+        f"file://{tmp_path}/far/a#b ?.wav",
+        f"file://{tmp_path}/near 50%.wav",
         f"file://{tmp_path}/x.tar!/a/beep.wav",
         f"file://{tmp_path}/x.tar!/drone.wav",
         "memory://lib/sub/hum.wav",
@@ -216,6 +288,39 @@ def test_the_state_of_an_object_is_its_time_and_version() -> None:
     assert tagged[0] != tagged[1]
     assert {state // 10**9 for state in tagged} == {seconds}
     assert state_of({"size": 3}) == (3, 0) != state_of({"size": 3, "ETag": "a"})
+
+
+@pytest.mark.parametrize("year", [1, 1950, 2300, 9999])
+def test_far_dates_of_objects_fit_and_leave_their_versions(year: int) -> None:
+    time = datetime(year, 1, 2, tzinfo=UTC)
+    states = [state_of({"size": 3, "LastModified": time, "ETag": tag})[1] for tag in "ab"]
+    assert states[0] != states[1] and all(-(2**63) <= state < 2**63 for state in states)
+    assert (states[0] < 0) == (year < 1970)
+
+
+def test_a_date_that_goes_backwards_is_a_change(
+    soundsearch: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clocks of storages are compared with themselves alone, and only for equality."""
+    monkeypatch.setattr(workers, "distributor_of", lambda *_: Sequential())
+
+    def put_at(hz: float, year: int) -> None:
+        put({"memory://lib/a.wav": wav(tone(hz, 1.5))})
+        memory().store["/lib/a.wav"].created = datetime(year, 1, 1, tzinfo=UTC)
+
+    of_threads = ("index", "memory://lib", "--index", "A")
+    of_workers = ("index", "memory://lib", "--index", "B", "--workers", 2, "--parts", "P")
+    for i, (hz, year, n) in enumerate(
+        [(100, 2100, "1 new, 0 changed"), (646, 1950, "0 new, 1 changed"), (100, 1940, "1 changed")]
+    ):
+        put_at(hz, year)
+        for command in (of_threads, of_workers):
+            assert n in soundsearch(*command).stderr, (i, command)
+    put_at(100, 1930)  # the date alone
+    for command in (of_threads, of_workers):
+        assert "0 changed, 0 moved, 1 unchanged" in soundsearch(*command).stderr
+        assert ", 1 unchanged" in soundsearch(*command).stderr
+    assert sounds_of(tmp_path / "A") == sounds_of(tmp_path / "B")
 
 
 def test_from_python(tmp_path: Path, tiny: object, at_url: str) -> None:

@@ -16,6 +16,7 @@ from indexer.reading import Decoded
 from soundsearch.audio.peaks import Peaks
 from soundsearch.errors import Cause, StoreError
 from soundsearch.store import Failed, FileFacts, PinnedEncoder
+from tests.filled_store import unit
 from tests.storage import memory
 
 ENCODER = PinnedEncoder("tiny", "1", "f" * 64, 4)
@@ -27,7 +28,9 @@ numbers = st.integers(0, 2**63 - 1)
 
 @st.composite
 def rows(draw: st.DrawFn) -> Row:
-    file = FileFacts(0, draw(names | odd_names), draw(numbers), draw(numbers))
+    file = FileFacts(
+        0, draw(names | odd_names), draw(numbers), draw(numbers | numbers.map(int.__neg__))
+    )
     root, captions = draw(names | odd_names), draw(st.dictionaries(texts, texts, max_size=2))
     kind = draw(st.sampled_from(["indexed", "failed", "unchanged"]))
     if kind == "failed":
@@ -36,11 +39,11 @@ def rows(draw: st.DrawFn) -> Row:
     if kind == "unchanged":
         return Row(root, file, Decoded(draw(st.binary()), unchanged=True), captions=captions)
     n = draw(st.integers(1, 3))
-    embeddings = np.random.default_rng(draw(st.integers(0, 99))).random((n, 4), np.float32)
+    embeddings = unit(np.random.default_rng(draw(st.integers(0, 99))).random((n, 4), np.float32))
     values = np.arange(2 * n, dtype=np.uint8).reshape(-1, 2)
     end = Decoded(
         draw(st.binary()),
-        draw(st.floats(0, 1e6)),
+        draw(st.floats(2, 1e6)),
         draw(st.integers(1, 10**6)),
         2,
         "WAV",
@@ -86,6 +89,7 @@ def test_what_is_written_is_read(
     folder.write(name, ENCODER, made)
     assert folder.names() == [name] and folder.has(name)
     assert folder.encoder_of(name) == ENCODER
+    assert folder.files_of(name) == (ENCODER, [(row.root, row.file) for row in made])
     part = folder.read(name)
     assert part.encoder == ENCODER
     assert list(map(facts_of, part.rows)) == list(map(facts_of, made))
@@ -113,7 +117,7 @@ def part(tmp_path: Path) -> Path:
             FileFacts(0, f"{i}.wav", 1, 1),
             Decoded(rng.bytes(16), 1.0, 8000, 1, "WAV"),
             [(0.0, 1.0)],
-            rng.random((1, 4), np.float32),
+            unit(rng.random((1, 4), np.float32)),
         )
         for i in range(50)
     ]
@@ -152,6 +156,27 @@ def test_rows_that_do_not_fit_what_a_part_declares_are_refused(part: Path) -> No
         PartFolder(str(part.parent)).read(part.name)
     columns = table.to_pydict()
     columns["embeddings"][3] = columns["embeddings"][3][:-2]
+    parquet.write_table(pyarrow.Table.from_pydict(columns, table.schema), part)
+    with pytest.raises(StoreError, match="no whole part"):
+        PartFolder(str(part.parent)).read(part.name)
+
+
+ODD = [
+    ("embeddings", np.array([3, 0, 0, 0], "<f2").tobytes()),
+    ("embeddings", bytes(8)),
+    ("embeddings", np.array([np.nan, 0, 0, 1], "<f2").tobytes()),
+    ("start_s", [-1.0]),
+    ("start_s", [float("nan")]),
+    ("end_s", [0.0]),
+    ("end_s", [2.0]),
+]
+
+
+@pytest.mark.parametrize(("column", "value"), ODD)
+def test_rows_that_no_index_can_hold_are_refused(part: Path, column: str, value: object) -> None:
+    table = parquet.read_table(part)
+    columns = table.to_pydict()
+    columns[column][3] = value
     parquet.write_table(pyarrow.Table.from_pydict(columns, table.schema), part)
     with pytest.raises(StoreError, match="no whole part"):
         PartFolder(str(part.parent)).read(part.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +13,17 @@ from hypothesis import strategies as st
 
 from indexer import distribute, shards, workers
 from indexer.distribute import End, Sequential, distributor_of
-from indexer.parts import PartFolder
+from indexer.options import IndexOptions
+from indexer.parts import Part, PartFolder
+from indexer.report import FileProgress
+from indexer.run import IndexRun
 from indexer.shards import Job, Shard, ShardFile, cut_shards, embed
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, IndexBusyError, SoundsearchError, StoreError
 from soundsearch.store import FileFacts, Store
 from tests.conftest import Run
 from tests.index_contents import rows_of, sounds_of
+from tests.recorded import Recorded
 from tests.sounds import tone, write
 from tests.tiny_encoder import write_words
 
@@ -233,6 +239,91 @@ def test_kept_parts_are_of_use_to_another_index(
 
 
 @pytest.mark.usefixtures("in_line")
+def test_a_part_of_what_another_index_knows_is_made_again(
+    soundsearch: Run, tmp_path: Path, library: Path
+) -> None:
+    """It says no more than that a file is unchanged, which is of no use to the second index."""
+    of_a, of_b = ((library, "--index", x, "--workers", 2, "--parts", "P") for x in "AB")
+    soundsearch("index", *of_a)
+    (library / "hum.wav").touch()
+    assert ", 8 unchanged" in soundsearch("index", *of_a).stderr
+    assert "8 new" in soundsearch("index", *of_b).stderr
+    assert sounds_of(tmp_path / "A") == sounds_of(tmp_path / "B")
+    assert library / "hum.wav" in sounds_of(tmp_path / "B")
+
+
+@pytest.mark.usefixtures("in_line")
+def test_a_file_that_its_part_lacks_is_a_failure(
+    soundsearch: Run, tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def empty(shard: Shard) -> str:
+        name = embed(shard)
+        folder = PartFolder(shard.job.parts)
+        folder.write(name, folder.read(name).encoder, [])
+        return name
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workers, "distributor_of", lambda *_: Sequential(empty))
+        result = soundsearch("index", library, "--workers", 2).stderr
+    assert "0 new" in result and "9 failed" in result and str(library / "hum.wav") in result
+    assert {row.cause for row in rows_of(tmp_path / "index").values()} == {"not handled"}
+    assert "8 new" in soundsearch("index", library, "--workers", 2).stderr
+
+
+@pytest.mark.usefixtures("in_line")
+def test_only_parts_that_hold_something_wanted_are_read(
+    soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, files_of = PartFolder.read, PartFolder.files_of
+    seen: list[tuple[str, str]] = []
+
+    def counted_read(self: PartFolder, name: str) -> Part:
+        seen.append(("read", name))
+        return read(self, name)
+
+    def counted_files(self: PartFolder, name: str) -> object:
+        seen.append(("files", name))
+        return files_of(self, name)
+
+    command = ("index", library, "--workers", 2, "--parts", "memory://kept")
+    soundsearch(*command)
+    monkeypatch.setattr(PartFolder, "read", counted_read)
+    monkeypatch.setattr(PartFolder, "files_of", counted_files)
+    assert ", 8 unchanged" in soundsearch(*command).stderr
+    assert seen == []
+    write(library / "new.wav", tone(100))
+    before = set(PartFolder("memory://kept").names())
+    assert "1 new" in soundsearch(*command).stderr
+    (made,) = set(PartFolder("memory://kept").names()) - before
+    assert seen == [*(("files", name) for name in sorted(before)), ("read", made)]
+    seen.clear()  # another index takes all, and then stops looking
+    folder = PartFolder("memory://kept")
+    folder.write("part-z.parquet", read(folder, made).encoder, [])
+    soundsearch(*command, "--index", "B")
+    assert not [name for _, name in seen if name == "part-z.parquet"]
+
+
+@pytest.mark.usefixtures("in_line")
+def test_files_are_read_again_on_demand_whatever_parts_say(
+    soundsearch: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[str] = []
+
+    def counted(shard: Shard) -> str:
+        embedded.extend(file.facts.relative_path for file in shard.files)
+        return embed(shard)
+
+    command = ("index", library, "--workers", 2, "--parts", "P")
+    soundsearch(*command)
+    monkeypatch.setattr(workers, "distributor_of", lambda *_: Sequential(counted))
+    assert ", 8 read again" in soundsearch(*command, "--force").stderr
+    assert len(embedded) == 9
+    embedded.clear()
+    soundsearch(*command, "--retry")
+    assert embedded == ["text.wav"]
+
+
+@pytest.mark.usefixtures("in_line")
 def test_failures_that_may_pass_are_read_again_whatever_parts_say(
     soundsearch: Run, tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +347,42 @@ def test_two_clients_of_one_index_are_refused(
     with Store.open(tmp_path / "index").writer():
         error = soundsearch("index", library, "--workers", 2, code=1).stderr
     assert str(tmp_path / "index") in error and "\n" not in error.strip()
+
+
+def test_the_time_left_is_that_of_the_bytes_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    progress = Recorded()
+    reported = FileProgress(progress, with_time_left=True)
+    reported.begin(3, 5000)
+    reported.file_done(Path("empty.wav"))
+    assert "left" not in progress.stage("files").statuses[-1]  # nobody knows yet
+    now += 1
+    reported.read(1000)  # of an earlier run, whose part was there
+    reported.embedded(3600)
+    reported.begin_anew()
+    now += 10
+    reported.read(1000)
+    reported.embedded(50)
+    status = progress.stage("files").statuses[-1]
+    assert "about 30 s left" in status and "50 s of sound, 5 x" in status
+    now += 30
+    reported.read(3000)
+    reported.embedded(1)
+    assert "about 0 s left" in progress.stage("files").statuses[-1]
+
+
+@pytest.mark.usefixtures("in_line", "tiny")
+def test_workers_report_all_files_and_the_time_left(tmp_path: Path, library: Path) -> None:
+    progress = Recorded()
+    with IndexRun(tmp_path / "index", [library], "tiny") as run:
+        run.run(IndexOptions(workers="2"), progress=progress)
+    stage = progress.stage("files")
+    assert (stage.total, stage.done) == (9, 9)
+    assert sum(stage.bytes_read) == stage.n_bytes
+    assert re.search(
+        r"12 s of sound, \d+ x real time, 1 failed, about 0 s left", stage.statuses[-1]
+    )
 
 
 def test_parts_without_workers_are_a_mistake(soundsearch: Run) -> None:

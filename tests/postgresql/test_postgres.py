@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import shutil
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +24,7 @@ from soundsearch.errors import IndexBusyError, StoreError
 from soundsearch.health import status, verify
 from soundsearch.paths import DatabaseUrl
 from soundsearch.store import Store, migrations
+from soundsearch.store import postgres as postgres_store
 from soundsearch.store.conditions import FolderNamed, Within
 from soundsearch.store.pinned import create_index, encoder_folder
 from soundsearch.vectors import build, in_database
@@ -284,6 +288,18 @@ def test_a_writer_whose_session_ended_writes_nothing_more(
         pass
 
 
+def test_a_database_that_nobody_closed_lets_go_of_its_sessions(url: str, store: Store) -> None:
+    database = postgres_store.Database(DatabaseUrl(url))
+    with database.transaction() as connection:
+        assert database.version(connection) > 0
+    engine, is_there = database.engine, weakref.ref(database)
+    assert engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+    del database, connection
+    gc.collect()
+    assert is_there() is None
+    assert engine.pool.checkedin() == 0  # type: ignore[attr-defined]
+
+
 def test_a_reader_sees_one_state(store: Store) -> None:
     put(store, ROOT, "first.wav")
     with store.snapshot() as reader:
@@ -294,23 +310,29 @@ def test_a_reader_sees_one_state(store: Store) -> None:
         assert reader.n_recordings() == 2
 
 
-def test_to_search_takes_the_right_to_select_alone(
-    postgres: Server, soundsearch: Run, library: Path
-) -> None:
+@pytest.fixture
+def shared(postgres: Server, soundsearch: Run, library: Path) -> Iterator[tuple[str, str]]:
+    """The addresses of an index, for its owner and for a user who may select alone."""
     url = postgres.new_database()
     name = urlsplit(url).path[1:]
     soundsearch("index", library, "--index", url)
     postgres.execute(f"CREATE ROLE {name} LOGIN")
     for grant in ("USAGE ON SCHEMA soundsearch", "SELECT ON ALL TABLES IN SCHEMA soundsearch"):
         postgres.execute(f"GRANT {grant} TO {name}", name)
-    reader = postgres.address(name, user=name)
+    yield url, postgres.address(name, user=name)
+    postgres.execute(f"DROP OWNED BY {name}", name)
+    postgres.execute(f"DROP ROLE {name}")
+
+
+def test_to_search_takes_the_right_to_select_alone(
+    shared: tuple[str, str], soundsearch: Run, library: Path
+) -> None:
+    _, reader = shared
     hits = json.loads(soundsearch("query", "hiss", "--index", reader, "--json").stdout)["hits"]
     assert Path(hits[0]["path"]).name == "hiss.wav"
     soundsearch("verify", "--index", reader)
     refused = soundsearch("index", library, "--force", "--index", reader, code=1)
     assert "permission denied" in refused.stderr and "postgresql.md" in refused.stderr
-    postgres.execute(f"DROP OWNED BY {name}", name)
-    postgres.execute(f"DROP ROLE {name}")
 
 
 def test_the_encoder_comes_with_the_index(
@@ -352,6 +374,23 @@ def test_an_older_schema_is_brought_up_to_date(
     monkeypatch.setattr(migrations, "STEPS", steps)
     with pytest.raises(StoreError, match=r"newer soundsearch .*upgrade"):
         Store.open(store.place)
+
+
+def test_a_reader_of_an_older_schema_is_sent_to_its_writer(
+    shared: tuple[str, str], soundsearch: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE roots ADD COLUMN label text")
+
+    owner, reader = shared
+    before = migrations.latest()
+    monkeypatch.setattr(migrations, "STEPS", [*migrations.STEPS, step])
+    for command in (("query", "hiss"), ("status",)):
+        (line,) = soundsearch(*command, "--index", reader, code=1).stderr.splitlines()
+        assert f"schema {before}" in line and "user who may" in line
+        assert _on_server(owner, "SELECT version FROM schema_version") == [(before,)]
+    soundsearch("status", "--index", owner)
+    assert "hiss" in soundsearch("query", "hiss", "--index", reader).stdout
 
 
 def test_tables_of_others_are_left_alone(url: str) -> None:
