@@ -30,8 +30,8 @@ from indexer.objects import (
     suffix_of,
 )
 from indexer.scan import hash_of
+from soundsearch.audio.file_part import FilePart
 from soundsearch.audio.metadata import read_metadata
-from soundsearch.audio.parts import FilePart
 from soundsearch.audio.recording import AudioFile
 from soundsearch.errors import AudioError
 from soundsearch.files import open_regular

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from soundsearch.audio.blocks import with_channels
 from soundsearch.audio.decoder import Decoder, GaveUpError
-from soundsearch.audio.parts import FilePart
+from soundsearch.audio.file_part import FilePart
 from soundsearch.audio.resampling import resample
 from soundsearch.audio.sndfile import LOST_S
 from soundsearch.errors import AudioError

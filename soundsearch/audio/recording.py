@@ -20,6 +20,7 @@ from soundsearch.audio.blocks import joined
 from soundsearch.audio.chained import ChainedDecoder
 from soundsearch.audio.decoder import DeclaredLessError, Decoder, GaveUpError
 from soundsearch.audio.ffmpeg import FFmpegDecoder
+from soundsearch.audio.file_part import FilePart
 from soundsearch.audio.headers import (
     MPEG_SYNC_BYTES,
     OGG_MAGIC,
@@ -33,7 +34,6 @@ from soundsearch.audio.headers import (
     sound_begins,
 )
 from soundsearch.audio.mixdown import one_channel
-from soundsearch.audio.parts import FilePart
 from soundsearch.audio.peaks import PeakMeter, Peaks
 from soundsearch.audio.resampling import resample
 from soundsearch.audio.sndfile import SndfileDecoder

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, cast
 
+from soundsearch.audio.file_part import FilePart
 from soundsearch.audio.headers import OPEN_END_BYTES, TAGS, peek, size_of
-from soundsearch.audio.parts import FilePart
 
 Order = Literal["little", "big"]
 

@@ -251,18 +251,6 @@ class WordIndex:
         parts = dict.fromkeys(term.lower() for term in terms if len(term) >= SHORTEST_PART)
         return _matches(_PART_MATCHES, parts=list(parts))
 
-    def field_matches(self, connection: Connection, term: str) -> sa.Subquery:
-        """Recordings with this word in their fields: recording_id, and text for `FOUND`."""
-        stem = self.stems(connection, [term])[term]
-        statement = sa.text(
-            "SELECT recording_id, (SELECT string_agg(chr(2) || tokens[place] || chr(3), ' ') "
-            "FROM unnest(terms) AS t (lexeme, positions, weights), "
-            "unnest(positions, weights) AS p (place, weight) "
-            "WHERE lexeme = :stem AND weight = 'C') AS text "
-            "FROM words WHERE terms @@ CAST(:match AS tsquery)"
-        ).bindparams(stem=stem, match=f"'{stem}':C")
-        return statement.columns(sa.column("recording_id", Integer64), sa.column("text")).subquery()
-
     def holding(self, connection: Connection, condition: Holds) -> sa.Select[tuple[int]]:
         """Ids of the recordings that hold words side by side."""
         label = LABELS["metadata"] if condition.only_metadata else ""

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from soundsearch.audio.file_part import FilePart
 from soundsearch.audio.headers import mpeg_count, ogg_links
-from soundsearch.audio.parts import FilePart
 from soundsearch.audio.recording import AudioFile
 from soundsearch.errors import AudioError, Cause
 from tests import sounds
