@@ -51,8 +51,8 @@ class LearnConfig:
         tower: The tower, its fixed blocks, and the learning rates of the others.
         batch_size: Sounds in a step of the head alone; tune_batch_size: in a step of the tower.
         mixture_share: Share of a batch that is mixtures.
-        part_share: Share that is windows of what sounds in these mixtures, so that "a and b" is
-            held against a alone.
+        part_share: Share that is windows of what sounds in these mixtures. "a and b" and a alone
+            are neither right nor wrong for each other.
         unnamed_share: Share that is windows of recordings without a caption.
         prompt_share, tag_share: Of the captions, how many are put into the prompt of labels, and
             how many are replaced by the recording's tags.
@@ -91,7 +91,7 @@ class LearnConfig:
     longest_masks: tuple[int, int] = (2, 8)
     head: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            steps=1800, warmup_steps=90, weight_decay=0.02, precision="fp32"
+            steps=3000, warmup_steps=150, weight_decay=0.02, precision="fp32"
         )
     )
     tune: LoopConfig | None = None
@@ -170,7 +170,7 @@ class Batches:
         vectors = torch.from_numpy(texts)
         names = covered(heard)
         positive = names & names.T
-        counted = ~names & (vectors @ vectors.T < config.same_meaning)
+        counted = ~(names | names.T) & (vectors @ vectors.T < config.same_meaning)
         rows = np.concatenate((self._window(drawn, rng), of_mixed, self._window(unnamed, rng)))
         return Batch(rows, vectors, positive, counted | positive)
 
