@@ -261,7 +261,7 @@ def put_folder_in_place(temporary: Path, path: Path, old: Path | None = None) ->
     for file in temporary.iterdir():
         flush(file)
     _flush_folder(temporary)
-    if old is not None and path.exists():
+    if old is not None and os.path.lexists(path):
         path.rename(old)
     temporary.rename(path)
     _flush_folder(path.parent)

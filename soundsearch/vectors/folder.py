@@ -30,7 +30,7 @@ import xxhash
 
 from soundsearch.config import fill
 from soundsearch.errors import ConfigError
-from soundsearch.files import flush
+from soundsearch.files import put_folder_in_place
 from soundsearch.vectors.exact import HASH_BLOCK_BYTES, VectorFileError
 
 #: Format of the folder that this version reads and writes.
@@ -215,23 +215,10 @@ def written_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.iterdir():
-            flush(file)
-        flush_folder(temporary)
-        if os.path.lexists(path):
-            path.rename(old)
-        temporary.rename(path)
-        flush_folder(path.parent)
+        put_folder_in_place(temporary, path, old)
     finally:
         for folder in (temporary, old):
             remove(folder)
-
-
-def flush_folder(path: Path) -> None:
-    """Wait until the entries of a folder are on the disk, where that can be done."""
-    if os.name != "nt":  # Windows opens no folders
-        with contextlib.suppress(OSError):  # some network disks flush no folders
-            flush(path)
 
 
 def remove(path: Path) -> None:
