@@ -112,13 +112,7 @@ def warm(folder: Path, n_questions: int) -> list[str]:
     texts = load_vocabulary()[::7][:n_questions]
     with soundsearch.open_index(folder) as index, index.store.snapshot() as reader:
         questions = index.encoder.embed_text(texts)
-        vectors = index.vectors
-        truth = truth_of(reader, None, questions)
-        for n in (10, 100):
-            found = [vectors.search(q, n, reader)[0] for q in questions]
-            recall = np.mean([np.isin(t[:n], f).mean() for t, f in zip(truth, found, strict=True)])
-            cost = timed(lambda i, n=n: vectors.search(questions[i], n, reader), len(questions))
-            lines.append(f"{f'{n} nearest windows':36} {cost}  recall {recall:.3f}")
+        lines += nearest(index, reader, questions)
         for by in ("sound", "both"):
             cost = timed(lambda i, by=by: index.search(text=texts[i], by=by), len(texts))
             lines.append(f"{f'whole search by {by}':36} {cost}")
@@ -126,6 +120,16 @@ def warm(folder: Path, n_questions: int) -> list[str]:
             lines += within(index, share, questions)
         lines.append(f"memory {peak_mb():.0f} MB, with the truth")
     return lines
+
+
+def nearest(index: Index, reader: Reader, questions: np.ndarray) -> Iterator[str]:
+    """What the nearest windows of all cost, and how many of them are found."""
+    truth = truth_of(reader, None, questions)
+    for n in (10, 100):
+        found = [index.vectors.search(q, n, reader)[0] for q in questions]
+        recall = np.mean([np.isin(t[:n], f).mean() for t, f in zip(truth, found, strict=True)])
+        cost = timed(lambda i, n=n: index.vectors.search(questions[i], n, reader), len(questions))
+        yield f"{f'{n} nearest windows':36} {cost}  recall {recall:.3f}"
 
 
 def within(index: Index, share: float, questions: np.ndarray) -> list[str]:

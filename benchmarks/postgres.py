@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from made_index import ROOT, make_index
-from million import timed, truth_of
+from million import nearest, timed, truth_of
 
 import soundsearch
 from soundsearch.paths import DatabaseUrl
@@ -75,12 +75,8 @@ def search(url: str, n_questions: int) -> None:
     with soundsearch.open_index(url) as index, index.store.snapshot() as reader:
         questions = index.encoder.embed_text(texts)
         vectors = index.vectors
-        truth = truth_of(reader, None, questions)
-        for n in (10, 100):
-            found = [vectors.search(q, n, reader)[0] for q in questions]
-            recall = np.mean([np.isin(t[:n], f).mean() for t, f in zip(truth, found, strict=True)])
-            cost = timed(lambda i, n=n: vectors.search(questions[i], n, reader), len(questions))
-            say(f"{f'{n} nearest windows':30} {cost}  recall {recall:.3f}")
+        for line in nearest(index, reader, questions):
+            say(line)
         few = questions[:10]
         cost = timed(lambda i: vectors.search(few[i], 10, reader, exact=True), len(few))
         say(f"{'10 nearest, all compared':30} {cost}")
