@@ -7,6 +7,7 @@ best window.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
@@ -341,12 +342,13 @@ class Index:
         if not all(map(is_of_place, conditions)):  # words change without a new revision
             return self._chosen(reader, conditions)
         key = (reader.revision(), tuple(conditions))
-        if key not in self._selections:
-            chosen = self._chosen(reader, conditions)
-            if len(self._selections) >= MOST_SELECTIONS:
-                self._selections.clear()
-            self._selections[key] = chosen
-        return self._selections[key]
+        with contextlib.suppress(KeyError):  # other threads may clear them at any time
+            return self._selections[key]
+        chosen = self._chosen(reader, conditions)
+        if len(self._selections) >= MOST_SELECTIONS:
+            self._selections.clear()
+        self._selections[key] = chosen
+        return chosen
 
     def _chosen(self, reader: Reader, conditions: Sequence[Condition]) -> Among | None:
         if reader.n_recordings(conditions) == reader.n_recordings():
