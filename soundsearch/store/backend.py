@@ -41,7 +41,8 @@ class GraphFacts:
 
     Attributes:
         n_windows: In it when it was calibrated.
-        ef_search: Candidates that a search holds at a time.
+        ef_search: Candidates that a search compares. MOST_EF are held at a time; beyond that the
+            search of the graph goes on where it was.
         recall_10: The share of the 10 nearest windows that texts found then; None if it is not known.
         recall_100: The same of the 100 nearest.
     """

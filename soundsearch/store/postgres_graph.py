@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from soundsearch.store.backend import GraphFacts
+from soundsearch.store.backend import MOST_EF, GraphFacts
 from soundsearch.store.schema import windows_table
 
 TABLES = (
@@ -85,7 +85,7 @@ class Graph:
             distance = _negative_product(_cast(embedding, "vector"), once)
             return connection.execute(windows.order_by(distance, windows_table.c.id).limit(n))
         settings = {
-            "hnsw.ef_search": ef_search,
+            "hnsw.ef_search": min(ef_search, MOST_EF),
             "hnsw.iterative_scan": "relaxed_order",
             "hnsw.max_scan_tuples": min(most_visited, MOST_VISITED),
             "hnsw.scan_mem_multiplier": MEMORY,
@@ -96,7 +96,12 @@ class Graph:
             connection.exec_driver_sql(f"SET LOCAL {name} = {value}")
         kind = f"halfvec({len(query)})"
         distance = _negative_product(_cast(embedding, kind), _cast(vector, kind))
-        found = connection.execute(windows.order_by(distance).limit(n))
+        nearest = windows.order_by(distance).limit(n)
+        if ef_search > MOST_EF:  # the graph goes on until it has found so many
+            near = windows.order_by(distance).limit(max(n, ef_search)).subquery()
+            exact = _negative_product(_cast(near.c.embedding, kind), _cast(vector, kind))
+            nearest = sa.select(near.c.id, near.c.embedding).order_by(exact).limit(n)
+        found = connection.execute(nearest)
         for name in ("enable_sort", "enable_seqscan"):
             connection.exec_driver_sql(f"SET LOCAL {name} = on")
         return found

@@ -29,9 +29,10 @@ EXACT_WINDOWS = 20_000
 GROWTH = 4
 #: Texts that the graph is calibrated by, and breadths of it, of which the least that does is sought.
 MOST_QUESTIONS = 64
-BREADTHS = (40, 60, 80, 120, 160, 240, 320, 480, 640, 1000)
-#: Windows that a search of the graph visits at most, for each candidate that a filter lets pass.
-VISITED_OF_EACH, LEAST_VISITED = 8, 20_000
+BREADTHS = (40, 60, 80, 120, 160, 240, 320, 480, 640, 1000, 2000, 4000, 8000)
+#: Windows that a search of the graph visits at most: for each candidate that a filter lets pass, for
+#: each candidate of its breadth, and at least.
+VISITED_OF_EACH, VISITED_OF_BREADTH, LEAST_VISITED = 8, 40, 20_000
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class DatabaseVectors:
             n,
             conditions,
             ef_search=self.graph.ef_search,
-            most_visited=max(LEAST_VISITED, visited),
+            most_visited=max(LEAST_VISITED, visited, VISITED_OF_BREADTH * self.graph.ef_search),
         )
 
 

@@ -23,8 +23,10 @@ from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import IndexBusyError, StoreError
 from soundsearch.health import status, verify
 from soundsearch.paths import DatabaseUrl
+from soundsearch.progress import Silent
 from soundsearch.store import Store, migrations
 from soundsearch.store import postgres as postgres_store
+from soundsearch.store.backend import MOST_EF
 from soundsearch.store.conditions import FolderNamed, Within
 from soundsearch.store.pinned import create_index, encoder_folder
 from soundsearch.vectors import build, in_database
@@ -214,6 +216,33 @@ def test_the_graph_finds_what_it_was_calibrated_for(
         with writer.snapshot() as reader:
             assert reader.graph_facts() is None
         assert _recall(store, questions) == 1
+
+
+def test_a_search_goes_on_where_the_candidates_held_at_a_time_are_too_few(store: Store) -> None:
+    rng = np.random.default_rng(0)
+    questions = unit(rng.normal(size=(20, 16)))
+    with store.writer() as writer:
+        with writer.transaction() as changes:
+            changes.pin_another(type(FLAT)("flat", "2", "e" * 64, 16))
+            root = changes.add_root(ROOT).id
+            changes.put_all(
+                recording(root, f"{i}.wav", rng.normal(size=(10, 16))) for i in range(300)
+            )
+        writer.build_graph(Silent())
+        with writer.snapshot() as reader:
+            ids = reader.window_ids()
+            embeddings = reader.embeddings(ids, 16)
+            expected = [ids[np.argsort(-(embeddings @ q))[:10]] for q in questions]
+
+            def recall(breadth: int) -> float:
+                found = [
+                    reader.nearest_windows(q, 10, ef_search=breadth, most_visited=10**6)[0]
+                    for q in questions
+                ]
+                pairs = zip(expected, found, strict=True)
+                return float(np.mean([np.isin(e, f).mean() for e, f in pairs]))
+
+            assert recall(2) <= recall(MOST_EF + 500) == 1
 
 
 def _recall(store: Store, questions: np.ndarray) -> float:
