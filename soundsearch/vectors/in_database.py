@@ -33,6 +33,8 @@ BREADTHS = (40, 60, 80, 120, 160, 240, 320, 480, 640, 1000, 2000, 4000, 8000)
 #: Windows that a search of the graph visits at most: for each candidate that a filter lets pass, for
 #: each candidate of its breadth, and at least.
 VISITED_OF_EACH, VISITED_OF_BREADTH, LEAST_VISITED = 8, 40, 20_000
+#: What a candidate of the graph costs, in windows that are compared one after the other (docs/scale.md).
+VISITED_COST = 120
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,20 @@ class DatabaseVectors:
         n = n_candidates(top_k)
         if n_all <= FEW_WINDOWS or n > DEEP_SHARE * n_all:
             return ranked_by_reading(query, top_k, reader, reader.window_ids(conditions))
-        if self.graph is not None and not exact and n_all > EXACT_WINDOWS:
+        if self.graph is not None and not exact and not self._compares_all(self.graph, n_all):
             found = self._of_graph(query, n, reader, conditions, n_all)
             if len(found[0]) >= top_k:  # else it has stopped before it found enough
                 return best(found[0], found[1] @ query, top_k)
         ids, embeddings = reader.nearest_windows(query, n, conditions)
         return best(ids, embeddings @ query, top_k)
+
+    def _compares_all(self, graph: GraphFacts, n_all: int) -> bool:
+        """Whether comparing so many windows takes less than finding them in the graph.
+
+        The graph visits more windows the fewer of them pass a filter.
+        """
+        n_visited = VISITED_COST * graph.ef_search * len(self) / n_all
+        return n_all <= EXACT_WINDOWS or (n_all < len(self) and n_all <= n_visited)
 
     def _of_graph(
         self, query: Array, n: int, reader: Reader, conditions: Sequence[Condition], n_all: int

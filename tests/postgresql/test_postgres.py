@@ -26,7 +26,7 @@ from soundsearch.paths import DatabaseUrl
 from soundsearch.progress import Silent
 from soundsearch.store import Store, migrations
 from soundsearch.store import postgres as postgres_store
-from soundsearch.store.backend import MOST_EF
+from soundsearch.store.backend import MOST_EF, GraphFacts
 from soundsearch.store.conditions import FolderNamed, Within
 from soundsearch.store.pinned import create_index, encoder_folder
 from soundsearch.vectors import build, in_database
@@ -243,6 +243,14 @@ def test_a_search_goes_on_where_the_candidates_held_at_a_time_are_too_few(store:
                 return float(np.mean([np.isin(e, f).mean() for e, f in pairs]))
 
             assert recall(2) <= recall(MOST_EF + 500) == 1
+
+
+def test_part_of_the_windows_is_compared_where_the_graph_would_visit_more() -> None:
+    vectors = DatabaseVectors(16, 1_000_000, GraphFacts(1_000_000, 1000, None, None))
+    assert vectors.graph is not None
+    shares = (0.01, 0.05, 0.25, 0.5, 1)
+    compared = [vectors._compares_all(vectors.graph, round(1_000_000 * s)) for s in shares]
+    assert compared == [True, True, True, False, False]
 
 
 def _recall(store: Store, questions: np.ndarray) -> float:
