@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -90,7 +91,7 @@ def tag(tagger: Tagger, waveform: Array, sample_rate: int) -> Array:
     return tagger.logits(np.concatenate(parts))
 
 
-class _File:
+class _File(ABC):
     """What both kinds share: a file, the names beside it, and being opened once a process."""
 
     sample_rate: int
@@ -105,8 +106,9 @@ class _File:
         table, self.names = _named(model, classes, len(found))
         self.fingerprint = f"{sha256_of(model)} {sha256_of(table)}"
 
+    @abstractmethod
     def logits(self, waveform: Array) -> Array:
-        raise NotImplementedError
+        """See `Tagger`."""
 
     def __reduce__(self) -> tuple[type[_File], tuple[Path, Path | None]]:
         return type(self), (self._model, self._classes)
