@@ -9,6 +9,7 @@ from recipes.starter.learn import LearnConfig
 from recipes.starter.material import MaterialConfig
 from soundsearch.encoder.bundle import TextConfig
 from trainer.front_ends import EFFICIENTAT, FrontEnd
+from trainer.inverted_softmax import InvertedSoftmaxConfig
 from trainer.text_distillation import DistilConfig
 
 
@@ -29,6 +30,7 @@ class StarterConfig:
         distil: How it learns.
         material: What the audio tower learns from.
         learn: How it learns.
+        inverted_softmax: How far a sound is lowered that many captions fit.
         seed: Of every random choice of the audio tower's learning.
     """
 
@@ -46,6 +48,7 @@ class StarterConfig:
     distil: DistilConfig = field(default_factory=DistilConfig)
     material: MaterialConfig = field(default_factory=MaterialConfig)
     learn: LearnConfig = field(default_factory=LearnConfig)
+    inverted_softmax: InvertedSoftmaxConfig = field(default_factory=InvertedSoftmaxConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -43,6 +43,12 @@ from trainer import model_card
 from trainer.bundle_export import EncoderParts, write_towers
 from trainer.calibrate import calibrate, draw_background, make_library, separation
 from trainer.calibration_set import Captioned
+from trainer.inverted_softmax import (
+    LevelledTextTower,
+    LoweredAudioTower,
+    unused_direction,
+    without,
+)
 from trainer.text_distillation import DistillationPair, find_teacher, teach
 from trainer.towers.mobilenet import MobileNetTower, begin_from_published
 
@@ -189,11 +195,16 @@ def finish(
     folder = run_folder / "bundle"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    learnt = of_split(prepared.recordings, "train")
+    ordinary_texts = prepared.text.embed(sorted({one.caption for one in learnt if one.caption}))
+    direction = unused_direction(ordinary_texts)
     bundle = write_towers(
         folder,
         EncoderParts(
-            audio_tower=tower,
-            text_tower=prepared.text.tower,
+            audio_tower=LoweredAudioTower(
+                tower, ordinary_texts, direction, config.inverted_softmax
+            ),
+            text_tower=LevelledTextTower(prepared.text.tower, direction),
             tokenizer=prepared.text.tokenizer,
             dim=config.learn.tower.dim,
             audio=config.front_end.audio,
@@ -216,7 +227,7 @@ def finish(
         encoder = Encoder(bundle)
         measured = measure(encoder, data, cache)
     metrics = evaluate_texts(
-        encoder.embed_text,
+        lambda texts: without(encoder.embed_text(texts), direction),
         lambda texts: teach(
             prepared.teacher,
             prepared.text.tokenizer,
