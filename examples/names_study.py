@@ -39,14 +39,16 @@ def read_split(table: Path, split: str) -> dict[Path, str]:
 
 
 @contextmanager
-def indexed(folder: Path, files: dict[Path, str]) -> Iterator[tuple[soundsearch.Index, Path]]:
+def indexed(
+    folder: Path, files: dict[Path, str], model: str | None = None
+) -> Iterator[tuple[soundsearch.Index, Path]]:
     """An index of copies of these files, in a folder where their captions are not."""
     with tempfile.TemporaryDirectory() as scratch:
         library = Path(scratch, "library").resolve()
         for file in files:
             (library / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / file, library / file)
-        soundsearch.index_folders(library, Path(scratch, "index"))
+        soundsearch.index_folders(library, Path(scratch, "index"), model=model)
         with soundsearch.open_index(Path(scratch, "index")) as index:
             yield index, library
 

@@ -26,13 +26,16 @@ def ranks(scored: Iterable[tuple[int, float]]) -> dict[int, int]:
     return ranked
 
 
-def fuse(rankings: Sequence[Mapping[int, int]], weights: Sequence[float]) -> dict[int, float]:
+def fuse(
+    rankings: Sequence[Mapping[int, int]], weights: Sequence[Mapping[int, float]]
+) -> dict[int, float]:
     """The sum over rankings of weight / (RANK_CONSTANT + rank), for each id that is in any of them.
 
-    Higher is better. A ranking adds nothing to an id that it does not hold.
+    Higher is better. A ranking adds nothing to an id that it does not hold. Weights: for each
+    ranking, those of its ids.
     """
     fused: dict[int, float] = {}
     for ranking, weight in zip(rankings, weights, strict=True):
         for identity, rank in ranking.items():
-            fused[identity] = fused.get(identity, 0.0) + weight / (RANK_CONSTANT + rank)
+            fused[identity] = fused.get(identity, 0.0) + weight[identity] / (RANK_CONSTANT + rank)
     return fused

@@ -7,7 +7,7 @@ best window and the words that it was found by. FAISS ranks windows; a ranking i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,7 +30,8 @@ Among = NDArray[np.int64] | Chosen
 OVER_FETCH = 8
 #: Recordings of each ranking that are fused.
 LISTED = 100
-#: How much each ranking counts (docs/adr/0015): by sound, by words, by parts of names.
+#: How much each ranking counts (docs/adr/0015): by sound, by words, by parts of names. Those of words
+#: count by the root of the share of a question's words that a recording has.
 SOUND_WEIGHT, WORDS_WEIGHT, PARTS_WEIGHT = 1.0, 1.0, 0.5
 
 
@@ -110,10 +111,13 @@ class Ranking:
         if by != "words":
             best = self._by_sound(question, max(n, LISTED) if any(matches) else n, too_low)
         rankings = [ranks((i, found.cosine) for i, found in best.items())] if best else []
-        weights = [SOUND_WEIGHT] * len(rankings)
+        weights = [dict.fromkeys(best, SOUND_WEIGHT)] if best else []
+        n_terms = len(terms(question.words))
         for found, weight in zip(matches, (WORDS_WEIGHT, PARTS_WEIGHT), strict=False):
             rankings.append(ranks((match.recording_id, match.score) for match in found))
-            weights.append(weight)
+            weights.append(
+                {one.recording_id: weight * _share_found(one, n_terms) ** 0.5 for one in found}
+            )
         words = _words_of(matches)
         others, _ = self.reader.windows_of(set(words) - set(best))
         best |= self._best(question.vector, len(others), others)[0]
@@ -254,12 +258,23 @@ def first_of_each_sound(
     ]
 
 
+def _share_found(match: WordMatch, n_terms: int) -> float:
+    """Return the share of the words of a question that a recording has, above 0 and at most 1."""
+    return min(1.0, len(_distinct(match.words)) / n_terms)
+
+
 def _words_of(matches: Sequence[Sequence[WordMatch]]) -> dict[int, tuple[str, ...]]:
-    """Return the words by which each recording was found: of "door" and "doors" the first."""
+    """Return the words by which each recording was found."""
     words: dict[int, list[str]] = {}
     for match in itertools.chain(*matches):
-        known = words.setdefault(match.recording_id, [])
-        for word in match.words:
-            if not any(word in other or other in word for other in known):
-                known.append(word)
-    return {recording_id: tuple(found) for recording_id, found in words.items()}
+        words.setdefault(match.recording_id, []).extend(match.words)
+    return {recording_id: _distinct(found) for recording_id, found in words.items()}
+
+
+def _distinct(words: Iterable[str]) -> tuple[str, ...]:
+    """Return words without further forms of each: of "door" and "doors" the first."""
+    found: list[str] = []
+    for word in words:
+        if not any(word in other or other in word for other in found):
+            found.append(word)
+    return tuple(found)

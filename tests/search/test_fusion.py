@@ -19,14 +19,14 @@ def test_equal_scores_share_the_rank_that_counting_gives(scores: dict[int, float
 
 @given(SCORES)
 def test_one_ranking_keeps_its_order(scores: dict[int, float]) -> None:
-    fused = fuse([ranks(scores.items())], [1.0])
+    fused = fuse([ranks(scores.items())], [dict.fromkeys(scores, 1.0)])
     for a in scores:
         for b in scores:
             assert (fused[a] > fused[b]) == (scores[a] > scores[b])
 
 
 def test_weights_and_ranks_add_up() -> None:
-    fused = fuse([{1: 1, 2: 2}, {2: 1}], [1.0, 0.5])
+    fused = fuse([{1: 1, 2: 2}, {2: 1}], [{1: 1.0, 2: 1.0}, {2: 0.5}])
     assert fused == {
         1: 1 / (RANK_CONSTANT + 1),
         2: 1 / (RANK_CONSTANT + 2) + 0.5 / (RANK_CONSTANT + 1),
@@ -34,5 +34,5 @@ def test_weights_and_ranks_add_up() -> None:
 
 
 def test_what_two_rankings_agree_on_comes_before_what_one_puts_first() -> None:
-    fused = fuse([{1: 1, 2: 2}, {3: 1, 2: 2}], [1.0, 1.0])
+    fused = fuse([{1: 1, 2: 2}, {3: 1, 2: 2}], [{1: 1.0, 2: 1.0}, {2: 1.0, 3: 1.0}])
     assert max(fused, key=fused.__getitem__) == 2

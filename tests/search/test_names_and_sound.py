@@ -11,6 +11,7 @@ import pytest
 
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import QueryError
+from soundsearch.search import ranking
 from soundsearch.search.index import Index
 from soundsearch.store.pinned import create_index
 from tests import sounds
@@ -54,6 +55,16 @@ def test_what_is_named_so_and_sounds_so_comes_first(index: Index) -> None:
         changes.put(recording(1, f"z/{WORDS[3]}.wav", np.eye(N)[3]))
     with Index(index.store, "cpu") as anew:
         assert names(anew, text=WORDS[3], top_k=1) == [f"z/{WORDS[3]}.wav"]
+
+
+def test_one_word_of_many_counts_less_than_how_it_sounds(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "LISTED", 1)  # what is named so is not among the nearest
+    word = WORDS[3]
+    assert names(index, text=word, top_k=1) == [f"odd/{word}.wav"]
+    longer = f"{word} beneath yonder creaking bridge"
+    assert names(index, text=longer, top_k=1) == ["a3.wav"]
 
 
 def test_a_hit_says_its_words_and_how_its_sound_fits(index: Index) -> None:
