@@ -368,4 +368,5 @@ def test_the_shipped_encoder_finds_what_make_demo_asks_for(
     # The long recording is found too, at its thunder.
     (thunder,) = [part for part in FIELD.parts if "thunder" in part.recording]
     (passage,) = [hit for hit in hits("query", "thunder") if hit["path"] == FIELD.path]
-    assert thunder.start_s <= passage["start_s"] < passage["end_s"] < thunder.start_s + 6
+    # A window begins every 1.5 s: the nearest one may begin a little before it.
+    assert thunder.start_s - 0.75 < passage["start_s"] < passage["end_s"] < thunder.start_s + 6
