@@ -247,13 +247,14 @@ def finish(
     }
     bundle = dataclasses.replace(bundle, results=results)
     usable = [one for one in prepared.recordings if str(one.path) not in prepared.waveforms.failed]
-    learning = run_folder / f"learn-{config.seed}"
-    logs: list[tuple[str, Path, tuple[str, ...]]] = [
+    logs = [
         ("Text tower", run_folder / "distil" / "log.jsonl", card.TEXT_COLUMNS),
-        ("Head of the audio tower", learning / "head" / "log.jsonl", card.HEAD_COLUMNS),
+        (
+            "Head of the audio tower",
+            run_folder / f"learn-{config.seed}" / "head" / "log.jsonl",
+            card.HEAD_COLUMNS,
+        ),
     ]
-    if config.learn.tune is not None:
-        logs.append(("Audio tower", learning / "tune" / "log.jsonl", card.TUNE_COLUMNS))
     sections = card.sections(bundle, usable, logs, repeats)
     model_card.write(bundle, card.COMMAND, sections, dataclasses.asdict(config)).write()
     return install(bundle.folder, out)

@@ -91,11 +91,7 @@ BEGUN = MobileNetConfig(hold_statistics=True)
 
 
 class MobileNetTower(nn.Module):
-    """Features (n, n_mels, n_frames) to vectors (n, dim).
-
-    `stem` and `rest` are its two parts: where the first blocks are fixed, the maps that leave them
-    can be computed once and stored.
-    """
+    """Features (n, n_mels, n_frames) to vectors (n, dim)."""
 
     def __init__(self, config: MobileNetConfig) -> None:
         super().__init__()
@@ -115,28 +111,20 @@ class MobileNetTower(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, n_mels, n_frames) float32 -> (n, dim)."""
-        return self.rest(self.stem(features, 0), 0)
+        return self.embed(self.pool(features))
 
-    def stem(self, features: Tensor, n_blocks: int) -> Tensor:
-        """Run the first convolution and n_blocks blocks: (n, n_mels, n_frames) -> maps (n, ...)."""
-        maps: Tensor = self.features[: 1 + n_blocks](features[:, None])
-        return maps
-
-    def rest(self, maps: Tensor, n_blocks: int) -> Tensor:
-        """Run what follows n_blocks blocks: maps (n, n_channels, n_rows, n_columns) -> (n, dim)."""
-        return self.embed(self.pool(maps, n_blocks))
-
-    def pool(self, maps: Tensor, n_blocks: int) -> Tensor:
-        """Run the blocks that follow n_blocks: maps -> numbers (n, n_pooled).
+    def pool(self, features: Tensor) -> Tensor:
+        """Run all blocks: (n, n_mels, n_frames) -> numbers (n, n_pooled).
 
         The first n_last are the mean of the last maps, the others mean and deviation of those of
-        `MobileNetConfig.levels`, which must lie behind n_blocks.
+        `MobileNetConfig.levels`.
         """
+        maps = features[:, None]
         levels: list[Tensor] = []
-        for i in range(1 + n_blocks, len(self.features)):
+        for i, block in enumerate(self.features):
             if i >= self._first_level:
                 levels += [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3))]
-            maps = self.features[i](maps)
+            maps = block(maps)
         return torch.cat((maps.mean(dim=(2, 3)), *levels), dim=1)
 
     def classify(self, pooled: Tensor) -> Tensor:
