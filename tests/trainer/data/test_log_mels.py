@@ -32,7 +32,7 @@ from trainer.data.order import Order
 from trainer.data.part import Part
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import ShardFolder
-from trainer.data.stream import Positions, fixed_examples
+from trainer.data.stream import Positions, fixed_features
 from trainer.data.targets import StoredTargets
 from trainer.front_ends import EFFICIENTAT, STARTER, VIP_ANT, FrontEnd, extract_features
 from trainer.store_log_mels import FeaturesError, store_log_mels
@@ -339,8 +339,7 @@ def test_training_reads_the_same_from_the_store_as_from_sound(
     store_log_mels(tmp_path, LIKE_VIP_ANT, n_workers=1)
     from_sound = [positions(data, stored=False)[i] for i in range(12)]
     clips = [(0, i) for i in range(6)]
-    targets = StoredTargets(data, "images", ENCODER)
-    ((fixed, _),) = fixed_examples(data, clips, targets, LIKE_VIP_ANT, 6)
+    fixed = fixed_features(data, clips, LIKE_VIP_ANT)
 
     monkeypatch.setattr("trainer.data.shards.read_channels", None)  # nothing is decoded
     from_store = [positions(data, stored=True)[i] for i in range(12)]
@@ -349,5 +348,5 @@ def test_training_reads_the_same_from_the_store_as_from_sound(
         torch.testing.assert_close(features.float(), wanted, atol=1e-2, rtol=0)
         torch.testing.assert_close(vector, its, atol=0, rtol=0)
     log_mels = find_log_mels(data, LIKE_VIP_ANT)
-    ((stored, _),) = fixed_examples(data, clips, targets, LIKE_VIP_ANT, 6, log_mels)
+    stored = fixed_features(data, clips, LIKE_VIP_ANT, log_mels)
     torch.testing.assert_close(stored, fixed, atol=1e-2, rtol=0)
