@@ -34,8 +34,8 @@ from trainer.data.log_mels import find_log_mels, log_mels_path
 from trainer.data.order import Order
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import ShardFolder
+from trainer.data.stored_targets import StoredTargets
 from trainer.data.stream import Batches, Positions
-from trainer.data.targets import StoredTargets
 from trainer.data.vectors import VectorsFacts, vectors_path, write_vectors
 from trainer.data.waveforms import flac
 from trainer.distributed import World

@@ -8,8 +8,8 @@ embed_shards.py  images and texts of shards through the frozen CLIP model, once
 store_log_mels.py  log-mels of shards, computed once
 curate.py        captions for examples, found by their images
 front_ends.py    an example's sound to features, by the paper's rules or ours
-pivot.py         stage 1: sounds against images        captions.py   stage 2: sounds against texts
-stage.py         what both stages share                scaling.py    stage 2 with more and more captions
+stage.py         a stage: sounds against images, or texts  scaling.py    stage 2 with more and more captions
+stage_targets.py  what the sounds of a stage are drawn to
 contrast.py      the training step                     contrastive_loss.py  its loss
 loop.py          the one training loop                 lars.py, distributed.py  what it uses
 checks.py        what is measured during training      runs.py       run folders and their settings

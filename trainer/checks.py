@@ -34,8 +34,8 @@ from trainer.contrast import SAME, Contrast
 from trainer.data.log_mels import whole_log_mels
 from trainer.data.read_ahead import read_ahead
 from trainer.data.shards import ShardFolder
+from trainer.data.stored_targets import StoredTargets
 from trainer.data.stream import fixed_features
-from trainer.data.targets import StoredTargets
 from trainer.data.vectors import Kind, VectorsFacts, encoders_of
 from trainer.data.waveforms import read_sound
 from trainer.distributed import World

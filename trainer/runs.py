@@ -46,7 +46,7 @@ class StageConfig:
 
     Attributes:
         stage: pivot (against images) or captions (against texts).
-        texts: Texts of an example in the captions stage, see `trainer/captions.py`.
+        texts: Texts of an example in the captions stage, see `trainer/stage_targets.py`.
         encoder: CLIP model whose stored vectors are used; None for the only one there is.
         front_end: How sound becomes features; in a file also a name of `trainer/front_ends.py`.
         tower: vit is the paper's, compact the one for computers without a GPU, mobilenet the one

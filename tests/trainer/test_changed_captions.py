@@ -15,7 +15,6 @@ from tests.sounds import noise, tone
 from tests.trainer.made_shards import RATE, TINY, flac
 from tests.trainer.test_taggers import NAMES, write_model
 from tests.trainer.tiny_clip import write_tiny_clip
-from trainer.captions import train_captions
 from trainer.composed_texts import ComposedTexts
 from trainer.contrast import ContrastConfig
 from trainer.data.changes import TEXT_BYTES, ChangesConfig
@@ -25,7 +24,7 @@ from trainer.data.shards import ShardFolder
 from trainer.data.vectors import stored_facts
 from trainer.embed_shards import embed_captions
 from trainer.runs import read_run, read_weights
-from trainer.stage import Machine
+from trainer.stage import Machine, train_stage
 from trainer.towers.clip_model import load_clip
 
 CAPTIONS = ("a dog", "rain", "a bell", "a door")
@@ -73,23 +72,23 @@ def test_the_same_is_learnt_with_any_number_of_workers(
     config = dataclasses.replace(
         CONFIG, changes=dataclasses.replace(CONFIG.changes, teacher=str(teacher))
     )
-    alone = train_captions(shards, tmp_path / "alone", config)
+    alone = train_stage(shards, tmp_path / "alone", config)
     log = log_of(alone)
     assert {"loss", "classes", "sounds", "logit_scale"} <= log[-1].keys()
-    shared = train_captions(shards, tmp_path / "shared", config, Machine(n_workers=1))
+    shared = train_stage(shards, tmp_path / "shared", config, Machine(n_workers=1))
     for name, value in read_weights(alone).items():
         torch.testing.assert_close(read_weights(shared)[name], value)
     assert read_weights(alone)["log_scale"].shape == (3,)
     assert read_run(alone).config["data"]["teacher"]
     plain = dataclasses.replace(config, changes=CONFIG.changes)
     with pytest.raises(ConfigError, match="teacher"):
-        train_captions(shards, tmp_path / "alone", plain)
+        train_stage(shards, tmp_path / "alone", plain)
 
 
 def test_mixtures_change_what_is_learnt(shards: Path, tmp_path: Path) -> None:
     first = [
         log_of(
-            train_captions(
+            train_stage(
                 shards,
                 tmp_path / f"{mix}",
                 dataclasses.replace(CONFIG, changes=ChangesConfig(mix=mix)),
@@ -118,7 +117,7 @@ def test_a_mixture_gets_the_vector_of_its_text(shards: Path, texts: str) -> None
 
 def test_what_cannot_be_mixed_is_refused_at_once(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="mix composes the texts of mixtures of gold or label"):
-        train_captions(shards, tmp_path / "run", dataclasses.replace(CONFIG, texts="random"))
+        train_stage(shards, tmp_path / "run", dataclasses.replace(CONFIG, texts="random"))
     with pytest.raises(ValueError, match="a mixture has no picture"):
         dataclasses.replace(CONFIG, contrast=ContrastConfig(three_way=True))
     with pytest.raises(ValueError, match="belong to the captions stage"):

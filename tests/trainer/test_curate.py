@@ -18,7 +18,6 @@ from tests.sounds import tone
 from tests.trainer.made_shards import flac
 from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 from trainer import curate as curating
-from trainer.captions import CuratedTargets
 from trainer.curate import (
     CuratedCaptions,
     CurateError,
@@ -35,6 +34,7 @@ from trainer.data.shard_writer import write_shards
 from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import ShardVectors, vectors_path
 from trainer.embed_shards import Report, embed_images
+from trainer.stage_targets import CuratedTargets
 from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 from trainer.towers.clip_weights import ClipError
 

@@ -26,7 +26,7 @@ from trainer.data.log_mels import StoredLogMels, cut_log_mel
 from trainer.data.order import Order
 from trainer.data.read_ahead import AHEAD, read_ahead
 from trainer.data.shards import ShardFolder
-from trainer.data.targets import Targets
+from trainer.data.stored_targets import Targets
 from trainer.distributed import World
 from trainer.front_ends import FrontEnd, extract_features
 

@@ -32,8 +32,8 @@ from trainer.data.order import Order
 from trainer.data.part import Part
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import ShardFolder
+from trainer.data.stored_targets import StoredTargets
 from trainer.data.stream import Positions, fixed_features
-from trainer.data.targets import StoredTargets
 from trainer.front_ends import EFFICIENTAT, STARTER, VIP_ANT, FrontEnd, extract_features
 from trainer.store_log_mels import FeaturesError, store_log_mels
 

@@ -24,7 +24,7 @@ from trainer.data.selection import (
 from trainer.data.shard_writer import write_shards
 from trainer.data.shards import ShardFolder
 from trainer.loop import TrainingError
-from trainer.pivot import train_pivot
+from trainer.stage import train_stage
 
 SOURCES = ["-aaa", "sub/bbb.mp4", "ccc", "ddd", "eee", "fff", "ggg"]
 
@@ -107,11 +107,11 @@ def test_sources_are_known_by_their_ids(data: ShardFolder) -> None:
 def test_a_run_learns_from_the_clips_of_its_filter(data: ShardFolder, tmp_path: Path) -> None:
     (tmp_path / "ids.csv").write_text("\n".join(["bbb", "ccc", "ddd", "ggg"]))
     config = dataclasses.replace(TINY, only=str(tmp_path / "ids.csv"), batch_size=2, epochs=1.0)
-    run = train_pivot(data.folder, tmp_path / "run", config)
+    run = train_stage(data.folder, tmp_path / "run", config)
     assert json.loads((run / "config.json").read_text())["data"]["n_clips"] == 4
     (tmp_path / "ids.csv").write_text("nobody\n")
     with pytest.raises(TrainingError, match="0 clips have vectors"):
-        train_pivot(data.folder, tmp_path / "other", config)
+        train_stage(data.folder, tmp_path / "other", config)
     with pytest.raises(ValueError, match="only_top_k"):
         dataclasses.replace(TINY, only_top_k=3)
 
@@ -160,7 +160,7 @@ def test_the_authors_weights_belong_to_the_lines_of_their_index(tmp_path: Path) 
 
 def test_a_weighted_run_draws_its_examples(data: ShardFolder, tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, weights="labels", batch_size=3, epochs=2.0)
-    run = train_pivot(data.folder, tmp_path / "run", config)
+    run = train_stage(data.folder, tmp_path / "run", config)
     assert json.loads((run / "config.json").read_text())["weights"] == "labels"
     steps = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
     assert steps[-1] == round(2 * 7 / 3)
