@@ -11,7 +11,7 @@ import os
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +28,14 @@ from soundsearch.vocabulary.audioset import display_name
 from trainer.data.example import ExampleFacts, ShardError
 from trainer.data.part import Part
 from trainer.data.shards import Shard, ShardFolder, ShardPaths
-from trainer.data.vectors import Kind, ShardVectors, VectorsFacts, vectors_path, write_vectors
+from trainer.data.vectors import (
+    Kind,
+    ShardVectors,
+    VectorsFacts,
+    metadata_of,
+    vectors_path,
+    write_vectors,
+)
 from trainer.towers.clip_model import BATCH_SIZE, FrozenClip
 
 Array = NDArray[np.float32]
@@ -221,15 +228,11 @@ def is_ready(path: Path, facts: VectorsFacts, digest: str) -> bool:
 
     The place of the weights is not compared, but their fingerprint.
     """
-    from safetensors import safe_open
-
     try:
-        ShardVectors(path, digest)
+        made = ShardVectors(path, digest).metadata
     except ShardError:
         return False
-    with safe_open(path, "numpy") as file:
-        made: dict[str, str] = file.metadata()
-    wanted = {name: str(value) for name, value in asdict(facts).items()}
+    wanted = metadata_of(facts)
     return all(made.get(name) == wanted[name] for name in wanted.keys() - {"model", "pretrained"})
 
 

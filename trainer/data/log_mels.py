@@ -34,7 +34,7 @@ from trainer.data.example import ShardError
 from trainer.data.order import Numbers
 from trainer.data.recently_used import RecentlyUsed
 from trainer.data.shards import ShardFolder
-from trainer.data.side_files import check_rows, map_side_file, write_side_file
+from trainer.data.side_files import SideFile, firsts_of, write_side_file
 from trainer.front_ends import FrontEnd, mask
 
 Array = NDArray[np.float32]
@@ -162,46 +162,32 @@ def write_log_mels(path: Path, clips: list[ClipLogMel], front_end: FrontEnd, dig
     """Write the log-mels of a shard's examples in order. Raises ShardError if that fails."""
     tensors = {
         "frames": np.concatenate([clip.frames for clip in clips]),
-        "first": np.cumsum([0, *(len(clip.frames) for clip in clips)], dtype=np.int64),
+        "first": firsts_of(clip.frames for clip in clips),
         "starts": np.concatenate([clip.starts for clip in clips]),
-        "first_start": np.cumsum([0, *(len(clip.starts) for clip in clips)], dtype=np.int64),
+        "first_start": firsts_of(clip.starts for clip in clips),
         "spare": np.array([clip.spare for clip in clips], np.int64),
         "hop": np.array([clip.hop for clip in clips], np.float64),
     }
-    write_side_file(path, tensors, {"fingerprint": front_end.fingerprint, "shard": digest})
+    write_side_file(path, tensors, {"fingerprint": front_end.fingerprint}, digest)
 
 
-class ShardLogMels:
-    """The log-mels of one shard, mapped into memory.
-
-    Raises ShardError if the file is missing, cut off, no such file, or made from another shard or by
-    another front end. digest: the shard's.
-    """
+class ShardLogMels(SideFile):
+    """The log-mels of one shard. hop: (n_clips,), see the module."""
 
     def __init__(self, path: Path, front_end: FrontEnd, digest: str) -> None:
-        remedy = _remedy(path.parent, front_end)
-        tensors, metadata = map_side_file(path, remedy)
-        try:
-            if (made_from := metadata["shard"]) != digest:
-                raise ValueError(f"made from another shard ({made_from}, this one is {digest})")
-            if (made_by := metadata["fingerprint"]) != front_end.fingerprint:
-                raise ValueError(
-                    f"made by the front end {made_by[:12]}, not {front_end.fingerprint[:12]}"
-                )
-            self._frames, self._starts = tensors["frames"], tensors["starts"]
-            self._first, self._first_start = (
-                np.array(tensors[name], np.int64) for name in ("first", "first_start")
+        """Map a file; arguments and errors as `SideFile`, also for another front end's."""
+        super().__init__(path, digest, _remedy(path.parent, front_end))
+        made_by = self.metadata.get("fingerprint", "")
+        if made_by != front_end.fingerprint:
+            raise self.unfit(
+                f"made by the front end {made_by[:12]}, not {front_end.fingerprint[:12]}"
             )
-            self._spare, self.hop = np.array(tensors["spare"]), np.array(tensors["hop"])
-            check_rows(self._first, self._frames)
-            check_rows(self._first_start, self._starts)
-            n = len(self._first)
-            if {n, len(self._first_start), len(self._spare) + 1, len(self.hop) + 1} != {n}:
-                raise ValueError("its tensors do not fit each other")
-        except KeyError as error:
-            raise ShardError(f"{path}: no file of log-mels, it lacks {error}; {remedy}") from error
-        except ValueError as error:
-            raise ShardError(f"{path}: {error}; {remedy}") from error
+        self._frames, self._first = self.rows("frames")
+        self._starts, self._first_start = self.rows("starts", "first_start")
+        self._spare, self.hop = (np.array(self.tensor(name)) for name in ("spare", "hop"))
+        n = len(self._first)
+        if {n, len(self._first_start), len(self._spare) + 1, len(self.hop) + 1} != {n}:
+            raise self.unfit("damaged, its tensors do not fit each other")
 
     def of(self, i: int) -> ClipLogMel:
         """The log-mel of example i; its arrays are views of the file."""
