@@ -15,6 +15,7 @@ from tests.sounds import noise, tone
 from tests.trainer.made_shards import RATE, TINY, flac
 from tests.trainer.test_taggers import NAMES, write_model
 from tests.trainer.tiny_clip import write_tiny_clip
+from tests.trainer.two_processes import run_two
 from trainer.composed_texts import ComposedTexts
 from trainer.contrast import ContrastConfig
 from trainer.data.changes import TEXT_BYTES, ChangesConfig
@@ -83,6 +84,30 @@ def test_the_same_is_learnt_with_any_number_of_workers(
     plain = dataclasses.replace(config, changes=CONFIG.changes)
     with pytest.raises(ConfigError, match="teacher"):
         train_stage(shards, tmp_path / "alone", plain)
+
+
+def test_two_processes_learn_from_a_teacher_as_one(
+    shards: Path, teacher: Path, tmp_path: Path
+) -> None:
+    contrast = ContrastConfig(duplicates="ignored")
+    config = dataclasses.replace(CONFIG, contrast=contrast, optimiser="lars")
+    plain = tmp_path / "plain.json"
+    plain.write_text(json.dumps(dataclasses.asdict(config)))
+    run_two(
+        *("soundsearch", "train", "captions", str(shards), "--run", str(tmp_path / "two")),
+        *("--init", "random", "--config", str(plain), "--teacher", str(teacher)),
+    )
+    changes = dataclasses.replace(CONFIG.changes, teacher=str(teacher))
+    alone = train_stage(
+        shards, tmp_path / "alone", dataclasses.replace(config, init="random", changes=changes)
+    )
+    found, wanted = log_of(tmp_path / "two"), log_of(alone)
+    for name in ("loss", "classes", "sounds", "logit_scale", "norm"):
+        assert [r[name] for r in found] == pytest.approx([r[name] for r in wanted], abs=2e-4), name
+    for name, value in read_weights(alone).items():
+        torch.testing.assert_close(
+            read_weights(tmp_path / "two")[name], value, rtol=1e-3, atol=1e-5, msg=name
+        )
 
 
 def test_mixtures_change_what_is_learnt(shards: Path, tmp_path: Path) -> None:
