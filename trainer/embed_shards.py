@@ -65,7 +65,7 @@ class Report:
         n_ready: Shards whose file was complete before.
         n_done: Shards whose file was written.
         n_failed: Shards that could not be read, each with a note.
-        n_clips: Examples of the written files.
+        n_examples: Examples of the written files.
         n_rows: Vectors, or captions, of the written files.
         n_bad: Images, or sounds, that could not be used, each with a note.
         n_empty: Examples without a row, which training skips.
@@ -74,7 +74,7 @@ class Report:
     n_ready: int = 0
     n_done: int = 0
     n_failed: int = 0
-    n_clips: int = 0
+    n_examples: int = 0
     n_rows: int = 0
     n_bad: int = 0
     n_empty: int = 0
@@ -274,7 +274,7 @@ def over_shards(
             continue
         write(shard, rows)
         report.n_done += 1
-        report.n_clips += len(rows)
+        report.n_examples += len(rows)
         report.n_rows += sum(len(row) for row in rows)
         report.n_empty += sum(len(row) == 0 for row in rows)
 

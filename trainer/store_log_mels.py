@@ -12,10 +12,10 @@ from soundsearch.errors import AudioError, SoundsearchError
 from soundsearch.progress import Progress, Silent
 from trainer.data.example import ShardError
 from trainer.data.log_mels import (
-    ClipLogMel,
     ShardLogMels,
-    clip_log_mel,
+    SoundLogMel,
     log_mels_path,
+    sound_log_mel,
     unusable,
     write_log_mels,
 )
@@ -66,10 +66,10 @@ def store_log_mels(
     report = Report()
     with ThreadPoolExecutor(n_workers) as threads:
 
-        def rows_of(shard: Shard) -> list[ClipLogMel]:
-            def compute(i: int) -> ClipLogMel | str:
+        def rows_of(shard: Shard) -> list[SoundLogMel]:
+            def compute(i: int) -> SoundLogMel | str:
                 try:
-                    return clip_log_mel(*shard.audio(i), front_end)
+                    return sound_log_mel(*shard.audio(i), front_end)
                 except ShardError as error:
                     return str(error)
                 except AudioError as error:
@@ -97,7 +97,7 @@ def store_log_mels(
             progress,
             part,
         )
-    if report.n_clips and report.n_bad == report.n_clips and not report.n_ready:
+    if report.n_examples and report.n_bad == report.n_examples and not report.n_ready:
         raise FeaturesError(f"{shards}: no example has a sound that can be used")
     return report
 

@@ -91,7 +91,7 @@ def data(tmp_path: Path) -> tuple[ShardFolder, str]:
         )
         for i, source in enumerate(SOURCES)
     ]
-    write_shards(clips, tmp_path / "shards", clips_per_shard=3)
+    write_shards(clips, tmp_path / "shards", examples_per_shard=3)
     clip = load_clip(write_tiny_clip(tmp_path / "clip"))
     embed_images(tmp_path / "shards", clip)
     return ShardFolder(tmp_path / "shards"), clip.encoder
@@ -104,7 +104,7 @@ def test_a_stage_learns_from_the_authors_captions(
     captions, choice = lines(tmp_path / "m_map.csv", MAP), lines(tmp_path / "m_cap.csv", CAP)
     progress = Recorded()
     name, report = curate(folder.folder, captions, chosen=choice, name="free", progress=progress)
-    assert (name, report.n_clips, report.n_rows, report.n_empty) == ("free", 4, 5, 1)
+    assert (name, report.n_examples, report.n_rows, report.n_empty) == ("free", 4, 5, 1)
     assert f"{choice}: 1 of 3 clips have no sound in {folder.folder}" in progress.notes
     assert read_pool(folder.folder, "free", encoder)[0] == ["a dog barks", "rain", "wind"]
     rows = []

@@ -49,7 +49,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for i, caption in enumerate(CAPTIONS * 3)
     ]
-    write_shards(examples, folder, clips_per_shard=6)
+    write_shards(examples, folder, examples_per_shard=6)
     clip = load_clip(write_tiny_clip(tmp_path_factory.mktemp("clip")))
     for kind in ("captions", "labels"):
         embed_captions(folder, clip, kind)  # type: ignore[arg-type]

@@ -86,7 +86,7 @@ def test_recall_is_counted_both_ways_over_clips_with_vectors(tmp_path: Path) -> 
 
 
 def test_equal_pictures_are_equally_right(tmp_path: Path) -> None:
-    folder = made_shards(tmp_path, n_clips=4, clips_per_shard=4)
+    folder = made_shards(tmp_path, n_clips=4, examples_per_shard=4)
     eye = np.eye(8, dtype=np.float32)
     store(folder.shards[0], "images", [eye[[0]], eye[[0]], eye[[1]], eye[[2]]], folder.digest(0))
     found = ShardCheck(tmp_path, TINY, FACTS, n_clips=9)

@@ -58,7 +58,7 @@ def folder(clip: FrozenClip) -> Path:
     """Two shards of four and two clips, their pictures embedded."""
     sound = flac(tone(440, 0.1))
     clips = [Example(FACTS, sound, tuple(jpeg(seed) for seed in seeds)) for seeds in FRAMES]
-    write_shards(clips, Path("shards"), clips_per_shard=4)
+    write_shards(clips, Path("shards"), examples_per_shard=4)
     embed_images(Path("shards"), clip)
     return Path("shards")
 
@@ -112,7 +112,7 @@ def test_clips_get_what_a_search_by_hand_finds(
         frames.extend(stored.of(i) for i in range(len(stored)))
     assert rows == [by_hand(row, vectors, 3) for row in frames]
     assert rows[1] == [] and len(rows[2]) == len(rows[3]) == 3 < len(rows[0])
-    assert report == Report(n_done=2, n_clips=6, n_rows=sum(map(len, rows)), n_empty=1)
+    assert report == Report(n_done=2, n_examples=6, n_rows=sum(map(len, rows)), n_empty=1)
 
 
 def test_the_second_stage_can_train_with_it(folder: Path, pool: Path, clip: FrozenClip) -> None:

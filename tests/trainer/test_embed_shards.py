@@ -46,9 +46,9 @@ def packed(
     return Example(facts, SOUND, tuple(frames))
 
 
-def shards_of(clips: Sequence[Example], clips_per_shard: int = 3) -> Path:
+def shards_of(clips: Sequence[Example], examples_per_shard: int = 3) -> Path:
     folder = Path("shards")
-    write_shards(clips, folder, clips_per_shard=clips_per_shard)
+    write_shards(clips, folder, examples_per_shard=examples_per_shard)
     return folder
 
 
@@ -81,7 +81,7 @@ def test_every_frame_gets_its_row(clip: FrozenClip, batch_size: int) -> None:
     assert [len(row) for row in rows] == [0, 1, 2, 0, 1, 2, 0]
     for i, row in enumerate(rows):
         close(row, seen(clip, *(10 * i + j for j in range(i % 3))))
-    assert report == Report(n_done=3, n_clips=7, n_rows=6, n_empty=3)
+    assert report == Report(n_done=3, n_examples=7, n_rows=6, n_empty=3)
     assert (progress.stage("shards").total, progress.notes) == (3, [])
     assert progress.stage("shards").done == pytest.approx(3)
 
@@ -136,7 +136,7 @@ def test_a_stopped_run_goes_on(clip: FrozenClip) -> None:
 
 
 def test_what_does_not_fit_is_made_again(clip: FrozenClip, tmp_path: Path) -> None:
-    folder = shards_of([packed([jpeg(i)]) for i in range(4)], clips_per_shard=1)
+    folder = shards_of([packed([jpeg(i)]) for i in range(4)], examples_per_shard=1)
     embed_images(folder, clip)
     paths = [vectors_path(path, "images", clip.encoder) for path in ShardFolder(folder).shards]
     paths[0].write_bytes(paths[0].read_bytes()[:-3])
@@ -170,7 +170,7 @@ def test_a_frame_that_cannot_be_decoded_is_left_out(clip: FrozenClip) -> None:
 
 
 def test_a_damaged_shard_costs_one_line(clip: FrozenClip) -> None:
-    folder = shards_of([packed([jpeg(i)]) for i in range(3)], clips_per_shard=1)
+    folder = shards_of([packed([jpeg(i)]) for i in range(3)], examples_per_shard=1)
     middle = folder / "shard-000001.tar"
     middle.write_bytes(middle.read_bytes()[:1500])
     progress = Recorded()
@@ -196,7 +196,7 @@ def test_nothing_to_embed_is_one_clear_line(clip: FrozenClip) -> None:
 
 
 def test_a_file_that_cannot_be_written_ends_the_run(clip: FrozenClip) -> None:
-    folder = shards_of([packed([jpeg(i)]) for i in range(2)], clips_per_shard=1)
+    folder = shards_of([packed([jpeg(i)]) for i in range(2)], examples_per_shard=1)
     vectors_path(folder / "shard-000000.tar", "images", clip.encoder).mkdir()
     with pytest.raises(ShardError, match="cannot be written"):
         embed_images(folder, clip)

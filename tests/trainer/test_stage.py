@@ -87,7 +87,7 @@ def test_the_pivot_stage_learns_which_sound_belongs_to_which_picture(
 
 def test_shuffled_pairs_teach_nothing(shards: Path, tmp_path: Path) -> None:
     """The control: the same data, the vectors handed to other clips."""
-    data = made_shards(tmp_path / "shards", n_clips=36, clips_per_shard=12)
+    data = made_shards(tmp_path / "shards", n_clips=36, examples_per_shard=12)
     generator = torch.Generator().manual_seed(0)
     for number, shard in enumerate(data.shards):
         pitches = torch.randint(6, (12,), generator=generator).tolist()

@@ -38,7 +38,7 @@ def curated(tmp_path: Path) -> tuple[ShardFolder, str]:
         for i in range(9)
     ]
     folder = tmp_path / "shards"
-    write_shards(clips, folder, clips_per_shard=5)
+    write_shards(clips, folder, examples_per_shard=5)
     clip = load_clip(write_tiny_clip(tmp_path / "clip"))
     embed_images(folder, clip)
     pool = tmp_path / "pool.txt"
@@ -91,7 +91,7 @@ def test_ids_of_another_pool_are_refused(curated: tuple[ShardFolder, str], tmp_p
     ("texts", "kind"), [("gold", "captions"), ("label", "labels"), ("labels", "labels-joined")]
 )
 def test_each_strategy_reads_its_own_side_files(tmp_path: Path, texts: str, kind: str) -> None:
-    data = made_shards(tmp_path / "shards", n_clips=6, clips_per_shard=6)
+    data = made_shards(tmp_path / "shards", n_clips=6, examples_per_shard=6)
     for path in data.folder.glob("*.captions.*"):
         path.unlink()
     rows = [np.ones((2, DIM), np.float32) * i for i in range(1, 7)]
@@ -109,7 +109,7 @@ def test_unknown_strategies_are_refused(texts: str) -> None:
 
 
 def test_pictures_take_part_in_the_three_way_loss(tmp_path: Path) -> None:
-    data = made_shards(tmp_path / "shards", n_clips=12, clips_per_shard=6)
+    data = made_shards(tmp_path / "shards", n_clips=12, examples_per_shard=6)
     rows = [np.ones((int(i > 1), DIM), np.float32) * i for i in range(6)]
     store(data.shards[0], "images", rows, data.digest(0))  # two clips have no picture
     images, texts = (StoredTargets(data, kind, ENCODER) for kind in ("images", "captions"))

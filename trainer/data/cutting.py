@@ -47,20 +47,20 @@ PATIENCE_S = 30.0
 class ExtractConfig:
     """How examples are cut.
 
-    clip_s: the longest example. shortest_s: a last remainder below it is dropped. n_frames: pictures of each.
+    example_s: the longest example. shortest_s: a last remainder below it is dropped. n_frames: pictures of each.
     size: short side in pixels to which larger frames are shrunk. quality: of their JPEG, 1 to 95.
     """
 
-    clip_s: float = 10.0
+    example_s: float = 10.0
     shortest_s: float = 1.0
     n_frames: int = 4
     size: int = 256
     quality: int = 90
 
     def __post_init__(self) -> None:
-        if not 0 < self.shortest_s <= self.clip_s:
+        if not 0 < self.shortest_s <= self.example_s:
             raise ValueError(
-                f"need 0 < shortest_s <= clip_s, not {self.shortest_s} and {self.clip_s}"
+                f"need 0 < shortest_s <= example_s, not {self.shortest_s} and {self.example_s}"
             )
         if self.n_frames < 1 or self.size < 1 or not 1 <= self.quality <= 95:
             raise ValueError("need n_frames and size of 1 or more and a quality from 1 to 95")
@@ -75,23 +75,23 @@ def frame_times(begin_s: float, end_s: float, n_frames: int) -> list[float]:
 
 def read_examples(video: Video, config: ExtractConfig) -> Iterator[Outcome]:
     """The examples of a video in the order of their begins, then its problem if it has one."""
-    n_clips = 0
+    n_examples = 0
     reasons: list[str] = []
     try:
         for found in _examples(video, config):
             if isinstance(found, str):
                 reasons.append(found)
             else:
-                n_clips += 1
+                n_examples += 1
                 yield found
     except AudioError as error:
         reasons.append(error.reason)
     except NoVideoError as error:
         reasons.append(str(error))
-    if n_clips == 0 and not reasons:
+    if n_examples == 0 and not reasons:
         reasons.append(f"it is shorter than {config.shortest_s:g} s")
     if reasons:
-        yield Problem(video.name, "; ".join(reasons), n_clips)
+        yield Problem(video.name, "; ".join(reasons), n_examples)
 
 
 def _examples(video: Video, config: ExtractConfig) -> Iterator[Example | str]:
@@ -127,8 +127,8 @@ def _spans(video: Video, sound_s: float, config: ExtractConfig) -> Sequence[Span
 
 
 def _consecutive(sound_s: float, config: ExtractConfig) -> list[Span]:
-    n_spans = int(np.ceil(sound_s / config.clip_s))
-    return [Span(i * config.clip_s, (i + 1) * config.clip_s) for i in range(n_spans)]
+    n_spans = int(np.ceil(sound_s / config.example_s))
+    return [Span(i * config.example_s, (i + 1) * config.example_s) for i in range(n_spans)]
 
 
 def _groups(spans: Sequence[Span]) -> list[list[Span]]:

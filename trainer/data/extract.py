@@ -10,7 +10,7 @@ from soundsearch.progress import Progress, Silent
 from trainer.data.cutting import ExtractConfig, read_examples
 from trainer.data.pack import Report, Sources, pack
 from trainer.data.part import Part
-from trainer.data.shard_writer import CLIPS_PER_SHARD
+from trainer.data.shard_writer import EXAMPLES_PER_SHARD
 from trainer.data.sources import file_digest
 from trainer.data.videos import Video, WholeVideos, segmented_videos
 
@@ -21,7 +21,7 @@ def extract(
     config: ExtractConfig,
     *,
     segments: Path | None = None,
-    clips_per_shard: int = CLIPS_PER_SHARD,
+    examples_per_shard: int = EXAMPLES_PER_SHARD,
     n_workers: int | None = None,
     part: Part | None = None,
     progress: Progress | None = None,
@@ -46,7 +46,7 @@ def extract(
         lambda video: read_examples(video, config),
         out,
         {"command": "train extract", **which, **asdict(config)},
-        clips_per_shard=clips_per_shard,
+        examples_per_shard=examples_per_shard,
         n_workers=n_workers or os.cpu_count() or 1,
         part=part,
         progress=progress,

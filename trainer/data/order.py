@@ -34,8 +34,8 @@ class Order:
         self._examples = list(examples)
         self._counts = np.array([len(c) for c in examples], np.int64)
         self._seed, self._block = seed, block
-        self.n_clips = int(self._counts.sum())
-        if self.n_clips == 0:
+        self.n_examples = int(self._counts.sum())
+        if self.n_examples == 0:
             raise ValueError("no example takes part")
         self._epoch = -1
         self._shards: Numbers = np.empty(0, np.int64)
@@ -43,8 +43,8 @@ class Order:
         self._shuffled: OrderedDict[tuple[int, int], tuple[Numbers, Numbers]] = OrderedDict()
 
     def place(self, position: int) -> tuple[int, int]:
-        """Shard and example in it at a position; every example once in each n_clips positions."""
-        epoch, left = divmod(position, self.n_clips)
+        """Shard and example in it at a position; every example once in each n_examples positions."""
+        epoch, left = divmod(position, self.n_examples)
         if epoch != self._epoch:
             self._begin(epoch)
         number = int(np.searchsorted(self._ends, left, side="right"))

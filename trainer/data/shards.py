@@ -118,7 +118,7 @@ class ShardFolder:
     @cached_property
     def counts(self) -> NDArray[np.int64]:
         """Examples of each shard, from the first line of its index."""
-        return np.array([read_summary(path).n_clips for path in self.shards], np.int64)
+        return np.array([read_summary(path).n_examples for path in self.shards], np.int64)
 
     def __len__(self) -> int:
         return int(self.counts.sum())

@@ -40,7 +40,7 @@ from trainer.data.example import Example, ExampleFacts, image_suffix
 from trainer.data.lines import Lines, ManifestError
 from trainer.data.pack import Outcome, Problem, Report, Sources, pack
 from trainer.data.part import Part
-from trainer.data.shard_writer import CLIPS_PER_SHARD
+from trainer.data.shard_writer import EXAMPLES_PER_SHARD
 from trainer.data.waveforms import Sound, flac, read_sound
 
 #: Columns that hold one caption a row.
@@ -372,7 +372,7 @@ def pack_manifest(
     out: Path,
     *,
     root: Path | None = None,
-    clips_per_shard: int = CLIPS_PER_SHARD,
+    examples_per_shard: int = EXAMPLES_PER_SHARD,
     n_workers: int | None = None,
     part: Part | None = None,
     progress: Progress | None = None,
@@ -391,7 +391,7 @@ def pack_manifest(
         lambda entry: read_entry(entry, folder),
         out,
         {"command": "train shards", "manifest": manifest.digest},
-        clips_per_shard=clips_per_shard,
+        examples_per_shard=examples_per_shard,
         n_workers=n_workers or os.cpu_count() or 1,
         part=part,
         progress=progress,

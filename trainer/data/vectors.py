@@ -3,7 +3,7 @@
 Beside shard-000000.tar lies shard-000000.KIND.ENCODER.safetensors with the tensors
 
     vectors   (total, dim) float16, not normalised
-    first     (n_clips + 1,) int64; example i owns the rows first[i] to first[i + 1]
+    first     (n_examples + 1,) int64; example i owns the rows first[i] to first[i + 1]
 
 and, as metadata, which encoder made them and the digest of the shard they were made from.
 """
@@ -79,7 +79,7 @@ class ShardVectors(SideFile):
 
     Attributes:
         facts: Whose vectors they are.
-        first: (n_clips + 1,) int64, which rows are whose.
+        first: (n_examples + 1,) int64, which rows are whose.
     """
 
     def __init__(self, path: Path, digest: str | None) -> None:

@@ -37,7 +37,7 @@ def data(tmp_path: Path) -> ShardFolder:
         Example(ExampleFacts(source, 0.0, 0.5, RATE, labels=("a",) if i else ("rare",)), sound)
         for i, source in enumerate(SOURCES)
     ]
-    write_shards(clips, tmp_path / "shards", clips_per_shard=3)
+    write_shards(clips, tmp_path / "shards", examples_per_shard=3)
     folder = ShardFolder(tmp_path / "shards")
     for number, shard in enumerate(folder.shards):
         rows = [np.ones((1, DIM), np.float32)] * int(folder.counts[number])

@@ -49,7 +49,7 @@ def examples(data: ShardFolder, seed: int = 0) -> Positions:
 def test_the_fixed_frame_is_the_second_of_four_and_the_fixed_text_the_first(
     data: ShardFolder, tmp_path: Path
 ) -> None:
-    folder = made_shards(tmp_path, n_clips=4, clips_per_shard=4)
+    folder = made_shards(tmp_path, n_clips=4, examples_per_shard=4)
     rows = [np.full((n, DIM), 1.0, np.float32) * np.arange(n)[:, None] for n in (1, 2, 3, 4)]
     for kind in ("images", "captions"):
         store(folder.shards[0], kind, rows, folder.digest(0))
@@ -62,14 +62,14 @@ def test_the_fixed_frame_is_the_second_of_four_and_the_fixed_text_the_first(
 
 
 def test_clips_without_a_vector_take_no_part(tmp_path: Path) -> None:
-    folder = made_shards(tmp_path, n_clips=3, clips_per_shard=3)
+    folder = made_shards(tmp_path, n_clips=3, examples_per_shard=3)
     rows = [np.zeros((n, DIM), np.float32) for n in (1, 0, 2)]
     store(folder.shards[0], "images", rows, folder.digest(0))
     assert StoredTargets(folder, "images", ENCODER).usable(0).tolist() == [0, 2]
 
 
 def test_the_control_never_draws_the_clips_own_text(tmp_path: Path) -> None:
-    folder = made_shards(tmp_path, n_clips=5, clips_per_shard=2, n_pitches=5)
+    folder = made_shards(tmp_path, n_clips=5, examples_per_shard=2, n_pitches=5)
     targets = RandomTargets(StoredTargets(folder, "captions", ENCODER), len(folder.shards))
     drawn = np.stack([targets.draw(1, 0, np.random.default_rng(i)) for i in range(200)])
     wanted = np.stack([vector_of(clip) for clip in (0, 1, 3, 4)]).astype(np.float16)
@@ -134,7 +134,7 @@ def test_a_batch_stays_as_it_was_while_later_ones_are_made(data: ShardFolder) ->
 
 
 def test_workers_end_when_batches_are_closed_and_when_reading_fails(tmp_path: Path) -> None:
-    folder = made_shards(tmp_path, n_clips=5, clips_per_shard=5)
+    folder = made_shards(tmp_path, n_clips=5, examples_per_shard=5)
     batches = Batches(examples(folder), 4, 50, World(), 2)
     before = set(active_children())
     first = batches(0)
@@ -152,7 +152,7 @@ def test_workers_end_when_batches_are_closed_and_when_reading_fails(tmp_path: Pa
 
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_what_cannot_be_read_is_one_line_from_any_worker(tmp_path: Path, n_workers: int) -> None:
-    folder = made_shards(tmp_path, n_clips=5, clips_per_shard=5)
+    folder = made_shards(tmp_path, n_clips=5, examples_per_shard=5)
     there = examples(folder)
     path = folder.shards[0]
     path.write_bytes(path.read_bytes()[:4000])
@@ -205,8 +205,8 @@ def test_pages_are_locked_for_a_gpu_and_let_go(
 
 
 def test_several_folders_are_one_set(tmp_path: Path) -> None:
-    first = made_shards(tmp_path / "b", n_clips=3, clips_per_shard=2)
-    second = made_shards(tmp_path / "a", n_clips=4, clips_per_shard=4)
+    first = made_shards(tmp_path / "b", n_clips=3, examples_per_shard=2)
+    second = made_shards(tmp_path / "a", n_clips=4, examples_per_shard=4)
     both = ShardFolder([tmp_path / "b", tmp_path / "a"])
     assert both.shards == [*first.shards, *second.shards]  # folders as they were named
     assert (len(both), both.counts.tolist()) == (7, [2, 1, 4])
