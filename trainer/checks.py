@@ -33,15 +33,15 @@ from soundsearch.errors import AudioError, ConfigError
 from trainer.contrast import SAME, Contrast
 from trainer.data.log_mels import whole_log_mels
 from trainer.data.read_ahead import read_ahead
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
+from trainer.data.sound_files import read_sound
 from trainer.data.stored_targets import StoredTargets
 from trainer.data.stream import fixed_features
 from trainer.data.vectors import Kind, VectorsFacts, encoders_of
-from trainer.data.waveforms import read_sound
-from trainer.distributed import World
 from trainer.front_ends import FrontEnd, extract_features
 from trainer.loop import TrainingError
 from trainer.runs import StageConfig
+from trainer.torchrun import World
 from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.unit import embed_unit
 

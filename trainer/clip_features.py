@@ -30,7 +30,7 @@ from trainer.data.log_mels import (
     write_log_mels,
 )
 from trainer.data.recently_used import RecentlyUsed
-from trainer.data.waveforms import read_sound
+from trainer.data.sound_files import read_sound
 from trainer.embed_shards import ahead
 from trainer.front_ends import FrontEnd, extract_features
 

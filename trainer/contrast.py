@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from soundsearch.choices import Duplicates, Reduction
 from trainer.contrastive_loss import pair_loss, three_way_loss
 from trainer.distillation import class_loss, sound_loss, standardised
-from trainer.distributed import World, without_averaging
 from trainer.loop import Amp, Step, TrainingError
 from trainer.mixtures import named_in_part
+from trainer.torchrun import World, without_averaging
 from trainer.towers.unit import embed_unit
 
 #: Vectors with a higher cosine belong to the same image or the same text.

@@ -35,10 +35,10 @@ from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Table, text_lines
 from trainer.authors_captions import Ids, read_choice, read_map
 from trainer.data.example import ShardError
-from trainer.data.selection import clip_id
-from trainer.data.shards import Shard, ShardFolder
+from trainer.data.example_selection import clip_id
+from trainer.data.manifest_examples import file_digest
+from trainer.data.shard_folder import Shard, ShardFolder
 from trainer.data.side_files import SideFile, firsts_of, write_side_file
-from trainer.data.sources import file_digest
 from trainer.data.vectors import (
     ShardVectors,
     VectorsFacts,

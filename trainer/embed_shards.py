@@ -27,7 +27,7 @@ from soundsearch.progress import Progress, Silent
 from soundsearch.vocabulary.audioset import display_name
 from trainer.data.example import ExampleFacts, ShardError
 from trainer.data.part import Part
-from trainer.data.shards import Shard, ShardFolder, ShardPaths
+from trainer.data.shard_folder import Shard, ShardFolder, ShardPaths
 from trainer.data.vectors import (
     Kind,
     ShardVectors,

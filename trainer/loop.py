@@ -25,8 +25,8 @@ from soundsearch.choices import Optimiser, Precision
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import remove_unfinished, write_atomically, write_text
 from trainer.average import Average
-from trainer.distributed import World
 from trainer.lars import Lars
+from trainer.torchrun import World
 
 logger = logging.getLogger(__name__)
 

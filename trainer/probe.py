@@ -23,12 +23,12 @@ from soundsearch.files import sha256_of
 from soundsearch.progress import Progress, Silent
 from trainer.checks import ClipCheck, features_of
 from trainer.contrast import Contrast
-from trainer.distributed import World
 from trainer.epochs import weights_path
 from trainer.front_ends import FrontEnd
 from trainer.loop import TrainingError
 from trainer.runs import read_run, torch_device
 from trainer.supervised import Array, Labelled, facts_of, loss_of
+from trainer.torchrun import World
 
 #: Steps of L-BFGS at most.
 MAX_STEPS = 1000

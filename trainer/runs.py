@@ -58,7 +58,7 @@ class StageConfig:
             of the paper's authors, or the .safetensors file of `trainer/towers/mobilenet.py`.
         n_clips: Train on so many examples, drawn with the seed.
         fraction: Train on this share of the examples, drawn with the seed.
-        only: File of the ids whose examples take part, see `trainer/data/selection.py`.
+        only: File of the ids whose examples take part, see `trainer/data/example_selection.py`.
         only_top_k: Neighbours of each seed of that file.
         weights: Examples are drawn by weight: labels, or a file of the authors' weights.
         batch_size: Examples in a step, over all processes.

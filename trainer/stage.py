@@ -34,14 +34,13 @@ from trainer.contrast import Contrast, contrast_step
 from trainer.convert.authors_front_end import refuse_other_front_end
 from trainer.convert.checkpoint import read_checkpoint
 from trainer.data.changes import Changes
+from trainer.data.example_selection import filtered, read_filter, weighted, weights_of
 from trainer.data.log_mels import StoredLogMels, find_log_mels
 from trainer.data.order import Numbers, Order, subset
-from trainer.data.selection import filtered, read_filter, weighted, weights_of
-from trainer.data.shards import ShardFolder, ShardPaths
+from trainer.data.shard_folder import ShardFolder, ShardPaths
 from trainer.data.stored_targets import Targets
 from trainer.data.stream import Batches, Positions
 from trainer.data.vectors import VectorsFacts, stored_facts
-from trainer.distributed import World, join_processes
 from trainer.epochs import WEIGHTS, epoch_ends, keep_epoch, read_picked
 from trainer.front_ends import EFFICIENTAT, FrontEnd
 from trainer.loop import (
@@ -65,6 +64,7 @@ from trainer.runs import (
     write_config,
 )
 from trainer.stage_targets import kind_of, targets_of
+from trainer.torchrun import World, join_processes
 from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.mobilenet import (
     PUBLISHED,

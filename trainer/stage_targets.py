@@ -2,7 +2,7 @@
 
 The strategy decides the texts of an example in the captions stage: its gold captions, one or all of
 its labels, captions found by its images in a pool (`trainer/curate.py`), or, as a control, captions
-of another example. n_clips or fraction make it the few-shot setting; `trainer/scaling.py` measures
+of another example. n_clips or fraction make it the few-shot setting; `trainer/caption_scaling.py` measures
 the scaling curve.
 """
 
@@ -15,7 +15,7 @@ from soundsearch.errors import ConfigError
 from trainer.curate import CuratedCaptions, CurateError, curated_path, fingerprint, read_pool
 from trainer.data.order import Numbers
 from trainer.data.recently_used import RecentlyUsed
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.stored_targets import OPEN_SHARDS, StoredTargets, Targets
 from trainer.data.vectors import Kind
 from trainer.runs import StageConfig

@@ -20,7 +20,7 @@ from trainer.data.log_mels import (
     write_log_mels,
 )
 from trainer.data.part import Part
-from trainer.data.shards import Shard, ShardFolder, ShardPaths
+from trainer.data.shard_folder import Shard, ShardFolder, ShardPaths
 from trainer.embed_shards import Report, ahead, over_shards
 from trainer.front_ends import FrontEnd
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from examples.pivot_world import choice, report
+from examples.pivot_world import choice, world_results
 from examples.pivot_world.experiment import Outcome, run
-from examples.pivot_world.settings import Size
 from examples.pivot_world.world import WorldConfig
+from examples.pivot_world.world_settings import Size
 from soundsearch.errors import SoundsearchError
 
 
@@ -57,16 +57,20 @@ def main() -> None:
 def made_world(out: Path, size: Size, n_seeds: int) -> None:
     def save(found: Outcome) -> None:
         about = {"size": dataclasses.asdict(size), "world": dataclasses.asdict(WorldConfig())}
-        report.write_json(out / "results.json", {**about, **dataclasses.asdict(found)})
+        world_results.write_json(out / "results.json", {**about, **dataclasses.asdict(found)})
 
     found = run(out, size, WorldConfig(), range(n_seeds), save)
-    print(report.table({"chance": [found.chance], **found.arms, "(pictures)": [found.clip_model]}))
-    report.plot(out / "captions.png", found.arms, found.chance)
+    print(
+        world_results.table(
+            {"chance": [found.chance], **found.arms, "(pictures)": [found.clip_model]}
+        )
+    )
+    world_results.plot(out / "captions.png", found.arms, found.chance)
 
 
 def settings(out: Path, size: Size) -> None:
     def save(found: choice.Choice) -> None:
-        report.write_json(out / "choice.json", found)
+        world_results.write_json(out / "choice.json", found)
 
     print(choice.table(choice.choose(out, size, WorldConfig(), save)))
 

@@ -19,8 +19,8 @@ from examples.pivot_world.experiment import (
     make_seed,
     train_world_clip,
 )
-from examples.pivot_world.settings import CANDIDATES, Size, pivot_config
 from examples.pivot_world.world import WorldConfig
+from examples.pivot_world.world_settings import CANDIDATES, Size, pivot_config
 from trainer.stage import train_stage
 from trainer.towers.clip_model import load_clip
 

@@ -22,21 +22,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from examples.pivot_world import world
-from examples.pivot_world.settings import (
+from examples.pivot_world.small_clip import train_small_clip
+from examples.pivot_world.world import Causes, WorldConfig
+from examples.pivot_world.world_settings import (
     AFTER_PIVOT,
     FRONT_END,
     Size,
     alone_config,
     pivot_config,
 )
-from examples.pivot_world.small_clip import train_small_clip
-from examples.pivot_world.world import Causes, WorldConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
 from soundsearch.files import put_folder_in_place
 from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
-from trainer.data.waveforms import flac
+from trainer.data.sound_files import flac
 from trainer.embed_shards import embed_captions, embed_images
 from trainer.front_ends import extract_features
 from trainer.runs import read_run

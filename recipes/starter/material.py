@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recipes.starter.decoded import Waveforms
 from recipes.starter.manifests import Recording, draw_weights
-from recipes.starter.waveforms import Waveforms
 from soundsearch.audio.features import compute_features
 from soundsearch.files import write_text
 from trainer.augmentation import WaveformConfig, change_recording, change_window

@@ -15,7 +15,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from recipes.starter import card
-from recipes.starter.config import StarterConfig
+from recipes.starter.constants import StarterConfig
+from recipes.starter.decoded import Waveforms, decode
 from recipes.starter.learn import WEIGHTS, learn, new_tower
 from recipes.starter.manifests import (
     ESC10,
@@ -30,10 +31,9 @@ from recipes.starter.manifests import (
 )
 from recipes.starter.material import Material, make_material
 from recipes.starter.measure import measure
-from recipes.starter.stages import Run
+from recipes.starter.run_folder import Run
 from recipes.starter.text_evaluation import evaluate_texts
 from recipes.starter.text_tower import TextSide, make_text_tower
-from recipes.starter.waveforms import Waveforms, decode
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder

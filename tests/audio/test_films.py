@@ -25,8 +25,8 @@ from tests.films import CODECS, RATE, Sound, Track, burst, write_film
 from tests.tiny_encoder import write_tiny_bundle
 from trainer.data.cutting import ExtractConfig, read_examples
 from trainer.data.example import Example
+from trainer.data.sound_files import read_channels
 from trainer.data.videos import Span, Video
-from trainer.data.waveforms import read_channels
 
 Array = NDArray[np.float32]
 CONFIG = AudioConfig(sample_rate=16000, window_s=0.5, hop_s=0.25)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.starter.config import StarterConfig
+from recipes.starter.constants import StarterConfig
 from recipes.starter.corpus import CorpusConfig
 from recipes.starter.learn import LearnConfig
 from recipes.starter.material import MaterialConfig

@@ -13,8 +13,8 @@ from soundsearch.audio.features import KaldiFbank
 from soundsearch.audio.windows import AudioConfig
 from tests.sounds import noise, tone
 from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.data.vectors import VectorsFacts, vectors_path, write_vectors
 from trainer.front_ends import FrontEnd
 from trainer.runs import StageConfig

@@ -16,8 +16,8 @@ from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 from trainer.authors_captions import AuthorsCaptionsError, read_choice, read_map
 from trainer.curate import CuratedCaptions, CurateError, curate, curated_path, read_pool
 from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.embed_shards import embed_images
 from trainer.stage import train_stage
 from trainer.towers.clip_model import load_clip

@@ -20,8 +20,8 @@ from trainer.composed_texts import ComposedTexts
 from trainer.contrast import ContrastConfig
 from trainer.data.changes import TEXT_BYTES, ChangesConfig
 from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.data.vectors import stored_facts
 from trainer.embed_shards import embed_captions
 from trainer.runs import read_run, read_weights

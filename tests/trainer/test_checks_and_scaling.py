@@ -18,15 +18,15 @@ from tests.recorded import Recorded
 from tests.sounds import tone, write
 from tests.trainer.made_shards import ENCODER, FRONT_END, RATE, TINY, made_shards, store
 from tests.trainer.tiny_clip import DIM, write_tiny_clip
-from trainer import scaling
+from trainer import caption_scaling
+from trainer.caption_scaling import plot, scaling_curve
 from trainer.checks import BenchCheck, ShardCheck, bench_check
 from trainer.contrast import Contrast
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.vectors import VectorsFacts
 from trainer.loop import TrainingError
 from trainer.presets import preset
 from trainer.runs import StageConfig
-from trainer.scaling import plot, scaling_curve
 from trainer.stage import Machine, train_stage
 from trainer.towers.clip_model import ClipChoice, load_clip
 
@@ -219,7 +219,7 @@ def test_a_curve_that_breaks_off_has_its_finished_points(
             raise KeyboardInterrupt
         return train_stage(shards, folder, config, machine)
 
-    monkeypatch.setattr(scaling, "train_stage", stopped)
+    monkeypatch.setattr(caption_scaling, "train_stage", stopped)
     with pytest.raises(KeyboardInterrupt):
         scaling_curve(
             data.folder, tmp_path, config, counts=[0, 4, 8], seeds=[0], steps=2, valid=data.folder
@@ -230,7 +230,7 @@ def test_a_curve_that_breaks_off_has_its_finished_points(
 
 def test_the_rate_does_not_depend_on_the_count() -> None:
     paper = dataclasses.replace(preset("paper-at"), learning_rate=None, flat_learning_rate=None)
-    few, many = (scaling.point_config(paper, n, 0, None) for n in (10, 1000))
+    few, many = (caption_scaling.point_config(paper, n, 0, None) for n in (10, 1000))
     assert (few.batch_size, many.batch_size) == (10, 64)
     for point in (few, many):
         loop = point.loop(point.n_clips or 0)
@@ -239,7 +239,7 @@ def test_the_rate_does_not_depend_on_the_count() -> None:
     # without steps a point is the run of `train captions --count`
     assert (many.epochs, many.warmup_epochs, many.schedule_epochs) == (10.0, 10.0, 1000.0)
     assert many.loop(1000).steps == 156
-    fixed = [scaling.point_config(paper, n, 0, 50).loop(n) for n in (10, 1000)]
+    fixed = [caption_scaling.point_config(paper, n, 0, 50).loop(n) for n in (10, 1000)]
     assert [(loop.steps, loop.warmup_steps) for loop in fixed] == [(50, 5), (50, 5)]
 
 

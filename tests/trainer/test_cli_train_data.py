@@ -17,7 +17,7 @@ from tests.sounds import noise, write
 from tests.trainer.data.made_examples import picture
 from tests.videos import cut_off, number_of, two_noises, write_video
 from trainer.data.pack import Report
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 
 app = typer.Typer(rich_markup_mode=None)
 app.command()(data.extract)
@@ -85,7 +85,10 @@ def test_the_options_of_extract_arrive(videos: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "function"),
-    [("extract", "trainer.data.extract.extract"), ("shards", "trainer.data.sources.pack_manifest")],
+    [
+        ("extract", "trainer.data.extract.extract"),
+        ("shards", "trainer.data.manifest_examples.pack_manifest"),
+    ],
 )
 def test_the_number_of_workers_arrives(
     monkeypatch: pytest.MonkeyPatch, command: str, function: str

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import Run
 from tests.trainer.made_shards import TINY, made_shards
 from trainer.data.log_mels import find_log_mels, log_mels_path
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 from trainer.front_ends import STARTER, VIP_ANT
 
 

@@ -30,8 +30,8 @@ from trainer.curate import (
     write_manifest,
 )
 from trainer.data.example import Example, ExampleFacts, ShardError
+from trainer.data.shard_folder import Shard, ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import Shard, ShardFolder
 from trainer.data.vectors import ShardVectors, vectors_path
 from trainer.embed_shards import Report, embed_images
 from trainer.stage_targets import CuratedTargets

@@ -19,8 +19,8 @@ from tests.trainer.made_shards import flac
 from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 from trainer import embed_shards
 from trainer.data.example import Example, ExampleFacts, ShardError
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.data.vectors import ShardVectors, VectorsFacts, vectors_path, write_vectors
 from trainer.embed_shards import EmbedError, Report, embed_captions, embed_images
 from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip

@@ -16,10 +16,10 @@ from tests.sounds import tone, write
 from tests.trainer.made_shards import TINY, made_shards
 from tests.trainer.test_bundle_export import VIT, write_run
 from tests.trainer.test_clip_features import counted
+from trainer.best_epoch import pick_by_benchmark, pick_by_metric
 from trainer.bundle_export import export_run
 from trainer.epochs import Picked, epoch_ends, epoch_path, kept_epochs, pick_epoch, weights_path
 from trainer.loop import TrainingError
-from trainer.pick import pick_by_benchmark, pick_by_metric
 from trainer.runs import StageConfig, read_run, read_weights
 from trainer.stage import Machine, train_stage
 

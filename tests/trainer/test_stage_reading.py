@@ -15,7 +15,7 @@ from trainer import stage
 from trainer.data.example import ShardError
 from trainer.data.log_mels import log_mels_path
 from trainer.data.order import Order
-from trainer.data.shards import Shard
+from trainer.data.shard_folder import Shard
 from trainer.stage import Machine, train_stage
 from trainer.store_log_mels import store_log_mels
 

@@ -17,8 +17,8 @@ from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 from trainer.contrast import ContrastConfig
 from trainer.curate import CuratedCaptions, CurateError, curate, curated_path, read_pool
 from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.data.stored_targets import StoredTargets
 from trainer.embed_shards import embed_images
 from trainer.runs import read_config, read_run, read_weights

@@ -21,7 +21,7 @@ from soundsearch.audio.windows import fill_up
 from trainer.augmentation import PEAK, WaveformConfig, change_recording, change_window, level_of
 from trainer.data.example import ExampleFacts
 from trainer.data.order import Order
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 from trainer.front_ends import FrontEnd, cut_stretch, window_features
 from trainer.mixtures import MOST, Kind, MixtureConfig, arrange, captions_of
 from trainer.taggers import Tagger, open_tagger, tag

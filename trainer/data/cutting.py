@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from soundsearch.errors import AudioError
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.film import CUT_OFF_S, Film, NoVideoError
+from trainer.data.manifest_examples import SPARE_S
 from trainer.data.pack import Outcome, Problem
-from trainer.data.sources import SPARE_S
+from trainer.data.sound_files import flac
 from trainer.data.videos import Span, Video
-from trainer.data.waveforms import flac
 
 if TYPE_CHECKING:
     import av

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from soundsearch.progress import Progress, Silent
 from trainer.data.cutting import ExtractConfig, read_examples
+from trainer.data.manifest_examples import file_digest
 from trainer.data.pack import Report, Sources, pack
 from trainer.data.part import Part
 from trainer.data.shard_writer import EXAMPLES_PER_SHARD
-from trainer.data.sources import file_digest
 from trainer.data.videos import Video, WholeVideos, segmented_videos
 
 

@@ -33,7 +33,7 @@ from soundsearch.audio.resampling import resample
 from trainer.data.example import ShardError
 from trainer.data.order import Numbers
 from trainer.data.recently_used import RecentlyUsed
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.side_files import SideFile, firsts_of, write_side_file
 from trainer.front_ends import FrontEnd, mask
 

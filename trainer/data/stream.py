@@ -25,10 +25,10 @@ from trainer.data.example import ShardError
 from trainer.data.log_mels import StoredLogMels, cut_log_mel
 from trainer.data.order import Order
 from trainer.data.read_ahead import AHEAD, read_ahead
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.stored_targets import Targets
-from trainer.distributed import World
 from trainer.front_ends import FrontEnd, extract_features
+from trainer.torchrun import World
 
 #: Features (n_mels, n_frames) and vector (dim,) of an example; with a leading axis n, of a batch.
 TrainingPair = tuple[Tensor, Tensor]

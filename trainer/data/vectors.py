@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from soundsearch.choices import Texts
 from trainer.data.example import ShardError
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.side_files import SideFile, firsts_of, write_side_file
 
 Array = NDArray[np.float32]

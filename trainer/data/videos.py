@@ -13,7 +13,7 @@ from soundsearch.files import open_regular
 from soundsearch.tables import Table
 from trainer.data.example import ShardError
 from trainer.data.lines import Lines, ManifestError
-from trainer.data.sources import Cells, GroupedRows, as_seconds, captions_of, labels_of
+from trainer.data.manifest_examples import Cells, GroupedRows, as_seconds, captions_of, labels_of
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def segmented_videos(path: Path, folder: Path) -> SegmentedVideos | AudioSetVide
 class AudioSetVideos:
     """The videos of a list of AudioSet, found below a folder by the names that programs give them.
 
-    A video is called as a recording in `sources.py`. One that is missing is named by its YTID.
+    A video is called as a recording in `manifest_examples.py`. One that is missing is named by its YTID.
     Raises ManifestError naming the line.
     """
 

@@ -116,8 +116,8 @@ def shards(
     Example: soundsearch train shards pairs.csv shards/
     """
     with training_extra():
+        from trainer.data.manifest_examples import pack_manifest
         from trainer.data.shard_writer import EXAMPLES_PER_SHARD
-        from trainer.data.sources import pack_manifest
     share = chosen_part(part)
     with progress_on_stderr() as progress:
         report = pack_manifest(

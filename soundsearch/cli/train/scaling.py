@@ -56,8 +56,8 @@ def scaling(
     """
     chosen_counts, chosen_seeds = _numbers(counts, "--counts"), _numbers(seeds, "--seeds")
     with training_extra():
+        from trainer.caption_scaling import PLOT, TABLE, plot, scaling_curve
         from trainer.presets import default_of
-        from trainer.scaling import PLOT, TABLE, plot, scaling_curve
         from trainer.stage import Machine
     if steps is not None and epochs is not None:
         raise typer.BadParameter("give --steps or --epochs, not both", param_hint="--epochs")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.starter.config import StarterConfig
+from recipes.starter.constants import StarterConfig
+from recipes.starter.decoded import decode
 from recipes.starter.learn import WEIGHTS, Batches, learn, new_tower
 from recipes.starter.manifests import Recording, read_esc10, read_more, read_sounds
 from recipes.starter.material import Material, make_material
-from recipes.starter.waveforms import decode
 from trainer.loop import TrainingError
 from trainer.text_distillation import Array
 from trainer.towers.mobilenet import N_LABELS, MobileNetTower

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.starter.config import StarterConfig
+from recipes.starter.constants import StarterConfig
+from recipes.starter.decoded import Waveforms, decode
 from recipes.starter.manifests import Recording, read_esc10, read_more, read_sounds
 from recipes.starter.material import (
     BATCH_SIZE,
@@ -18,7 +19,6 @@ from recipes.starter.material import (
     Material,
     make_material,
 )
-from recipes.starter.waveforms import Waveforms, decode
 from soundsearch.audio.features import compute_features
 from trainer.mixtures import Kind
 from trainer.towers.mobilenet import MobileNetTower

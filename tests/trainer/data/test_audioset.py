@@ -22,9 +22,9 @@ from tests.videos import two_noises, write_video
 from trainer.data.cutting import ExtractConfig
 from trainer.data.example import ExampleFacts
 from trainer.data.extract import extract
+from trainer.data.manifest_examples import Manifest, pack_manifest
 from trainer.data.pack import read_problems
-from trainer.data.shards import ShardFolder
-from trainer.data.sources import Manifest, pack_manifest
+from trainer.data.shard_folder import ShardFolder
 
 RATE = 8000
 HEAD = """# Segments csv created Sun Mar  5 10:54:31 2017

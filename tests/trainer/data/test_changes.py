@@ -16,8 +16,8 @@ from trainer.composed_texts import names_of
 from trainer.data.changes import TEXT_BYTES, Changes, ChangesConfig, texts_in
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.order import Order
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.front_ends import extract_features
 from trainer.mixtures import MixtureConfig
 

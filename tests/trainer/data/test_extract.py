@@ -19,9 +19,9 @@ from trainer.data.cutting import ExtractConfig, frame_times, read_examples
 from trainer.data.example import Example
 from trainer.data.extract import extract
 from trainer.data.pack import Problem, read_problems
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
+from trainer.data.sound_files import read_channels
 from trainer.data.videos import Span, Video, find_videos
-from trainer.data.waveforms import read_channels
 
 RATE = 8000
 THREE_S = ExtractConfig(example_s=3.0)

@@ -30,8 +30,8 @@ from trainer.data.log_mels import (
 )
 from trainer.data.order import Order
 from trainer.data.part import Part
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.data.stored_targets import StoredTargets
 from trainer.data.stream import Positions, fixed_features
 from trainer.front_ends import EFFICIENTAT, STARTER, VIP_ANT, FrontEnd, extract_features
@@ -341,7 +341,7 @@ def test_training_reads_the_same_from_the_store_as_from_sound(
     clips = [(0, i) for i in range(6)]
     fixed = fixed_features(data, clips, LIKE_VIP_ANT)
 
-    monkeypatch.setattr("trainer.data.shards.read_channels", None)  # nothing is decoded
+    monkeypatch.setattr("trainer.data.shard_folder.read_channels", None)  # nothing is decoded
     from_store = [positions(data, stored=True)[i] for i in range(12)]
     for (features, vector), (wanted, its) in zip(from_store, from_sound, strict=True):
         assert features.dtype == torch.float16

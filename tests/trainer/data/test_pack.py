@@ -28,8 +28,8 @@ from trainer.data.pack import (
     pack,
     read_problems,
 )
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_index import index_path
-from trainer.data.shards import ShardFolder
 
 CLIPS = [clip(n, n_frames=0) for n in range(12)]
 #: What each source gives: numbers are clips, words are problems.

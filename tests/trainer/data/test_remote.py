@@ -16,7 +16,7 @@ from tests.trainer.made_shards import made_shards
 from trainer.convert import ConversionError
 from trainer.data.example import ShardError
 from trainer.data.remote import local_shards, parse_list
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -25,12 +25,12 @@ from tests.trainer.made_shards import (
 from trainer.data import stream
 from trainer.data.example import Example, ExampleFacts, ShardError
 from trainer.data.order import Order
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.data.stored_targets import StoredTargets
 from trainer.data.stream import Batches, Positions, fixed_features
-from trainer.distributed import World
 from trainer.stage_targets import RandomTargets
+from trainer.torchrun import World
 
 FACTS = ExampleFacts("made.wav", 0.0, 0.5, RATE)
 

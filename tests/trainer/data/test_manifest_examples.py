@@ -19,9 +19,9 @@ from tests.recorded import Recorded
 from tests.sounds import noise, tone, write
 from tests.trainer.data.made_examples import picture
 from trainer.data.example import ExampleFacts
+from trainer.data.manifest_examples import Entry, GroupedRows, Manifest, pack_manifest
 from trainer.data.pack import read_problems
-from trainer.data.shards import ShardFolder
-from trainer.data.sources import Entry, GroupedRows, Manifest, pack_manifest
+from trainer.data.shard_folder import ShardFolder
 
 
 def write_rows(path: Path, rows: list[list[str]]) -> Path:

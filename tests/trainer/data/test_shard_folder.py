@@ -22,9 +22,9 @@ from tests.sounds import tone
 from tests.trainer.data.made_examples import RATE, clip, picture, waveform
 from trainer.data import shard_index
 from trainer.data.example import Example, ExampleFacts, ShardError
+from trainer.data.shard_folder import Shard, ShardFolder
 from trainer.data.shard_index import index_path
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import Shard, ShardFolder
 
 
 def test_clips_come_back_as_they_were(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from soundsearch.errors import AudioError
 from trainer.data.example import ExampleFacts, ShardError, facts_from, parse_facts
 from trainer.data.shard_index import Place, cut_off, read_index, read_summary
-from trainer.data.waveforms import read_channels
+from trainer.data.sound_files import read_channels
 
 Array = NDArray[np.float32]
 #: A folder of shards, or several.

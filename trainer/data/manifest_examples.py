@@ -41,7 +41,7 @@ from trainer.data.lines import Lines, ManifestError
 from trainer.data.pack import Outcome, Problem, Report, Sources, pack
 from trainer.data.part import Part
 from trainer.data.shard_writer import EXAMPLES_PER_SHARD
-from trainer.data.waveforms import Sound, flac, read_sound
+from trainer.data.sound_files import Sound, flac, read_sound
 
 #: Columns that hold one caption a row.
 CAPTIONS = ("caption", "audio_caption")

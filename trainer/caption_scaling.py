@@ -14,12 +14,12 @@ from pathlib import Path
 from soundsearch.errors import ConfigError, SoundsearchError
 from soundsearch.files import write_atomically
 from soundsearch.progress import Progress, Silent
+from trainer.best_epoch import vectors_facts
 from trainer.checks import ShardCheck
 from trainer.contrast import Contrast
 from trainer.data.log_mels import find_log_mels
-from trainer.data.shards import ShardFolder, ShardPaths
+from trainer.data.shard_folder import ShardFolder, ShardPaths
 from trainer.data.vectors import stored_facts
-from trainer.pick import vectors_facts
 from trainer.runs import StageConfig, TrainedRun, read_run, torch_device
 from trainer.stage import Machine, chosen_clips, train_stage
 from trainer.stage_targets import kind_of, targets_of

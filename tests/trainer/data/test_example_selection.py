@@ -12,8 +12,7 @@ import pytest
 from tests.sounds import tone
 from tests.trainer.made_shards import DIM, RATE, TINY, flac, store
 from trainer.data.example import Example, ExampleFacts
-from trainer.data.lines import ManifestError
-from trainer.data.selection import (
+from trainer.data.example_selection import (
     clip_id,
     filtered,
     label_weights,
@@ -21,8 +20,9 @@ from trainer.data.selection import (
     read_weights,
     weighted,
 )
+from trainer.data.lines import ManifestError
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.loop import TrainingError
 from trainer.stage import train_stage
 
