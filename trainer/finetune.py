@@ -18,7 +18,7 @@ import math
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +35,7 @@ from soundsearch.files import sha256_of, write_bytes, write_text
 from soundsearch.progress import Progress, Silent
 from trainer.clip_features import LOG_MELS, StoredClips
 from trainer.data.read_ahead import read_ahead
+from trainer.data.recently_used import RecentlyUsed
 from trainer.epochs import epoch_ends, weights_path
 from trainer.loop import TrainingError, delete_checkpoint, one_pass, train
 from trainer.runs import StageConfig, differences, read_run, torch_device
@@ -243,7 +244,7 @@ class _Batches:
     ) -> None:
         self._paths, self._target = data.clips, torch.from_numpy(data.target)
         self._clips, self._stored, self._config = clips, stored, config
-        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._order = RecentlyUsed(self._shuffled, 2)
 
     def _shuffled(self, number: int) -> Ints:
         return np.random.default_rng((self._config.seed, 0, number)).permutation(self._clips)
