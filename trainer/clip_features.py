@@ -29,9 +29,9 @@ from trainer.data.log_mels import (
     unusable,
     write_log_mels,
 )
+from trainer.data.read_ahead import read_in_threads
 from trainer.data.recently_used import RecentlyUsed
 from trainer.data.sound_files import read_sound
-from trainer.embed_shards import ahead
 from trainer.front_ends import FrontEnd, extract_features
 
 #: Folder of log-mels within that of a run.
@@ -124,7 +124,7 @@ class StoredClips:
         self, paths: Sequence[Path], threads: ThreadPoolExecutor, progress: Progress
     ) -> list[SoundLogMel]:
         rows = []
-        for row in ahead(threads, lambda i: self._row(paths[i]), len(paths)):
+        for row in read_in_threads(threads, lambda i: self._row(paths[i]), range(len(paths))):
             rows.append(row)
             progress.advance()
         return rows

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from soundsearch.progress import Progress, Silent
 from soundsearch.vocabulary.audioset import display_name
 from trainer.data.example import ExampleFacts, ShardError
 from trainer.data.part import Part
+from trainer.data.read_ahead import read_in_threads
 from trainer.data.shard_folder import Shard, ShardFolder, ShardPaths
 from trainer.data.vectors import (
     Kind,
@@ -39,14 +40,13 @@ from trainer.data.vectors import (
 from trainer.towers.clip_model import BATCH_SIZE, FrozenClip
 
 Array = NDArray[np.float32]
-T = TypeVar("T")
 #: Rows of an example, such as vectors (n, dim).
 Rows = TypeVar("Rows", bound=Sized)
 
 #: Text of a label. Source: VIP-ANT, `running.prompt`.
 PROMPT = "the sound of {}"
-#: Threads that decode images, and examples that are decoded ahead of the model.
-N_THREADS, AHEAD = min(8, os.cpu_count() or 1), 32
+#: Threads that decode images.
+N_THREADS = min(8, os.cpu_count() or 1)
 #: Examples whose texts are embedded between two reports of progress.
 TEXTS_OF = 64
 #: Texts whose vectors are cached for the next shards; at 512 numbers, 128 MB.
@@ -328,7 +328,7 @@ def _frames(
     def decode(i: int) -> list[Tensor | str]:
         return [_pixels(clip_model, frame) for frame in shard.frames(i)]
 
-    for i, frames in enumerate(ahead(threads, decode, len(shard))):
+    for i, frames in enumerate(read_in_threads(threads, decode, range(len(shard)))):
         for j, frame in enumerate(frames):
             if isinstance(frame, str):
                 report.n_bad += 1
@@ -347,17 +347,6 @@ def _pixels(clip_model: FrozenClip, frame: bytes) -> Tensor | str:
     except Exception as error:  # Pillow raises many kinds for a damaged image
         reason = str(error).strip().split("\n")[0].split(" <")[0]
         return f"cannot be decoded ({reason or type(error).__name__})"
-
-
-def ahead(threads: ThreadPoolExecutor, work: Callable[[int], T], n: int) -> Iterator[T]:
-    """Yield work(0), work(1), ... in order, computed by threads at most AHEAD in advance."""
-    waiting: deque[Future[T]] = deque()
-    for i in range(n):
-        waiting.append(threads.submit(work, i))
-        if len(waiting) > AHEAD:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def _text_vectors(

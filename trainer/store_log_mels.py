@@ -20,8 +20,9 @@ from trainer.data.log_mels import (
     write_log_mels,
 )
 from trainer.data.part import Part
+from trainer.data.read_ahead import read_in_threads
 from trainer.data.shard_folder import Shard, ShardFolder, ShardPaths
-from trainer.embed_shards import Report, ahead, over_shards
+from trainer.embed_shards import Report, over_shards
 from trainer.front_ends import FrontEnd
 
 
@@ -77,7 +78,7 @@ def store_log_mels(
                     return f"{where} cannot be used ({error.reason})"
 
             rows = []
-            for found in ahead(threads, compute, len(shard)):
+            for found in read_in_threads(threads, compute, range(len(shard))):
                 if isinstance(found, str):
                     progress.note(f"skipped {found}")
                     report.n_bad += 1

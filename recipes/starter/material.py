@@ -10,13 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +25,7 @@ from recipes.starter.manifests import Recording, draw_weights
 from soundsearch.audio.features import compute_features
 from soundsearch.files import write_text
 from trainer.augmentation import WaveformConfig, change_recording, change_window
+from trainer.data.read_ahead import read_in_threads
 from trainer.front_ends import FrontEnd
 from trainer.mixtures import MOST, Kind, MixtureConfig, arrange
 from trainer.onnx_export import fold_batch_norms
@@ -35,7 +34,6 @@ from trainer.towers.mobilenet import MobileNetTower
 logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
-T = TypeVar("T")
 
 MEMBERS, KINDS, POOLED, LOGITS = "members.i32", "kinds.i8", "pooled.f16", "logits.f16"
 FACTS = "material.json"
@@ -144,7 +142,9 @@ def make_material(
     with ExitStack() as stack:
         files = {name: stack.enter_context(open(folder / name, "ab")) for name in bytes_a_row}
         pool = stack.enter_context(ThreadPoolExecutor(n_workers))
-        for n_before, rows in _ahead(pool, made, range(n_done, n, BATCH_SIZE), 2 * n_workers):
+        starts = range(n_done, n, BATCH_SIZE)
+        batches = read_in_threads(pool, made, starts, 2 * n_workers)
+        for n_before, rows in zip(starts, batches, strict=True):
             for members, kind, _ in rows:
                 files[MEMBERS].write(np.array((members + [-1] * MOST)[:MOST], "<i4").tobytes())
                 files[KINDS].write(np.int8(kind).tobytes())
@@ -181,20 +181,6 @@ def _cut_to_whole_batches(folder: Path, bytes_a_row: Mapping[str, int]) -> int:
     for path, size in paths.items():
         os.truncate(path, n_rows * size)
     return n_rows
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[int], T], items: Iterable[int], n: int
-) -> Iterator[tuple[int, T]]:
-    """Items and their results in order, of which at most n are being made or wait."""
-    waiting: deque[tuple[int, Future[T]]] = deque()
-    for item in items:
-        waiting.append((item, pool.submit(work, item)))
-        if len(waiting) == n:
-            first, job = waiting.popleft()
-            yield first, job.result()
-    for first, job in waiting:
-        yield first, job.result()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -200,25 +197,6 @@ def test_a_file_that_cannot_be_written_ends_the_run(clip: FrozenClip) -> None:
     vectors_path(folder / "shard-000000.tar", "images", clip.encoder).mkdir()
     with pytest.raises(ShardError, match="cannot be written"):
         embed_images(folder, clip)
-
-
-def test_threads_keep_the_order_and_are_not_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed_shards, "AHEAD", 5)
-    begun = 0
-    lock = threading.Lock()
-
-    def work(i: int) -> int:
-        nonlocal begun
-        with lock:
-            begun += 1
-        time.sleep(0.002 * (3 - i % 4))  # later ones are done sooner
-        return i
-
-    with ThreadPoolExecutor(4) as threads:
-        for i, found in enumerate(embed_shards.ahead(threads, work, 40)):
-            assert found == i
-            assert begun <= i + 1 + 5
-    assert begun == 40
 
 
 TEXTS = [

@@ -1,8 +1,10 @@
-"""Things that are read in order, by worker processes that are a little ahead."""
+"""Things that are read in order, by processes or threads that are a little ahead."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import torch
@@ -12,8 +14,8 @@ from soundsearch.errors import SoundsearchError
 
 T = TypeVar("T")
 
-#: Things that a worker may be ahead.
-AHEAD = 2
+#: Things that a process may be ahead, and all threads together.
+AHEAD, AHEAD_OF_THREADS = 2, 32
 
 
 def read_ahead(
@@ -52,6 +54,22 @@ def _in_order(reading: Iterator[Any], n_workers: int) -> Generator[Any, None, No
     finally:
         if n_workers:  # an error may hold what would end them
             reading._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def read_in_threads(
+    threads: ThreadPoolExecutor,
+    read: Callable[[int], T],
+    numbers: Sequence[int],
+    ahead: int = AHEAD_OF_THREADS,
+) -> Iterator[T]:
+    """Yield `read(number)` of each number in order, computed by threads at most `ahead` in advance."""
+    waiting: deque[Future[T]] = deque()
+    for number in numbers:
+        waiting.append(threads.submit(read, number))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 class _Reads(Dataset[Any]):
