@@ -42,7 +42,6 @@ from trainer.convert.clip_text import ClipText, clip_tokenizer
 from trainer.front_ends import with_frames
 from trainer.onnx_export import (
     ExportError,
-    export_onnx,
     fold_batch_norms,
     quantise,
     row_by_row,
@@ -208,8 +207,9 @@ def _write_text(folder: Path, parts: EncoderParts) -> dict[str, float]:
     texts = text_inputs(folder / TOKENIZER, TEXTS, parts.text)
     inputs = {name: texts[name] for name in parts.text_inputs}
     dynamic = {name: {0: "n", 1: "n_tokens"} for name in inputs}
-    difference = export_onnx(parts.text_tower, inputs, dynamic, folder / TEXT_TOWER)
-    refuse_collapsed_texts(run_onnx(folder / TEXT_TOWER, inputs))
+    graph, path = to_onnx(parts.text_tower, inputs, dynamic), folder / TEXT_TOWER
+    difference = save_onnx(graph, parts.text_tower, inputs, path)
+    refuse_collapsed_texts(run_onnx(path, inputs))
     return {"text_difference": difference}
 
 
