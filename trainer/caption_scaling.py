@@ -14,13 +14,11 @@ from pathlib import Path
 from soundsearch.errors import ConfigError, SoundsearchError
 from soundsearch.files import write_atomically
 from soundsearch.progress import Progress, Silent
-from trainer.best_epoch import vectors_facts
 from trainer.checks import ShardCheck
-from trainer.contrast import Contrast
 from trainer.data.log_mels import find_log_mels
 from trainer.data.shard_folder import ShardFolder, ShardPaths
 from trainer.data.vectors import stored_facts
-from trainer.runs import StageConfig, TrainedRun, read_run, torch_device
+from trainer.runs import StageConfig, TrainedRun, read_run
 from trainer.stage import Machine, chosen_clips, train_stage
 from trainer.stage_targets import kind_of, targets_of
 
@@ -136,9 +134,9 @@ def _refuse_impossible(
 
 def _check_of(run: TrainedRun, config: StageConfig, valid: Path, machine: Machine) -> ShardCheck:
     """Return the measurement of a finished run on held-out shards."""
-    here = replace(config, front_end=run.front_end)
+    here = replace(config, front_end=run.config.front_end)
     return ShardCheck(
-        valid, here, vectors_facts(run), n_clips=machine.n_valid, n_workers=machine.n_workers
+        valid, here, run.vectors, n_clips=machine.n_valid, n_workers=machine.n_workers
     )
 
 
@@ -146,8 +144,7 @@ def _measure(
     folder: Path, config: StageConfig, valid: Path, machine: Machine
 ) -> Mapping[str, float]:
     run = read_run(folder)
-    model = Contrast(run.tower, 1.0).to(torch_device(machine.device)).eval()
-    return _check_of(run, config, valid, machine)(model)
+    return _check_of(run, config, valid, machine)(run.model(machine.device))
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:

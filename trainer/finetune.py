@@ -155,7 +155,7 @@ def finetune(
         run = read_run(init)
         torch.manual_seed(config.seed)
         tags = data.target.ndim == 2
-        model = Classifier(run.tower, run.dim, len(data.classes), tags=tags).to(device_)
+        model = Classifier(run.tower, run.vectors.dim, len(data.classes), tags=tags).to(device_)
         _train_part(model, features, data, part, folder / part.name, config, n_workers, progress)
     if features is not None:
         features.delete()
@@ -180,7 +180,7 @@ def _usable(
     if done and (folder / LOST).exists():
         lost = read_json(folder / LOST)
         return data.usable({int(i): why for i, why in lost.items()}, allow_missing), None
-    front_end, logs = read_run(init).front_end, folder / LOG_MELS
+    front_end, logs = read_run(init).config.front_end, folder / LOG_MELS
     features = StoredClips(data.clips, front_end, logs, n_workers=n_workers, progress=progress)
     left = data.usable(features.lost, allow_missing)
     _check_same(folder / LOST, {str(i): why for i, why in features.lost.items()})

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from soundsearch.choices import Optimiser, Precision, Tower
-from soundsearch.config import changed, read_json
+from soundsearch.config import changed, fill, read_json
 from soundsearch.errors import ConfigError
 from soundsearch.files import write_text
-from trainer.contrast import ContrastConfig
+from trainer.contrast import Contrast, ContrastConfig
 from trainer.data.changes import ChangesConfig
+from trainer.data.vectors import VectorsFacts
 from trainer.epochs import Picked, read_picked, weights_path
 from trainer.front_ends import FRONT_ENDS, VIP_ANT, FrontEnd
 from trainer.loop import LOG, LoopConfig, TrainingError, strip_prefix
@@ -277,24 +278,18 @@ class TrainedRun:
 
     Attributes:
         folder: The run folder.
-        stage: pivot or captions.
-        front_end: How sound becomes features.
+        config: Its settings.
+        data: Facts of what it learnt from.
         tower: The audio tower.
         log_scale: Logarithm of the learnt logit scale, of sounds and texts where there are three.
-        clip_model: The frozen CLIP model that it was trained against.
-        dim: Numbers in a vector.
-        config: The content of config.json.
         picked: The epoch whose weights the tower has; None for the last ones.
     """
 
     folder: Path
-    stage: str
-    front_end: FrontEnd
+    config: StageConfig
+    data: Mapping[str, Any]
     tower: nn.Module
     log_scale: float
-    clip_model: ClipChoice
-    dim: int
-    config: Mapping[str, Any]
     picked: Picked | None
 
     @property
@@ -302,19 +297,30 @@ class TrainedRun:
         """The run's log.jsonl."""
         return self.folder / LOG
 
+    @property
+    def vectors(self) -> VectorsFacts:
+        """Facts of the vectors that it learnt from. Raises ConfigError."""
+        names = {one.name for one in dataclasses.fields(VectorsFacts)}
+        known = {name: value for name, value in self.data.items() if name in names}
+        return fill(VectorsFacts, known, f"{self.folder}: data.")
+
+    @property
+    def clip_model(self) -> ClipChoice:
+        """The frozen CLIP model that it was trained against."""
+        return ClipChoice(model=self.data["model"], pretrained=self.data["pretrained"])
+
+    def model(self, device: str) -> Contrast:
+        """Return tower and a logit scale of 1 on a device, in eval mode. Raises TrainingError."""
+        return Contrast(self.tower, 1.0).to(torch_device(device)).eval()
+
 
 def read_config(folder: Path) -> StageConfig:
     """Read the settings of a run. Raises TrainingError or ConfigError."""
-    return _read_config(folder)[0]
+    return read_settings(folder)[0]
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """Read the facts of a run's data. Raises TrainingError or ConfigError."""
-    return _read_config(folder)[1]
-
-
-def _read_config(folder: Path) -> tuple[StageConfig, dict[str, Any]]:
-    """Read the settings, and the facts of the data."""
+def read_settings(folder: Path) -> tuple[StageConfig, dict[str, Any]]:
+    """Read the settings of a run, and the facts of its data. Raises TrainingError or ConfigError."""
     if not (folder / CONFIG).exists():
         raise TrainingError(f"{folder}: not a run folder, {CONFIG} is missing")
     plain = read_json(folder / CONFIG)
@@ -337,7 +343,7 @@ def read_run(folder: Path, epoch: int | None = None) -> TrainedRun:
 
     Raises TrainingError or ConfigError for anything else.
     """
-    config, data = _read_config(folder)
+    config, data = read_settings(folder)
     tower = build_tower(config, data["dim"])
     picked = Picked(epoch=epoch) if epoch else read_picked(folder)
     weights = read_weights(folder, epoch)
@@ -348,17 +354,8 @@ def read_run(folder: Path, epoch: int | None = None) -> TrainedRun:
             f"{weights_path(folder, epoch)}: its tower has another layout than {CONFIG} says "
             f"({str(error).splitlines()[-1].strip()}); train the run again with this version"
         ) from error
-    return TrainedRun(
-        folder=folder,
-        stage=config.stage,
-        front_end=config.front_end,
-        tower=tower.eval(),
-        log_scale=float(weights["log_scale"].reshape(-1)[-1]),
-        clip_model=ClipChoice(model=data["model"], pretrained=data["pretrained"]),
-        dim=data["dim"],
-        config={**dataclasses.asdict(config), "data": data},
-        picked=picked,
-    )
+    scale = float(weights["log_scale"].reshape(-1)[-1])
+    return TrainedRun(folder, config, data, tower.eval(), scale, picked)
 
 
 def read_weights(folder: Path, epoch: int | None = None) -> dict[str, Tensor]:

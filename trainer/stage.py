@@ -58,7 +58,7 @@ from trainer.runs import (
     StageConfig,
     build_tower,
     check_same_run,
-    read_facts,
+    read_settings,
     read_weights,
     torch_device,
     write_config,
@@ -398,7 +398,7 @@ def _identity(
     if config.init.endswith(PUBLISHED):
         begun[BEGAN_FROM] = PUBLISHED_NAME
     elif (Path(config.init) / CONFIG).exists():
-        earlier = read_facts(Path(config.init))
+        _, earlier = read_settings(Path(config.init))
         begun |= {key: earlier[key] for key in (BEGAN_FROM,) if key in earlier}
     digests = [data.digest(shard) for shard in range(len(data.shards))]
     digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]

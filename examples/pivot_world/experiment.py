@@ -129,7 +129,7 @@ class Made:
             shard = data.open(number)
             for i in range(len(shard)):
                 facts = shard.facts(i)
-                features.append(extract_features(*shard.audio(i), run.front_end, None))
+                features.append(extract_features(*shard.audio(i), run.config.front_end, None))
                 labels.append(facts.labels)
                 sentences += facts.captions
                 owners += [facts.labels] * len(facts.captions)

@@ -80,7 +80,7 @@ def test_the_same_is_learnt_with_any_number_of_workers(
     for name, value in read_weights(alone).items():
         torch.testing.assert_close(read_weights(shared)[name], value)
     assert read_weights(alone)["log_scale"].shape == (3,)
-    assert read_run(alone).config["data"]["teacher"]
+    assert read_run(alone).data["teacher"]
     plain = dataclasses.replace(config, changes=CONFIG.changes)
     with pytest.raises(ConfigError, match="teacher"):
         train_stage(shards, tmp_path / "alone", plain)
@@ -162,7 +162,7 @@ def test_the_options_say_what_is_changed(
     small = ("--batch-size", 6, "--epochs", 1, "--warmup-epochs", 0, "--optimiser", "adamw")
     more = ("--mix", 0.5, "--augment", "--teacher", teacher)
     soundsearch(*stage, *small, *more)
-    changes = read_run(run).config["changes"]
+    changes = dataclasses.asdict(read_run(run).config)["changes"]
     assert (changes["mix"], changes["augment"], changes["teacher"]) == (0.5, True, str(teacher))
     preset = ("train", "captions", shards, "--init", "random", "--run", "x", "--preset", "paper-at")
     said = soundsearch(*preset, "--mix", 0.5, code=1).stderr

@@ -71,14 +71,14 @@ def test_the_pivot_stage_learns_which_sound_belongs_to_which_picture(
     assert losses(run)[-1] < 0.7 * losses(run)[0]
     assert 0 < last["waited_s"] < last["seconds"] + 1
     found = read_run(run)
-    assert found.stage == "pivot"
-    assert (found.clip_model.model, found.clip_model.pretrained, found.dim) == (
+    assert found.config.stage == "pivot"
+    assert (found.clip_model.model, found.clip_model.pretrained, found.vectors.dim) == (
         "made",
         "by-hand",
         DIM,
     )
-    assert found.front_end == TINY.front_end
-    assert found.config["data"]["n_clips"] == 18
+    assert found.config.front_end == TINY.front_end
+    assert found.data["n_clips"] == 18
     with torch.no_grad():
         assert found.tower(torch.zeros(2, 16, 23)).shape == (2, DIM)
     assert not (run / "checkpoint.safetensors").exists()
@@ -135,13 +135,13 @@ def test_a_stage_begins_from_published_weights_and_the_next_from_it(
     assert any(
         (learnt[name] != value).any() for name, value in found.items()
     )  # at their small rate
-    assert run.config["data"]["began_from"] == PUBLISHED_NAME
+    assert run.data["began_from"] == PUBLISHED_NAME
     second = train_stage(
         shards,
         tmp_path / "second",
         dataclasses.replace(BEGUN, stage="captions", texts="gold", init=str(first)),
     )
-    assert read_run(second).config["data"]["began_from"] == PUBLISHED_NAME
+    assert read_run(second).data["began_from"] == PUBLISHED_NAME
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def test_stages_on_clips_of_4_and_5_seconds(
     run = read_run(train_stage(shards, tmp_path / "short", short))
     assert isinstance(run.tower, SpectrogramViT)
     assert run.tower.config.grid == (rows, 5)
-    assert run.front_end.audio.window_s == pytest.approx(float(name[-2]) + 0.05)
+    assert run.config.front_end.audio.window_s == pytest.approx(float(name[-2]) + 0.05)
     table = read_weights(begun)["tower.misc.positional_embedding"]
     expected = torch.cat([table[:1], table[1 + 6 * 5 : 1 + (6 + rows) * 5]])
     torch.testing.assert_close(run.tower.misc.positional_embedding.detach(), expected)

@@ -127,7 +127,7 @@ def test_pictures_take_part_in_the_three_way_loss(tmp_path: Path) -> None:
         contrast=ContrastConfig(three_way=True),
     )
     run = read_run(train_stage(data.folder, tmp_path / "run", config))
-    assert run.config["data"]["n_clips"] == 10
+    assert run.data["n_clips"] == 10
     scales = read_weights(tmp_path / "run")["log_scale"]
     assert scales.shape == (3,) and run.log_scale == pytest.approx(float(scales[2]))
     assert len(set(scales.tolist())) == 3  # each learns by itself
