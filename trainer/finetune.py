@@ -37,6 +37,7 @@ from trainer.clip_features import LOG_MELS, StoredClips
 from trainer.data.read_ahead import read_ahead
 from trainer.data.recently_used import RecentlyUsed
 from trainer.epochs import epoch_ends, weights_path
+from trainer.limits import must_be
 from trainer.loop import TrainingError, delete_checkpoint, one_pass, train
 from trainer.runs import StageConfig, differences, read_run, torch_device
 from trainer.supervised import Array, Ints, Labelled, Part, facts_of, loss_of
@@ -69,8 +70,7 @@ class FinetuneConfig:
     seed: int = 1213
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be 1 or more, not {self.epochs}")
+        must_be("1 or more", self.epochs >= 1, epochs=self.epochs)
         self.stage()  # checks the rest
 
     def stage(self) -> StageConfig:

@@ -28,6 +28,7 @@ from trainer.data.changes import ChangesConfig
 from trainer.data.vectors import VectorsFacts
 from trainer.epochs import Picked, read_picked, weights_path
 from trainer.front_ends import FRONT_ENDS, VIP_ANT, FrontEnd
+from trainer.limits import must_be
 from trainer.loop import LOG, LoopConfig, TrainingError, strip_prefix
 from trainer.towers.clip_model import ClipChoice
 from trainer.towers.compact import AudioTower, AudioTowerConfig
@@ -114,20 +115,16 @@ class StageConfig:
             raise ValueError("mix and teacher belong to the captions stage, whose texts they need")
         if self.changes.mix and self.contrast.three_way:
             raise ValueError("a mixture has no picture; leave out mix, or three_way")
-        if self.batch_size < 2:
-            raise ValueError(
-                f"batch_size must be 2 or more, to have a negative, not {self.batch_size}"
-            )
-        if not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction must be above 0 and at most 1, not {self.fraction}")
-        if self.n_clips is not None and (self.n_clips < 2 or self.fraction != 1):
-            raise ValueError(f"n_clips must be 2 or more and excludes fraction, not {self.n_clips}")
-        if self.only_top_k is not None and (self.only is None or self.only_top_k < 1):
-            raise ValueError(f"only_top_k must be 1 or more and needs only, not {self.only_top_k}")
-        if not self.epochs > 0 or not self.warmup_epochs >= 0:
-            raise ValueError(
-                f"need epochs > 0 and warmup_epochs >= 0, not {self.epochs} and {self.warmup_epochs}"
-            )
+        n, top_k = self.n_clips, self.only_top_k
+        must_be("2 or more, to have a negative", self.batch_size >= 2, batch_size=self.batch_size)
+        must_be("above 0 and at most 1", 0 < self.fraction <= 1, fraction=self.fraction)
+        alone = n is None or (n >= 2 and self.fraction == 1)
+        must_be("2 or more and excludes fraction", alone, n_clips=n)
+        usable = top_k is None or (top_k >= 1 and self.only is not None)
+        must_be("1 or more and needs only", usable, only_top_k=top_k)
+        must_be("above 0", self.epochs > 0, epochs=self.epochs)
+        must_be("0 or more", self.warmup_epochs >= 0, warmup_epochs=self.warmup_epochs)
+        must_be("1 or more", self.block >= 1, block=self.block)
         if self.schedule_epochs is not None and self.schedule_epochs < self.epochs:
             raise ValueError(
                 f"schedule_epochs ({self.schedule_epochs}) is below epochs ({self.epochs})"
@@ -141,8 +138,6 @@ class StageConfig:
             raise ValueError(
                 "mobilenet.logits are those of a trained classifier; with init random leave them out"
             )
-        if self.block < 1:
-            raise ValueError(f"block must be 1 or more, not {self.block}")
         self.loop(self.batch_size)  # LoopConfig checks the rest
 
     def loop(self, n_clips: int) -> LoopConfig:

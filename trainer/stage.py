@@ -43,6 +43,7 @@ from trainer.data.stream import Batches, Positions
 from trainer.data.vectors import VectorsFacts, stored_facts
 from trainer.epochs import WEIGHTS, epoch_ends, keep_epoch, read_picked
 from trainer.front_ends import EFFICIENTAT, FrontEnd
+from trainer.limits import must_be
 from trainer.loop import (
     Amp,
     Check,
@@ -111,10 +112,9 @@ class Machine:
     from_sound: bool = False
 
     def __post_init__(self) -> None:
-        if self.check_every is not None and not self.check_every > 0:
-            raise ValueError(f"check_every must be above 0 epochs, not {self.check_every}")
-        if self.keep_epochs is not None and self.keep_epochs < 0:
-            raise ValueError(f"keep_epochs must be 0 or more, or None, not {self.keep_epochs}")
+        every, n = self.check_every, self.keep_epochs
+        must_be("above 0 epochs", every is None or every > 0, check_every=every)
+        must_be("0 or more, or None", n is None or n >= 0, keep_epochs=n)
 
 
 def train_stage(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from soundsearch.files import sha256_of
+from trainer.limits import must_be
 from trainer.towers.vit import TowerError
 
 #: Inverted residual blocks, between the first and the last convolution.
@@ -68,22 +69,18 @@ class MobileNetConfig:
     hold_statistics: bool = False
 
     def __post_init__(self) -> None:
-        if not self.width > 0 or min(self.hidden, self.dim) < 1:
-            raise ValueError(f"width must be above 0, hidden and dim 1 or more: {self}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
-        if not 0 <= self.fixed_blocks <= N_BLOCKS:
-            raise ValueError(f"fixed_blocks must be from 0 to {N_BLOCKS}, not {self.fixed_blocks}")
-        if not 0 <= self.levels <= N_BLOCKS + 1 - self.fixed_blocks:
-            raise ValueError(
-                f"levels must be from 0 to {N_BLOCKS + 1 - self.fixed_blocks}, all behind the fixed "
-                f"blocks, not {self.levels}"
-            )
-        if not self.body_rate > 0 or not 0 < self.rate_decay <= 1:
-            raise ValueError(
-                "need body_rate > 0 and 0 < rate_decay <= 1, "
-                f"not {self.body_rate} and {self.rate_decay}"
-            )
+        fixed, behind = self.fixed_blocks, N_BLOCKS + 1 - self.fixed_blocks
+        must_be("above 0", self.width > 0, width=self.width)
+        must_be("1 or more", min(self.hidden, self.dim) >= 1, hidden=self.hidden, dim=self.dim)
+        must_be("in [0, 1)", 0 <= self.dropout < 1, dropout=self.dropout)
+        must_be(f"from 0 to {N_BLOCKS}", 0 <= fixed <= N_BLOCKS, fixed_blocks=fixed)
+        must_be(
+            f"from 0 to {behind}, all behind the fixed blocks",
+            0 <= self.levels <= behind,
+            levels=self.levels,
+        )
+        must_be("above 0", self.body_rate > 0, body_rate=self.body_rate)
+        must_be("above 0 and at most 1", 0 < self.rate_decay <= 1, rate_decay=self.rate_decay)
 
 
 #: Of a tower that begins from the published weights: their statistics are of more sound than ours.
