@@ -86,7 +86,7 @@ def test_the_options_of_extract_arrive(videos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "function"),
     [
-        ("extract", "trainer.data.extract.extract"),
+        ("extract", "trainer.data.cutting.extract"),
         ("shards", "trainer.data.manifest_examples.pack_manifest"),
     ],
 )

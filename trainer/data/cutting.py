@@ -1,4 +1,4 @@
-"""Cut a video into examples: stretches of sound with the pictures of the same time.
+"""Cut videos into examples: stretches of sound with the pictures of the same time.
 
 Each video is decoded once, from its beginning where stretches cover it, and from shortly before
 each stretch where they lie far apart. Of a stretch the video frames at b + i * (e - b) / 3 for
@@ -9,22 +9,27 @@ begins by then. Source: VIP-ANT (arXiv 2112.08995), frame times of its companion
 from __future__ import annotations
 
 import io
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.errors import AudioError
+from soundsearch.progress import Progress, Silent
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.film import CUT_OFF_S, Film, NoVideoError
-from trainer.data.manifest_examples import SPARE_S
-from trainer.data.pack import Outcome, Problem
+from trainer.data.manifest_examples import SPARE_S, file_digest
+from trainer.data.pack import Outcome, Problem, Report, pack
+from trainer.data.part import Part
+from trainer.data.shard_writer import EXAMPLES_PER_SHARD
 from trainer.data.sound_files import flac
-from trainer.data.videos import Span, Video
+from trainer.data.videos import Span, Video, digest_of, segmented_videos, whole_videos
 
 if TYPE_CHECKING:
     import av
@@ -64,6 +69,43 @@ class ExtractConfig:
             )
         if self.n_frames < 1 or self.size < 1 or not 1 <= self.quality <= 95:
             raise ValueError("need n_frames and size of 1 or more and a quality from 1 to 95")
+
+
+def extract(
+    folder: Path,
+    out: Path,
+    config: ExtractConfig,
+    *,
+    segments: Path | None = None,
+    examples_per_shard: int = EXAMPLES_PER_SHARD,
+    n_workers: int | None = None,
+    part: Part | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Shards in `out` of the examples of all videos below a folder; an interrupted run goes on.
+
+    segments: a CSV file that names the examples; default: each video from beginning to end.
+    n_workers: videos decoded at a time; default: one a core. part: the videos to work on.
+    Raises ShardError as `pack` does, and ManifestError for the CSV file.
+    """
+    progress = progress or Silent()
+    progress.begin("finding videos")
+    videos = segmented_videos(segments, folder) if segments else whole_videos(folder)
+    digest = (
+        {"segments_digest": file_digest(segments)}
+        if segments
+        else {"videos_digest": digest_of(videos)}
+    )
+    return pack(
+        videos,
+        lambda video: read_examples(video, config),
+        out,
+        {"command": "train extract", "videos": len(videos), **digest, **asdict(config)},
+        examples_per_shard=examples_per_shard,
+        n_workers=n_workers or os.cpu_count() or 1,
+        part=part,
+        progress=progress,
+    )
 
 
 def frame_times(begin_s: float, end_s: float, n_frames: int) -> list[float]:

@@ -38,7 +38,7 @@ from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Row, Table, listed
 from trainer.data.example import Example, ExampleFacts, image_suffix
 from trainer.data.lines import Lines, ManifestError
-from trainer.data.pack import Outcome, Problem, Report, Sources, pack
+from trainer.data.pack import Mapped, Outcome, Problem, Report, Sources, pack
 from trainer.data.part import Part
 from trainer.data.shard_writer import EXAMPLES_PER_SHARD
 from trainer.data.sound_files import Sound, flac, read_sound
@@ -140,18 +140,12 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-class Manifest:
+class Manifest(Mapped[Entry]):
     """The examples of a manifest, read when they are asked for. digest: a short hash of the file."""
 
     def __init__(self, path: Path) -> None:
-        self._records, self._entry = _open_manifest(path)
+        super().__init__(*_open_manifest(path))
         self.digest = file_digest(path)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, i: int) -> Entry:
-        return self._entry(self._records[i])
 
 
 def _open_manifest(path: Path) -> tuple[Sources[Any], Callable[[Any], Entry]]:

@@ -60,17 +60,17 @@ class Sources(Protocol[Source_co]):
         ...
 
 
-class _PartOf(Generic[Source]):
-    """The sources of a part."""
+class Mapped(Generic[Source]):
+    """What `make` gives for each of some records, made when it is asked for."""
 
-    def __init__(self, sources: Sources[Source], part: Part) -> None:
-        self._sources, self._numbers = sources, part.of(range(len(sources)))
+    def __init__(self, records: Sources[Any], make: Callable[[Any], Source]) -> None:
+        self._records, self._make = records, make
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._records)
 
     def __getitem__(self, i: int) -> Source:
-        return self._sources[self._numbers[i]]
+        return self._make(self._records[i])
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def pack(
     options = {**options, "examples_per_shard": examples_per_shard}
     if part is not None and not part.is_all:
         options["part"] = str(part)
-        sources = _PartOf(sources, part)
+        sources = Mapped(part.of(range(len(sources))), sources.__getitem__)
     progress = progress or Silent()
     with _locked(out):
         begun = _begin(out, options)

@@ -67,7 +67,7 @@ def extract(
     """
     with training_extra():
         from trainer.data.cutting import ExtractConfig
-        from trainer.data.extract import extract as extract_videos
+        from trainer.data.cutting import extract as extract_videos
         from trainer.data.shard_writer import EXAMPLES_PER_SHARD
     config = ExtractConfig(
         example_s=example_s,

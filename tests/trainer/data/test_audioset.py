@@ -19,9 +19,8 @@ from tests.conftest import ROOT
 from tests.sounds import noise, write
 from tests.trainer.data.made_examples import picture
 from tests.videos import two_noises, write_video
-from trainer.data.cutting import ExtractConfig
+from trainer.data.cutting import ExtractConfig, extract
 from trainer.data.example import ExampleFacts
-from trainer.data.extract import extract
 from trainer.data.manifest_examples import Manifest, pack_manifest
 from trainer.data.pack import read_problems
 from trainer.data.shard_folder import ShardFolder

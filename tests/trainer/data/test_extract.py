@@ -15,9 +15,8 @@ from PIL import Image
 from soundsearch.errors import SoundsearchError
 from tests.recorded import Recorded
 from tests.videos import cut_off, number_of, two_noises, write_video
-from trainer.data.cutting import ExtractConfig, frame_times, read_examples
+from trainer.data.cutting import ExtractConfig, extract, frame_times, read_examples
 from trainer.data.example import Example
-from trainer.data.extract import extract
 from trainer.data.pack import Problem, read_problems
 from trainer.data.shard_folder import ShardFolder
 from trainer.data.sound_files import read_channels
