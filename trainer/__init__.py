@@ -14,6 +14,7 @@ caption_scaling.py  stage 2 with more and more captions
 contrast.py      the training step                     contrastive_loss.py  its loss
 loop.py          the one training loop                 lars.py, torchrun.py  what it uses
 checks.py        what is measured during training      runs.py       run folders and their settings
+presets.py       the paper's settings by name          limits.py     settings out of their limits
 average.py       the average of the weights            epochs.py, best_epoch.py  weights by epoch, the choice
 onnx_export.py   torch modules to ONNX files           bundle_export.py  a finished run to a bundle
 convert/         published weights to a bundle         model_card.py the card of a bundle

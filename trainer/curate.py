@@ -274,9 +274,6 @@ def curate(
             return False
         return made.items() <= found.metadata.items()
 
-    def rows_of(shard: Shard) -> list[Ids]:
-        return rows_chosen(shard) if chosen is not None else rows_by_images(shard)
-
     def rows_chosen(shard: Shard) -> list[Ids]:
         clips = [clip_id(shard.facts(i).source) for i in range(len(shard))]
         known.update(clip for clip in clips if clip in ids_of)
@@ -300,6 +297,7 @@ def curate(
         write_side_file(curated_path(shard.path, pool), tensors, made, shard.digest)
 
     report = Report()
+    rows_of = rows_by_images if chosen is None else rows_chosen
     over_shards(shards, ready, rows_of, write, report, progress)
     if report.n_done and (n_missing := len(ids_of) - len(known)):
         progress.note(f"{chosen}: {n_missing} of {len(ids_of)} clips have no sound in {folder}")

@@ -63,7 +63,6 @@ def make_starter(
     out: Path,
     config: StarterConfig | None = None,
     teacher: Path | None = None,
-    n_workers: int = 2,
     repeats: Sequence[EncoderBundle] = (),
 ) -> EncoderBundle:
     """Run the recipe and leave the bundle in a folder.
@@ -74,12 +73,11 @@ def make_starter(
         out: Folder of the bundle.
         config: Of the recipe.
         teacher: Folder of a published BERT sentence encoder, if not all-MiniLM-L6-v2.
-        n_workers: Threads that decode, mix and compute features.
         repeats: What the recipe made from other seeds; the card shows their numbers, too.
     """
     config, teacher = config or StarterConfig(), teacher or find_teacher()
-    prepared = prepare(data, run_folder, config, teacher, n_workers)
-    tower = learn_audio(data, run_folder, prepared, config, n_workers)
+    prepared = prepare(data, run_folder, config, teacher)
+    tower = learn_audio(data, run_folder, prepared, config)
     return finish(data, run_folder, out, prepared, tower, config, repeats)
 
 
@@ -102,13 +100,7 @@ class Prepared:
     key: str
 
 
-def prepare(
-    data: Path,
-    run_folder: Path,
-    config: StarterConfig,
-    teacher: Path,
-    n_workers: int = 2,
-) -> Prepared:
+def prepare(data: Path, run_folder: Path, config: StarterConfig, teacher: Path) -> Prepared:
     """Decode the recordings, and make the text tower. Arguments: `make_starter`."""
     run = Run(run_folder)
     recordings = [*read_sounds(data), *read_more(data), *read_esc10(data)]
@@ -121,7 +113,6 @@ def prepare(
             folder,
             config.front_end.audio,
             longest_s=config.longest_s,
-            n_workers=n_workers,
         ),
     )
     text = make_text_tower(data, of_split(recordings, "train"), run, config, teacher)
@@ -129,7 +120,7 @@ def prepare(
 
 
 def learn_audio(
-    data: Path, run_folder: Path, prepared: Prepared, config: StarterConfig, n_workers: int = 2
+    data: Path, run_folder: Path, prepared: Prepared, config: StarterConfig
 ) -> MobileNetTower:
     """Make the material, and train the audio tower on it. Arguments: `make_starter`."""
     run, weights = Run(run_folder), data / NETWORK
@@ -148,7 +139,6 @@ def learn_audio(
             network,
             config.front_end,
             config.material,
-            n_workers,
         ),
     )
     material = Material(made)

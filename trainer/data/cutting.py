@@ -275,12 +275,9 @@ class _Sound:
         """Take the next samples; returns where they end. begin_s: where the first ones begin."""
         if self._end is None:
             self._begin = self._end = round((begin_s or 0.0) * self._rate)
-        return self._append(block) / self._rate
-
-    def _append(self, block: Array) -> int:
         self._blocks.append(block)
-        self._end = (self._end or 0) + block.shape[1]
-        return self._end
+        self._end += block.shape[1]
+        return self._end / self._rate
 
     def cut(self, begin_s: float, end_s: float) -> tuple[Array, float]:
         """The samples of a stretch and where they end; what lies before the end is let go."""
