@@ -26,9 +26,9 @@ def read_ahead(
     Close the generator: its workers end with it, also after an error.
 
     Args:
-        read: Is called in a worker; 0 workers read in this process.
+        read: Is called in a worker, so what it returns or raises is pickled.
         numbers: What to read.
-        n_workers: Processes that read.
+        n_workers: Processes that read; 0 for this one.
 
     Raises:
         SoundsearchError: As `read`; the first one ends the reading.

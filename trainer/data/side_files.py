@@ -62,10 +62,13 @@ class SideFile:
                 }
         except FileNotFoundError as error:
             raise self.unfit("not there yet") from error
-        except (OSError, SafetensorError) as error:
-            n_bytes = f" of {path.stat().st_size} bytes" if path.is_file() else ""
+        except OSError as error:
+            raise ShardError(f"{path}: cannot be read ({error.strerror or error})") from error
+        except SafetensorError as error:
+            n_bytes = path.stat().st_size
             raise ShardError(
-                f"{path}: damaged or no safetensors file{n_bytes} ({error}); delete it and {remedy}"
+                f"{path}: damaged or no safetensors file of {n_bytes} bytes ({error}); delete it "
+                f"and {remedy}"
             ) from error
         made_from = self.metadata.get("shard")
         if digest is not None and digest != made_from:
