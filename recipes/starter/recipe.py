@@ -55,6 +55,8 @@ from trainer.towers.mobilenet import MobileNetTower, begin_from_published
 #: The network that the audio tower begins from, and the names of its classes, in the data folder.
 NETWORK = "teachers/mn04_as.safetensors"
 CLASSES = "teachers/audioset_527_labels.csv"
+#: Settings of learning that are gone, as they stand in the fingerprints of runs that had them.
+GONE = {"tune": None, "tune_batch_size": 160, "mask_share": 0.3, "longest_masks": (2, 8)}
 
 
 def make_starter(
@@ -144,7 +146,14 @@ def learn_audio(
     material = Material(made)
     learnt, _ = run.stage(
         f"learn-{config.seed}",
-        [key, prepared.text.key, classes, config.text, config.learn, config.seed],
+        [
+            key,
+            prepared.text.key,
+            classes,
+            config.text,
+            {**dataclasses.asdict(config.learn), **GONE},
+            config.seed,
+        ],
         lambda folder: learn(
             folder,
             prepared.recordings,
