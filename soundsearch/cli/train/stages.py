@@ -353,8 +353,8 @@ def _given(**values: Any) -> dict[str, Any] | None:
 
 def _run(shards: list[str], run: Path, settings: StageConfig, options: StageOptions) -> None:
     """Run a stage, and print its folder."""
-    from trainer.stage import train_stage
-
+    with training_extra():
+        from trainer.stage import train_stage
     machine, checks = options.machine(), options.checks()
     with _progress() as (progress, watch):
         folders = shard_folders(shards, progress)
