@@ -30,9 +30,9 @@ from torch import Tensor
 
 from soundsearch.choices import Precision
 from trainer.contrast import Contrast, ContrastConfig, contrast_step
-from trainer.distributed import World
 from trainer.loop import Amp, LoopConfig, Step, train
 from trainer.runs import torch_device
+from trainer.torchrun import World
 from trainer.towers.vit import SpectrogramViT, VitConfig
 
 #: Dense peaks in TFLOP a second, from NVIDIA's data sheets; the first name that a card's contains.

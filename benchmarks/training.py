@@ -32,18 +32,18 @@ from trainer.contrast import Contrast, ContrastConfig, contrast_step
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.log_mels import find_log_mels, log_mels_path
 from trainer.data.order import Order
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
+from trainer.data.sound_files import flac
+from trainer.data.stored_targets import StoredTargets
 from trainer.data.stream import Batches, Positions
-from trainer.data.targets import StoredTargets
 from trainer.data.vectors import VectorsFacts, vectors_path, write_vectors
-from trainer.data.waveforms import flac
-from trainer.distributed import World
 from trainer.front_ends import VIP_ANT, extract_features
 from trainer.lars import Lars
 from trainer.loop import Amp, Step
 from trainer.runs import StageConfig, build_tower, torch_device
 from trainer.store_log_mels import store_log_mels
+from trainer.torchrun import World
 from trainer.towers.clip_model import ClipChoice, FrozenClip
 
 SAMPLE_RATE, CLIP_S, N_FRAMES = 44_100, 10.0, 4

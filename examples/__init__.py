@@ -1,1 +1,1 @@
-"""Experiments to rerun: the pivot in a made-up world, first weights, and studies of an encoder."""
+"""Experiments to rerun: the pivot in a made-up world, and studies of an encoder."""

@@ -1,6 +1,6 @@
 """Shards on a fleet of GPUs with Ray. Not run here: Ray is not among the tested packages.
 
-    python examples/slurm/shards.py plan s3://archive/sounds --index X --parts /shared/parts
+    python examples/slurm/job_array.py plan s3://archive/sounds --index X --parts /shared/parts
     python -m examples.ray_fleet /shared/parts
     soundsearch index s3://archive/sounds --index X --workers 1 --parts /shared/parts
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import ray
 
-from examples.slurm.shards import read
+from examples.slurm.job_array import read
 from indexer.shards import Shard, embed
 
 #: Shards handed out at a time, so that a million of them need no memory.

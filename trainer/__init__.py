@@ -8,12 +8,14 @@ embed_shards.py  images and texts of shards through the frozen CLIP model, once
 store_log_mels.py  log-mels of shards, computed once
 curate.py        captions for examples, found by their images
 front_ends.py    an example's sound to features, by the paper's rules or ours
-pivot.py         stage 1: sounds against images        captions.py   stage 2: sounds against texts
-stage.py         what both stages share                scaling.py    stage 2 with more and more captions
+stage.py         a stage: sounds against images, or texts
+stage_targets.py  what the sounds of a stage are drawn to
+caption_scaling.py  stage 2 with more and more captions
 contrast.py      the training step                     contrastive_loss.py  its loss
-loop.py          the one training loop                 lars.py, distributed.py  what it uses
+loop.py          the one training loop                 lars.py, torchrun.py  what it uses
 checks.py        what is measured during training      runs.py       run folders and their settings
-average.py       the average of the weights            epochs.py, pick.py  weights by epoch, and the choice
+presets.py       the paper's settings by name          limits.py     settings out of their limits
+average.py       the average of the weights            epochs.py, best_epoch.py  weights by epoch, the choice
 onnx_export.py   torch modules to ONNX files           bundle_export.py  a finished run to a bundle
 convert/         published weights to a bundle         model_card.py the card of a bundle
 calibrate.py     cosines to scores from 0 to 1         calibration_set.py  on which recordings

@@ -16,6 +16,8 @@ import soxr
 from numpy.typing import NDArray
 from scipy import signal
 
+from trainer.limits import must_be
+
 Array = NDArray[np.float32]
 
 #: Largest sample of a changed waveform.
@@ -50,8 +52,7 @@ class WaveformConfig:
 
     def __post_init__(self) -> None:
         for name in ("speed_share", "room_share", "band_share", "noise_share", "coded_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be 0 to 1, not {getattr(self, name)}")
+            must_be("0 to 1", 0 <= getattr(self, name) <= 1, **{name: getattr(self, name)})
 
 
 def change_recording(

@@ -42,7 +42,6 @@ from trainer.convert.clip_text import ClipText, clip_tokenizer
 from trainer.front_ends import with_frames
 from trainer.onnx_export import (
     ExportError,
-    export_onnx,
     fold_batch_norms,
     quantise,
     row_by_row,
@@ -208,8 +207,9 @@ def _write_text(folder: Path, parts: EncoderParts) -> dict[str, float]:
     texts = text_inputs(folder / TOKENIZER, TEXTS, parts.text)
     inputs = {name: texts[name] for name in parts.text_inputs}
     dynamic = {name: {0: "n", 1: "n_tokens"} for name in inputs}
-    difference = export_onnx(parts.text_tower, inputs, dynamic, folder / TEXT_TOWER)
-    refuse_collapsed_texts(run_onnx(folder / TEXT_TOWER, inputs))
+    graph, path = to_onnx(parts.text_tower, inputs, dynamic), folder / TEXT_TOWER
+    difference = save_onnx(graph, parts.text_tower, inputs, path)
+    refuse_collapsed_texts(run_onnx(path, inputs))
     return {"text_difference": difference}
 
 
@@ -245,10 +245,11 @@ def export_run(
     """
     with new_bundle(out, force=force) as made:
         run = read_run(folder)
+        settings = {**dataclasses.asdict(run.config), "data": run.data}
         if clip_s is not None:
             run = with_clips_of(run, clip_s)
         clip_model = load_clip(run.clip_model)
-        data = run.config["data"]
+        data = run.data
         if clip_model.fingerprint != data["fingerprint"]:
             raise ExportError(
                 f"{folder}: trained against a CLIP of fingerprint {data['fingerprint'][:12]}, "
@@ -259,13 +260,13 @@ def export_run(
             EncoderParts(
                 audio_tower=run.tower,
                 **text_parts(clip_model),
-                audio=run.front_end.audio,
-                features=run.front_end.features,
+                audio=run.config.front_end.audio,
+                features=run.config.front_end.features,
                 name=name or out.name,
                 description=f"Sound in the space of CLIP {Path(run.clip_model.model).stem}, trained by soundsearch",
                 licence=licence,
                 provenance=(
-                    f"The audio tower was trained on {data['n_clips']} clips (stage {run.stage}); the "
+                    f"The audio tower was trained on {data['n_clips']} clips (stage {run.config.stage}); the "
                     f"text tower is that of CLIP {clip_model.encoder}, fingerprint {clip_model.fingerprint}."
                 ),
             ),
@@ -273,7 +274,7 @@ def export_run(
             + (f" --clip-s {clip_s:g}" if clip_s is not None else "")
             + (" --int8" if int8 else ""),
             sections=_sections(run),
-            settings=run.config,
+            settings=settings,
             measured=_last_checks(run),
             int8=int8,
             calibrated_on=calibrated_on,
@@ -290,9 +291,9 @@ def with_clips_of(run: TrainedRun, clip_s: float) -> TrainedRun:
     Raises:
         ExportError: The tower or the front end has one length alone, or the length is impossible.
     """
-    if not isinstance(run.tower, SpectrogramViT) or run.front_end.audio.clip != "centre":
+    if not isinstance(run.tower, SpectrogramViT) or run.config.front_end.audio.clip != "centre":
         raise ExportError(
-            f"{run.folder}: tower {run.config['tower']} with front end {run.front_end.name} has one "
+            f"{run.folder}: tower {run.config.tower} with front end {run.config.front_end.name} has one "
             "length of clips; leave out --clip-s"
         )
     n_frames = round(100 * clip_s)
@@ -301,8 +302,9 @@ def with_clips_of(run: TrainedRun, clip_s: float) -> TrainedRun:
         tower = vit_from_authors(run.tower.state_dict(), config)
     except (ValueError, TowerError) as error:
         raise ExportError(f"{run.folder}: no clips of {clip_s:g} s ({error})") from error
-    front_end = with_frames(run.front_end, n_frames)
-    return dataclasses.replace(run, front_end=front_end, tower=tower.eval())
+    front_end = with_frames(run.config.front_end, n_frames)
+    changed = dataclasses.replace(run.config, front_end=front_end)
+    return dataclasses.replace(run, config=changed, tower=tower.eval())
 
 
 def text_parts(clip_model: FrozenClip) -> dict[str, Any]:
@@ -319,13 +321,13 @@ def text_parts(clip_model: FrozenClip) -> dict[str, Any]:
 
 def _sections(run: TrainedRun) -> dict[str, str]:
     """Return the sections of a run's model card after the measurements."""
-    data = run.config["data"]
+    data = run.data
     epoch = f" Weights of epoch {run.picked.epoch}." if run.picked else ""
     if run.picked and run.picked.by:
         epoch = f" Weights of epoch {run.picked.epoch}, chosen by {run.picked.by}."
     learnt = {
         "pivot": "the images that belong to them, embedded by a frozen CLIP model; no text was used",
-        "captions": f"the texts that belong to them ({run.config.get('texts')}), embedded by a frozen CLIP model",
+        "captions": f"the texts that belong to them ({run.config.texts}), embedded by a frozen CLIP model",
     }
     began_from = ""
     if BEGAN_FROM in data:
@@ -335,12 +337,12 @@ def _sections(run: TrainedRun) -> dict[str, str]:
         )
     return {
         "What it learnt from": f"""
-{data["n_clips"]} examples of the shards {data["shards"]}, and {learnt[run.stage]}
-(vectors {data["encoder"]}). Initial weights: {run.config.get("init")}.{epoch}{began_from} The licences of the
+{data["n_clips"]} examples of the shards {data["shards"]}, and {learnt[run.config.stage]}
+(vectors {data["encoder"]}). Initial weights: {run.config.init}.{epoch}{began_from} The licences of the
 recordings, images and texts are not stored with the shards; check them before you pass these
 weights on. No recording is part of this bundle.""",
         "Limits": f"""
-English only; CLIP truncates long texts. One vector represents {run.front_end.audio.window_s:g} s
+English only; CLIP truncates long texts. One vector represents {run.config.front_end.audio.window_s:g} s
 of sound. It does not transcribe speech, and it does not identify speakers.""",
         "Training": model_card.curve(run.log, "Log", model_card.columns_of(run.log)),
     }
@@ -357,7 +359,7 @@ def _last_checks(run: TrainedRun) -> dict[str, Any]:
     numbers = {"step": fullest["step"]} | {
         name: fullest[name] for name in model_card.columns_of(run.log) if name in fullest
     }
-    command = f"soundsearch train {run.stage}"
+    command = f"soundsearch train {run.config.stage}"
     return {"training": {"command": command, "about": "last checks of these weights", **numbers}}
 
 

@@ -9,14 +9,13 @@ import functools
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
 
 from soundsearch.bench.datasets import (
     ClassificationSet,
@@ -30,19 +29,19 @@ from soundsearch.bench.datasets import (
     require_whole,
 )
 from soundsearch.bench.metrics import best_ranks, recall_at_k
-from soundsearch.errors import AudioError, ConfigError, SoundsearchError
+from soundsearch.errors import AudioError, ConfigError
 from trainer.contrast import SAME, Contrast
 from trainer.data.log_mels import whole_log_mels
-from trainer.data.order import Numbers
-from trainer.data.shards import ShardFolder
-from trainer.data.stream import fixed_examples
-from trainer.data.targets import StoredTargets
+from trainer.data.read_ahead import read_ahead
+from trainer.data.shard_folder import ShardFolder
+from trainer.data.sound_files import read_sound
+from trainer.data.stored_targets import StoredTargets
+from trainer.data.stream import fixed_features
 from trainer.data.vectors import Kind, VectorsFacts, encoders_of
-from trainer.data.waveforms import read_sound
-from trainer.distributed import World
 from trainer.front_ends import FrontEnd, extract_features
 from trainer.loop import TrainingError
 from trainer.runs import StageConfig
+from trainer.torchrun import World
 from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.unit import embed_unit
 
@@ -59,21 +58,6 @@ BENCHES: dict[str, Callable[[Path], DataSet]] = {
 #: Examples in one batch of the tower.
 BATCH_SIZE = 32
 KS = (1, 10)
-
-
-class MakeCheck(Protocol):
-    """Makes a measurement, once the encoder of the stored vectors is known."""
-
-    def __call__(
-        self,
-        config: StageConfig,
-        facts: VectorsFacts,
-        *,
-        world: World = ...,
-        n_workers: int = ...,
-    ) -> ClipCheck:
-        """Return the measurement; world and n_workers as in `ClipCheck`."""
-        ...
 
 
 class ClipCheck(ABC):
@@ -108,59 +92,27 @@ class ClipCheck(ABC):
             The metrics by name; none in other processes than the main one.
 
         Raises:
-            TrainingError: A clip cannot be read.
+            SoundsearchError: A clip cannot be read.
         """
         assert isinstance(model, Contrast)
         device = model.log_scale.device
         starts = range(0, self.n_clips, BATCH_SIZE)
         own = starts[self._world.rank :: self._world.size]
-        embedded: list[Tensor] = []
-        reading: DataLoader[Tensor | TrainingError] = DataLoader(
-            _Batches(self._read, own, self.n_clips),
-            batch_size=None,
-            num_workers=min(self._n_workers, len(own)),
-            generator=torch.Generator(),  # the global one is of the training
-        )
-        for features in reading:
-            if isinstance(features, TrainingError):
-                raise features
-            embedded.append(embed_unit(model.tower(features.to(device))).cpu())
+        with closing(read_ahead(self._batch, own, self._n_workers)) as batches:
+            embedded = [embed_unit(model.tower(one.to(device))).cpu() for one in batches]
         parts = self._world.collect(embedded)
         if not self._world.is_main:
             return {}
         size = self._world.size
         return self._metrics(torch.cat([parts[i % size][i // size] for i in range(len(starts))]))
 
-
-class _Batches(Dataset["Tensor | TrainingError"]):
-    """Features of batches. Errors are returned: one raised in a worker would be many lines."""
-
-    def __init__(self, read: Callable[[int, int], Tensor], starts: range, n_clips: int) -> None:
-        self._read, self._starts, self._n_clips = read, starts, n_clips
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def __getitem__(self, i: int) -> Tensor | TrainingError:
-        start = self._starts[i]
-        try:
-            return self._read(start, min(start + BATCH_SIZE, self._n_clips))
-        except SoundsearchError as error:
-            return TrainingError(str(error))
+    def _batch(self, start: int) -> Tensor:
+        return self._read(start, min(start + BATCH_SIZE, self.n_clips))
 
 
-class _NoTargets:
-    """Targets that no clip has: the sound alone is read."""
-
-    dim = 0
-
-    def usable(self, shard: int) -> Numbers:
-        """See `Targets`."""
-        return np.empty(0, np.int64)
-
-    def draw(self, shard: int, example: int, generator: np.random.Generator | None) -> np.ndarray:
-        """See `Targets`."""
-        return np.empty(0, np.float32)
+#: Makes a measurement, once the settings of the run and the encoder of its vectors are known; world and
+#: n_workers are those of `ClipCheck`.
+MakeCheck = Callable[..., ClipCheck]
 
 
 class ShardCheck(ClipCheck):
@@ -214,10 +166,7 @@ class ShardCheck(ClipCheck):
 
     def _read(self, start: int, stop: int) -> Tensor:
         places = self._all[start:stop]
-        ((features, _),) = fixed_examples(
-            self._data, places, _NoTargets(), self._front_end, len(places), self._log_mels
-        )
-        return features
+        return fixed_features(self._data, places, self._front_end, self._log_mels)
 
     def _metrics(self, audio: Tensor) -> dict[str, float]:
         number = {place: i for i, place in enumerate(self._all)}

@@ -22,16 +22,16 @@ from soundsearch.progress import Progress
 from trainer.checks import features_of
 from trainer.data.example import ShardError
 from trainer.data.log_mels import (
-    ClipLogMel,
     ShardLogMels,
-    clip_log_mel,
+    SoundLogMel,
     cut_log_mel,
+    sound_log_mel,
     unusable,
     write_log_mels,
 )
+from trainer.data.read_ahead import read_in_threads
 from trainer.data.recently_used import RecentlyUsed
-from trainer.data.waveforms import read_sound
-from trainer.embed_shards import ahead
+from trainer.data.sound_files import read_sound
 from trainer.front_ends import FrontEnd, extract_features
 
 #: Folder of log-mels within that of a run.
@@ -122,25 +122,25 @@ class StoredClips:
 
     def _rows(
         self, paths: Sequence[Path], threads: ThreadPoolExecutor, progress: Progress
-    ) -> list[ClipLogMel]:
+    ) -> list[SoundLogMel]:
         rows = []
-        for row in ahead(threads, lambda i: self._row(paths[i]), len(paths)):
+        for row in read_in_threads(threads, lambda i: self._row(paths[i]), range(len(paths))):
             rows.append(row)
             progress.advance()
         return rows
 
-    def _row(self, path: Path) -> ClipLogMel:
+    def _row(self, path: Path) -> SoundLogMel:
         try:
             return self._log_mel(path)
         except AudioError:
             return unusable(self._front_end)
 
-    def _log_mel(self, path: Path) -> ClipLogMel:
+    def _log_mel(self, path: Path) -> SoundLogMel:
         sound, front_end = read_sound(path), self._front_end
         if front_end.features.frame_step(front_end.audio.rate_for(sound.sample_rate)):
-            return clip_log_mel(sound.channels, sound.sample_rate, front_end)
+            return sound_log_mel(sound.channels, sound.sample_rate, front_end)
         extract_features(sound.channels, sound.sample_rate, front_end, None)
-        return ClipLogMel(unusable(front_end).frames, np.zeros(0, np.int32), 0, 1.0)
+        return SoundLogMel(unusable(front_end).frames, np.zeros(0, np.int32), 0, 1.0)
 
     def _why_unusable(self, path: Path) -> str:
         try:

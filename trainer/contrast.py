@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from soundsearch.choices import Duplicates, Reduction
 from trainer.contrastive_loss import pair_loss, three_way_loss
 from trainer.distillation import class_loss, sound_loss, standardised
-from trainer.distributed import World, without_averaging
+from trainer.limits import must_be, must_be_one_of
 from trainer.loop import Amp, Step, TrainingError
 from trainer.mixtures import named_in_part
+from trainer.torchrun import World, without_averaging
 from trainer.towers.unit import embed_unit
 
 #: Vectors with a higher cosine belong to the same image or the same text.
@@ -57,26 +58,19 @@ class ContrastConfig:
     sound_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.reduction not in ("sum", "mean"):
-            raise ValueError(f"reduction must be sum or mean, not {self.reduction!r}")
-        if self.duplicates not in ("negative", "ignored"):
-            raise ValueError(f"duplicates must be negative or ignored, not {self.duplicates!r}")
+        must_be_one_of(Reduction, "reduction", self.reduction)
+        must_be_one_of(Duplicates, "duplicates", self.duplicates)
+        must_be("above 0", self.logit_scale > 0, logit_scale=self.logit_scale)
+        must_be("1 or more, or null", self.chunk is None or self.chunk >= 1, chunk=self.chunk)
+        for name in ("class_weight", "sound_weight"):
+            must_be("0 or more", getattr(self, name) >= 0, **{name: getattr(self, name)})
         if self.three_way and self.duplicates == "ignored":
             raise ValueError("three_way has equal vectors as negatives; leave duplicates out")
-        if not self.logit_scale > 0:
-            raise ValueError(f"logit_scale must be above 0, not {self.logit_scale}")
         if self.largest_logit_scale is not None and self.largest_logit_scale < self.logit_scale:
             raise ValueError(
                 f"largest_logit_scale ({self.largest_logit_scale}) is below logit_scale "
                 f"({self.logit_scale:.4g})"
             )
-        if min(self.class_weight, self.sound_weight) < 0:
-            raise ValueError(
-                "class_weight and sound_weight must be 0 or more, "
-                f"not {self.class_weight} and {self.sound_weight}"
-            )
-        if self.chunk is not None and self.chunk < 1:
-            raise ValueError(f"chunk must be 1 or more, or null, not {self.chunk}")
 
 
 class Contrast(nn.Module):

@@ -23,7 +23,6 @@ import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,9 +35,10 @@ from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Table, text_lines
 from trainer.authors_captions import Ids, read_choice, read_map
 from trainer.data.example import ShardError
-from trainer.data.selection import clip_id
-from trainer.data.shards import Shard, ShardFolder
-from trainer.data.sources import file_digest
+from trainer.data.example_selection import clip_id
+from trainer.data.manifest_examples import file_digest
+from trainer.data.shard_folder import Shard, ShardFolder
+from trainer.data.side_files import SideFile, firsts_of, write_side_file
 from trainer.data.vectors import (
     ShardVectors,
     VectorsFacts,
@@ -68,7 +68,7 @@ MANIFEST_COLUMNS = ("shard", "key", "caption")
 
 
 class CurateError(SoundsearchError):
-    """A pool, or captions chosen from it, are missing or do not fit."""
+    """A pool is missing or does not fit."""
 
 
 def curated_path(shard: Path, pool: str) -> Path:
@@ -76,7 +76,7 @@ def curated_path(shard: Path, pool: str) -> Path:
     return shard.with_name(f"{shard.stem}.curated.{pool}.safetensors")
 
 
-class CuratedCaptions:
+class CuratedCaptions(SideFile):
     """The captions chosen for the examples of one shard, as ids into the pool.
 
     Attributes:
@@ -85,35 +85,12 @@ class CuratedCaptions:
     """
 
     def __init__(self, path: Path, digest: str | None) -> None:
-        """Read the file. digest: of the shard, None to skip the comparison. Raises CurateError."""
-        from safetensors import SafetensorError, safe_open
-
-        again = "; run `soundsearch train curate` again"
-        try:
-            with safe_open(path, "numpy") as file:
-                self.metadata: dict[str, str] = file.metadata() or {}
-                self._ids: Ids = file.get_tensor("ids")
-                self.first: NDArray[np.int64] = file.get_tensor("first")
-        except FileNotFoundError as error:
-            raise CurateError(
-                f"{path}: no captions were chosen for this shard yet; run `soundsearch train curate`"
-            ) from error
-        except (SafetensorError, OSError) as error:
-            raise CurateError(f"{path}: damaged or no file of chosen captions{again}") from error
-        n_ids = self.first[-1] if self.first.ndim == 1 and len(self.first) else -1
-        if (
-            self._ids.shape != (n_ids,)
-            or self.first[0] != 0
-            or (np.diff(self.first) < 0).any()
-            or (self._ids < 0).any()
-        ):
-            raise CurateError(f"{path}: damaged, its tensors do not fit each other{again}")
+        """Map a file; arguments and errors as `SideFile`."""
+        super().__init__(path, digest, "run `soundsearch train curate`")
+        self._ids, self.first = self.rows("ids")
+        if (self._ids < 0).any():
+            raise self.unfit("damaged, it holds ids below 0")
         self.pool = self.metadata.get("pool")
-        made_from = self.metadata.get("shard")
-        if digest is not None and made_from != digest:
-            raise CurateError(
-                f"{path}: made from another shard ({made_from}, this one is {digest}){again}"
-            )
 
     def __len__(self) -> int:
         return len(self.first) - 1
@@ -122,7 +99,8 @@ class CuratedCaptions:
         """Return the caption ids of example i, the best first; none if it has no images."""
         if not 0 <= i < len(self):
             raise IndexError(i)
-        return self._ids[self.first[i] : self.first[i + 1]]
+        ids: Ids = self._ids[self.first[i] : self.first[i + 1]]
+        return ids
 
 
 def read_pool(folder: Path, pool: str, encoder: str) -> tuple[list[str], Array]:
@@ -292,12 +270,9 @@ def curate(
     def ready(shard: Shard) -> bool:
         try:
             found = CuratedCaptions(curated_path(shard.path, pool), shard.digest)
-        except CurateError:
+        except ShardError:
             return False
         return made.items() <= found.metadata.items()
-
-    def rows_of(shard: Shard) -> list[Ids]:
-        return rows_chosen(shard) if chosen is not None else rows_by_images(shard)
 
     def rows_chosen(shard: Shard) -> list[Ids]:
         clips = [clip_id(shard.facts(i).source) for i in range(len(shard))]
@@ -316,10 +291,13 @@ def curate(
             for start, end in itertools.pairwise(images.first)
         ]
 
-    def write(shard: Shard, rows: Sequence[NDArray[Any]]) -> None:
-        _write_curated(curated_path(shard.path, pool), rows, made | {"shard": shard.digest})
+    def write(shard: Shard, rows: list[Ids]) -> None:
+        ids = np.concatenate([np.empty(0, np.int32), *rows])
+        tensors = {"ids": ids, "first": firsts_of(rows)}
+        write_side_file(curated_path(shard.path, pool), tensors, made, shard.digest)
 
     report = Report()
+    rows_of = rows_by_images if chosen is None else rows_chosen
     over_shards(shards, ready, rows_of, write, report, progress)
     if report.n_done and (n_missing := len(ids_of) - len(known)):
         progress.note(f"{chosen}: {n_missing} of {len(ids_of)} clips have no sound in {folder}")
@@ -357,7 +335,7 @@ def write_manifest(folder: Path, pool: str, path: Path) -> int:
             try:
                 shard = shards.open(n)
                 chosen = CuratedCaptions(curated_path(shard.path, pool), shard.digest)
-            except (ShardError, CurateError):
+            except ShardError:
                 continue
             if chosen.pool != fingerprint(texts):
                 continue
@@ -426,17 +404,6 @@ def _no_pool(folder: Path, pool: str) -> CurateError:
     known = sorted(path.name.removesuffix(".pool.txt") for path in folder.glob("*.pool.txt"))
     what = f"there are {', '.join(known)}" if known else "run `soundsearch train curate`"
     return CurateError(f"{folder}: holds no pool called {pool!r}; {what}")
-
-
-def _write_curated(path: Path, rows: Sequence[Ids], metadata: dict[str, str]) -> None:
-    from safetensors.numpy import save
-
-    tensors = {
-        "ids": np.concatenate([np.empty(0, np.int32), *rows]),
-        "first": np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64),
-    }
-    with _write_atomically(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata=metadata))
 
 
 @contextlib.contextmanager

@@ -43,14 +43,10 @@ def class_vectors(
     return embed_unit(vectors.reshape(len(names), -1, vectors.shape[1]).mean(dim=1))
 
 
-def standardised(logits: Tensor, like: Tensor | None = None) -> Tensor:
-    """Standardise a tagger's logits (n, n_classes), each class by mean and deviation.
-
-    like: (any number, n_classes) logits of ordinary sounds; None for the same.
-    """
-    usual = logits if like is None else like
-    std = usual.std(dim=0, correction=0).clamp(min=LEAST_STD)
-    return (logits - usual.mean(dim=0)) / std
+def standardised(logits: Tensor) -> Tensor:
+    """Standardise a tagger's logits (n, n_classes), each class by mean and deviation."""
+    std = logits.std(dim=0, correction=0).clamp(min=LEAST_STD)
+    return (logits - logits.mean(dim=0)) / std
 
 
 def class_loss(cosine: Tensor, scale: Tensor, logits: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,19 +27,26 @@ from soundsearch.progress import Progress, Silent
 from soundsearch.vocabulary.audioset import display_name
 from trainer.data.example import ExampleFacts, ShardError
 from trainer.data.part import Part
-from trainer.data.shards import Shard, ShardFolder, ShardPaths
-from trainer.data.vectors import Kind, ShardVectors, VectorsFacts, vectors_path, write_vectors
+from trainer.data.read_ahead import read_in_threads
+from trainer.data.shard_folder import Shard, ShardFolder, ShardPaths
+from trainer.data.vectors import (
+    Kind,
+    ShardVectors,
+    VectorsFacts,
+    metadata_of,
+    vectors_path,
+    write_vectors,
+)
 from trainer.towers.clip_model import BATCH_SIZE, FrozenClip
 
 Array = NDArray[np.float32]
-T = TypeVar("T")
 #: Rows of an example, such as vectors (n, dim).
 Rows = TypeVar("Rows", bound=Sized)
 
 #: Text of a label. Source: VIP-ANT, `running.prompt`.
 PROMPT = "the sound of {}"
-#: Threads that decode images, and examples that are decoded ahead of the model.
-N_THREADS, AHEAD = min(8, os.cpu_count() or 1), 32
+#: Threads that decode images.
+N_THREADS = min(8, os.cpu_count() or 1)
 #: Examples whose texts are embedded between two reports of progress.
 TEXTS_OF = 64
 #: Texts whose vectors are cached for the next shards; at 512 numbers, 128 MB.
@@ -58,7 +65,7 @@ class Report:
         n_ready: Shards whose file was complete before.
         n_done: Shards whose file was written.
         n_failed: Shards that could not be read, each with a note.
-        n_clips: Examples of the written files.
+        n_examples: Examples of the written files.
         n_rows: Vectors, or captions, of the written files.
         n_bad: Images, or sounds, that could not be used, each with a note.
         n_empty: Examples without a row, which training skips.
@@ -67,7 +74,7 @@ class Report:
     n_ready: int = 0
     n_done: int = 0
     n_failed: int = 0
-    n_clips: int = 0
+    n_examples: int = 0
     n_rows: int = 0
     n_bad: int = 0
     n_empty: int = 0
@@ -221,15 +228,11 @@ def is_ready(path: Path, facts: VectorsFacts, digest: str) -> bool:
 
     The place of the weights is not compared, but their fingerprint.
     """
-    from safetensors import safe_open
-
     try:
-        ShardVectors(path, digest)
+        made = ShardVectors(path, digest).metadata
     except ShardError:
         return False
-    with safe_open(path, "numpy") as file:
-        made: dict[str, str] = file.metadata()
-    wanted = {name: str(value) for name, value in asdict(facts).items()}
+    wanted = metadata_of(facts)
     return all(made.get(name) == wanted[name] for name in wanted.keys() - {"model", "pretrained"})
 
 
@@ -271,7 +274,7 @@ def over_shards(
             continue
         write(shard, rows)
         report.n_done += 1
-        report.n_clips += len(rows)
+        report.n_examples += len(rows)
         report.n_rows += sum(len(row) for row in rows)
         report.n_empty += sum(len(row) == 0 for row in rows)
 
@@ -325,7 +328,7 @@ def _frames(
     def decode(i: int) -> list[Tensor | str]:
         return [_pixels(clip_model, frame) for frame in shard.frames(i)]
 
-    for i, frames in enumerate(ahead(threads, decode, len(shard))):
+    for i, frames in enumerate(read_in_threads(threads, decode, range(len(shard)))):
         for j, frame in enumerate(frames):
             if isinstance(frame, str):
                 report.n_bad += 1
@@ -344,17 +347,6 @@ def _pixels(clip_model: FrozenClip, frame: bytes) -> Tensor | str:
     except Exception as error:  # Pillow raises many kinds for a damaged image
         reason = str(error).strip().split("\n")[0].split(" <")[0]
         return f"cannot be decoded ({reason or type(error).__name__})"
-
-
-def ahead(threads: ThreadPoolExecutor, work: Callable[[int], T], n: int) -> Iterator[T]:
-    """Yield work(0), work(1), ... in order, computed by threads at most AHEAD in advance."""
-    waiting: deque[Future[T]] = deque()
-    for i in range(n):
-        waiting.append(threads.submit(work, i))
-        if len(waiting) > AHEAD:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def _text_vectors(

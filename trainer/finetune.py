@@ -15,16 +15,16 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from soundsearch.bench.protocols import FINE_TUNING
 from soundsearch.bench.results import BenchmarkResult
@@ -34,7 +34,10 @@ from soundsearch.errors import ConfigError
 from soundsearch.files import sha256_of, write_bytes, write_text
 from soundsearch.progress import Progress, Silent
 from trainer.clip_features import LOG_MELS, StoredClips
+from trainer.data.read_ahead import read_ahead
+from trainer.data.recently_used import RecentlyUsed
 from trainer.epochs import epoch_ends, weights_path
+from trainer.limits import must_be
 from trainer.loop import TrainingError, delete_checkpoint, one_pass, train
 from trainer.runs import StageConfig, differences, read_run, torch_device
 from trainer.supervised import Array, Ints, Labelled, Part, facts_of, loss_of
@@ -67,8 +70,7 @@ class FinetuneConfig:
     seed: int = 1213
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be 1 or more, not {self.epochs}")
+        must_be("1 or more", self.epochs >= 1, epochs=self.epochs)
         self.stage()  # checks the rest
 
     def stage(self) -> StageConfig:
@@ -153,7 +155,7 @@ def finetune(
         run = read_run(init)
         torch.manual_seed(config.seed)
         tags = data.target.ndim == 2
-        model = Classifier(run.tower, run.dim, len(data.classes), tags=tags).to(device_)
+        model = Classifier(run.tower, run.vectors.dim, len(data.classes), tags=tags).to(device_)
         _train_part(model, features, data, part, folder / part.name, config, n_workers, progress)
     if features is not None:
         features.delete()
@@ -178,7 +180,7 @@ def _usable(
     if done and (folder / LOST).exists():
         lost = read_json(folder / LOST)
         return data.usable({int(i): why for i, why in lost.items()}, allow_missing), None
-    front_end, logs = read_run(init).front_end, folder / LOG_MELS
+    front_end, logs = read_run(init).config.front_end, folder / LOG_MELS
     features = StoredClips(data.clips, front_end, logs, n_workers=n_workers, progress=progress)
     left = data.usable(features.lost, allow_missing)
     _check_same(folder / LOST, {str(i): why for i, why in features.lost.items()})
@@ -203,24 +205,14 @@ def _train_part(
         )
     loop = config.stage().loop(len(others))
     batches = _Batches(data, others, stored, config)
-    running: Iterator[tuple[Tensor, Tensor] | TrainingError] | None = None
+    running: Generator[tuple[Tensor, Tensor]] | None = None
 
     def step_loss(step: int) -> Mapping[str, Tensor]:
         nonlocal running
         if running is None:  # a run that goes on does not begin at 0
-            running = iter(
-                DataLoader(
-                    batches,
-                    batch_size=None,
-                    sampler=range(step, loop.steps),
-                    num_workers=n_workers,
-                    generator=torch.Generator(),
-                )
-            )
-        batch = next(running)
-        if isinstance(batch, TrainingError):
-            raise batch
-        features, target = (part.to(device) for part in batch)
+            running = read_ahead(batches.draw, range(step, loop.steps), n_workers)
+            stack.enter_context(closing(running))
+        features, target = (part.to(device) for part in next(running))
         torch.manual_seed(config.seed * 1_000_003 + step)  # of dropout
         return {"loss": loss_of(model.log_scale.exp() * model(features), target)}
 
@@ -239,11 +231,12 @@ def _train_part(
 
     ends = epoch_ends(config.epochs, len(others) / config.batch_size)
     checks = {step: partial(measure, number) for step, number in ends.items()}
-    train(model, one_pass(step_loss), loop, folder, checks=checks)
+    with ExitStack() as stack:
+        train(model, one_pass(step_loss), loop, folder, checks=checks)
     delete_checkpoint(folder)
 
 
-class _Batches(Dataset["tuple[Tensor, Tensor] | TrainingError"]):
+class _Batches:
     """Features and classes of the clips of each step; they follow from seed and step alone."""
 
     def __init__(
@@ -251,20 +244,18 @@ class _Batches(Dataset["tuple[Tensor, Tensor] | TrainingError"]):
     ) -> None:
         self._paths, self._target = data.clips, torch.from_numpy(data.target)
         self._clips, self._stored, self._config = clips, stored, config
-        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._order = RecentlyUsed(self._shuffled, 2)
 
     def _shuffled(self, number: int) -> Ints:
         return np.random.default_rng((self._config.seed, 0, number)).permutation(self._clips)
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor] | TrainingError:
+    def draw(self, step: int) -> tuple[Tensor, Tensor]:
+        """Features (n, n_mels, n_frames) and classes (n, ...). Raises TrainingError."""
         size, n = self._config.batch_size, len(self._clips)
         places = range(step * size, (step + 1) * size)
         clips = [int(self._order(place // n)[place % n]) for place in places]
         generator = np.random.default_rng((self._config.seed, 1, step))
-        try:
-            features = self._stored([self._paths[i] for i in clips], generator)
-        except TrainingError as error:
-            return error  # one raised in a worker would be many lines
+        features = self._stored([self._paths[i] for i in clips], generator)
         return features, self._target[clips]
 
 

@@ -24,6 +24,7 @@ from soundsearch.audio.features import (
     lifted,
 )
 from soundsearch.audio.windows import AudioConfig
+from trainer.limits import must_be
 
 Array = NDArray[np.float32]
 Floats = TypeVar("Floats", bound=np.floating)
@@ -48,11 +49,8 @@ class FrontEnd:
     time_mask: int
 
     def __post_init__(self) -> None:
-        if self.frequency_mask < 0 or self.time_mask < 0:
-            raise ValueError(
-                "frequency_mask and time_mask must be 0 or more, "
-                f"not {self.frequency_mask} and {self.time_mask}"
-            )
+        must_be("0 or more", self.frequency_mask >= 0, frequency_mask=self.frequency_mask)
+        must_be("0 or more", self.time_mask >= 0, time_mask=self.time_mask)
 
     @property
     def fingerprint(self) -> str:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +24,9 @@ from soundsearch.choices import Optimiser, Precision
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import remove_unfinished, write_atomically, write_text
 from trainer.average import Average
-from trainer.distributed import World
 from trainer.lars import Lars
+from trainer.limits import must_be, must_be_one_of
+from trainer.torchrun import World
 
 logger = logging.getLogger(__name__)
 
@@ -86,19 +86,14 @@ class LoopConfig:
             raise ValueError(
                 f"schedule_steps ({self.schedule_steps}) is below steps ({self.steps})"
             )
-        if self.optimiser not in ("adamw", "lars"):
-            raise ValueError(f"optimiser must be adamw or lars, not {self.optimiser!r}")
-        if self.precision not in get_args(Precision):
-            known = ", ".join(get_args(Precision))
-            raise ValueError(f"precision must be one of {known}, not {self.precision!r}")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average must be in [0, 1), not {self.average}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be above 0, or null, not {self.clip_norm}")
-        if self.log_every < 1 or self.save_every < 1:
-            raise ValueError("log_every and save_every must be 1 or more")
+        must_be_one_of(Optimiser, "optimiser", self.optimiser)
+        must_be_one_of(Precision, "precision", self.precision)
+        must_be("in [0, 1)", 0 <= self.average < 1, average=self.average)
+        must_be("above 0", self.learning_rate > 0, learning_rate=self.learning_rate)
+        norm = self.clip_norm
+        must_be("above 0, or null", norm is None or norm > 0, clip_norm=norm)
+        must_be("1 or more", self.log_every >= 1, log_every=self.log_every)
+        must_be("1 or more", self.save_every >= 1, save_every=self.save_every)
 
 
 def rate_at(step: int, config: LoopConfig) -> float:

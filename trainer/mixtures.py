@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.augmentation import gain_of, level_of
+from trainer.limits import must_be
 
 Array = NDArray[np.float32]
 
@@ -62,8 +63,7 @@ class MixtureConfig:
             raise ValueError(
                 f"kinds are shares of all mixtures and make 1, not {sum(self.kinds):g}"
             )
-        if not 0 <= self.three_share <= 1:
-            raise ValueError(f"three_share must be 0 to 1, not {self.three_share}")
+        must_be("0 to 1", 0 <= self.three_share <= 1, three_share=self.three_share)
 
     def draw(self, rng: np.random.Generator) -> tuple[Kind, int]:
         """Draw a kind, and the number of members."""

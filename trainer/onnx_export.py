@@ -63,29 +63,6 @@ def _fuse(convolution: nn.Module, norm: nn.Module) -> nn.Module:
     return fuse_conv_bn_eval(convolution, norm)
 
 
-def export_onnx(
-    module: nn.Module,
-    inputs: Mapping[str, Tensor],
-    dynamic: Mapping[str, Mapping[int, str]],
-    path: Path,
-) -> float:
-    """Write a module as an ONNX file.
-
-    Args:
-        module: The module.
-        inputs: Name -> example input of two or more rows.
-        dynamic: Name -> axis -> name of the axis, for axes of variable length.
-        path: Of the ONNX file.
-
-    Returns:
-        The largest difference to torch, as `save_onnx`.
-
-    Raises:
-        ExportError: The difference is too large.
-    """
-    return save_onnx(to_onnx(module, inputs, dynamic), module, inputs, path)
-
-
 def save_onnx(
     model: onnx.ModelProto, module: nn.Module, inputs: Mapping[str, Tensor], path: Path
 ) -> float:
@@ -113,7 +90,13 @@ def to_onnx(
     inputs: Mapping[str, Tensor],
     dynamic: Mapping[str, Mapping[int, str]],
 ) -> onnx.ModelProto:
-    """Return a module as a float32 ONNX graph with the output `embeddings`; see `export_onnx`."""
+    """Return a module as a float32 ONNX graph with the output `embeddings`.
+
+    Args:
+        module: The module, which is set to eval mode.
+        inputs: Name -> example input of two or more rows.
+        dynamic: Name -> axis -> name of the axis, for axes of variable length.
+    """
     module.eval()
     shapes = tuple(
         dict.fromkeys(dynamic[name], torch.export.Dim.DYNAMIC) if name in dynamic else {}

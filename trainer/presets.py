@@ -7,7 +7,7 @@ refers to it). What the code does not decide, such as the seed or the place of t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from soundsearch.choices import Preset
@@ -95,6 +95,21 @@ def preset(name: Preset) -> StageConfig:
             plain[outer] = one.value
     texts = fixed["texts"].value if "texts" in fixed else None
     return stage_config(plain, StageConfig(stage=fixed["stage"].value, texts=texts))
+
+
+def default_of(name: Preset) -> StageConfig:
+    """Return the default of a preset's stage.
+
+    It is the preset, but the cosine ends at the last epoch, rates follow the batch, and precision is
+    the machine's.
+    """
+    return replace(
+        preset(name),
+        schedule_epochs=None,
+        learning_rate=None,
+        flat_learning_rate=None,
+        precision=None,
+    )
 
 
 def refuse_contradictions(name: Preset, config: StageConfig, given: Mapping[str, str]) -> None:

@@ -22,13 +22,12 @@ from soundsearch.encoder.towers import Encoder
 from soundsearch.files import sha256_of
 from soundsearch.progress import Progress, Silent
 from trainer.checks import ClipCheck, features_of
-from trainer.contrast import Contrast
-from trainer.distributed import World
 from trainer.epochs import weights_path
 from trainer.front_ends import FrontEnd
 from trainer.loop import TrainingError
-from trainer.runs import read_run, torch_device
+from trainer.runs import read_run
 from trainer.supervised import Array, Labelled, facts_of, loss_of
+from trainer.torchrun import World
 
 #: Steps of L-BFGS at most.
 MAX_STEPS = 1000
@@ -93,9 +92,9 @@ def probe_run(
     """
     data.require_whole(allow_missing)
     run = read_run(folder)
-    embedded = _Embedded(data.clips, run.front_end, n_workers)
+    embedded = _Embedded(data.clips, run.config.front_end, n_workers)
     (progress or Silent()).begin("embedding clips")
-    embedded(Contrast(run.tower, 1.0).to(torch_device(device)).eval())
+    embedded(run.model(device))
     data = data.usable(embedded.lost, allow_missing)
     weights = sha256_of(weights_path(folder))[:16]
     how = _in_words("stretch at the centre", l2)

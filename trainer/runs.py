@@ -20,13 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from soundsearch.choices import Optimiser, Precision, Tower
-from soundsearch.config import changed, read_json
+from soundsearch.config import changed, fill, read_json
 from soundsearch.errors import ConfigError
 from soundsearch.files import write_text
-from trainer.contrast import ContrastConfig
+from trainer.contrast import Contrast, ContrastConfig
 from trainer.data.changes import ChangesConfig
+from trainer.data.vectors import VectorsFacts
 from trainer.epochs import Picked, read_picked, weights_path
 from trainer.front_ends import FRONT_ENDS, VIP_ANT, FrontEnd
+from trainer.limits import must_be
 from trainer.loop import LOG, LoopConfig, TrainingError, strip_prefix
 from trainer.towers.clip_model import ClipChoice
 from trainer.towers.compact import AudioTower, AudioTowerConfig
@@ -46,7 +48,7 @@ class StageConfig:
 
     Attributes:
         stage: pivot (against images) or captions (against texts).
-        texts: Texts of an example in the captions stage, see `trainer/captions.py`.
+        texts: Texts of an example in the captions stage, see `trainer/stage_targets.py`.
         encoder: CLIP model whose stored vectors are used; None for the only one there is.
         front_end: How sound becomes features; in a file also a name of `trainer/front_ends.py`.
         tower: vit is the paper's, compact the one for computers without a GPU, mobilenet the one
@@ -58,7 +60,7 @@ class StageConfig:
             of the paper's authors, or the .safetensors file of `trainer/towers/mobilenet.py`.
         n_clips: Train on so many examples, drawn with the seed.
         fraction: Train on this share of the examples, drawn with the seed.
-        only: File of the ids whose examples take part, see `trainer/data/selection.py`.
+        only: File of the ids whose examples take part, see `trainer/data/example_selection.py`.
         only_top_k: Neighbours of each seed of that file.
         weights: Examples are drawn by weight: labels, or a file of the authors' weights.
         batch_size: Examples in a step, over all processes.
@@ -113,20 +115,16 @@ class StageConfig:
             raise ValueError("mix and teacher belong to the captions stage, whose texts they need")
         if self.changes.mix and self.contrast.three_way:
             raise ValueError("a mixture has no picture; leave out mix, or three_way")
-        if self.batch_size < 2:
-            raise ValueError(
-                f"batch_size must be 2 or more, to have a negative, not {self.batch_size}"
-            )
-        if not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction must be above 0 and at most 1, not {self.fraction}")
-        if self.n_clips is not None and (self.n_clips < 2 or self.fraction != 1):
-            raise ValueError(f"n_clips must be 2 or more and excludes fraction, not {self.n_clips}")
-        if self.only_top_k is not None and (self.only is None or self.only_top_k < 1):
-            raise ValueError(f"only_top_k must be 1 or more and needs only, not {self.only_top_k}")
-        if not self.epochs > 0 or not self.warmup_epochs >= 0:
-            raise ValueError(
-                f"need epochs > 0 and warmup_epochs >= 0, not {self.epochs} and {self.warmup_epochs}"
-            )
+        n, top_k = self.n_clips, self.only_top_k
+        must_be("2 or more, to have a negative", self.batch_size >= 2, batch_size=self.batch_size)
+        must_be("above 0 and at most 1", 0 < self.fraction <= 1, fraction=self.fraction)
+        alone = n is None or (n >= 2 and self.fraction == 1)
+        must_be("2 or more and excludes fraction", alone, n_clips=n)
+        usable = top_k is None or (top_k >= 1 and self.only is not None)
+        must_be("1 or more and needs only", usable, only_top_k=top_k)
+        must_be("above 0", self.epochs > 0, epochs=self.epochs)
+        must_be("0 or more", self.warmup_epochs >= 0, warmup_epochs=self.warmup_epochs)
+        must_be("1 or more", self.block >= 1, block=self.block)
         if self.schedule_epochs is not None and self.schedule_epochs < self.epochs:
             raise ValueError(
                 f"schedule_epochs ({self.schedule_epochs}) is below epochs ({self.epochs})"
@@ -140,8 +138,6 @@ class StageConfig:
             raise ValueError(
                 "mobilenet.logits are those of a trained classifier; with init random leave them out"
             )
-        if self.block < 1:
-            raise ValueError(f"block must be 1 or more, not {self.block}")
         self.loop(self.batch_size)  # LoopConfig checks the rest
 
     def loop(self, n_clips: int) -> LoopConfig:
@@ -277,24 +273,18 @@ class TrainedRun:
 
     Attributes:
         folder: The run folder.
-        stage: pivot or captions.
-        front_end: How sound becomes features.
+        config: Its settings.
+        data: Facts of what it learnt from.
         tower: The audio tower.
         log_scale: Logarithm of the learnt logit scale, of sounds and texts where there are three.
-        clip_model: The frozen CLIP model that it was trained against.
-        dim: Numbers in a vector.
-        config: The content of config.json.
         picked: The epoch whose weights the tower has; None for the last ones.
     """
 
     folder: Path
-    stage: str
-    front_end: FrontEnd
+    config: StageConfig
+    data: Mapping[str, Any]
     tower: nn.Module
     log_scale: float
-    clip_model: ClipChoice
-    dim: int
-    config: Mapping[str, Any]
     picked: Picked | None
 
     @property
@@ -302,19 +292,30 @@ class TrainedRun:
         """The run's log.jsonl."""
         return self.folder / LOG
 
+    @property
+    def vectors(self) -> VectorsFacts:
+        """Facts of the vectors that it learnt from. Raises ConfigError."""
+        names = {one.name for one in dataclasses.fields(VectorsFacts)}
+        known = {name: value for name, value in self.data.items() if name in names}
+        return fill(VectorsFacts, known, f"{self.folder}: data.")
+
+    @property
+    def clip_model(self) -> ClipChoice:
+        """The frozen CLIP model that it was trained against."""
+        return ClipChoice(model=self.data["model"], pretrained=self.data["pretrained"])
+
+    def model(self, device: str) -> Contrast:
+        """Return tower and a logit scale of 1 on a device, in eval mode. Raises TrainingError."""
+        return Contrast(self.tower, 1.0).to(torch_device(device)).eval()
+
 
 def read_config(folder: Path) -> StageConfig:
     """Read the settings of a run. Raises TrainingError or ConfigError."""
-    return _read_config(folder)[0]
+    return read_settings(folder)[0]
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """Read the facts of a run's data. Raises TrainingError or ConfigError."""
-    return _read_config(folder)[1]
-
-
-def _read_config(folder: Path) -> tuple[StageConfig, dict[str, Any]]:
-    """Read the settings, and the facts of the data."""
+def read_settings(folder: Path) -> tuple[StageConfig, dict[str, Any]]:
+    """Read the settings of a run, and the facts of its data. Raises TrainingError or ConfigError."""
     if not (folder / CONFIG).exists():
         raise TrainingError(f"{folder}: not a run folder, {CONFIG} is missing")
     plain = read_json(folder / CONFIG)
@@ -337,7 +338,7 @@ def read_run(folder: Path, epoch: int | None = None) -> TrainedRun:
 
     Raises TrainingError or ConfigError for anything else.
     """
-    config, data = _read_config(folder)
+    config, data = read_settings(folder)
     tower = build_tower(config, data["dim"])
     picked = Picked(epoch=epoch) if epoch else read_picked(folder)
     weights = read_weights(folder, epoch)
@@ -348,17 +349,8 @@ def read_run(folder: Path, epoch: int | None = None) -> TrainedRun:
             f"{weights_path(folder, epoch)}: its tower has another layout than {CONFIG} says "
             f"({str(error).splitlines()[-1].strip()}); train the run again with this version"
         ) from error
-    return TrainedRun(
-        folder=folder,
-        stage=config.stage,
-        front_end=config.front_end,
-        tower=tower.eval(),
-        log_scale=float(weights["log_scale"].reshape(-1)[-1]),
-        clip_model=ClipChoice(model=data["model"], pretrained=data["pretrained"]),
-        dim=data["dim"],
-        config={**dataclasses.asdict(config), "data": data},
-        picked=picked,
-    )
+    scale = float(weights["log_scale"].reshape(-1)[-1])
+    return TrainedRun(folder, config, data, tower.eval(), scale, picked)
 
 
 def read_weights(folder: Path, epoch: int | None = None) -> dict[str, Tensor]:

@@ -1,4 +1,15 @@
-"""A stage of training, from a folder of shards to a run folder; what both stages share."""
+"""A stage of training, from a folder of shards to a run folder.
+
+The pivot stage draws sounds to video frames of the same moments, without any text; the captions
+stage draws them to texts, few or many (`trainer/stage_targets.py`). The vectors of both come from a
+frozen CLIP model and are stored beforehand (`soundsearch train embed-images`, `embed-captions`), so a
+step runs the audio tower alone. Each time an example is used, one of its images or texts and one
+stretch of its sound are drawn at random.
+
+Source: VIP-ANT ("VA" and "AT"), `cvap/monitor/cvap.py`, `cvalp.py`, `bash/*.sh`; the values are in
+`trainer/presets.py`. Differs from it in stored vectors, in batches that continue across epochs, and
+in bfloat16 in place of float16.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +34,16 @@ from trainer.contrast import Contrast, contrast_step
 from trainer.convert.authors_front_end import refuse_other_front_end
 from trainer.convert.checkpoint import read_checkpoint
 from trainer.data.changes import Changes
+from trainer.data.example_selection import filtered, read_filter, weighted, weights_of
 from trainer.data.log_mels import StoredLogMels, find_log_mels
 from trainer.data.order import Numbers, Order, subset
-from trainer.data.selection import filtered, read_filter, weighted, weights_of
-from trainer.data.shards import ShardFolder, ShardPaths
+from trainer.data.shard_folder import ShardFolder, ShardPaths
+from trainer.data.stored_targets import Targets
 from trainer.data.stream import Batches, Positions
-from trainer.data.targets import Targets
-from trainer.data.vectors import Kind, VectorsFacts, stored_facts
-from trainer.distributed import World, join_processes
+from trainer.data.vectors import VectorsFacts, stored_facts
 from trainer.epochs import WEIGHTS, epoch_ends, keep_epoch, read_picked
 from trainer.front_ends import EFFICIENTAT, FrontEnd
+from trainer.limits import must_be
 from trainer.loop import (
     Amp,
     Check,
@@ -48,11 +59,13 @@ from trainer.runs import (
     StageConfig,
     build_tower,
     check_same_run,
-    read_facts,
+    read_settings,
     read_weights,
     torch_device,
     write_config,
 )
+from trainer.stage_targets import kind_of, targets_of
+from trainer.torchrun import World, join_processes
 from trainer.towers.clip_model import ClipChoice, load_clip
 from trainer.towers.mobilenet import (
     PUBLISHED,
@@ -99,18 +112,15 @@ class Machine:
     from_sound: bool = False
 
     def __post_init__(self) -> None:
-        if self.check_every is not None and not self.check_every > 0:
-            raise ValueError(f"check_every must be above 0 epochs, not {self.check_every}")
-        if self.keep_epochs is not None and self.keep_epochs < 0:
-            raise ValueError(f"keep_epochs must be 0 or more, or None, not {self.keep_epochs}")
+        every, n = self.check_every, self.keep_epochs
+        must_be("above 0 epochs", every is None or every > 0, check_every=every)
+        must_be("0 or more, or None", n is None or n >= 0, keep_epochs=n)
 
 
-def run_stage(
+def train_stage(
     shards: ShardPaths,
     folder: Path,
     config: StageConfig,
-    kind: Kind,
-    targets_of: Callable[[ShardFolder, str], Targets],
     machine: Machine | None = None,
     *,
     checks: Sequence[MakeCheck] = (),
@@ -123,8 +133,6 @@ def run_stage(
         shards: Folder of shards with stored vectors, or several.
         folder: The run folder.
         config: What the stage learns.
-        kind: Of the side files whose vectors decide the encoder.
-        targets_of: Returns the targets of a folder of shards by an encoder.
         machine: Settings that do not change what is learnt.
         checks: Make further measurements, once the encoder is known.
         watch: Is called with each logged record.
@@ -135,9 +143,11 @@ def run_stage(
 
     Raises:
         TrainingError: The run cannot begin or continue.
-        ConfigError: The run was begun with other settings.
+        ConfigError: The strategy of texts is unknown or cannot be mixed, or the run was begun with
+            other settings.
         ShardError: The shards cannot be used.
     """
+    kind = kind_of(config)
     machine, progress = machine or Machine(), progress or Silent()
     progress.begin("reading the shards' indexes and vectors")
     device = torch_device(machine.device)
@@ -152,7 +162,7 @@ def run_stage(
             )
         data = ShardFolder(shards, n_open=config.block + 1)
         facts = stored_facts(data, kind, config.encoder)
-        targets = targets_of(data, facts.encoder)
+        targets = targets_of(data, config, facts.encoder)
         tagger = config.changes.tagger()
         from_sound = machine.from_sound or bool(config.changes)
         log_mels = None if from_sound else find_log_mels(data, config.front_end)
@@ -388,7 +398,7 @@ def _identity(
     if config.init.endswith(PUBLISHED):
         begun[BEGAN_FROM] = PUBLISHED_NAME
     elif (Path(config.init) / CONFIG).exists():
-        earlier = read_facts(Path(config.init))
+        _, earlier = read_settings(Path(config.init))
         begun |= {key: earlier[key] for key in (BEGAN_FROM,) if key in earlier}
     digests = [data.digest(shard) for shard in range(len(data.shards))]
     digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]

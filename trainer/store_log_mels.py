@@ -12,16 +12,17 @@ from soundsearch.errors import AudioError, SoundsearchError
 from soundsearch.progress import Progress, Silent
 from trainer.data.example import ShardError
 from trainer.data.log_mels import (
-    ClipLogMel,
     ShardLogMels,
-    clip_log_mel,
+    SoundLogMel,
     log_mels_path,
+    sound_log_mel,
     unusable,
     write_log_mels,
 )
 from trainer.data.part import Part
-from trainer.data.shards import Shard, ShardFolder, ShardPaths
-from trainer.embed_shards import Report, ahead, over_shards
+from trainer.data.read_ahead import read_in_threads
+from trainer.data.shard_folder import Shard, ShardFolder, ShardPaths
+from trainer.embed_shards import Report, over_shards
 from trainer.front_ends import FrontEnd
 
 
@@ -66,10 +67,10 @@ def store_log_mels(
     report = Report()
     with ThreadPoolExecutor(n_workers) as threads:
 
-        def rows_of(shard: Shard) -> list[ClipLogMel]:
-            def compute(i: int) -> ClipLogMel | str:
+        def rows_of(shard: Shard) -> list[SoundLogMel]:
+            def compute(i: int) -> SoundLogMel | str:
                 try:
-                    return clip_log_mel(*shard.audio(i), front_end)
+                    return sound_log_mel(*shard.audio(i), front_end)
                 except ShardError as error:
                     return str(error)
                 except AudioError as error:
@@ -77,7 +78,7 @@ def store_log_mels(
                     return f"{where} cannot be used ({error.reason})"
 
             rows = []
-            for found in ahead(threads, compute, len(shard)):
+            for found in read_in_threads(threads, compute, range(len(shard))):
                 if isinstance(found, str):
                     progress.note(f"skipped {found}")
                     report.n_bad += 1
@@ -97,7 +98,7 @@ def store_log_mels(
             progress,
             part,
         )
-    if report.n_clips and report.n_bad == report.n_clips and not report.n_ready:
+    if report.n_examples and report.n_bad == report.n_examples and not report.n_ready:
         raise FeaturesError(f"{shards}: no example has a sound that can be used")
     return report
 

@@ -12,7 +12,7 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,52 +47,14 @@ class TaggerError(SoundsearchError):
     """A tagger cannot be opened or used."""
 
 
-class Tagger(Protocol):
-    """What gives soft labels. It can be sent to another process, which opens it anew.
+class Tagger(ABC):
+    """What gives soft labels, from a file. Sent to another process, it is opened anew there.
 
     Attributes:
         names: Of the classes.
         sample_rate: Of the waveform that it takes, in Hz.
         fingerprint: SHA-256 of its weights and names.
     """
-
-    names: list[str]
-    sample_rate: int
-    fingerprint: str
-
-    def logits(self, waveform: Array) -> Array:
-        """Return a logit for each class, (n_classes,) float32, of mono (time,) in [-1, 1]."""
-        ...
-
-
-def open_tagger(model: Path, classes: Path | None = None) -> Tagger:
-    """Open a tagger.
-
-    Args:
-        model: A .tflite or .onnx file.
-        classes: CSV with the names of its classes in order, in a column display_name, name or
-            label. By default the one CSV in the model's folder that has as many rows as the model
-            has outputs.
-
-    Raises:
-        TaggerError: The file cannot be opened, its input does not fit, or its classes have no names.
-    """
-    kinds: dict[str, type[_File]] = {".tflite": TfliteTagger, ".onnx": OnnxTagger}
-    if model.suffix.lower() not in kinds:
-        raise TaggerError(f"{model}: expected a tagger as .tflite or .onnx")
-    if not model.is_file():
-        raise TaggerError(f"{model}: no such file; expected a tagger as .tflite or .onnx")
-    return kinds[model.suffix.lower()](model, classes)
-
-
-def tag(tagger: Tagger, waveform: Array, sample_rate: int) -> Array:
-    """Return the logits (n_classes,) of a mono waveform (time,) float32 at another sample rate."""
-    parts = list(resample([waveform], sample_rate, tagger.sample_rate))
-    return tagger.logits(np.concatenate(parts))
-
-
-class _File(ABC):
-    """What both kinds share: a file, the names beside it, and being opened once a process."""
 
     sample_rate: int
 
@@ -108,10 +70,36 @@ class _File(ABC):
 
     @abstractmethod
     def logits(self, waveform: Array) -> Array:
-        """See `Tagger`."""
+        """Return a logit for each class, (n_classes,) float32, of mono (time,) in [-1, 1]."""
 
-    def __reduce__(self) -> tuple[type[_File], tuple[Path, Path | None]]:
+    def __reduce__(self) -> tuple[type[Tagger], tuple[Path, Path | None]]:
         return type(self), (self._model, self._classes)
+
+
+def open_tagger(model: Path, classes: Path | None = None) -> Tagger:
+    """Open a tagger.
+
+    Args:
+        model: A .tflite or .onnx file.
+        classes: CSV with the names of its classes in order, in a column display_name, name or
+            label. By default the one CSV in the model's folder that has as many rows as the model
+            has outputs.
+
+    Raises:
+        TaggerError: The file cannot be opened, its input does not fit, or its classes have no names.
+    """
+    kinds: dict[str, type[Tagger]] = {".tflite": TfliteTagger, ".onnx": OnnxTagger}
+    if model.suffix.lower() not in kinds:
+        raise TaggerError(f"{model}: expected a tagger as .tflite or .onnx")
+    if not model.is_file():
+        raise TaggerError(f"{model}: no such file; expected a tagger as .tflite or .onnx")
+    return kinds[model.suffix.lower()](model, classes)
+
+
+def tag(tagger: Tagger, waveform: Array, sample_rate: int) -> Array:
+    """Return the logits (n_classes,) of a mono waveform (time,) float32 at another sample rate."""
+    parts = list(resample([waveform], sample_rate, tagger.sample_rate))
+    return tagger.logits(np.concatenate(parts))
 
 
 def _named(model: Path, classes: Path | None, n: int) -> tuple[Path, list[str]]:
@@ -156,7 +144,7 @@ def _stretches(waveform: Array, size: int) -> Array:
     return np.stack([waveform[start : start + size] for start in starts])
 
 
-class TfliteTagger(_File):
+class TfliteTagger(Tagger):
     """A tagger over LiteRT, for one thread: waveforms of a fixed length at 16 kHz to scores."""
 
     sample_rate = TFLITE_RATE
@@ -200,7 +188,7 @@ class TfliteTagger(_File):
         return interpreter, size
 
 
-class OnnxTagger(_File):
+class OnnxTagger(Tagger):
     """A tagger over onnxruntime, for one thread.
 
     Its input is a waveform, (time,) or (n, time), whose rate stands in the file's metadata; or the

@@ -1,4 +1,4 @@
-"""python -m examples.pivot_world: the made-up world, or with --pairs the real triples."""
+"""python -m examples.pivot_world: the pivot in a made-up world."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from pathlib import Path
 
 import torch
 
-from examples.pivot_world import choice, pairs, report
+from examples.pivot_world import choice, world_results
 from examples.pivot_world.experiment import Outcome, run
-from examples.pivot_world.settings import Size
 from examples.pivot_world.world import WorldConfig
+from examples.pivot_world.world_settings import Size
 from soundsearch.errors import SoundsearchError
-from trainer.towers.clip_model import ClipChoice
 
 
 def main() -> None:
@@ -39,30 +38,17 @@ def main() -> None:
         help="compare settings of the captions stage, without the combinations of the table",
     )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--pairs", type=Path, help="folder with pairs/pairs.csv: real triples instead"
-    )
-    parser.add_argument("--clip-model", help="with --pairs: a CLIP of open_clip, or a JSON config")
-    parser.add_argument("--clip-pretrained", help="with --pairs: its weights, by name or file")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("examples").setLevel(logging.INFO)
     torch.set_num_threads(options.threads)
     began = time.monotonic()
     try:
-        if options.pairs:
-            given = {"model": options.clip_model, "pretrained": options.clip_pretrained}
-            given = {name: value for name, value in given.items() if value}
-            clip_model = ClipChoice(**given) if given else None
-            report_pairs(
-                options.out, pairs.run(options.pairs, options.out, clip_model, options.seeds)
-            )
+        size = Size(n_clips=options.clips, epochs=options.epochs, clip_steps=options.clip_steps)
+        if options.choose:
+            settings(options.out, size)
         else:
-            size = Size(n_clips=options.clips, epochs=options.epochs, clip_steps=options.clip_steps)
-            if options.choose:
-                settings(options.out, size)
-            else:
-                made_world(options.out, size, options.seeds)
+            made_world(options.out, size, options.seeds)
     except SoundsearchError as error:
         sys.exit(f"error: {error}")
     print(f"\n{(time.monotonic() - began) / 60:.1f} minutes, results in {options.out}")
@@ -71,24 +57,22 @@ def main() -> None:
 def made_world(out: Path, size: Size, n_seeds: int) -> None:
     def save(found: Outcome) -> None:
         about = {"size": dataclasses.asdict(size), "world": dataclasses.asdict(WorldConfig())}
-        report.write_json(out / "results.json", {**about, **dataclasses.asdict(found)})
+        world_results.write_json(out / "results.json", {**about, **dataclasses.asdict(found)})
 
     found = run(out, size, WorldConfig(), range(n_seeds), save)
-    print(report.table({"chance": [found.chance], **found.arms, "(pictures)": [found.clip_model]}))
-    report.plot(out / "captions.png", found.arms, found.chance)
+    print(
+        world_results.table(
+            {"chance": [found.chance], **found.arms, "(pictures)": [found.clip_model]}
+        )
+    )
+    world_results.plot(out / "captions.png", found.arms, found.chance)
 
 
 def settings(out: Path, size: Size) -> None:
     def save(found: choice.Choice) -> None:
-        report.write_json(out / "choice.json", found)
+        world_results.write_json(out / "choice.json", found)
 
     print(choice.table(choice.choose(out, size, WorldConfig(), save)))
-
-
-def report_pairs(out: Path, found: pairs.Outcome) -> None:
-    print(found.about)
-    print(report.table({"chance": [found.chance], **found.arms}))
-    report.write_json(out / "pairs.json", dataclasses.asdict(found))
 
 
 if __name__ == "__main__":

@@ -19,10 +19,9 @@ from examples.pivot_world.experiment import (
     make_seed,
     train_world_clip,
 )
-from examples.pivot_world.settings import CANDIDATES, Size, pivot_config
 from examples.pivot_world.world import WorldConfig
-from trainer.captions import train_captions
-from trainer.pivot import train_pivot
+from examples.pivot_world.world_settings import CANDIDATES, Size, pivot_config
+from trainer.stage import train_stage
 from trainer.towers.clip_model import load_clip
 
 logger = logging.getLogger(__name__)
@@ -44,12 +43,12 @@ def choose(folder: Path, size: Size, hard: WorldConfig, save: Callable[[Choice],
     clip_model = load_clip(train_world_clip(folder / "clip", size, hard, world.split(hard)[0]))
     split = world.split_to_choose(hard)
     made = make_seed(folder / "choice", size, hard, clip_model, SEED, split)
-    pivoted = train_pivot(made.shards, made.folder / "pivot", pivot_config(size, SEED), MACHINE)
+    pivoted = train_stage(made.shards, made.folder / "pivot", pivot_config(size, SEED), MACHINE)
     found: Choice = {"pivot": {0: made.measure(pivoted)}}
     for n in COUNTS:
         for name, setting in CANDIDATES.items():
             run = made.folder / f"{name.replace(', ', '-').replace(' ', '-')}-{n}"
-            trained = train_captions(made.shards, run, setting(SEED, n, str(pivoted)), MACHINE)
+            trained = train_stage(made.shards, run, setting(SEED, n, str(pivoted)), MACHINE)
             numbers = found.setdefault(name, {})[n] = made.measure(trained)
             logger.info("%d captions, %s: %s", n, name, in_brief(numbers))
             save(found)

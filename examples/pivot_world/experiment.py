@@ -1,6 +1,6 @@
 """The trainer's own path over the made-up world: shards, stored vectors, pivot, captions, numbers.
 
-    clips -> write_shards -> vectors and log-mels -> train_pivot -> train_captions -> measure
+    clips -> write_shards -> vectors and log-mels -> train_stage -> train_stage -> measure
 
 Nothing here trains an audio encoder by itself; it makes the data, calls the trainer and asks the
 questions. The combinations that are asked about were in no picture, sound or sentence of training.
@@ -22,27 +22,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from examples.pivot_world import world
-from examples.pivot_world.settings import (
+from examples.pivot_world.small_clip import train_small_clip
+from examples.pivot_world.world import Causes, WorldConfig
+from examples.pivot_world.world_settings import (
     AFTER_PIVOT,
     FRONT_END,
     Size,
     alone_config,
     pivot_config,
 )
-from examples.pivot_world.small_clip import train_small_clip
-from examples.pivot_world.world import Causes, WorldConfig
 from soundsearch.bench.metrics import best_ranks, recall_at_k
 from soundsearch.files import put_folder_in_place
-from trainer.captions import train_captions
 from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
-from trainer.data.waveforms import flac
+from trainer.data.sound_files import flac
 from trainer.embed_shards import embed_captions, embed_images
 from trainer.front_ends import extract_features
-from trainer.pivot import train_pivot
 from trainer.runs import read_run
-from trainer.stage import Machine
+from trainer.stage import Machine, train_stage
 from trainer.store_log_mels import store_log_mels
 from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
 
@@ -131,7 +129,7 @@ class Made:
             shard = data.open(number)
             for i in range(len(shard)):
                 facts = shard.facts(i)
-                features.append(extract_features(*shard.audio(i), run.front_end, None))
+                features.append(extract_features(*shard.audio(i), run.config.front_end, None))
                 labels.append(facts.labels)
                 sentences += facts.captions
                 owners += [facts.labels] * len(facts.captions)
@@ -161,21 +159,21 @@ def make_seed(
 def arms_of(made: Made, size: Size, seed: int) -> Iterator[tuple[str, Path]]:
     """All arms with one seed: names and trained runs."""
     pivot, folder = pivot_config(size, seed), made.folder
-    pivoted = train_pivot(made.shards, folder / "pivot", pivot, MACHINE)
+    pivoted = train_stage(made.shards, folder / "pivot", pivot, MACHINE)
     yield "pivot", pivoted
     for n in size.counts:
         after = AFTER_PIVOT(seed, n, str(pivoted))
-        trained = train_captions(made.shards, folder / f"pivot-{n}", after, MACHINE)
+        trained = train_stage(made.shards, folder / f"pivot-{n}", after, MACHINE)
         yield f"pivot + {n} captions", trained
     for n in size.alone:
         config = alone_config(size, seed, n)
-        trained = train_captions(made.shards, folder / f"alone-{n}", config, MACHINE)
+        trained = train_stage(made.shards, folder / f"alone-{n}", config, MACHINE)
         yield f"{n} captions alone", trained
     ceiling = alone_config(size, seed, size.n_clips)
-    yield "all captions", train_captions(made.shards, folder / "ceiling", ceiling, MACHINE)
+    yield "all captions", train_stage(made.shards, folder / "ceiling", ceiling, MACHINE)
     shuffled = make_shards(folder / "shuffled", made.clips(shuffle=True), made.clip_model)
     store_log_mels(shuffled, FRONT_END, n_workers=1)
-    yield "shuffled pairs", train_pivot(shuffled, folder / "control", pivot, MACHINE)
+    yield "shuffled pairs", train_stage(shuffled, folder / "control", pivot, MACHINE)
 
 
 def training_clips(

@@ -35,6 +35,7 @@ MODEL: dict[str, Any] = {
     "text_cfg": {"context_length": 20, "width": 96, "heads": 4, "layers": 2},
 }
 LARGEST_LOG_SCALE = 4.6052  # CLIP's own bound, a factor of 100
+LEARNING_RATE = 1.5e-3
 
 
 def train_small_clip(
@@ -43,7 +44,6 @@ def train_small_clip(
     *,
     steps: int,
     seed: int,
-    learning_rate: float = 1.5e-3,
 ) -> ClipChoice:
     """Train on batches of pictures with a sentence each; returns where the result was written.
 
@@ -68,9 +68,9 @@ def train_small_clip(
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.1},
         {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+    optimiser = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.98), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=steps, pct_start=0.08, cycle_momentum=False
+        optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.08, cycle_momentum=False
     )
     for step in range(steps):
         images, texts = batch_of(random)

@@ -11,7 +11,7 @@ import logging
 import sys
 from pathlib import Path
 
-from recipes.starter.config import StarterConfig
+from recipes.starter.constants import StarterConfig
 from recipes.starter.manifests import find_data
 from recipes.starter.recipe import make_starter
 from soundsearch.encoder.bundle import EncoderBundle

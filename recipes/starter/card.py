@@ -20,7 +20,6 @@ TEXT_ORIGIN = "Text tower distilled from all-MiniLM-L6-v2 (Apache-2.0)."
 #: Columns of the logs.
 TEXT_COLUMNS = ("loss", "held_out_cosine", "held_out_correlation")
 HEAD_COLUMNS = ("loss", "captions", "classes")
-TUNE_COLUMNS = ("loss", "captions", "classes", "valid_r10")
 #: What other runs' numbers are good for.
 ABOUT_REPEATS = """
 The other runs had other seeds for every random choice of the audio tower's learning. What differs by

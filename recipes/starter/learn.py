@@ -2,9 +2,9 @@
 
 In: `Material`, the text tower. Out: the tower, whose vectors lie in the space of the text tower.
 
-The head learns first, on what the network sees as it is published; then, if that is wanted, all that
-follows the fixed blocks. A tagger's knowledge is easily lost over a few thousand captions, so every sound is held to
-the classes that the published network hears in it, by their names.
+The head alone learns, on what the network sees as it is published. A tagger's knowledge is easily
+lost over a few thousand captions, so every sound is held to the classes that the published network
+hears in it, by their names.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from recipes.starter.manifests import Quality, Recording, draw_weights
 from recipes.starter.material import Material
@@ -27,7 +27,6 @@ from trainer.loop import (
     LoopConfig,
     TrainingError,
     delete_checkpoint,
-    every,
     generator_of,
     one_pass,
     save_tensors,
@@ -39,8 +38,6 @@ from trainer.towers.mobilenet import MobileNetConfig, MobileNetTower
 from trainer.towers.unit import embed_unit
 
 WEIGHTS = "weights.safetensors"
-#: Steps between two measurements on the validation split.
-CHECK_EVERY = 250
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +45,8 @@ class LearnConfig:
     """How batches are drawn, and what the tower learns from them.
 
     Attributes:
-        tower: The tower, its fixed blocks, and the learning rates of the others.
-        batch_size: Sounds in a step of the head alone; tune_batch_size: in a step of the tower.
+        tower: The tower.
+        batch_size: Sounds in a step.
         mixture_share: Share of a batch that is mixtures.
         part_share: Share that is windows of what sounds in these mixtures. "a and b" and a alone
             are neither right nor wrong for each other.
@@ -61,10 +58,7 @@ class LearnConfig:
         same_meaning: Texts with a higher cosine are not held against each other.
         scale: By which cosines become logits.
         class_weight: Of the divergence from the published network's classes.
-        mask_share, longest_masks: Of how many sounds rows, and columns, of the maps are blanked out,
-            and how many at most.
-        head, tune: The two parts of learning. Without the second the blocks stay as they are
-            published.
+        head: How the head is optimised.
     """
 
     tower: MobileNetConfig = field(
@@ -73,7 +67,6 @@ class LearnConfig:
         )
     )
     batch_size: int = 512
-    tune_batch_size: int = 160
     mixture_share: float = 0.4
     part_share: float = 0.2
     unnamed_share: float = 0.06
@@ -87,14 +80,11 @@ class LearnConfig:
     same_meaning: float = 0.95
     scale: float = 20.0
     class_weight: float = 0.5
-    mask_share: float = 0.3
-    longest_masks: tuple[int, int] = (2, 8)
     head: LoopConfig = field(
         default_factory=lambda: LoopConfig(
             steps=3000, warmup_steps=150, weight_decay=0.02, precision="fp32"
         )
     )
-    tune: LoopConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -189,25 +179,6 @@ def _composed(captions: Sequence[str], material: Material, rng: np.random.Genera
     ]
 
 
-def mask(maps: Tensor, share: float, longest: tuple[int, int]) -> Tensor:
-    """Blank out a stretch of rows, and one of columns, of a share of the maps.
-
-    Args:
-        maps: (n, channels, rows, columns).
-        share: Of the maps, for either axis.
-        longest: Stretch of rows, and of columns.
-    """
-    n = len(maps)
-    for axis, most in ((2, longest[0]), (3, longest[1])):
-        size = maps.shape[axis]
-        length = torch.randint(1, most + 1, (n, 1))
-        start = (torch.rand(n, 1) * (size - length + 1)).long()
-        places = torch.arange(size)
-        blank = (places >= start) & (places < start + length) & (torch.rand(n, 1) < share)
-        maps = maps.masked_fill(blank[:, None, :, None] if axis == 2 else blank[:, None, None], 0.0)
-    return maps
-
-
 def learn(
     folder: Path,
     recordings: Sequence[Recording],
@@ -224,7 +195,7 @@ def learn(
     Args:
         folder: Of the stage.
         recordings: Of the material, of both splits; those of the training split are learnt from.
-        material: What the fixed blocks gave.
+        material: What the published network gave.
         network: With the published weights.
         class_names: Of its classifier.
         embed: Texts -> unit vectors (n, width) of the text tower.
@@ -245,8 +216,10 @@ def learn(
     mean, std = pooled.mean(dim=0), pooled.std(dim=0).clamp(min=LEAST_STD)
     tower.head.standardise(mean, std)
 
-    def losses(vectors: Tensor, batch: Batch) -> dict[str, Tensor]:
-        found = embed_unit(vectors)
+    def losses(step: int) -> dict[str, Tensor]:
+        torch.manual_seed(seed * 1_000_003 + step)  # of dropout
+        batch = batches.draw(step, config.batch_size)
+        found = embed_unit(tower.head(pooled[batch.rows]))
         scores = config.scale * found[: len(batch.texts)] @ batch.texts.T
         contrast = contrastive_loss(scores, batch.positive, batch.counted)
         named = class_loss(
@@ -258,37 +231,9 @@ def learn(
             "classes": named.detach(),
         }
 
-    def head_step(step: int) -> dict[str, Tensor]:
-        torch.manual_seed(seed * 1_000_003 + step)  # of dropout
-        batch = batches.draw(step, config.batch_size)
-        return losses(tower.head(pooled[batch.rows]), batch)
-
-    def tune_step(step: int) -> dict[str, Tensor]:
-        n_before = config.head.steps
-        torch.manual_seed(seed * 1_000_003 + n_before + step)
-        batch = batches.draw(n_before + step, config.tune_batch_size)
-        maps = torch.from_numpy(material.maps[batch.rows].astype(np.float32))
-        maps = mask(maps, config.mask_share, config.longest_masks).contiguous(
-            memory_format=torch.channels_last
-        )
-        return losses(tower.rest(maps, config.tower.fixed_blocks), batch)
-
-    def check(model: nn.Module) -> dict[str, float]:
-        return {"valid_r10": recall(model, recordings, material, embed)}
-
-    train(tower.head, one_pass(head_step), config.head, folder / "head")
-    if config.tune is not None:
-        train(
-            tower,
-            one_pass(tune_step),
-            config.tune,
-            folder / "tune",
-            slow=tower.rates(),
-            checks=every(CHECK_EVERY, config.tune.steps, check),
-        )
+    train(tower.head, one_pass(losses), config.head, folder / "head")
     save_tensors(tower.state_dict(), folder / WEIGHTS)
-    for part in ("head", "tune"):
-        delete_checkpoint(folder / part)
+    delete_checkpoint(folder / "head")
     return tower.eval()
 
 
@@ -298,39 +243,3 @@ def new_tower(network: MobileNetTower, config: LearnConfig, seed: int) -> Mobile
     tower = MobileNetTower(config.tower)
     tower.features.load_state_dict(network.features.state_dict())
     return tower
-
-
-@torch.inference_mode()
-def embed_material(tower: MobileNetTower, material: Material, rows: NDArray[np.int64]) -> Array:
-    """Embed rows of the material, (n, dim) unit vectors."""
-    tower.eval()
-    n_fixed = tower.config.fixed_blocks
-    found = [
-        embed_unit(tower.rest(torch.from_numpy(material.maps[some].astype(np.float32)), n_fixed))
-        for some in np.array_split(rows, max(1, len(rows) // 64))
-    ]
-    return torch.cat(found).numpy()
-
-
-def recall(
-    tower: nn.Module,
-    recordings: Sequence[Recording],
-    material: Material,
-    embed: Callable[[Sequence[str]], Array],
-) -> float:
-    """Share of the validation captions that find one of their recordings among the first ten."""
-    assert isinstance(tower, MobileNetTower)
-    asked = [
-        i
-        for i, one in enumerate(recordings)
-        if one.split == "valid" and one.caption and one.label is None
-    ]
-    of_window = material.members[: material.n_windows, 0]
-    rows = np.flatnonzero(np.isin(of_window, asked))
-    texts = sorted({recordings[i].caption for i in asked})
-    scores = embed(texts) @ embed_material(tower, material, rows).T
-    best = np.full((len(texts), len(recordings)), -np.inf, np.float32)
-    np.maximum.at(best.T, of_window[rows], scores.T)
-    first = np.argsort(-best, axis=1, kind="stable")[:, :10]
-    captions = np.array([one.caption for one in recordings])
-    return float((captions[first] == np.array(texts)[:, None]).any(axis=1).mean())

@@ -1,34 +1,31 @@
 """Stage: recordings and mixtures of them to what the audio tower learns from.
 
-The first blocks of the tower are fixed, so what leaves them is computed once: the maps of windows
-of every recording, and of mixtures whose sound was changed as another microphone, place or file
-might have it. Beside them stand the logits of the published network, which labels them all.
+The blocks of the tower stay as they are published, so what its head sees is computed once: of
+windows of every recording, and of mixtures whose sound was changed as another microphone, place or
+file might have it. Beside it stand the logits of the published network, which labels them all.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from recipes.starter.decoded import Waveforms
 from recipes.starter.manifests import Recording, draw_weights
-from recipes.starter.waveforms import Waveforms
-from soundsearch.audio.features import FeatureConfig, compute_features
+from soundsearch.audio.features import compute_features
 from soundsearch.files import write_text
 from trainer.augmentation import WaveformConfig, change_recording, change_window
+from trainer.data.read_ahead import read_in_threads
 from trainer.front_ends import FrontEnd
 from trainer.mixtures import MOST, Kind, MixtureConfig, arrange
 from trainer.onnx_export import fold_batch_norms
@@ -37,15 +34,8 @@ from trainer.towers.mobilenet import MobileNetTower
 logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
-T = TypeVar("T")
 
-MEMBERS, KINDS, MAPS, POOLED, LOGITS = (
-    "members.i32",
-    "kinds.i8",
-    "maps.f16",
-    "pooled.f16",
-    "logits.f16",
-)
+MEMBERS, KINDS, POOLED, LOGITS = "members.i32", "kinds.i8", "pooled.f16", "logits.f16"
 FACTS = "material.json"
 #: Windows that enter the network together.
 BATCH_SIZE = 32
@@ -78,13 +68,12 @@ class MaterialConfig:
 
 
 class Material:
-    """Windows of recordings, then mixtures, mapped into memory; n is the number of both.
+    """Windows of recordings, then mixtures; n is the number of both.
 
     Attributes:
         members: (n, MOST) int32 numbers of the recordings that sound, -1 where there are fewer.
         kinds: (n,) int8, see `Kind`.
-        maps: (n, channels, rows, columns) float16, what leaves the fixed blocks.
-        pooled: (n, width) float16, what the head sees before the tower has learnt.
+        pooled: (n, width) float16, what the head sees.
         logits: (n, n_classes) float16, of the published network.
         n_windows: How many are windows of recordings as they are.
     """
@@ -94,7 +83,6 @@ class Material:
         self.members = np.fromfile(folder / MEMBERS, np.int32).reshape(-1, MOST)
         self.kinds = np.fromfile(folder / KINDS, np.int8)
         n = len(self.kinds)
-        self.maps = np.memmap(folder / MAPS, np.float16, "r", shape=(n, *facts["shape"]))
         self.pooled = np.fromfile(folder / POOLED, np.float16).reshape(n, -1)
         self.logits = np.fromfile(folder / LOGITS, np.float16).reshape(n, -1)
         self.n_windows: int = facts["n_windows"]
@@ -112,7 +100,7 @@ def make_material(
     config: MaterialConfig,
     n_workers: int = 2,
 ) -> Material:
-    """Compute what the network's fixed blocks and its classifier give for windows and mixtures.
+    """Compute what the network and its classifier give for windows and mixtures.
 
     Mixture i depends on the seed and i alone, and rows that the folder holds already are kept.
 
@@ -132,7 +120,8 @@ def make_material(
     maker = _Maker(recordings, waveforms, rate, size, round(hop * rate), config)
     windows, chances = maker.windows(), maker.chances()
     n = len(windows) + config.n_mixtures
-    answers = Answers(network, features)
+    answer = Answers(network)
+    widths = answer(np.zeros((1, features.n_mels, features.n_frames), np.float32))
 
     def made(start: int) -> list[tuple[list[int], Kind, Array]]:
         rows = []
@@ -146,57 +135,40 @@ def make_material(
     bytes_a_row = {
         MEMBERS: 4 * MOST,
         KINDS: 1,
-        **{name: 2 * width for name, width in answers.widths.items()},
+        **{name: 2 * values.shape[1] for name, values in widths.items()},
     }
     folder.mkdir(parents=True, exist_ok=True)
     n_done = _cut_to_whole_batches(folder, bytes_a_row)
     with ExitStack() as stack:
         files = {name: stack.enter_context(open(folder / name, "ab")) for name in bytes_a_row}
         pool = stack.enter_context(ThreadPoolExecutor(n_workers))
-        for n_before, rows in _ahead(pool, made, range(n_done, n, BATCH_SIZE), 2 * n_workers):
+        starts = range(n_done, n, BATCH_SIZE)
+        batches = read_in_threads(pool, made, starts, 2 * n_workers)
+        for n_before, rows in zip(starts, batches, strict=True):
             for members, kind, _ in rows:
                 files[MEMBERS].write(np.array((members + [-1] * MOST)[:MOST], "<i4").tobytes())
                 files[KINDS].write(np.int8(kind).tobytes())
-            for name, values in answers.answer(np.stack([one for _, _, one in rows])).items():
+            for name, values in answer(np.stack([one for _, _, one in rows])).items():
                 files[name].write(values.astype("<f2").tobytes())
             if n_before // BATCH_SIZE % BATCHES_A_LINE == 0:
                 logger.info("%d of %d windows and mixtures", n_before, n)
-    write_text(folder / FACTS, json.dumps({"shape": answers.shape, "n_windows": len(windows)}))
+    write_text(folder / FACTS, json.dumps({"n_windows": len(windows)}))
     return Material(folder)
 
 
 class Answers:
-    """What the published network gives for features.
+    """What the published network gives for features, by the file that it is stored in."""
 
-    Attributes:
-        shape: Of the maps of a window.
-        widths: Numbers of each window, by the file that they are stored in.
-    """
-
-    def __init__(self, network: MobileNetTower, features: FeatureConfig) -> None:
+    def __init__(self, network: MobileNetTower) -> None:
         folded = fold_batch_norms(network)
         assert isinstance(folded, MobileNetTower)
         self._network = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        maps, *others = self._parts(np.zeros((1, features.n_mels, features.n_frames), np.float32))
-        self.shape = tuple(maps.shape[1:])
-        widths = (math.prod(self.shape), *(part.shape[1] for part in others))
-        self.widths = dict(zip((MAPS, POOLED, LOGITS), widths, strict=True))
 
     @torch.inference_mode()
-    def _parts(self, features: Array) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps, pooled and logits of features (n, n_mels, n_frames)."""
-        network, n_fixed = self._network, self._network.config.fixed_blocks
-        maps = network.stem(torch.from_numpy(features), n_fixed)
-        pooled = network.pool(maps, n_fixed)
-        return maps, pooled, network.classify(pooled)
-
-    def answer(self, features: Array) -> dict[str, Array]:
+    def __call__(self, features: Array) -> dict[str, Array]:
         """Features (n, n_mels, n_frames) -> (n, width) of each file."""
-        parts = self._parts(features)
-        return {
-            name: np.ascontiguousarray(part.numpy()).reshape(len(features), -1)
-            for name, part in zip(self.widths, parts, strict=True)
-        }
+        pooled = self._network.pool(torch.from_numpy(features))
+        return {POOLED: pooled.numpy(), LOGITS: self._network.classify(pooled).numpy()}
 
 
 def _cut_to_whole_batches(folder: Path, bytes_a_row: Mapping[str, int]) -> int:
@@ -209,20 +181,6 @@ def _cut_to_whole_batches(folder: Path, bytes_a_row: Mapping[str, int]) -> int:
     for path, size in paths.items():
         os.truncate(path, n_rows * size)
     return n_rows
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[int], T], items: Iterable[int], n: int
-) -> Iterator[tuple[int, T]]:
-    """Items and their results in order, of which at most n are being made or wait."""
-    waiting: deque[tuple[int, Future[T]]] = deque()
-    for item in items:
-        waiting.append((item, pool.submit(work, item)))
-        if len(waiting) == n:
-            first, job = waiting.popleft()
-            yield first, job.result()
-    for first, job in waiting:
-        yield first, job.result()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from recipes.starter import card
-from recipes.starter.config import StarterConfig
+from recipes.starter.constants import StarterConfig
+from recipes.starter.decoded import Waveforms, decode
 from recipes.starter.learn import WEIGHTS, learn, new_tower
 from recipes.starter.manifests import (
     ESC10,
@@ -30,10 +31,9 @@ from recipes.starter.manifests import (
 )
 from recipes.starter.material import Material, make_material
 from recipes.starter.measure import measure
-from recipes.starter.stages import Run
+from recipes.starter.run_folder import Run
 from recipes.starter.text_evaluation import evaluate_texts
 from recipes.starter.text_tower import TextSide, make_text_tower
-from recipes.starter.waveforms import Waveforms, decode
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
@@ -55,6 +55,8 @@ from trainer.towers.mobilenet import MobileNetTower, begin_from_published
 #: The network that the audio tower begins from, and the names of its classes, in the data folder.
 NETWORK = "teachers/mn04_as.safetensors"
 CLASSES = "teachers/audioset_527_labels.csv"
+#: Settings of learning that are gone, as they stand in the fingerprints of runs that had them.
+GONE = {"tune": None, "tune_batch_size": 160, "mask_share": 0.3, "longest_masks": (2, 8)}
 
 
 def make_starter(
@@ -63,7 +65,6 @@ def make_starter(
     out: Path,
     config: StarterConfig | None = None,
     teacher: Path | None = None,
-    n_workers: int = 2,
     repeats: Sequence[EncoderBundle] = (),
 ) -> EncoderBundle:
     """Run the recipe and leave the bundle in a folder.
@@ -74,12 +75,11 @@ def make_starter(
         out: Folder of the bundle.
         config: Of the recipe.
         teacher: Folder of a published BERT sentence encoder, if not all-MiniLM-L6-v2.
-        n_workers: Threads that decode, mix and compute features.
         repeats: What the recipe made from other seeds; the card shows their numbers, too.
     """
     config, teacher = config or StarterConfig(), teacher or find_teacher()
-    prepared = prepare(data, run_folder, config, teacher, n_workers)
-    tower = learn_audio(data, run_folder, prepared, config, n_workers)
+    prepared = prepare(data, run_folder, config, teacher)
+    tower = learn_audio(data, run_folder, prepared, config)
     return finish(data, run_folder, out, prepared, tower, config, repeats)
 
 
@@ -102,13 +102,7 @@ class Prepared:
     key: str
 
 
-def prepare(
-    data: Path,
-    run_folder: Path,
-    config: StarterConfig,
-    teacher: Path,
-    n_workers: int = 2,
-) -> Prepared:
+def prepare(data: Path, run_folder: Path, config: StarterConfig, teacher: Path) -> Prepared:
     """Decode the recordings, and make the text tower. Arguments: `make_starter`."""
     run = Run(run_folder)
     recordings = [*read_sounds(data), *read_more(data), *read_esc10(data)]
@@ -121,7 +115,6 @@ def prepare(
             folder,
             config.front_end.audio,
             longest_s=config.longest_s,
-            n_workers=n_workers,
         ),
     )
     text = make_text_tower(data, of_split(recordings, "train"), run, config, teacher)
@@ -129,7 +122,7 @@ def prepare(
 
 
 def learn_audio(
-    data: Path, run_folder: Path, prepared: Prepared, config: StarterConfig, n_workers: int = 2
+    data: Path, run_folder: Path, prepared: Prepared, config: StarterConfig
 ) -> MobileNetTower:
     """Make the material, and train the audio tower on it. Arguments: `make_starter`."""
     run, weights = Run(run_folder), data / NETWORK
@@ -148,13 +141,19 @@ def learn_audio(
             network,
             config.front_end,
             config.material,
-            n_workers,
         ),
     )
     material = Material(made)
     learnt, _ = run.stage(
         f"learn-{config.seed}",
-        [key, prepared.text.key, classes, config.text, config.learn, config.seed],
+        [
+            key,
+            prepared.text.key,
+            classes,
+            config.text,
+            {**dataclasses.asdict(config.learn), **GONE},
+            config.seed,
+        ],
         lambda folder: learn(
             folder,
             prepared.recordings,
@@ -247,13 +246,14 @@ def finish(
     }
     bundle = dataclasses.replace(bundle, results=results)
     usable = [one for one in prepared.recordings if str(one.path) not in prepared.waveforms.failed]
-    learning = run_folder / f"learn-{config.seed}"
-    logs: list[tuple[str, Path, tuple[str, ...]]] = [
+    logs = [
         ("Text tower", run_folder / "distil" / "log.jsonl", card.TEXT_COLUMNS),
-        ("Head of the audio tower", learning / "head" / "log.jsonl", card.HEAD_COLUMNS),
+        (
+            "Head of the audio tower",
+            run_folder / f"learn-{config.seed}" / "head" / "log.jsonl",
+            card.HEAD_COLUMNS,
+        ),
     ]
-    if config.learn.tune is not None:
-        logs.append(("Audio tower", learning / "tune" / "log.jsonl", card.TUNE_COLUMNS))
     sections = card.sections(bundle, usable, logs, repeats)
     model_card.write(bundle, card.COMMAND, sections, dataclasses.asdict(config)).write()
     return install(bundle.folder, out)

@@ -38,6 +38,8 @@ Embed = Callable[[Sequence[str]], Array]
 N_CAPTIONS = 500
 #: Passages, and clips whose captions stand in one.
 N_PASSAGES, N_TOGETHER = 100, 3
+#: Of slips and names.
+SEED = 0
 
 #: Two things that happen one after the other, named in both orders.
 EVENTS = (
@@ -81,10 +83,10 @@ class Search:
         return best_ranks(scores, np.array(self.wanted)[:, None] == np.arange(len(self.texts)))
 
 
-def evaluate_texts(tower: Embed, teacher: Embed, data: Path, seed: int = 0) -> dict[str, float]:
+def evaluate_texts(tower: Embed, teacher: Embed, data: Path) -> dict[str, float]:
     """The metrics of the tower, and the teacher's own as "teacher_" and the same name.
 
-    data: folder with sounds.csv and captions/. seed: of the slips and names. Shares and cosines:
+    data: folder with sounds.csv and captions/. Shares and cosines:
 
     correlation, cosine: with the teacher, as `agreement`; no cosine where the widths differ.
     paraphrase_r1, _r10: share of captions that find another caption of their clip among one of
@@ -101,7 +103,7 @@ def evaluate_texts(tower: Embed, teacher: Embed, data: Path, seed: int = 0) -> d
     Raises SoundsearchError if the files cannot be read.
     """
     captions = read_audiocaps(data / AUDIOCAPS_VALID)[:N_CAPTIONS]
-    searches = make_searches(data, random.Random(seed))
+    searches = make_searches(data, random.Random(SEED))
     ours, theirs = _once(tower), _once(teacher)
     return {
         **_likeness(ours(captions), theirs(captions)),

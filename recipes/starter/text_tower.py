@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from recipes.starter.config import StarterConfig
+from recipes.starter.constants import StarterConfig
 from recipes.starter.corpus import (
     AUDIOCAPS_TRAIN,
     AUDIOCAPS_VALID,
@@ -22,7 +22,7 @@ from recipes.starter.corpus import (
     whole_words,
 )
 from recipes.starter.manifests import Recording, digest
-from recipes.starter.stages import Run
+from recipes.starter.run_folder import Run
 from soundsearch.files import sha256_of
 from trainer.loop import delete_checkpoint, save_tensors
 from trainer.text_distillation import (

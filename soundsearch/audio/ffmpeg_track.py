@@ -1,7 +1,7 @@
 """The packets of one sound track to samples, on the clock that a player shows.
 
 Search and training decode sound here: `ffmpeg.py` reads one track of a file, and
-`trainer/data/extract.py` reads sound and pictures side by side. Gaps in the time stamps become
+`trainer/data/cutting.py` reads sound and pictures side by side. Gaps in the time stamps become
 silence, sound whose format changes on the way is converted, and damaged packets are counted.
 """
 

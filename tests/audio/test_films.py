@@ -25,8 +25,8 @@ from tests.films import CODECS, RATE, Sound, Track, burst, write_film
 from tests.tiny_encoder import write_tiny_bundle
 from trainer.data.cutting import ExtractConfig, read_examples
 from trainer.data.example import Example
+from trainer.data.sound_files import read_channels
 from trainer.data.videos import Span, Video
-from trainer.data.waveforms import read_channels
 
 Array = NDArray[np.float32]
 CONFIG = AudioConfig(sample_rate=16000, window_s=0.5, hop_s=0.25)
@@ -467,7 +467,7 @@ def test_training_reads_the_track_that_a_search_reads(tmp_path: Path) -> None:
 def test_training_and_searching_keep_one_clock(tmp_path: Path, ending: str) -> None:
     path = write_film(tmp_path / f"a.{ending}", Track([burst(2.0), burst(5.0)]))
     video = Video(path.parent, path.name, (Span(0.0, 6.5),))
-    (clip,) = read_examples(video, ExtractConfig(clip_s=6.5))
+    (clip,) = read_examples(video, ExtractConfig(example_s=6.5))
     assert isinstance(clip, Example)
     found = read_channels(clip.audio).channels[0]
     alone, file = _decode(path)

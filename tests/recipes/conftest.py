@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.starter.config import StarterConfig
+from recipes.starter.constants import StarterConfig
 from recipes.starter.corpus import CorpusConfig
 from recipes.starter.learn import LearnConfig
 from recipes.starter.material import MaterialConfig
@@ -133,9 +133,7 @@ def tiny_config() -> StarterConfig:
                 hidden=8, levels=11, dim=16, fixed_blocks=5, hold_statistics=True
             ),
             batch_size=16,
-            tune_batch_size=10,
             head=loop,
-            tune=loop,
         ),
     )
 

@@ -161,7 +161,7 @@ def test_a_dask_cluster_that_loses_a_worker_fills_a_database_with_the_same_hits(
     postgres: Server,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As examples/archive/run.py has it: S3, workers of which some are killed, PostgreSQL."""
+    """As examples/archive.py has it: S3, workers of which some are killed, PostgreSQL."""
     from indexer import distribute, workers
     from tests.scale.workers import embed_or_die
 

@@ -1,4 +1,4 @@
-"""examples/slurm/shards.py: planned by one command, embedded by number, stored by `index`."""
+"""examples/slurm/job_array.py: planned by one command, embedded by number, stored by `index`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.slurm import shards
+from examples.slurm import job_array
 from indexer import workers
 from indexer.distribute import Sequential
 from indexer.shards import cut_shards
@@ -22,8 +22,8 @@ def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     """The script with arguments, in this process; gives what it prints."""
 
     def run(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["shards.py", *map(str, arguments)])
-        shards.main()
+        monkeypatch.setattr(sys, "argv", ["job_array.py", *map(str, arguments)])
+        job_array.main()
         return capsys.readouterr().out.strip()
 
     return run  # type: ignore[return-value]
@@ -35,7 +35,7 @@ def test_an_array_of_jobs_makes_the_same_index(
     library, parts = write_words(tmp_path / "lib"), tmp_path / "parts"
     soundsearch("index", library, "--index", "A")
     monkeypatch.setattr(
-        shards, "cut_shards", lambda job, files: cut_shards(job, files, most_files=4)
+        job_array, "cut_shards", lambda job, files: cut_shards(job, files, most_files=4)
     )
     monkeypatch.setattr(workers, "distributor_of", lambda *_: Sequential(lambda shard: 1 / 0))
     plan = ("plan", library, "--index", tmp_path / "X", "--parts", parts, "--model", "tiny")

@@ -108,6 +108,5 @@ def _graphs_once() -> Iterator[None]:
         return copy.deepcopy(made[key])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_export, "to_onnx", to_onnx)
         patch.setattr(bundle_export, "to_onnx", to_onnx)
         yield

@@ -13,8 +13,8 @@ from soundsearch.audio.features import KaldiFbank
 from soundsearch.audio.windows import AudioConfig
 from tests.sounds import noise, tone
 from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.data.vectors import VectorsFacts, vectors_path, write_vectors
 from trainer.front_ends import FrontEnd
 from trainer.runs import StageConfig
@@ -64,7 +64,7 @@ def vector_of(pitch: int) -> NDArray[np.float32]:
 
 
 def made_shards(
-    folder: Path, n_clips: int = 18, clips_per_shard: int = 5, n_pitches: int = 6
+    folder: Path, n_clips: int = 18, examples_per_shard: int = 5, n_pitches: int = 6
 ) -> ShardFolder:
     """Shards of tones; clip i has pitch i % n_pitches, two frames, and a caption.
 
@@ -74,7 +74,7 @@ def made_shards(
     for i in range(n_clips):
         waveform = tone(200.0 * 1.5 ** (i % n_pitches), 0.5, RATE) + 0.2 * noise(0.5, RATE, seed=i)
         clips.append(Example(facts, flac(waveform.astype(np.float32)), ()))
-    write_shards(clips, folder, clips_per_shard=clips_per_shard)
+    write_shards(clips, folder, examples_per_shard=examples_per_shard)
     data = ShardFolder(folder)
     clip = 0
     for number, shard in enumerate(data.shards):

@@ -14,12 +14,12 @@ from tests.sounds import tone
 from tests.trainer.made_shards import RATE, TINY, flac
 from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 from trainer.authors_captions import AuthorsCaptionsError, read_choice, read_map
-from trainer.captions import train_captions
 from trainer.curate import CuratedCaptions, CurateError, curate, curated_path, read_pool
 from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.embed_shards import embed_images
+from trainer.stage import train_stage
 from trainer.towers.clip_model import load_clip
 
 MAP = [[7, "a dog barks"], [2, "rain"], [30, "a  dog barks"], [4, "wind"]]
@@ -91,7 +91,7 @@ def data(tmp_path: Path) -> tuple[ShardFolder, str]:
         )
         for i, source in enumerate(SOURCES)
     ]
-    write_shards(clips, tmp_path / "shards", clips_per_shard=3)
+    write_shards(clips, tmp_path / "shards", examples_per_shard=3)
     clip = load_clip(write_tiny_clip(tmp_path / "clip"))
     embed_images(tmp_path / "shards", clip)
     return ShardFolder(tmp_path / "shards"), clip.encoder
@@ -104,7 +104,7 @@ def test_a_stage_learns_from_the_authors_captions(
     captions, choice = lines(tmp_path / "m_map.csv", MAP), lines(tmp_path / "m_cap.csv", CAP)
     progress = Recorded()
     name, report = curate(folder.folder, captions, chosen=choice, name="free", progress=progress)
-    assert (name, report.n_clips, report.n_rows, report.n_empty) == ("free", 4, 5, 1)
+    assert (name, report.n_examples, report.n_rows, report.n_empty) == ("free", 4, 5, 1)
     assert f"{choice}: 1 of 3 clips have no sound in {folder.folder}" in progress.notes
     assert read_pool(folder.folder, "free", encoder)[0] == ["a dog barks", "rain", "wind"]
     rows = []
@@ -116,7 +116,7 @@ def test_a_stage_learns_from_the_authors_captions(
     config = dataclasses.replace(
         TINY, stage="captions", texts="curated:free", batch_size=3, epochs=2.0
     )
-    run = train_captions(folder.folder, tmp_path / "run", config)
+    run = train_stage(folder.folder, tmp_path / "run", config)
     assert json.loads((run / "config.json").read_text())["data"]["n_clips"] == 3
 
 

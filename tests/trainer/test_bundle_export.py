@@ -120,7 +120,7 @@ def test_the_bundle_embeds_as_the_trained_tower_and_its_clip_do(
         import soundfile
 
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        features = extract_features(samples.T, rate, trained.front_end, None)
+        features = extract_features(samples.T, rate, trained.config.front_end, None)
         with torch.no_grad():
             wanted = embed_unit(trained.tower(torch.from_numpy(features)[None]))[0].numpy()
         np.testing.assert_allclose(encoder.embed_clip(path), wanted, atol=3e-3)

@@ -15,17 +15,17 @@ from tests.sounds import noise, tone
 from tests.trainer.made_shards import RATE, TINY, flac
 from tests.trainer.test_taggers import NAMES, write_model
 from tests.trainer.tiny_clip import write_tiny_clip
-from trainer.captions import train_captions
+from tests.trainer.two_processes import run_two
 from trainer.composed_texts import ComposedTexts
 from trainer.contrast import ContrastConfig
 from trainer.data.changes import TEXT_BYTES, ChangesConfig
 from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.data.vectors import stored_facts
 from trainer.embed_shards import embed_captions
 from trainer.runs import read_run, read_weights
-from trainer.stage import Machine
+from trainer.stage import Machine, train_stage
 from trainer.towers.clip_model import load_clip
 
 CAPTIONS = ("a dog", "rain", "a bell", "a door")
@@ -49,7 +49,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for i, caption in enumerate(CAPTIONS * 3)
     ]
-    write_shards(examples, folder, clips_per_shard=6)
+    write_shards(examples, folder, examples_per_shard=6)
     clip = load_clip(write_tiny_clip(tmp_path_factory.mktemp("clip")))
     for kind in ("captions", "labels"):
         embed_captions(folder, clip, kind)  # type: ignore[arg-type]
@@ -73,23 +73,47 @@ def test_the_same_is_learnt_with_any_number_of_workers(
     config = dataclasses.replace(
         CONFIG, changes=dataclasses.replace(CONFIG.changes, teacher=str(teacher))
     )
-    alone = train_captions(shards, tmp_path / "alone", config)
+    alone = train_stage(shards, tmp_path / "alone", config)
     log = log_of(alone)
     assert {"loss", "classes", "sounds", "logit_scale"} <= log[-1].keys()
-    shared = train_captions(shards, tmp_path / "shared", config, Machine(n_workers=1))
+    shared = train_stage(shards, tmp_path / "shared", config, Machine(n_workers=1))
     for name, value in read_weights(alone).items():
         torch.testing.assert_close(read_weights(shared)[name], value)
     assert read_weights(alone)["log_scale"].shape == (3,)
-    assert read_run(alone).config["data"]["teacher"]
+    assert read_run(alone).data["teacher"]
     plain = dataclasses.replace(config, changes=CONFIG.changes)
     with pytest.raises(ConfigError, match="teacher"):
-        train_captions(shards, tmp_path / "alone", plain)
+        train_stage(shards, tmp_path / "alone", plain)
+
+
+def test_two_processes_learn_from_a_teacher_as_one(
+    shards: Path, teacher: Path, tmp_path: Path
+) -> None:
+    contrast = ContrastConfig(duplicates="ignored")
+    config = dataclasses.replace(CONFIG, contrast=contrast, optimiser="lars")
+    plain = tmp_path / "plain.json"
+    plain.write_text(json.dumps(dataclasses.asdict(config)))
+    run_two(
+        *("soundsearch", "train", "captions", str(shards), "--run", str(tmp_path / "two")),
+        *("--init", "random", "--config", str(plain), "--teacher", str(teacher)),
+    )
+    changes = dataclasses.replace(CONFIG.changes, teacher=str(teacher))
+    alone = train_stage(
+        shards, tmp_path / "alone", dataclasses.replace(config, init="random", changes=changes)
+    )
+    found, wanted = log_of(tmp_path / "two"), log_of(alone)
+    for name in ("loss", "classes", "sounds", "logit_scale", "norm"):
+        assert [r[name] for r in found] == pytest.approx([r[name] for r in wanted], abs=2e-4), name
+    for name, value in read_weights(alone).items():
+        torch.testing.assert_close(
+            read_weights(tmp_path / "two")[name], value, rtol=1e-3, atol=1e-5, msg=name
+        )
 
 
 def test_mixtures_change_what_is_learnt(shards: Path, tmp_path: Path) -> None:
     first = [
         log_of(
-            train_captions(
+            train_stage(
                 shards,
                 tmp_path / f"{mix}",
                 dataclasses.replace(CONFIG, changes=ChangesConfig(mix=mix)),
@@ -118,7 +142,7 @@ def test_a_mixture_gets_the_vector_of_its_text(shards: Path, texts: str) -> None
 
 def test_what_cannot_be_mixed_is_refused_at_once(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="mix composes the texts of mixtures of gold or label"):
-        train_captions(shards, tmp_path / "run", dataclasses.replace(CONFIG, texts="random"))
+        train_stage(shards, tmp_path / "run", dataclasses.replace(CONFIG, texts="random"))
     with pytest.raises(ValueError, match="a mixture has no picture"):
         dataclasses.replace(CONFIG, contrast=ContrastConfig(three_way=True))
     with pytest.raises(ValueError, match="belong to the captions stage"):
@@ -138,7 +162,7 @@ def test_the_options_say_what_is_changed(
     small = ("--batch-size", 6, "--epochs", 1, "--warmup-epochs", 0, "--optimiser", "adamw")
     more = ("--mix", 0.5, "--augment", "--teacher", teacher)
     soundsearch(*stage, *small, *more)
-    changes = read_run(run).config["changes"]
+    changes = dataclasses.asdict(read_run(run).config)["changes"]
     assert (changes["mix"], changes["augment"], changes["teacher"]) == (0.5, True, str(teacher))
     preset = ("train", "captions", shards, "--init", "random", "--run", "x", "--preset", "paper-at")
     said = soundsearch(*preset, "--mix", 0.5, code=1).stderr

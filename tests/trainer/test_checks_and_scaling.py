@@ -18,18 +18,16 @@ from tests.recorded import Recorded
 from tests.sounds import tone, write
 from tests.trainer.made_shards import ENCODER, FRONT_END, RATE, TINY, made_shards, store
 from tests.trainer.tiny_clip import DIM, write_tiny_clip
-from trainer import scaling
-from trainer.captions import train_captions
+from trainer import caption_scaling
+from trainer.caption_scaling import plot, scaling_curve
 from trainer.checks import BenchCheck, ShardCheck, bench_check
 from trainer.contrast import Contrast
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.vectors import VectorsFacts
 from trainer.loop import TrainingError
-from trainer.pivot import train_pivot
 from trainer.presets import preset
 from trainer.runs import StageConfig
-from trainer.scaling import plot, scaling_curve
-from trainer.stage import Machine
+from trainer.stage import Machine, train_stage
 from trainer.towers.clip_model import ClipChoice, load_clip
 
 FACTS = VectorsFacts("images", ENCODER, "made", "by-hand", "0" * 64, 8)
@@ -88,7 +86,7 @@ def test_recall_is_counted_both_ways_over_clips_with_vectors(tmp_path: Path) -> 
 
 
 def test_equal_pictures_are_equally_right(tmp_path: Path) -> None:
-    folder = made_shards(tmp_path, n_clips=4, clips_per_shard=4)
+    folder = made_shards(tmp_path, n_clips=4, examples_per_shard=4)
     eye = np.eye(8, dtype=np.float32)
     store(folder.shards[0], "images", [eye[[0]], eye[[0]], eye[[1]], eye[[2]]], folder.digest(0))
     found = ShardCheck(tmp_path, TINY, FACTS, n_clips=9)
@@ -157,7 +155,7 @@ def test_bad_benchmarks_are_one_line(tmp_path: Path, clip_facts: VectorsFacts) -
 
 def test_the_curve_trains_every_point_once(tmp_path: Path) -> None:
     data = made_shards(tmp_path / "shards", n_clips=24, n_pitches=6)
-    pivot = train_pivot(data.folder, tmp_path / "pivot", dataclasses.replace(TINY, epochs=1.0))
+    pivot = train_stage(data.folder, tmp_path / "pivot", dataclasses.replace(TINY, epochs=1.0))
     config = dataclasses.replace(TINY, stage="captions", texts="gold", init=str(pivot))
     settings = {"counts": [12, 0, 4], "seeds": [0, 1], "steps": 25, "valid": data.folder}
     progress = Recorded()
@@ -191,7 +189,7 @@ def test_impossible_counts_are_refused(tmp_path: Path, counts: list[int]) -> Non
 
 
 def captions_after(tmp_path: Path, data: ShardFolder) -> StageConfig:
-    pivot = train_pivot(data.folder, tmp_path / "pivot", dataclasses.replace(TINY, epochs=1.0))
+    pivot = train_stage(data.folder, tmp_path / "pivot", dataclasses.replace(TINY, epochs=1.0))
     return dataclasses.replace(TINY, stage="captions", texts="gold", init=str(pivot))
 
 
@@ -219,9 +217,9 @@ def test_a_curve_that_breaks_off_has_its_finished_points(
     def stopped(shards: Path, folder: Path, config: StageConfig, machine: Machine) -> Path:
         if config.n_clips == 8:
             raise KeyboardInterrupt
-        return train_captions(shards, folder, config, machine)
+        return train_stage(shards, folder, config, machine)
 
-    monkeypatch.setattr(scaling, "train_captions", stopped)
+    monkeypatch.setattr(caption_scaling, "train_stage", stopped)
     with pytest.raises(KeyboardInterrupt):
         scaling_curve(
             data.folder, tmp_path, config, counts=[0, 4, 8], seeds=[0], steps=2, valid=data.folder
@@ -232,7 +230,7 @@ def test_a_curve_that_breaks_off_has_its_finished_points(
 
 def test_the_rate_does_not_depend_on_the_count() -> None:
     paper = dataclasses.replace(preset("paper-at"), learning_rate=None, flat_learning_rate=None)
-    few, many = (scaling.point_config(paper, n, 0, None) for n in (10, 1000))
+    few, many = (caption_scaling.point_config(paper, n, 0, None) for n in (10, 1000))
     assert (few.batch_size, many.batch_size) == (10, 64)
     for point in (few, many):
         loop = point.loop(point.n_clips or 0)
@@ -241,7 +239,7 @@ def test_the_rate_does_not_depend_on_the_count() -> None:
     # without steps a point is the run of `train captions --count`
     assert (many.epochs, many.warmup_epochs, many.schedule_epochs) == (10.0, 10.0, 1000.0)
     assert many.loop(1000).steps == 156
-    fixed = [scaling.point_config(paper, n, 0, 50).loop(n) for n in (10, 1000)]
+    fixed = [caption_scaling.point_config(paper, n, 0, 50).loop(n) for n in (10, 1000)]
     assert [(loop.steps, loop.warmup_steps) for loop in fixed] == [(50, 5), (50, 5)]
 
 

@@ -17,7 +17,7 @@ from tests.sounds import noise, write
 from tests.trainer.data.made_examples import picture
 from tests.videos import cut_off, number_of, two_noises, write_video
 from trainer.data.pack import Report
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 
 app = typer.Typer(rich_markup_mode=None)
 app.command()(data.extract)
@@ -41,7 +41,7 @@ def videos(tmp_path: Path) -> Path:
 
 def test_extract_says_what_it_did(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = invoke("extract", videos, out, "--clip-s", 2, "--workers", 2)
+    result = invoke("extract", videos, out, "--example-s", 2, "--workers", 2)
     assert (result.exit_code, result.stdout) == (0, f"{out}\n")
     lines = result.stderr.splitlines()
     assert lines[:3] == [
@@ -56,8 +56,8 @@ def test_extract_says_what_it_did(videos: Path, tmp_path: Path) -> None:
         ["half.mkv", "2", "it is cut off or damaged after 4.8 s of 8.0 s"],
         ["mute.mp4", "0", "it has no sound track"],
     ]
-    assert lines[-1] == "new clips: 5; in all 5 (sources: 4, shards: 1, problems: 3)"
-    again = invoke("extract", videos, out, "--clip-s", 2)
+    assert lines[-1] == "new examples: 5; in all 5 (sources: 4, shards: 1, problems: 3)"
+    again = invoke("extract", videos, out, "--example-s", 2)
     assert again.stderr.splitlines()[-1] == (
         "nothing left to do; in all 5 (sources: 4, shards: 1, problems: 3)"
     )
@@ -70,8 +70,8 @@ def test_the_options_of_extract_arrive(videos: Path, tmp_path: Path) -> None:
         "extract",
         videos,
         tmp_path / "out",
-        *("--segments", segments, "--clip-s", 0.5, "--frames", 2, "--size", 24),
-        *("--quality", 50, "--clips-per-shard", 1, "--workers", 1),
+        *("--segments", segments, "--example-s", 0.5, "--frames", 2, "--size", 24),
+        *("--quality", 50, "--examples-per-shard", 1, "--workers", 1),
     )
     assert result.exit_code == 0, result.output
     folder = ShardFolder(tmp_path / "out")
@@ -85,7 +85,10 @@ def test_the_options_of_extract_arrive(videos: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "function"),
-    [("extract", "trainer.data.extract.extract"), ("shards", "trainer.data.sources.pack_manifest")],
+    [
+        ("extract", "trainer.data.cutting.extract"),
+        ("shards", "trainer.data.manifest_examples.pack_manifest"),
+    ],
 )
 def test_the_number_of_workers_arrives(
     monkeypatch: pytest.MonkeyPatch, command: str, function: str
@@ -94,7 +97,7 @@ def test_the_number_of_workers_arrives(
 
     def take(*_: object, n_workers: int | None, **__: object) -> Report:
         asked.append(n_workers)
-        return Report(n_clips=1, n_shards=1, n_sources=1, n_problems=0, n_new=1)
+        return Report(n_examples=1, n_shards=1, n_sources=1, n_problems=0, n_new=1)
 
     monkeypatch.setattr(function, take)
     invoke(command, "from", "to", "--workers", 3)
@@ -115,7 +118,9 @@ def test_shards_of_a_manifest(tmp_path: Path) -> None:
     manifest = tmp_path / "pairs.csv"
     manifest.write_text("audio,image\nrain.wav,a.jpg\nrain.wav,b.jpg\n")
     out = tmp_path / "out"
-    result = invoke("shards", manifest, out, "--root", tmp_path / "files", "--clips-per-shard", 1)
+    result = invoke(
+        "shards", manifest, out, "--root", tmp_path / "files", "--examples-per-shard", 1
+    )
     assert (result.exit_code, result.stdout) == (0, f"{out}\n")
     assert result.stderr.splitlines()[0] == "skipped b.jpg: the file is not there any more"
     assert len(ShardFolder(out)) == 1

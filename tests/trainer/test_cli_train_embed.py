@@ -23,8 +23,8 @@ from tests.trainer.made_shards import flac
 from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 from trainer.curate import CuratedCaptions, curated_path
 from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_folder import Shard
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import Shard
 from trainer.data.vectors import ShardVectors, vectors_path
 from trainer.towers.clip_model import ClipChoice, load_clip
 

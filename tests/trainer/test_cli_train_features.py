@@ -14,12 +14,12 @@ import pytest
 from tests.conftest import Run
 from tests.trainer.made_shards import TINY, made_shards
 from trainer.data.log_mels import find_log_mels, log_mels_path
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 from trainer.front_ends import STARTER, VIP_ANT
 
 
 def test_features_are_stored_once(tmp_path: Path, soundsearch: Run) -> None:
-    data = made_shards(tmp_path / "shards", n_clips=6, clips_per_shard=3)
+    data = made_shards(tmp_path / "shards", n_clips=6, examples_per_shard=3)
     command = ("train", "features", data.folder, "--workers", "2")
     done = soundsearch(*command)
     assert done.stdout == f"{VIP_ANT.slug}\n"
@@ -40,7 +40,9 @@ def test_the_front_end_of_a_run_can_be_taken(tmp_path: Path, soundsearch: Run) -
 
 
 def test_parts_and_several_folders(tmp_path: Path, soundsearch: Run) -> None:
-    folders = [made_shards(tmp_path / name, n_clips=4, clips_per_shard=2).folder for name in "ab"]
+    folders = [
+        made_shards(tmp_path / name, n_clips=4, examples_per_shard=2).folder for name in "ab"
+    ]
     for part, n_done in (("1/3", 2), ("2/3", 1), ("3/3", 1)):
         done = soundsearch("train", "features", *folders, "--part", part)
         assert f"{n_done} shards done" in done.stderr
@@ -91,7 +93,7 @@ def test_a_run_takes_several_folders_and_log_mels_where_they_are(
 def test_a_sound_left_out_is_named_and_a_shard_cut_off_fails(
     tmp_path: Path, soundsearch: Run
 ) -> None:
-    data = made_shards(tmp_path / "shards", n_clips=4, clips_per_shard=2)
+    data = made_shards(tmp_path / "shards", n_clips=4, examples_per_shard=2)
     data.shards[1].write_bytes(data.shards[1].read_bytes()[:3000])
     done = soundsearch("train", "features", data.folder, code=1)
     assert "shard-000001.tar: the tar file is cut off" in done.stderr

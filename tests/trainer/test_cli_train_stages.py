@@ -15,11 +15,12 @@ from tests.conftest import Run
 from tests.trainer.convert.made_checkpoint import SETTINGS, tower_of, write_checkpoint
 from tests.trainer.made_mobilenet import published_like
 from tests.trainer.made_shards import TINY, made_shards
-from trainer.captions import DEFAULT as CAPTIONS
 from trainer.front_ends import EFFICIENTAT
-from trainer.pivot import DEFAULT as PIVOT
+from trainer.presets import default_of
 from trainer.runs import read_config
 from trainer.towers.mobilenet import BEGUN
+
+PIVOT, CAPTIONS = default_of("paper-va"), default_of("paper-at")
 
 SMALL = ("--epochs", "2", "--warmup-epochs", "0")
 

@@ -17,7 +17,7 @@ from tests.trainer.data.test_log_mels import LIKE_VIP_ANT
 from tests.trainer.made_shards import FRONT_END
 from trainer.checks import features_of
 from trainer.clip_features import StoredClips
-from trainer.data.waveforms import read_sound
+from trainer.data.sound_files import read_sound
 from trainer.front_ends import EFFICIENTAT, FrontEnd
 
 CENTRED = dataclasses.replace(

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from trainer.contrast import Contrast, ContrastConfig, contrast_step
 from trainer.distillation import class_loss, sound_loss, standardised
-from trainer.distributed import World
 from trainer.loop import Amp, TrainingError
+from trainer.torchrun import World
 from trainer.towers.unit import embed_unit
 
 AMP = Amp("fp32", torch.device("cpu"))

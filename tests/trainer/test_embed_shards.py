@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +16,8 @@ from tests.trainer.made_shards import flac
 from tests.trainer.tiny_clip import jpeg, write_tiny_clip
 from trainer import embed_shards
 from trainer.data.example import Example, ExampleFacts, ShardError
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.data.vectors import ShardVectors, VectorsFacts, vectors_path, write_vectors
 from trainer.embed_shards import EmbedError, Report, embed_captions, embed_images
 from trainer.towers.clip_model import ClipChoice, FrozenClip, load_clip
@@ -46,9 +43,9 @@ def packed(
     return Example(facts, SOUND, tuple(frames))
 
 
-def shards_of(clips: Sequence[Example], clips_per_shard: int = 3) -> Path:
+def shards_of(clips: Sequence[Example], examples_per_shard: int = 3) -> Path:
     folder = Path("shards")
-    write_shards(clips, folder, clips_per_shard=clips_per_shard)
+    write_shards(clips, folder, examples_per_shard=examples_per_shard)
     return folder
 
 
@@ -81,7 +78,7 @@ def test_every_frame_gets_its_row(clip: FrozenClip, batch_size: int) -> None:
     assert [len(row) for row in rows] == [0, 1, 2, 0, 1, 2, 0]
     for i, row in enumerate(rows):
         close(row, seen(clip, *(10 * i + j for j in range(i % 3))))
-    assert report == Report(n_done=3, n_clips=7, n_rows=6, n_empty=3)
+    assert report == Report(n_done=3, n_examples=7, n_rows=6, n_empty=3)
     assert (progress.stage("shards").total, progress.notes) == (3, [])
     assert progress.stage("shards").done == pytest.approx(3)
 
@@ -136,7 +133,7 @@ def test_a_stopped_run_goes_on(clip: FrozenClip) -> None:
 
 
 def test_what_does_not_fit_is_made_again(clip: FrozenClip, tmp_path: Path) -> None:
-    folder = shards_of([packed([jpeg(i)]) for i in range(4)], clips_per_shard=1)
+    folder = shards_of([packed([jpeg(i)]) for i in range(4)], examples_per_shard=1)
     embed_images(folder, clip)
     paths = [vectors_path(path, "images", clip.encoder) for path in ShardFolder(folder).shards]
     paths[0].write_bytes(paths[0].read_bytes()[:-3])
@@ -170,7 +167,7 @@ def test_a_frame_that_cannot_be_decoded_is_left_out(clip: FrozenClip) -> None:
 
 
 def test_a_damaged_shard_costs_one_line(clip: FrozenClip) -> None:
-    folder = shards_of([packed([jpeg(i)]) for i in range(3)], clips_per_shard=1)
+    folder = shards_of([packed([jpeg(i)]) for i in range(3)], examples_per_shard=1)
     middle = folder / "shard-000001.tar"
     middle.write_bytes(middle.read_bytes()[:1500])
     progress = Recorded()
@@ -196,29 +193,10 @@ def test_nothing_to_embed_is_one_clear_line(clip: FrozenClip) -> None:
 
 
 def test_a_file_that_cannot_be_written_ends_the_run(clip: FrozenClip) -> None:
-    folder = shards_of([packed([jpeg(i)]) for i in range(2)], clips_per_shard=1)
+    folder = shards_of([packed([jpeg(i)]) for i in range(2)], examples_per_shard=1)
     vectors_path(folder / "shard-000000.tar", "images", clip.encoder).mkdir()
     with pytest.raises(ShardError, match="cannot be written"):
         embed_images(folder, clip)
-
-
-def test_threads_keep_the_order_and_are_not_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed_shards, "AHEAD", 5)
-    begun = 0
-    lock = threading.Lock()
-
-    def work(i: int) -> int:
-        nonlocal begun
-        with lock:
-            begun += 1
-        time.sleep(0.002 * (3 - i % 4))  # later ones are done sooner
-        return i
-
-    with ThreadPoolExecutor(4) as threads:
-        for i, found in enumerate(embed_shards.ahead(threads, work, 40)):
-            assert found == i
-            assert begun <= i + 1 + 5
-    assert begun == 40
 
 
 TEXTS = [

@@ -16,14 +16,12 @@ from tests.sounds import tone, write
 from tests.trainer.made_shards import TINY, made_shards
 from tests.trainer.test_bundle_export import VIT, write_run
 from tests.trainer.test_clip_features import counted
+from trainer.best_epoch import pick_by_benchmark, pick_by_metric
 from trainer.bundle_export import export_run
-from trainer.captions import train_captions
 from trainer.epochs import Picked, epoch_ends, epoch_path, kept_epochs, pick_epoch, weights_path
 from trainer.loop import TrainingError
-from trainer.pick import pick_by_benchmark, pick_by_metric
-from trainer.pivot import train_pivot
 from trainer.runs import StageConfig, read_run, read_weights
-from trainer.stage import Machine
+from trainer.stage import Machine, train_stage
 
 FOUR = dataclasses.replace(TINY, schedule_epochs=8.0)  # of three steps each
 
@@ -43,9 +41,9 @@ def same(found: Path, wanted: Path) -> bool:
 
 
 def test_an_epochs_weights_are_those_of_a_run_that_ends_there(shards: Path, tmp_path: Path) -> None:
-    run = train_pivot(shards, tmp_path / "run", FOUR, Machine(keep_epochs=None))
+    run = train_stage(shards, tmp_path / "run", FOUR, Machine(keep_epochs=None))
     assert kept_epochs(run) == [1, 2, 3, 4]
-    shorter = train_pivot(shards, tmp_path / "two", dataclasses.replace(FOUR, epochs=2.0))
+    shorter = train_stage(shards, tmp_path / "two", dataclasses.replace(FOUR, epochs=2.0))
     assert same(epoch_path(run, 2), shorter / "weights.safetensors")
     assert same(epoch_path(run, 4), run / "weights.safetensors")
     assert not same(epoch_path(run, 3), epoch_path(run, 4))
@@ -54,11 +52,11 @@ def test_an_epochs_weights_are_those_of_a_run_that_ends_there(shards: Path, tmp_
 
 
 def test_the_last_epochs_stay_and_the_picked_one(shards: Path, tmp_path: Path) -> None:
-    run = train_pivot(shards, tmp_path / "run", FOUR, Machine(keep_epochs=3))
+    run = train_stage(shards, tmp_path / "run", FOUR, Machine(keep_epochs=3))
     assert kept_epochs(run) == [2, 3, 4]
     pick_epoch(run, Picked(epoch=2))
     (run / "weights.safetensors").unlink()  # trained again, from the beginning
-    train_pivot(shards, run, FOUR, Machine(keep_epochs=1))
+    train_stage(shards, run, FOUR, Machine(keep_epochs=1))
     assert kept_epochs(run) == [2, 4]
 
 
@@ -76,37 +74,37 @@ def test_a_stopped_run_stands_by_its_picked_epoch_and_goes_on(shards: Path, tmp_
 
     run, machine = tmp_path / "run", Machine(keep_epochs=None)
     with pytest.raises(Stopped):
-        train_pivot(shards, run, FOUR, machine, watch=watch)
+        train_stage(shards, run, FOUR, machine, watch=watch)
     with pytest.raises(TrainingError, match=r"not a finished run.* `soundsearch train pick`"):
         read_run(run)
     assert pick_epoch(run, Picked(epoch=2)) == epoch_path(run, 2)
     assert read_run(run).picked == Picked(epoch=2)
     with pytest.raises(TrainingError, match="epoch 3 were not kept; choose one of 1, 2"):
         pick_epoch(run, Picked(epoch=3))
-    train_pivot(shards, run, FOUR, machine)
+    train_stage(shards, run, FOUR, machine)
     assert weights_path(run) == epoch_path(run, 2)
-    whole = train_pivot(shards, tmp_path / "whole", FOUR)
+    whole = train_stage(shards, tmp_path / "whole", FOUR)
     assert same(epoch_path(run, 4), whole / "weights.safetensors")
 
 
 def test_the_next_stage_begins_with_the_picked_epoch(shards: Path, tmp_path: Path) -> None:
-    pivot = train_pivot(shards, tmp_path / "pivot", FOUR, Machine(keep_epochs=None))
+    pivot = train_stage(shards, tmp_path / "pivot", FOUR, Machine(keep_epochs=None))
     pick_epoch(pivot, Picked(epoch=1))
     captions = dataclasses.replace(
         TINY, stage="captions", texts="gold", init=str(pivot), epochs=1.0, learning_rate=1e-9
     )
-    run = train_captions(shards, tmp_path / "captions", captions)
+    run = train_stage(shards, tmp_path / "captions", captions)
     first, found = load_file(epoch_path(pivot, 1)), read_weights(run)
     for name in (n for n in first if n.startswith("tower.")):
         torch.testing.assert_close(found[name], first[name], msg=name)
     pick_epoch(pivot, Picked(epoch=3))
     with pytest.raises(ConfigError, match=r"data\.init_epoch was 1, is 3"):
-        train_captions(shards, run, captions)
+        train_stage(shards, run, captions)
 
 
 def test_an_epoch_is_picked_by_what_was_logged(shards: Path, tmp_path: Path) -> None:
     machine = Machine(keep_epochs=3, valid=shards, check_every=2.0)
-    run = train_pivot(shards, tmp_path / "run", FOUR, machine)
+    run = train_stage(shards, tmp_path / "run", FOUR, machine)
     loss = {r["epoch"]: r["loss"] for r in log_of(run) if r.get("epoch", 0) > 1}
     picked, values = pick_by_metric(run, "loss")
     assert values == loss  # of the kept ones
@@ -121,7 +119,7 @@ def test_an_epoch_is_picked_by_what_was_logged(shards: Path, tmp_path: Path) -> 
     with pytest.raises(TrainingError, match=f"no epoch .* has 'accuracy'.* loss, .*{metric}"):
         pick_by_metric(run, "accuracy")
     with pytest.raises(TrainingError, match="no epoch was kept; train with --keep-epochs"):
-        pick_by_metric(train_pivot(shards, tmp_path / "none", TINY), "loss")
+        pick_by_metric(train_stage(shards, tmp_path / "none", TINY), "loss")
 
 
 @pytest.fixture

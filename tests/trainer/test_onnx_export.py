@@ -17,10 +17,10 @@ from trainer import onnx_export
 from trainer.front_ends import EFFICIENTAT
 from trainer.onnx_export import (
     ExportError,
-    export_onnx,
     quantise,
     row_by_row,
     run_onnx,
+    save_onnx,
     to_float16,
     to_onnx,
 )
@@ -100,7 +100,8 @@ def test_a_module_gives_its_numbers_from_onnx_for_any_batch(
     features: Tensor, tmp_path: Path
 ) -> None:
     module, path = Perceptron(), tmp_path / "model.onnx"
-    difference = export_onnx(module, {"features": features}, AXES, path)
+    inputs = {"features": features}
+    difference = save_onnx(to_onnx(module, inputs, AXES), module, inputs, path)
     assert 0 < difference < 2e-3  # float16 was here
     with torch.no_grad():
         for batch in (features[:1], features[[2, 0, 1, 1, 3]]):
@@ -113,8 +114,10 @@ def test_a_tower_that_onnxruntime_answers_differently_is_refused(
     features: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_export, "TOLERANCE", 1e-9)
+    module, inputs = Perceptron(), {"features": features}
+    graph = to_onnx(module, inputs, AXES)
     with pytest.raises(ExportError, match=r"model\.onnx: onnxruntime differs from torch by"):
-        export_onnx(Perceptron(), {"features": features}, AXES, tmp_path / "model.onnx")
+        save_onnx(graph, module, inputs, tmp_path / "model.onnx")
 
 
 def test_int8_is_smaller_and_near_and_no_row_depends_on_its_neighbours(
@@ -164,7 +167,7 @@ def exported_mobilenet(tower: MobileNetTower, path: Path) -> None:
     folded = onnx_export.fold_batch_norms(tower)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     assert any(isinstance(module, nn.BatchNorm2d) for module in tower.modules())
-    export_onnx(folded, features, AXES, path)
+    save_onnx(to_onnx(folded, features, AXES), folded, features, path)
     assert "BatchNormalization" not in {node.op_type for node in onnx.load(path).graph.node}
     found, mean = run_onnx(path, features), wanted.mean(axis=0)
     assert cosines(found, wanted).min() > 0.9999

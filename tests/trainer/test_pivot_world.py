@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from examples.pivot_world import world
-from examples.pivot_world.settings import lars
 from examples.pivot_world.world import COMBINATIONS, Causes, WorldConfig
+from examples.pivot_world.world_settings import lars
 from trainer.presets import preset
 
 PLAIN = WorldConfig(hidden=0.0, elsewhere=0.0, unsaid=0.0)

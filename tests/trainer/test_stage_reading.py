@@ -15,9 +15,8 @@ from trainer import stage
 from trainer.data.example import ShardError
 from trainer.data.log_mels import log_mels_path
 from trainer.data.order import Order
-from trainer.data.shards import Shard
-from trainer.pivot import train_pivot
-from trainer.stage import Machine
+from trainer.data.shard_folder import Shard
+from trainer.stage import Machine, train_stage
 from trainer.store_log_mels import store_log_mels
 
 
@@ -36,11 +35,11 @@ def test_a_run_on_log_mels_decodes_nothing_and_learns_the_same_whatever_the_work
         raise AssertionError("sound was read")
 
     monkeypatch.setattr(Shard, "audio", refuse)
-    one = train_pivot(shards, tmp_path / "one", TINY, Machine(valid=shards))
-    other = train_pivot(shards, tmp_path / "other", TINY, Machine(n_workers=2))
+    one = train_stage(shards, tmp_path / "one", TINY, Machine(valid=shards))
+    other = train_stage(shards, tmp_path / "other", TINY, Machine(n_workers=2))
     drawn = dataclasses.replace(TINY, weights="labels", only=str(tmp_path / "ids.txt"))
     (tmp_path / "ids.txt").write_text("made\n")
-    by_weight = train_pivot([shards, shards], tmp_path / "drawn", drawn)
+    by_weight = train_stage([shards, shards], tmp_path / "drawn", drawn)
     assert len(losses(by_weight)) == 2 * len(losses(one))
     assert losses(one) == losses(other)
     assert losses(one)[-1] < losses(one)[0]
@@ -61,18 +60,18 @@ def test_log_mels_are_shuffled_all_together_and_sound_by_blocks(
     monkeypatch.setattr(stage, "Order", Watched)
     shards = made_shards(tmp_path / "shards").folder
     store_log_mels(shards, FRONT_END, n_workers=1)
-    train_pivot(shards, tmp_path / "stored", TINY)
-    train_pivot(shards, tmp_path / "sound", TINY, Machine(from_sound=True))
+    train_stage(shards, tmp_path / "stored", TINY)
+    train_stage(shards, tmp_path / "sound", TINY, Machine(from_sound=True))
     assert blocks == [4, TINY.block]
 
 
 def test_a_run_does_not_go_on_with_another_reading(tmp_path: Path) -> None:
     shards = made_shards(tmp_path / "shards").folder
-    train_pivot(shards, tmp_path / "run", TINY)
+    train_stage(shards, tmp_path / "run", TINY)
     store_log_mels(shards, FRONT_END, n_workers=1)
     with pytest.raises(ConfigError, match=f"data.read was 'sound', is 'log-mels {FRONT_END.slug}'"):
-        train_pivot(shards, tmp_path / "run", TINY)
-    assert train_pivot(shards, tmp_path / "run", TINY, Machine(from_sound=True))
+        train_stage(shards, tmp_path / "run", TINY)
+    assert train_stage(shards, tmp_path / "run", TINY, Machine(from_sound=True))
 
 
 def test_mixed_shards_are_refused_before_a_run_begins(tmp_path: Path) -> None:
@@ -80,22 +79,22 @@ def test_mixed_shards_are_refused_before_a_run_begins(tmp_path: Path) -> None:
     store_log_mels(data.folder, FRONT_END, n_workers=1)
     log_mels_path(data.shards[2], FRONT_END).unlink()
     with pytest.raises(ShardError, match="3 of 4 shards"):
-        train_pivot(data.folder, tmp_path / "run", TINY)
+        train_stage(data.folder, tmp_path / "run", TINY)
     assert not (tmp_path / "run").exists()
 
 
 def test_several_folders_train_as_one_set(tmp_path: Path) -> None:
     folders = [made_shards(tmp_path / name, n_clips=n).folder for name, n in (("a", 10), ("b", 8))]
-    run = train_pivot(folders, tmp_path / "run", TINY)
+    run = train_stage(folders, tmp_path / "run", TINY)
     assert json.loads((run / "config.json").read_text())["data"]["n_clips"] == 18
     with pytest.raises(ConfigError, match=r"data\.shards was"):  # another order is another run
-        train_pivot(folders[::-1], tmp_path / "run", TINY)
+        train_stage(folders[::-1], tmp_path / "run", TINY)
 
 
 def test_progress_begins_before_the_first_step_and_counts_each(tmp_path: Path) -> None:
     shards = made_shards(tmp_path / "shards").folder
     progress = Recorded()
-    train_pivot(shards, tmp_path / "run", TINY, progress=progress)
+    train_stage(shards, tmp_path / "run", TINY, progress=progress)
     assert [one.what.split()[0] for one in progress.stages] == ["reading", "reading", "steps"]
     steps = progress.stage("steps")
     assert (steps.total, steps.advances) == (12, [1] * 12)

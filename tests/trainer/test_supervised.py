@@ -23,8 +23,8 @@ from tests.trainer.made_shards import TINY, made_shards
 from tests.trainer.test_clip_features import counted
 from trainer.finetune import FinetuneConfig, finetune
 from trainer.loop import TrainingError
-from trainer.pivot import train_pivot
 from trainer.probe import fit_logistic, probe_bundle, probe_run
+from trainer.stage import train_stage
 from trainer.supervised import Labelled, read_labelled
 
 pytestmark = pytest.mark.usefixtures("small_is_whole")
@@ -38,7 +38,7 @@ QUICK = FinetuneConfig(
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shards = made_shards(tmp_path_factory.mktemp("shards")).folder
     config = dataclasses.replace(TINY, epochs=1)
-    return train_pivot(shards, tmp_path_factory.mktemp("run") / "va", config)
+    return train_stage(shards, tmp_path_factory.mktemp("run") / "va", config)
 
 
 @pytest.mark.parametrize("l2", [0.1, 1.0, 30.0])

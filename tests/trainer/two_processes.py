@@ -18,9 +18,9 @@ from torch import Tensor
 
 from tests.trainer.made_shards import FRONT_END, TINY
 from trainer.contrast import Contrast, ContrastConfig, contrast_step
-from trainer.distributed import World, join_processes
 from trainer.loop import Amp, LoopConfig, train
 from trainer.runs import StageConfig, build_tower
+from trainer.torchrun import World, join_processes
 from trainer.towers.compact import AudioTowerConfig
 from trainer.towers.mobilenet import MobileNetConfig
 

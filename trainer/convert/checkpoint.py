@@ -2,7 +2,7 @@
 
 Such a file is a pickle with two entries: `cfg`, the settings of the run as an OmegaConf tree, and
 `model`, the state dicts of the towers. It is read by torch's restricted unpickler, which allows
-only the names below. Empty classes replace those of OmegaConf, so that the package is not needed. A
+only the names below. An empty class replaces those of OmegaConf, so that the package is not needed. A
 file with any other name is refused, and nothing of it is run.
 """
 
@@ -47,30 +47,10 @@ class Checkpoint:
 
 
 class _Node:
-    """Replaces a class of OmegaConf; stores its state."""
+    """Replaces every class of OmegaConf; stores its state."""
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
-
-
-class _Dict(_Node):
-    pass
-
-
-class _List(_Node):
-    pass
-
-
-class _Leaf(_Node):
-    pass
-
-
-class _Metadata(_Node):
-    pass
-
-
-class _ContainerMetadata(_Node):
-    pass
 
 
 def _plain_dict(_default: object = None) -> dict[Any, Any]:
@@ -80,11 +60,11 @@ def _plain_dict(_default: object = None) -> dict[Any, Any]:
 
 #: Classes and functions of a checkpoint's settings, with the names that its pickle may use.
 ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_Dict, "omegaconf.dictconfig.DictConfig"),
-    (_List, "omegaconf.listconfig.ListConfig"),
-    (_Leaf, "omegaconf.nodes.AnyNode"),
-    (_Metadata, "omegaconf.base.Metadata"),
-    (_ContainerMetadata, "omegaconf.base.ContainerMetadata"),
+    (_Node, "omegaconf.dictconfig.DictConfig"),
+    (_Node, "omegaconf.listconfig.ListConfig"),
+    (_Node, "omegaconf.nodes.AnyNode"),
+    (_Node, "omegaconf.base.Metadata"),
+    (_Node, "omegaconf.base.ContainerMetadata"),
     (_plain_dict, "collections.defaultdict"),
     (typing.cast(Callable[..., Any], typing.Any), "typing.Any"),
     dict,
@@ -152,10 +132,8 @@ def _unknown_names(path: Path) -> list[str]:
 
 def _plain(value: Any) -> Any:
     """Convert an OmegaConf tree of replaced classes to dicts, lists and values."""
-    if isinstance(value, _Leaf):
-        return value.state.get("_val")
-    if isinstance(value, _Dict | _List):
-        value = value.state.get("_content")
+    if isinstance(value, _Node):
+        value = value.state.get("_content", value.state.get("_val"))
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -114,8 +114,5 @@ def check_hub_file(path: Path) -> None:
     """
     stored = path.resolve()
     if SHA256.fullmatch(stored.name):
-        what, otherwise = (
-            f"{path}: damaged",
-            "delete it and the file it links to, and download it again",
-        )
-        check_sha256(stored, stored.name, what, otherwise)
+        otherwise = "delete it and the file it links to, and download it again"
+        check_sha256(stored, stored.name, f"{path}: damaged", otherwise)

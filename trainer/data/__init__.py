@@ -1,1 +1,1 @@
-"""From videos and manifests to shards of clips, and from shards to batches."""
+"""From videos and manifests to shards of examples, and from shards to batches."""

@@ -21,8 +21,9 @@ from soundsearch.audio.windows import fill_up
 from trainer.augmentation import PEAK, WaveformConfig, change_recording, change_window, level_of
 from trainer.data.example import ExampleFacts
 from trainer.data.order import Order
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 from trainer.front_ends import FrontEnd, cut_stretch, window_features
+from trainer.limits import must_be
 from trainer.mixtures import MOST, Kind, MixtureConfig, arrange, captions_of
 from trainer.taggers import Tagger, open_tagger, tag
 
@@ -57,8 +58,7 @@ class ChangesConfig:
     classes: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.mix <= 1:
-            raise ValueError(f"mix must be 0 to 1, not {self.mix}")
+        must_be("0 to 1", 0 <= self.mix <= 1, mix=self.mix)
         if self.classes is not None and self.teacher is None:
             raise ValueError("classes are those of a teacher, and there is none")
 

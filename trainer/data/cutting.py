@@ -1,4 +1,4 @@
-"""Cut a video into examples: stretches of sound with the pictures of the same time.
+"""Cut videos into examples: stretches of sound with the pictures of the same time.
 
 Each video is decoded once, from its beginning where stretches cover it, and from shortly before
 each stretch where they lie far apart. Of a stretch the video frames at b + i * (e - b) / 3 for
@@ -9,22 +9,27 @@ begins by then. Source: VIP-ANT (arXiv 2112.08995), frame times of its companion
 from __future__ import annotations
 
 import io
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.errors import AudioError
+from soundsearch.progress import Progress, Silent
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.film import CUT_OFF_S, Film, NoVideoError
-from trainer.data.pack import Outcome, Problem
-from trainer.data.sources import SPARE_S
-from trainer.data.videos import Span, Video
-from trainer.data.waveforms import flac
+from trainer.data.manifest_examples import SPARE_S, file_digest
+from trainer.data.pack import Outcome, Problem, Report, pack
+from trainer.data.part import Part
+from trainer.data.shard_writer import EXAMPLES_PER_SHARD
+from trainer.data.sound_files import flac
+from trainer.data.videos import Span, Video, digest_of, segmented_videos, whole_videos
 
 if TYPE_CHECKING:
     import av
@@ -47,23 +52,60 @@ PATIENCE_S = 30.0
 class ExtractConfig:
     """How examples are cut.
 
-    clip_s: the longest example. shortest_s: a last remainder below it is dropped. n_frames: pictures of each.
+    example_s: the longest example. shortest_s: a last remainder below it is dropped. n_frames: pictures of each.
     size: short side in pixels to which larger frames are shrunk. quality: of their JPEG, 1 to 95.
     """
 
-    clip_s: float = 10.0
+    example_s: float = 10.0
     shortest_s: float = 1.0
     n_frames: int = 4
     size: int = 256
     quality: int = 90
 
     def __post_init__(self) -> None:
-        if not 0 < self.shortest_s <= self.clip_s:
+        if not 0 < self.shortest_s <= self.example_s:
             raise ValueError(
-                f"need 0 < shortest_s <= clip_s, not {self.shortest_s} and {self.clip_s}"
+                f"need 0 < shortest_s <= example_s, not {self.shortest_s} and {self.example_s}"
             )
         if self.n_frames < 1 or self.size < 1 or not 1 <= self.quality <= 95:
             raise ValueError("need n_frames and size of 1 or more and a quality from 1 to 95")
+
+
+def extract(
+    folder: Path,
+    out: Path,
+    config: ExtractConfig,
+    *,
+    segments: Path | None = None,
+    examples_per_shard: int = EXAMPLES_PER_SHARD,
+    n_workers: int | None = None,
+    part: Part | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Shards in `out` of the examples of all videos below a folder; an interrupted run goes on.
+
+    segments: a CSV file that names the examples; default: each video from beginning to end.
+    n_workers: videos decoded at a time; default: one a core. part: the videos to work on.
+    Raises ShardError as `pack` does, and ManifestError for the CSV file.
+    """
+    progress = progress or Silent()
+    progress.begin("finding videos")
+    videos = segmented_videos(segments, folder) if segments else whole_videos(folder)
+    digest = (
+        {"segments_digest": file_digest(segments)}
+        if segments
+        else {"videos_digest": digest_of(videos)}
+    )
+    return pack(
+        videos,
+        lambda video: read_examples(video, config),
+        out,
+        {"command": "train extract", "videos": len(videos), **digest, **asdict(config)},
+        examples_per_shard=examples_per_shard,
+        n_workers=n_workers or os.cpu_count() or 1,
+        part=part,
+        progress=progress,
+    )
 
 
 def frame_times(begin_s: float, end_s: float, n_frames: int) -> list[float]:
@@ -75,23 +117,23 @@ def frame_times(begin_s: float, end_s: float, n_frames: int) -> list[float]:
 
 def read_examples(video: Video, config: ExtractConfig) -> Iterator[Outcome]:
     """The examples of a video in the order of their begins, then its problem if it has one."""
-    n_clips = 0
+    n_examples = 0
     reasons: list[str] = []
     try:
         for found in _examples(video, config):
             if isinstance(found, str):
                 reasons.append(found)
             else:
-                n_clips += 1
+                n_examples += 1
                 yield found
     except AudioError as error:
         reasons.append(error.reason)
     except NoVideoError as error:
         reasons.append(str(error))
-    if n_clips == 0 and not reasons:
+    if n_examples == 0 and not reasons:
         reasons.append(f"it is shorter than {config.shortest_s:g} s")
     if reasons:
-        yield Problem(video.name, "; ".join(reasons), n_clips)
+        yield Problem(video.name, "; ".join(reasons), n_examples)
 
 
 def _examples(video: Video, config: ExtractConfig) -> Iterator[Example | str]:
@@ -127,8 +169,8 @@ def _spans(video: Video, sound_s: float, config: ExtractConfig) -> Sequence[Span
 
 
 def _consecutive(sound_s: float, config: ExtractConfig) -> list[Span]:
-    n_spans = int(np.ceil(sound_s / config.clip_s))
-    return [Span(i * config.clip_s, (i + 1) * config.clip_s) for i in range(n_spans)]
+    n_spans = int(np.ceil(sound_s / config.example_s))
+    return [Span(i * config.example_s, (i + 1) * config.example_s) for i in range(n_spans)]
 
 
 def _groups(spans: Sequence[Span]) -> list[list[Span]]:
@@ -233,12 +275,9 @@ class _Sound:
         """Take the next samples; returns where they end. begin_s: where the first ones begin."""
         if self._end is None:
             self._begin = self._end = round((begin_s or 0.0) * self._rate)
-        return self._append(block) / self._rate
-
-    def _append(self, block: Array) -> int:
         self._blocks.append(block)
-        self._end = (self._end or 0) + block.shape[1]
-        return self._end
+        self._end += block.shape[1]
+        return self._end / self._rate
 
     def cut(self, begin_s: float, end_s: float) -> tuple[Array, float]:
         """The samples of a stretch and where they end; what lies before the end is let go."""

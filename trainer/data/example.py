@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from soundsearch.errors import SoundsearchError
+
+#: Names in index and progress files of earlier versions -> names now.
+RENAMED = {
+    "clip": "example",
+    "clip_s": "example_s",
+    "clips_per_shard": "examples_per_shard",
+    "n_clips": "n_examples",
+}
 
 
 class ShardError(SoundsearchError):
@@ -39,6 +48,13 @@ class Example:
     facts: ExampleFacts
     audio: bytes
     frames: tuple[bytes, ...] = ()
+
+
+def renamed(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts from a file by the names that they have now. Raises TypeError for no mapping."""
+    if not isinstance(stored, Mapping):
+        raise TypeError(f"expected an object, found {stored!r}")
+    return {RENAMED.get(name, name): value for name, value in stored.items()}
 
 
 def image_suffix(image: bytes) -> str | None:

@@ -2,18 +2,18 @@
 
 Beside shard-000000.tar lies shard-000000.log-mel.FRONT_END.safetensors with the tensors
 
-    frames        (total, n_mels) float16, normalised; all frames of a clip, also where a clip is
+    frames        (total, n_mels) float16, normalised; all frames of a sound, also where it is
                   longer than the stretch that training takes of it
-    first         (n_clips + 1,) int64; example i owns the rows first[i] to first[i + 1]
+    first         (n_examples + 1,) int64; example i owns the rows first[i] to first[i + 1]
     starts        (total,) int32; where a stretch begins that was drawn at frame 0, 1, 2 ... of a
-                  clip: there, or at the first or the last place where it is too quiet
+                  sound: there, or at the first or the last place where it is too quiet
                   (`soundsearch.audio.clips.guarded`)
-    first_start   (n_clips + 1,) int64; example i owns starts[first_start[i]:first_start[i + 1]]
-    spare         (n_clips,) int64; samples by which a clip is longer than a stretch
-    hop           (n_clips,) float64; samples of the clip from frame to frame, 0 for a clip whose
-                  sound cannot be used
+    first_start   (n_examples + 1,) int64; example i owns starts[first_start[i]:first_start[i + 1]]
+    spare         (n_examples,) int64; samples by which a sound is longer than a stretch
+    hop           (n_examples,) float64; samples of the sound from frame to frame, 0 for one that cannot
+                  be used
 
-and, as metadata, the fingerprint of the front end and the digest of the shard. A clip without
+and, as metadata, the fingerprint of the front end and the digest of the shard. A sound without
 frames and with a hop is read from its sound: its log-mels depend on where a stretch begins.
 """
 
@@ -33,8 +33,8 @@ from soundsearch.audio.resampling import resample
 from trainer.data.example import ShardError
 from trainer.data.order import Numbers
 from trainer.data.recently_used import RecentlyUsed
-from trainer.data.shards import ShardFolder
-from trainer.data.side_files import check_rows, map_side_file, write_side_file
+from trainer.data.shard_folder import ShardFolder
+from trainer.data.side_files import SideFile, firsts_of, write_side_file
 from trainer.front_ends import FrontEnd, mask
 
 Array = NDArray[np.float32]
@@ -45,8 +45,8 @@ OPEN_SHARDS = 4096
 
 
 @dataclass(frozen=True)
-class ClipLogMel:
-    """The log-mel of a whole clip, and what cutting a stretch of it takes; see the module.
+class SoundLogMel:
+    """The log-mel of a whole sound, and what cutting a stretch of it takes; see the module.
 
     frames: (n, n_mels) float16, n = 0 where a stretch has to be computed from its sound.
     starts: (n_starts,) int32. spare: in samples. hop: in samples, 0 if the sound cannot be used.
@@ -61,17 +61,17 @@ class ClipLogMel:
         return len(self.frames)
 
 
-def unusable(front_end: FrontEnd) -> ClipLogMel:
-    """What stands for a clip whose sound cannot be used."""
-    return ClipLogMel(_no_frames(front_end), np.zeros(0, np.int32), 0, 0.0)
+def unusable(front_end: FrontEnd) -> SoundLogMel:
+    """What stands for a sound that cannot be used."""
+    return SoundLogMel(_no_frames(front_end), np.zeros(0, np.int32), 0, 0.0)
 
 
 def _no_frames(front_end: FrontEnd) -> NDArray[np.float16]:
     return np.zeros((0, front_end.features.n_mels), np.float16)
 
 
-def clip_log_mel(channels: Array, sample_rate: int, front_end: FrontEnd) -> ClipLogMel:
-    """Compute the log-mel of a whole clip.
+def sound_log_mel(channels: Array, sample_rate: int, front_end: FrontEnd) -> SoundLogMel:
+    """Compute the log-mel of a whole sound.
 
     Args:
         channels: (channel, time) float32 in [-1, 1]. Not modified.
@@ -92,7 +92,7 @@ def clip_log_mel(channels: Array, sample_rate: int, front_end: FrontEnd) -> Clip
         if audio.clip == "windows":
             waveform = lifted(waveform)
         frames = _normalised(waveform, rate, features)[: features.n_frames]
-        return ClipLogMel(frames, np.zeros(1, np.int32), 0, hop)
+        return SoundLogMel(frames, np.zeros(1, np.int32), 0, hop)
     mono = in_one(channels, sample_rate, audio.channels)
     waveform = np.concatenate(list(resample([mono], sample_rate, rate)))
     n_samples = n_samples_of_stretch(rate, audio)
@@ -100,11 +100,11 @@ def clip_log_mel(channels: Array, sample_rate: int, front_end: FrontEnd) -> Clip
     quiet = audio.clip == "windows" and _is_quiet_somewhere(waveform, n_samples, step)
     # A stretch may be mixed, amplified or levelled otherwise than the whole.
     if quiet or not plain or features.by_window:
-        return ClipLogMel(_no_frames(front_end), np.zeros(0, np.int32), spare, hop)
+        return SoundLogMel(_no_frames(front_end), np.zeros(0, np.int32), spare, hop)
     frames = _normalised(waveform, rate, features)
     n_in_stretch = len(_normalised(np.zeros(n_samples, np.float32), rate, features))
     n_starts = max(1, len(frames) - n_in_stretch + 1)
-    return ClipLogMel(frames, _guarded_starts(channels, size, hop, n_starts), spare, hop)
+    return SoundLogMel(frames, _guarded_starts(channels, size, hop, n_starts), spare, hop)
 
 
 def _normalised(waveform: Array, rate: int, features: FeatureConfig) -> NDArray[np.float16]:
@@ -158,54 +158,40 @@ def log_mels_path(shard: Path, front_end: FrontEnd) -> Path:
     return shard.with_name(f"{shard.stem}.{KIND}.{front_end.slug}.safetensors")
 
 
-def write_log_mels(path: Path, clips: list[ClipLogMel], front_end: FrontEnd, digest: str) -> None:
+def write_log_mels(path: Path, sounds: list[SoundLogMel], front_end: FrontEnd, digest: str) -> None:
     """Write the log-mels of a shard's examples in order. Raises ShardError if that fails."""
     tensors = {
-        "frames": np.concatenate([clip.frames for clip in clips]),
-        "first": np.cumsum([0, *(len(clip.frames) for clip in clips)], dtype=np.int64),
-        "starts": np.concatenate([clip.starts for clip in clips]),
-        "first_start": np.cumsum([0, *(len(clip.starts) for clip in clips)], dtype=np.int64),
-        "spare": np.array([clip.spare for clip in clips], np.int64),
-        "hop": np.array([clip.hop for clip in clips], np.float64),
+        "frames": np.concatenate([sound.frames for sound in sounds]),
+        "first": firsts_of(sound.frames for sound in sounds),
+        "starts": np.concatenate([sound.starts for sound in sounds]),
+        "first_start": firsts_of(sound.starts for sound in sounds),
+        "spare": np.array([sound.spare for sound in sounds], np.int64),
+        "hop": np.array([sound.hop for sound in sounds], np.float64),
     }
-    write_side_file(path, tensors, {"fingerprint": front_end.fingerprint, "shard": digest})
+    write_side_file(path, tensors, {"fingerprint": front_end.fingerprint}, digest)
 
 
-class ShardLogMels:
-    """The log-mels of one shard, mapped into memory.
-
-    Raises ShardError if the file is missing, cut off, no such file, or made from another shard or by
-    another front end. digest: the shard's.
-    """
+class ShardLogMels(SideFile):
+    """The log-mels of one shard. hop: (n_examples,), see the module."""
 
     def __init__(self, path: Path, front_end: FrontEnd, digest: str) -> None:
-        remedy = _remedy(path.parent, front_end)
-        tensors, metadata = map_side_file(path, remedy)
-        try:
-            if (made_from := metadata["shard"]) != digest:
-                raise ValueError(f"made from another shard ({made_from}, this one is {digest})")
-            if (made_by := metadata["fingerprint"]) != front_end.fingerprint:
-                raise ValueError(
-                    f"made by the front end {made_by[:12]}, not {front_end.fingerprint[:12]}"
-                )
-            self._frames, self._starts = tensors["frames"], tensors["starts"]
-            self._first, self._first_start = (
-                np.array(tensors[name], np.int64) for name in ("first", "first_start")
+        """Map a file; arguments and errors as `SideFile`, also for another front end's."""
+        super().__init__(path, digest, _remedy(path.parent, front_end))
+        made_by = self.metadata.get("fingerprint", "")
+        if made_by != front_end.fingerprint:
+            raise self.unfit(
+                f"made by the front end {made_by[:12]}, not {front_end.fingerprint[:12]}"
             )
-            self._spare, self.hop = np.array(tensors["spare"]), np.array(tensors["hop"])
-            check_rows(self._first, self._frames)
-            check_rows(self._first_start, self._starts)
-            n = len(self._first)
-            if {n, len(self._first_start), len(self._spare) + 1, len(self.hop) + 1} != {n}:
-                raise ValueError("its tensors do not fit each other")
-        except KeyError as error:
-            raise ShardError(f"{path}: no file of log-mels, it lacks {error}; {remedy}") from error
-        except ValueError as error:
-            raise ShardError(f"{path}: {error}; {remedy}") from error
+        self._frames, self._first = self.rows("frames")
+        self._starts, self._first_start = self.rows("starts", "first_start")
+        self._spare, self.hop = (np.array(self.tensor(name)) for name in ("spare", "hop"))
+        n = len(self._first)
+        if {n, len(self._first_start), len(self._spare) + 1, len(self.hop) + 1} != {n}:
+            raise self.unfit("damaged, its tensors do not fit each other")
 
-    def of(self, i: int) -> ClipLogMel:
+    def of(self, i: int) -> SoundLogMel:
         """The log-mel of example i; its arrays are views of the file."""
-        return ClipLogMel(
+        return SoundLogMel(
             self._frames[self._first[i] : self._first[i + 1]],
             self._starts[self._first_start[i] : self._first_start[i + 1]],
             int(self._spare[i]),
@@ -214,30 +200,30 @@ class ShardLogMels:
 
 
 def cut_log_mel(
-    clip: ClipLogMel,
+    sound: SoundLogMel,
     front_end: FrontEnd,
     generator: np.random.Generator | None,
     out: NDArray[np.floating],
 ) -> None:
-    """Write the features of a stretch of a clip, as `extract_features` computes them from its sound.
+    """Write the features of a stretch of a sound, as `extract_features` computes them from its sound.
 
     The same random numbers are drawn. A stretch begins at the frame nearest to the sample that was
     drawn, half a hop (5 ms) away at most.
 
     Args:
-        clip: With frames.
+        sound: With frames.
         front_end: That of the log-mels.
         generator: As of `extract_features`.
         out: (n_mels, n_frames), overwritten.
     """
     start = 0
-    if clip.spare > 0:
-        spare = clip.spare
+    if sound.spare > 0:
+        spare = sound.spare
         drawn = round(0.5 * spare) if generator is None else int(generator.integers(spare))
-        start = int(clip.starts[min(round(drawn / clip.hop), len(clip.starts) - 1)])
+        start = int(sound.starts[min(round(drawn / sound.hop), len(sound.starts) - 1)])
     by_frame = out.T  # (n_frames, n_mels), as the frames are stored
-    n = min(len(by_frame), len(clip.frames) - len(clip.starts) + 1)
-    by_frame[:n] = clip.frames[start : start + n]
+    n = min(len(by_frame), len(sound.frames) - len(sound.starts) + 1)
+    by_frame[:n] = sound.frames[start : start + n]
     by_frame[n:] = front_end.padding
     if generator is not None:
         mask(out, front_end, generator)
@@ -258,7 +244,7 @@ class StoredLogMels:
         """Numbers of the shard's examples whose sound can be used. Raises ShardError."""
         return np.flatnonzero(self._open(shard).hop)
 
-    def of(self, shard: int, example: int) -> ClipLogMel:
+    def of(self, shard: int, example: int) -> SoundLogMel:
         """The log-mel of an example."""
         return self._open(shard).of(example)
 

@@ -10,11 +10,12 @@ workers and processes.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainer.data.recently_used import RecentlyUsed
 
 Numbers = NDArray[np.int64]
 
@@ -34,22 +35,22 @@ class Order:
         self._examples = list(examples)
         self._counts = np.array([len(c) for c in examples], np.int64)
         self._seed, self._block = seed, block
-        self.n_clips = int(self._counts.sum())
-        if self.n_clips == 0:
+        self.n_examples = int(self._counts.sum())
+        if self.n_examples == 0:
             raise ValueError("no example takes part")
         self._epoch = -1
         self._shards: Numbers = np.empty(0, np.int64)
         self._ends: Numbers = np.empty(0, np.int64)
-        self._shuffled: OrderedDict[tuple[int, int], tuple[Numbers, Numbers]] = OrderedDict()
+        self._block_of = RecentlyUsed(self._shuffled, CACHED_BLOCKS)
 
     def place(self, position: int) -> tuple[int, int]:
-        """Shard and example in it at a position; every example once in each n_clips positions."""
-        epoch, left = divmod(position, self.n_clips)
+        """Shard and example in it at a position; every example once in each n_examples positions."""
+        epoch, left = divmod(position, self.n_examples)
         if epoch != self._epoch:
             self._begin(epoch)
         number = int(np.searchsorted(self._ends, left, side="right"))
         first = int(self._ends[number - 1]) if number else 0
-        shards, examples = self._block_of(epoch, number)
+        shards, examples = self._block_of((epoch, number))
         return int(shards[left - first]), int(examples[left - first])
 
     def _begin(self, epoch: int) -> None:
@@ -59,17 +60,14 @@ class Order:
         self._ends = ends[np.minimum(last, len(ends) - 1)]
         self._epoch = epoch
 
-    def _block_of(self, epoch: int, number: int) -> tuple[Numbers, Numbers]:
-        key = (epoch, number)
-        if key not in self._shuffled:
-            chosen = self._shards[number * self._block : (number + 1) * self._block]
-            shards = np.repeat(chosen, self._counts[chosen])
-            examples = np.concatenate([self._examples[shard] for shard in chosen])
-            mixed = np.random.default_rng((self._seed, epoch, number)).permutation(len(examples))
-            self._shuffled[key] = shards[mixed], examples[mixed]
-            if len(self._shuffled) > CACHED_BLOCKS:
-                self._shuffled.popitem(last=False)
-        return self._shuffled[key]
+    def _shuffled(self, block: tuple[int, int]) -> tuple[Numbers, Numbers]:
+        """Shards and examples of a block of the present epoch, by epoch and number."""
+        epoch, number = block
+        chosen = self._shards[number * self._block : (number + 1) * self._block]
+        shards = np.repeat(chosen, self._counts[chosen])
+        examples = np.concatenate([self._examples[shard] for shard in chosen])
+        mixed = np.random.default_rng((self._seed, epoch, number)).permutation(len(examples))
+        return shards[mixed], examples[mixed]
 
 
 def subset(examples: Sequence[Numbers], n: int, seed: int) -> list[Numbers]:

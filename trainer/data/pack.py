@@ -28,7 +28,7 @@ from soundsearch.errors import ConfigError
 from soundsearch.files import remove_unfinished, write_text
 from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Table
-from trainer.data.example import Example, ShardError
+from trainer.data.example import Example, ShardError, renamed
 from trainer.data.part import Part
 from trainer.data.shard_writer import ShardWriter, shard_path
 
@@ -60,26 +60,26 @@ class Sources(Protocol[Source_co]):
         ...
 
 
-class _PartOf(Generic[Source]):
-    """The sources of a part."""
+class Mapped(Generic[Source]):
+    """What `make` gives for each of some records, made when it is asked for."""
 
-    def __init__(self, sources: Sources[Source], part: Part) -> None:
-        self._sources, self._numbers = sources, part.of(range(len(sources)))
+    def __init__(self, records: Sources[Any], make: Callable[[Any], Source]) -> None:
+        self._records, self._make = records, make
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._records)
 
     def __getitem__(self, i: int) -> Source:
-        return self._sources[self._numbers[i]]
+        return self._make(self._records[i])
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a source. n_clips: how many examples it gave all the same."""
+    """What is wrong with a source. n_examples: how many examples it gave all the same."""
 
     file: str
     reason: str
-    n_clips: int = 0
+    n_examples: int = 0
 
 
 Outcome = Example | Problem
@@ -89,7 +89,7 @@ Outcome = Example | Problem
 class Report:
     """What a folder of shards holds when a run has ended. n_new: examples of this run alone."""
 
-    n_clips: int
+    n_examples: int
     n_shards: int
     n_sources: int
     n_problems: int
@@ -100,14 +100,14 @@ class Report:
 class _Progress:
     """How far the finished shards reach.
 
-    The next example is number `clip` of source `source`. problems, failures_bytes: the rows of the
+    The next example is number `example` of source `source`. problems, failures_bytes: the rows of the
     table of failures up to there.
     """
 
     source: int = 0
-    clip: int = 0
+    example: int = 0
     n_shards: int = 0
-    n_clips: int = 0
+    n_examples: int = 0
     n_problems: int = 0
     failures_bytes: int = 0
     finished: bool = False
@@ -119,7 +119,7 @@ def pack(
     out: Path,
     options: Mapping[str, Any],
     *,
-    clips_per_shard: int,
+    examples_per_shard: int,
     n_workers: int,
     part: Part | None = None,
     progress: Progress | None = None,
@@ -132,16 +132,16 @@ def pack(
     progress: counts the sources and the examples, and gets a note for each problem beside its row in failures.csv.
     Raises ShardError, also if no source gave an example.
     """
-    options = {**options, "clips_per_shard": clips_per_shard}
+    options = {**options, "examples_per_shard": examples_per_shard}
     if part is not None and not part.is_all:
         options["part"] = str(part)
-        sources = _PartOf(sources, part)
+        sources = Mapped(part.of(range(len(sources))), sources.__getitem__)
     progress = progress or Silent()
     with _locked(out):
         begun = _begin(out, options)
         if begun.finished:
             return _report(begun, len(sources), 0)
-        packing = _Packing(out, options, begun, clips_per_shard, progress)
+        packing = _Packing(out, options, begun, examples_per_shard, progress)
         progress.begin("sources", len(sources))
         progress.advance(begun.source)
         at = begun.source
@@ -155,11 +155,11 @@ def pack(
                 packing.take(source, item)
             progress.advance(len(sources) - at)
             done = packing.end(len(sources))
-        return _report(done, len(sources), done.n_clips - begun.n_clips)
+        return _report(done, len(sources), done.n_examples - begun.n_examples)
 
 
 def _report(progress: _Progress, n_sources: int, n_new: int) -> Report:
-    return Report(progress.n_clips, progress.n_shards, n_sources, progress.n_problems, n_new)
+    return Report(progress.n_examples, progress.n_shards, n_sources, progress.n_problems, n_new)
 
 
 def read_problems(out: Path) -> Iterator[Problem]:
@@ -177,14 +177,14 @@ class _Packing:
         out: Path,
         options: Mapping[str, Any],
         begun: _Progress,
-        clips_per_shard: int,
+        examples_per_shard: int,
         progress: Progress,
     ) -> None:
         self._out, self._options, self._done = out, options, begun
-        self._clips_per_shard, self._progress = clips_per_shard, progress
+        self._examples_per_shard, self._progress = examples_per_shard, progress
         self._writer: ShardWriter | None = None
         self._source, self._example = begun.source, 0
-        self._skipped = begun.clip  # examples of the first source that lie in finished shards
+        self._skipped = begun.example  # examples of the first source that lie in finished shards
         self._n_problems = begun.n_problems
         self._failures = open(  # noqa: SIM115 - closed by `close`
             out / FAILURES, "r+", encoding="utf-8", errors="surrogateescape", newline=""
@@ -205,24 +205,24 @@ class _Packing:
             return
         self._writer = self._writer or ShardWriter(self._out, self._done.n_shards)
         self._writer.add(item)
-        n_clips = self._done.n_clips + self._writer.n_clips
-        self._progress.status(f"{n_clips} clips")
-        if self._writer.n_clips == self._clips_per_shard:
+        n_examples = self._done.n_examples + self._writer.n_examples
+        self._progress.status(f"{n_examples} examples")
+        if self._writer.n_examples == self._examples_per_shard:
             self._finish_shard()
 
     def _note(self, problem: Problem) -> None:
         try:
-            csv.writer(self._failures).writerow([problem.file, problem.n_clips, problem.reason])
+            csv.writer(self._failures).writerow([problem.file, problem.n_examples, problem.reason])
         except OSError as error:
             raise _cannot_write(self._out / FAILURES, error) from error
         self._n_problems += 1
-        what = "partly used" if problem.n_clips else "skipped"
+        what = "partly used" if problem.n_examples else "skipped"
         self._progress.note(f"{what} {problem.file}: {problem.reason}")
 
     def _finish_shard(self, *, finished: bool = False) -> None:
         n_new = 0
         if self._writer is not None:
-            n_new = self._writer.n_clips
+            n_new = self._writer.n_examples
             path = self._writer.finish()
             self._writer = None
             logger.info("%s: %d examples, %d sources begun", path.name, n_new, self._source)
@@ -233,9 +233,9 @@ class _Packing:
             raise _cannot_write(self._out / FAILURES, error) from error
         self._done = _Progress(
             source=self._source,
-            clip=self._example,
+            example=self._example,
             n_shards=self._done.n_shards + (n_new > 0),
-            n_clips=self._done.n_clips + n_new,
+            n_examples=self._done.n_examples + n_new,
             n_problems=self._n_problems,
             failures_bytes=os.fstat(self._failures.fileno()).st_size,
             finished=finished,
@@ -244,7 +244,7 @@ class _Packing:
 
     def end(self, n_sources: int) -> _Progress:
         """Finish the last shard and note that nothing is left."""
-        if self._done.n_clips == 0 and self._writer is None:
+        if self._done.n_examples == 0 and self._writer is None:
             self._failures.flush()
             first = next(read_problems(self._out), None)
             reason = f"{first.file}: {first.reason}" if first else "the list is empty"
@@ -275,7 +275,8 @@ def _begin(out: Path, options: Mapping[str, Any]) -> _Progress:
         return progress
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        progress, before = fill(_Progress, found["progress"], "progress."), dict(found["options"])
+        progress = fill(_Progress, renamed(found["progress"]), "progress.")
+        before = renamed(found["options"])
         if found["format"] != FORMAT:
             raise ValueError(f"format {found['format']}, not {FORMAT}")
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:

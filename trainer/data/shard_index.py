@@ -16,7 +16,7 @@ from typing import Any
 from soundsearch.config import fill
 from soundsearch.errors import ConfigError
 from soundsearch.files import write_text
-from trainer.data.example import ShardError, facts_from, parse_facts
+from trainer.data.example import ShardError, facts_from, parse_facts, renamed
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Summary:
     tar_bytes: int
     mtime_ns: int
     digest: str
-    n_clips: int
+    n_examples: int
 
 
 def index_path(shard: Path) -> Path:
@@ -70,7 +70,7 @@ def read_summary(path: Path) -> Summary:
     status = _status(path)
     try:
         with open(index_path(path), encoding="utf-8") as file:
-            summary = fill(Summary, json.loads(file.readline()))
+            summary = fill(Summary, renamed(json.loads(file.readline())))
             if _is_fresh(summary, status):
                 return summary
     except (OSError, ValueError, TypeError, ConfigError):
@@ -83,9 +83,9 @@ def read_index(path: Path) -> tuple[Summary, list[Members]]:
     status = _status(path)
     try:
         with open(index_path(path), encoding="utf-8") as file:
-            summary = fill(Summary, json.loads(file.readline()))
+            summary = fill(Summary, renamed(json.loads(file.readline())))
             members = [_from_row(json.loads(line)) for line in file]
-        if _is_fresh(summary, status) and len(members) == summary.n_clips:
+        if _is_fresh(summary, status) and len(members) == summary.n_examples:
             return summary, members
     except (OSError, ValueError, TypeError, ConfigError):
         pass

@@ -14,7 +14,7 @@ from trainer.data.example import Example, ShardError, image_suffix
 from trainer.data.shard_index import make_index
 
 #: The largest shards a network file system still likes are some hundred megabytes.
-CLIPS_PER_SHARD = 500
+EXAMPLES_PER_SHARD = 500
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -31,7 +31,7 @@ class ShardWriter:
 
     def __init__(self, folder: Path, number: int) -> None:
         self.path = shard_path(folder, number)
-        self.n_clips = 0
+        self.n_examples = 0
         self._number = number
         self._part = self.path.with_suffix(".tar.part")
         try:
@@ -54,7 +54,7 @@ class ShardWriter:
             raise ShardError(
                 f"{example.facts.source}: frame {suffixes.index(None)} is no JPEG, PNG or WebP file"
             )
-        key = f"{self._number:06d}-{self.n_clips:05d}"
+        key = f"{self._number:06d}-{self.n_examples:05d}"
         try:
             self._member(f"{key}.flac", example.audio)
             for i, (frame, suffix) in enumerate(zip(example.frames, suffixes, strict=True)):
@@ -62,7 +62,7 @@ class ShardWriter:
             self._member(f"{key}.json", json.dumps(asdict(example.facts)).encode())
         except OSError as error:
             raise ShardError(f"{self._part}: cannot be written ({error.strerror})") from error
-        self.n_clips += 1
+        self.n_examples += 1
         return key
 
     def _member(self, name: str, content: bytes) -> None:
@@ -90,12 +90,12 @@ def write_shards(
     examples: Iterable[Example],
     folder: Path,
     *,
-    clips_per_shard: int = CLIPS_PER_SHARD,
+    examples_per_shard: int = EXAMPLES_PER_SHARD,
     first: int = 0,
 ) -> list[Path]:
     """Write examples in order into shards numbered from `first` on and return their paths.
 
-    Every shard but the last holds clips_per_shard examples; no examples, no shard. Raises ShardError.
+    Every shard but the last holds examples_per_shard examples; no examples, no shard. Raises ShardError.
     """
     paths: list[Path] = []
     writer: ShardWriter | None = None
@@ -103,7 +103,7 @@ def write_shards(
         for example in examples:
             writer = writer or ShardWriter(folder, first + len(paths))
             writer.add(example)
-            if writer.n_clips == clips_per_shard:
+            if writer.n_examples == examples_per_shard:
                 paths.append(writer.finish())
                 writer = None
         if writer is not None:

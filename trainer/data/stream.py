@@ -11,31 +11,29 @@ import math
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from soundsearch.errors import AudioError, SoundsearchError
+from soundsearch.errors import AudioError
 from trainer.data.changes import Changes
 from trainer.data.example import ShardError
 from trainer.data.log_mels import StoredLogMels, cut_log_mel
 from trainer.data.order import Order
-from trainer.data.shards import ShardFolder
-from trainer.data.targets import Targets
-from trainer.distributed import World
+from trainer.data.read_ahead import AHEAD, read_ahead
+from trainer.data.shard_folder import ShardFolder
+from trainer.data.stored_targets import Targets
 from trainer.front_ends import FrontEnd, extract_features
+from trainer.torchrun import World
 
 #: Features (n_mels, n_frames) and vector (dim,) of an example; with a leading axis n, of a batch.
 TrainingPair = tuple[Tensor, Tensor]
 #: The same of a batch, and what `Changes.shapes` names where sounds are changed.
 Batch = tuple[Tensor, ...]
-#: Batches that a worker may be ahead.
-AHEAD = 2
 
 
 class Positions:
@@ -132,8 +130,7 @@ class Batches:
 
     Workers write examples into batches that lie in memory shared with this process, so that nothing
     is copied between processes. Those batches are page-locked for a GPU, and float16 until they are
-    on the device where log-mels are stored. Close it: its workers are waited for otherwise when it
-    is collected as garbage, 5 s each.
+    on the device where log-mels are stored. Close it: its workers end with it.
     """
 
     def __init__(
@@ -169,45 +166,34 @@ class Batches:
     def _from(self, first: int) -> Generator[Batch]:
         ring = _Ring(
             self._examples,
-            self._batch_size // self._world.size,
+            self._batch_size,
+            self._world,
             # a batch is on its way to the device, another one is being asked for
             n_slots=AHEAD * self._n_workers + 2,
         )
-        dataset = _Steps(self._examples, ring, self._batch_size, self._world.rank)
-        loader = DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=range(first, self._n_steps),
-            num_workers=self._n_workers,
-            prefetch_factor=AHEAD if self._n_workers else None,
-        )
-        return self._on_device(ring, iter(loader))
+        steps = read_ahead(ring.fill, range(first, self._n_steps), self._n_workers)
+        return self._on_device(ring, steps)
 
-    def _on_device(self, ring: _Ring, steps: Iterator[int | SoundsearchError]) -> Generator[Batch]:
+    def _on_device(self, ring: _Ring, steps: Generator[int]) -> Generator[Batch]:
         """The batches of steps; their workers have begun, which share no locked pages."""
         on_gpu = self._device.type == "cuda"
         copied: deque[torch.cuda.Event] = deque()
-        try:
-            with ring.locked_pages() if on_gpu else nullcontext():
-                while True:
-                    began = time.monotonic()
-                    if len(copied) > 1:
-                        copied.popleft().synchronize()  # its slot is the next to be written
-                    step = next(steps, None)
-                    self.waited_s += time.monotonic() - began
-                    if step is None:
-                        return
-                    if isinstance(step, SoundsearchError):
-                        raise step
-                    features, *others = (
-                        part.to(self._device, non_blocking=True, copy=True) for part in ring[step]
-                    )
-                    if on_gpu:
-                        copied.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
-                        copied[-1].record()
-                    yield features.float().transpose(1, 2), *others
-        finally:
-            del steps  # its workers end
+        with closing(steps), ring.locked_pages() if on_gpu else nullcontext():
+            while True:
+                began = time.monotonic()
+                if len(copied) > 1:
+                    copied.popleft().synchronize()  # its slot is the next to be written
+                step = next(steps, None)
+                self.waited_s += time.monotonic() - began
+                if step is None:
+                    return
+                features, *others = (
+                    part.to(self._device, non_blocking=True, copy=True) for part in ring[step]
+                )
+                if on_gpu:
+                    copied.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
+                    copied[-1].record()
+                yield features.float().transpose(1, 2), *others
 
 
 class _Ring:
@@ -217,9 +203,11 @@ class _Ring:
     n, dim); and what changed examples have more.
     """
 
-    def __init__(self, examples: Positions, n: int, n_slots: int) -> None:
+    def __init__(self, examples: Positions, batch_size: int, world: World, n_slots: int) -> None:
         n_mels, n_frames = examples.shape
-        self.n, self._n_slots = n, n_slots
+        n = batch_size // world.size
+        self._examples, self._batch_size, self._n_slots = examples, batch_size, n_slots
+        self._own = range(world.rank * n, (world.rank + 1) * n)
         shapes = [((n_frames, n_mels), examples.dtype), ((examples.dim,), torch.float32)]
         self._parts = [
             _shared((n_slots, n, *shape), dtype) for shape, dtype in [*shapes, *examples.more]
@@ -227,6 +215,14 @@ class _Ring:
 
     def __getitem__(self, step: int) -> Batch:
         return tuple(part[step % self._n_slots] for part in self._parts)
+
+    def fill(self, step: int) -> int:
+        """Read this process's examples of a step into its slot. Raises ShardError."""
+        features, *others = (part.numpy() for part in self[step])
+        for i, number in enumerate(self._own):
+            position = step * self._batch_size + number
+            self._examples.fill(position, features[i].T, *(part[i] for part in others))
+        return step
 
     @contextmanager
     def locked_pages(self) -> Iterator[None]:
@@ -263,38 +259,15 @@ def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.empty(0, dtype=dtype).set_(storage, 0, shape)  # type: ignore[call-overload,no-any-return]
 
 
-class _Steps(Dataset[int | SoundsearchError]):
-    """Steps; asking for one fills its slot of the ring. What cannot be read is returned."""
-
-    def __init__(self, examples: Positions, ring: _Ring, batch_size: int, rank: int) -> None:
-        self._examples, self._ring = examples, ring
-        self._batch_size, self._offset = batch_size, rank * ring.n
-
-    def __getitem__(self, step: int) -> int | SoundsearchError:
-        features, *others = (part.numpy() for part in self._ring[step])
-        first = step * self._batch_size + self._offset
-        try:
-            for i in range(self._ring.n):
-                self._examples.fill(first + i, features[i].T, *(part[i] for part in others))
-        except SoundsearchError as error:
-            return error  # a worker's raised one would come with its traceback in the message
-        return step
-
-
-def fixed_examples(
+def fixed_features(
     folder: ShardFolder,
     examples: Sequence[tuple[int, int]],
-    targets: Targets,
     front_end: FrontEnd,
-    batch_size: int,
     log_mels: StoredLogMels | None = None,
-) -> Iterator[TrainingPair]:
-    """Evaluation's batches of (shard, example) pairs: centre crops, no masks, the fixed vector."""
+) -> Tensor:
+    """Evaluation's features (n, n_mels, n_frames) of (shard, example) pairs: centred, not masked."""
     shape = front_end.features.n_mels, front_end.features.n_frames
-    for start in range(0, len(examples), batch_size):
-        chosen = examples[start : start + batch_size]
-        features = np.empty((len(chosen), *shape), np.float32)
-        for row, (shard, example) in zip(features, chosen, strict=True):
-            _fill(folder, log_mels, shard, example, front_end, None, row)
-        vectors = np.stack([targets.draw(*pair, None) for pair in chosen])
-        yield torch.from_numpy(features), torch.from_numpy(vectors)
+    features = np.empty((len(examples), *shape), np.float32)
+    for row, (shard, example) in zip(features, examples, strict=True):
+        _fill(folder, log_mels, shard, example, front_end, None, row)
+    return torch.from_numpy(features)

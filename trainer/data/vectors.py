@@ -3,7 +3,7 @@
 Beside shard-000000.tar lies shard-000000.KIND.ENCODER.safetensors with the tensors
 
     vectors   (total, dim) float16, not normalised
-    first     (n_clips + 1,) int64; example i owns the rows first[i] to first[i + 1]
+    first     (n_examples + 1,) int64; example i owns the rows first[i] to first[i + 1]
 
 and, as metadata, which encoder made them and the digest of the shard they were made from.
 """
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from soundsearch.choices import Texts
 from trainer.data.example import ShardError
-from trainer.data.shards import ShardFolder
-from trainer.data.side_files import check_rows, map_side_file, write_side_file
+from trainer.data.shard_folder import ShardFolder
+from trainer.data.side_files import SideFile, firsts_of, write_side_file
 
 Array = NDArray[np.float32]
 Kind = Literal["images", Texts]
@@ -65,40 +65,34 @@ def write_vectors(path: Path, rows: Sequence[Array], facts: VectorsFacts, digest
         vectors = np.concatenate([empty, *(row.astype(np.float16) for row in rows)])
     if not np.isfinite(vectors).all():
         raise ShardError(f"{path}: {facts.encoder} gave a vector that is not finite in float16")
-    first = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
-    metadata = {name: str(value) for name, value in asdict(facts).items()}
-    write_side_file(path, {"vectors": vectors, "first": first}, {**metadata, "shard": digest})
+    tensors = {"vectors": vectors, "first": firsts_of(rows)}
+    write_side_file(path, tensors, metadata_of(facts), digest)
 
 
-class ShardVectors:
-    """The vectors of one shard, mapped into memory.
+def metadata_of(facts: VectorsFacts) -> dict[str, str]:
+    """Return facts as they stand in a side file."""
+    return {name: str(value) for name, value in asdict(facts).items()}
 
-    first: (n_clips + 1,) int64, which rows are whose. digest: the shard's as it is now, or None to take the file without asking. Raises ShardError
-    if the file is missing, cut off, no such file, or made from another shard than this.
+
+class ShardVectors(SideFile):
+    """The vectors of one shard.
+
+    Attributes:
+        facts: Whose vectors they are.
+        first: (n_examples + 1,) int64, which rows are whose.
     """
 
     def __init__(self, path: Path, digest: str | None) -> None:
-        self.path = path
-        tensors, metadata = map_side_file(path, _remedy(path))
+        """Map a file; arguments and errors as `SideFile`."""
+        super().__init__(path, digest, _remedy(path))
         try:
-            named = {field.name: metadata[field.name] for field in fields(VectorsFacts)}
+            named = {field.name: self.metadata[field.name] for field in fields(VectorsFacts)}
             self.facts = VectorsFacts(**{**named, "dim": int(named["dim"])})  # type: ignore[arg-type]
-            self._vectors, first = tensors["vectors"], tensors["first"]
-            made_from = metadata["shard"]
         except (KeyError, ValueError) as error:
-            raise self._unfit(f"not a file of vectors ({error} is missing or wrong)") from error
-        self.first: NDArray[np.int64] = np.array(first, np.int64)
-        try:
-            check_rows(self.first, self._vectors)
-            if self._vectors.shape[1:] != (self.facts.dim,):
-                raise ValueError("its vectors have another dimension than they should")
-        except ValueError as error:
-            raise self._unfit(f"damaged, {error}") from error
-        if digest is not None and digest != made_from:
-            raise self._unfit(f"made from another shard ({made_from}, this one is {digest})")
-
-    def _unfit(self, reason: str) -> ShardError:
-        return ShardError(f"{self.path}: {reason}; {_remedy(self.path)}")
+            raise self.unfit(f"not a file of vectors ({error} is missing or wrong)") from error
+        self._vectors, self.first = self.rows("vectors")
+        if self._vectors.shape[1:] != (self.facts.dim,):
+            raise self.unfit("damaged, its vectors have another dimension than they should")
 
     def __len__(self) -> int:
         return len(self.first) - 1

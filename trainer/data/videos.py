@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from soundsearch.audio.suffixes import VIDEO_SUFFIXES, may_hold_sound
-from soundsearch.bench.datasets.audioset import is_segments, parse_segment
+from soundsearch.bench.datasets.audioset import Segment, is_segments, parse_segment
 from soundsearch.files import open_regular
 from soundsearch.tables import Table
 from trainer.data.example import ShardError
 from trainer.data.lines import Lines, ManifestError
-from trainer.data.sources import Cells, GroupedRows, as_seconds, captions_of, labels_of
+from trainer.data.manifest_examples import Cells, GroupedRows, as_seconds, captions_of, labels_of
+from trainer.data.pack import Mapped, Sources
 
 
 @dataclass(frozen=True)
@@ -59,68 +61,64 @@ def find_videos(folder: Path) -> list[str]:
     return sorted(names)
 
 
-class SegmentedVideos:
-    """The videos that a CSV file of segments names, read when they are asked for.
+def whole_videos(folder: Path) -> Mapped[Video]:
+    """The videos of a folder, each to be cut from its beginning to its end. Raises ShardError."""
+    return Mapped(find_videos(folder), functools.partial(Video, folder))
 
-    Columns file, begin_s, end_s, and caption and labels if they are known; rows of the same
-    segment are one example with several captions. Raises ManifestError naming the line.
+
+def digest_of(videos: Sources[Video]) -> str:
+    """A short hash over the videos' paths and sizes, by which other files are noticed."""
+    digest = hashlib.sha256()
+    for i in range(len(videos)):
+        path = videos[i].folder / videos[i].name
+        n_bytes = path.stat().st_size if path.exists() else -1
+        digest.update(f"{videos[i].name}\t{n_bytes}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def segmented_videos(path: Path, folder: Path) -> Mapped[Video]:
+    """The videos that a file of segments names, read when they are asked for.
+
+    The file is a list of AudioSet as it is published; or has the columns file, begin_s, end_s, and
+    caption and labels if they are known, where rows of the same segment are one example with several
+    captions. Raises ManifestError naming the line.
     """
-
-    def __init__(self, path: Path, folder: Path) -> None:
-        table = Table(path, ManifestError)
-        table.require(["file", "begin_s", "end_s"])
-        self._folder = folder
-        self._groups = GroupedRows(table, ["file"], _check_segment)
-
-    def __len__(self) -> int:
-        return len(self._groups)
-
-    def __getitem__(self, i: int) -> Video:
-        rows = self._groups[i]
-        spans: dict[tuple[float, float], list[Cells]] = {}
-        for row in rows:
-            spans.setdefault((float(row["begin_s"]), float(row["end_s"])), []).append(row)
-        return Video(
-            self._folder,
-            rows[0]["file"],
-            tuple(Span(*span, captions_of(r), labels_of(r)) for span, r in spans.items()),
-        )
-
-
-def segmented_videos(path: Path, folder: Path) -> SegmentedVideos | AudioSetVideos:
-    """The videos that a file of segments names: our own columns, or AudioSet as it is published."""
     try:
         with open_regular(path) as file:
             beginning = file.read(1000)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
-    kind = AudioSetVideos if is_segments(beginning) else SegmentedVideos
-    return kind(path, folder)
+    if is_segments(beginning):
+        return _audioset_videos(path, folder)
+    table = Table(path, ManifestError)
+    table.require(["file", "begin_s", "end_s"])
+    groups = GroupedRows(table, ["file"], _check_segment)
+    return Mapped(groups, functools.partial(_of_rows, folder))
 
 
-class AudioSetVideos:
+def _of_rows(folder: Path, rows: list[Cells]) -> Video:
+    spans: dict[tuple[float, float], list[Cells]] = {}
+    for row in rows:
+        spans.setdefault((float(row["begin_s"]), float(row["end_s"])), []).append(row)
+    found = (Span(*span, captions_of(some), labels_of(some)) for span, some in spans.items())
+    return Video(folder, rows[0]["file"], tuple(found))
+
+
+def _audioset_videos(path: Path, folder: Path) -> Mapped[Video]:
     """The videos of a list of AudioSet, found below a folder by the names that programs give them.
 
-    A video is called as a recording in `sources.py`. One that is missing is named by its YTID.
-    Raises ManifestError naming the line.
+    A video is called as a recording in `manifest_examples.py`. One that is missing is named by its
+    YTID.
     """
+    segments = Lines(path, parse_segment)
+    names = {os.path.splitext(os.path.basename(name))[0]: name for name in find_videos(folder)}
 
-    def __init__(self, path: Path, folder: Path) -> None:
-        self._segments, self._folder = Lines(path, parse_segment), folder
-        self._names = {
-            os.path.splitext(os.path.basename(name))[0]: name for name in find_videos(folder)
-        }
-
-    def __len__(self) -> int:
-        return len(self._segments)
-
-    def __getitem__(self, i: int) -> Video:
-        segment = self._segments[i]
-        name = next(
-            (self._names[stem] for stem in segment.stems if stem in self._names), segment.ytid
-        )
+    def video(segment: Segment) -> Video:
+        name = next((names[stem] for stem in segment.stems if stem in names), segment.ytid)
         span = Span(segment.begin_s, segment.end_s, labels=segment.labels)
-        return Video(self._folder, name, (span,), segment.ytid)
+        return Video(folder, name, (span,), segment.ytid)
+
+    return Mapped(segments, video)
 
 
 def _check_segment(row: Cells, where: str) -> None:
@@ -129,25 +127,3 @@ def _check_segment(row: Cells, where: str) -> None:
         raise ManifestError(
             f"{where}: need 0 <= begin_s < end_s, not {row['begin_s']} and {row['end_s']}"
         )
-
-
-class WholeVideos:
-    """The videos of a folder, each to be cut from its beginning to its end. names: their paths."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.names = folder, find_videos(folder)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, i: int) -> Video:
-        return Video(self._folder, self.names[i])
-
-    def digest(self) -> str:
-        """A short hash over the videos' paths and sizes, by which other files are noticed."""
-        digest = hashlib.sha256()
-        for name in self.names:
-            path = self._folder / name
-            n_bytes = path.stat().st_size if path.exists() else -1
-            digest.update(f"{name}\t{n_bytes}\n".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()[:16]

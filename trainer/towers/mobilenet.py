@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from soundsearch.files import sha256_of
+from trainer.limits import must_be
 from trainer.towers.vit import TowerError
 
 #: Inverted residual blocks, between the first and the last convolution.
@@ -68,22 +69,18 @@ class MobileNetConfig:
     hold_statistics: bool = False
 
     def __post_init__(self) -> None:
-        if not self.width > 0 or min(self.hidden, self.dim) < 1:
-            raise ValueError(f"width must be above 0, hidden and dim 1 or more: {self}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
-        if not 0 <= self.fixed_blocks <= N_BLOCKS:
-            raise ValueError(f"fixed_blocks must be from 0 to {N_BLOCKS}, not {self.fixed_blocks}")
-        if not 0 <= self.levels <= N_BLOCKS + 1 - self.fixed_blocks:
-            raise ValueError(
-                f"levels must be from 0 to {N_BLOCKS + 1 - self.fixed_blocks}, all behind the fixed "
-                f"blocks, not {self.levels}"
-            )
-        if not self.body_rate > 0 or not 0 < self.rate_decay <= 1:
-            raise ValueError(
-                "need body_rate > 0 and 0 < rate_decay <= 1, "
-                f"not {self.body_rate} and {self.rate_decay}"
-            )
+        fixed, behind = self.fixed_blocks, N_BLOCKS + 1 - self.fixed_blocks
+        must_be("above 0", self.width > 0, width=self.width)
+        must_be("1 or more", min(self.hidden, self.dim) >= 1, hidden=self.hidden, dim=self.dim)
+        must_be("in [0, 1)", 0 <= self.dropout < 1, dropout=self.dropout)
+        must_be(f"from 0 to {N_BLOCKS}", 0 <= fixed <= N_BLOCKS, fixed_blocks=fixed)
+        must_be(
+            f"from 0 to {behind}, all behind the fixed blocks",
+            0 <= self.levels <= behind,
+            levels=self.levels,
+        )
+        must_be("above 0", self.body_rate > 0, body_rate=self.body_rate)
+        must_be("above 0 and at most 1", 0 < self.rate_decay <= 1, rate_decay=self.rate_decay)
 
 
 #: Of a tower that begins from the published weights: their statistics are of more sound than ours.
@@ -91,11 +88,7 @@ BEGUN = MobileNetConfig(hold_statistics=True)
 
 
 class MobileNetTower(nn.Module):
-    """Features (n, n_mels, n_frames) to vectors (n, dim).
-
-    `stem` and `rest` are its two parts: where the first blocks are fixed, the maps that leave them
-    can be computed once and stored.
-    """
+    """Features (n, n_mels, n_frames) to vectors (n, dim)."""
 
     def __init__(self, config: MobileNetConfig) -> None:
         super().__init__()
@@ -115,28 +108,20 @@ class MobileNetTower(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, n_mels, n_frames) float32 -> (n, dim)."""
-        return self.rest(self.stem(features, 0), 0)
+        return self.embed(self.pool(features))
 
-    def stem(self, features: Tensor, n_blocks: int) -> Tensor:
-        """Run the first convolution and n_blocks blocks: (n, n_mels, n_frames) -> maps (n, ...)."""
-        maps: Tensor = self.features[: 1 + n_blocks](features[:, None])
-        return maps
-
-    def rest(self, maps: Tensor, n_blocks: int) -> Tensor:
-        """Run what follows n_blocks blocks: maps (n, n_channels, n_rows, n_columns) -> (n, dim)."""
-        return self.embed(self.pool(maps, n_blocks))
-
-    def pool(self, maps: Tensor, n_blocks: int) -> Tensor:
-        """Run the blocks that follow n_blocks: maps -> numbers (n, n_pooled).
+    def pool(self, features: Tensor) -> Tensor:
+        """Run all blocks: (n, n_mels, n_frames) -> numbers (n, n_pooled).
 
         The first n_last are the mean of the last maps, the others mean and deviation of those of
-        `MobileNetConfig.levels`, which must lie behind n_blocks.
+        `MobileNetConfig.levels`.
         """
+        maps = features[:, None]
         levels: list[Tensor] = []
-        for i in range(1 + n_blocks, len(self.features)):
+        for i, block in enumerate(self.features):
             if i >= self._first_level:
                 levels += [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3))]
-            maps = self.features[i](maps)
+            maps = block(maps)
         return torch.cat((maps.mean(dim=(2, 3)), *levels), dim=1)
 
     def classify(self, pooled: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""`soundsearch train extract` and `train shards`: clips of sound and pictures into shards."""
+"""`soundsearch train extract` and `train shards`: examples of sound and pictures into shards."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MOST_ROWS = 30
 Out = Annotated[
     Path, typer.Argument(help="Folder for the shards; an interrupted run goes on there.")
 ]
-ClipsPerShard = Annotated[
-    int | None, typer.Option(help="Clips in each tar file. [default: 500]", min=1)
+ExamplesPerShard = Annotated[
+    int | None, typer.Option(help="Examples in each tar file. [default: 500]", min=1)
 ]
 Workers = Annotated[
     int | None, typer.Option(help="Files decoded at a time. [default: one per core]", min=1)
@@ -36,16 +36,16 @@ def extract(
         Path | None,
         typer.Option(
             help="CSV file with the columns file,begin_s,end_s (and caption, labels), or a list of "
-            "AudioSet as it is published: cut these clips, in seconds, and no others; paths begin "
+            "AudioSet as it is published: cut these examples, in seconds, and no others; paths begin "
             "at VIDEO_DIR."
         ),
     ] = None,
-    clip_s: Annotated[
-        float, typer.Option(help="Longest clip in seconds; without --segments.", min=0.1)
+    example_s: Annotated[
+        float, typer.Option(help="Longest example in seconds; without --segments.", min=0.1)
     ] = 10.0,
     frames: Annotated[
         int,
-        typer.Option(help="Frames of each clip, evenly from its begin to its end.", min=1),
+        typer.Option(help="Frames of each example, evenly from its begin to its end.", min=1),
     ] = 4,
     size: Annotated[
         int, typer.Option(help="Short side in pixels to which larger frames are shrunk.", min=16)
@@ -53,13 +53,13 @@ def extract(
     quality: Annotated[
         int, typer.Option(help="Quality of the frames' JPEG, 1 to 95.", min=1, max=95)
     ] = 90,
-    clips_per_shard: ClipsPerShard = None,
+    examples_per_shard: ExamplesPerShard = None,
     part: PartOption = None,
     workers: Workers = None,
 ) -> None:
-    """Cut videos into clips of sound and frames, and write them into shards.
+    """Cut videos into examples of sound and frames, and write them into shards.
 
-    A long video becomes clips that follow each other; a last remainder of less than a second is dropped. The sound keeps its rate and its channels. What cannot be used costs one line, and a row in failures.csv.
+    A long video becomes examples that follow each other; a last remainder of less than a second is dropped. The sound keeps its rate and its channels. What cannot be used costs one line, and a row in failures.csv.
 
     With --part, each machine writes into a folder of its own, and training takes them all.
 
@@ -67,11 +67,11 @@ def extract(
     """
     with training_extra():
         from trainer.data.cutting import ExtractConfig
-        from trainer.data.extract import extract as extract_videos
-        from trainer.data.shard_writer import CLIPS_PER_SHARD
+        from trainer.data.cutting import extract as extract_videos
+        from trainer.data.shard_writer import EXAMPLES_PER_SHARD
     config = ExtractConfig(
-        clip_s=clip_s,
-        shortest_s=min(clip_s, ExtractConfig.shortest_s),
+        example_s=example_s,
+        shortest_s=min(example_s, ExtractConfig.shortest_s),
         n_frames=frames,
         size=size,
         quality=quality,
@@ -83,7 +83,7 @@ def extract(
             out,
             config,
             segments=segments,
-            clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
+            examples_per_shard=examples_per_shard or EXAMPLES_PER_SHARD,
             n_workers=workers,
             part=share,
             progress=progress,
@@ -105,26 +105,26 @@ def shards(
         Path | None,
         typer.Option(help="Where the manifest's paths begin. [default: the manifest's folder]"),
     ] = None,
-    clips_per_shard: ClipsPerShard = None,
+    examples_per_shard: ExamplesPerShard = None,
     part: PartOption = None,
     workers: Workers = None,
 ) -> None:
     """Write the sounds, pictures and captions that a manifest lists into shards.
 
-    Rows with the same audio are one clip with several pictures or captions. Sound keeps its rate and its channels, pictures are kept as they are. What cannot be used costs one line, and a row in failures.csv.
+    Rows with the same audio are one example with several pictures or captions. Sound keeps its rate and its channels, pictures are kept as they are. What cannot be used costs one line, and a row in failures.csv.
 
     Example: soundsearch train shards pairs.csv shards/
     """
     with training_extra():
-        from trainer.data.shard_writer import CLIPS_PER_SHARD
-        from trainer.data.sources import pack_manifest
+        from trainer.data.manifest_examples import pack_manifest
+        from trainer.data.shard_writer import EXAMPLES_PER_SHARD
     share = chosen_part(part)
     with progress_on_stderr() as progress:
         report = pack_manifest(
             manifest,
             out,
             root=root,
-            clips_per_shard=clips_per_shard or CLIPS_PER_SHARD,
+            examples_per_shard=examples_per_shard or EXAMPLES_PER_SHARD,
             n_workers=workers,
             part=share,
             progress=progress,
@@ -136,9 +136,9 @@ def _close(out: Path, report: Report) -> None:
     """The table of failures and a line that sums up; the folder on stdout."""
     if report.n_problems:
         _print_table(out, report.n_problems)
-    done = f"new clips: {report.n_new}" if report.n_new else "nothing left to do"
+    done = f"new examples: {report.n_new}" if report.n_new else "nothing left to do"
     typer.echo(
-        f"{done}; in all {report.n_clips} (sources: {report.n_sources}, shards: "
+        f"{done}; in all {report.n_examples} (sources: {report.n_sources}, shards: "
         f"{report.n_shards}, problems: {report.n_problems})",
         err=True,
     )
@@ -158,7 +158,7 @@ def _print_table(out: Path, n_problems: int) -> None:
     table = Table("file", "clips", "reason", box=SIMPLE_HEAD)
     for problem in itertools.islice(read_problems(out), MOST_ROWS):
         table.add_row(
-            Text(printable(problem.file)), str(problem.n_clips), Text(printable(problem.reason))
+            Text(printable(problem.file)), str(problem.n_examples), Text(printable(problem.reason))
         )
     Console(stderr=True).print(table)
     if n_problems > MOST_ROWS:

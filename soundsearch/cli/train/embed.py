@@ -179,7 +179,7 @@ def print_summary(report: Report, what: str, bad: str = "frames") -> None:
     parts = [
         f"{report.n_done} shards done",
         f"{report.n_ready} ready before",
-        f"{report.n_clips} clips",
+        f"{report.n_examples} clips",
         f"{report.n_rows} {what}",
     ]
     if report.n_bad:

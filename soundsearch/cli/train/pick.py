@@ -40,8 +40,8 @@ def pick(
     if (by is not None) + (epoch is not None) + last != 1:
         raise typer.BadParameter("give one of --by, --epoch and --last")
     with training_extra():
+        from trainer.best_epoch import pick_by_benchmark, pick_by_metric
         from trainer.epochs import Picked, epoch_path, pick_epoch, pick_last
-        from trainer.pick import pick_by_benchmark, pick_by_metric
         from trainer.runs import read_config
     read_config(run)  # refuses what is no run folder
     if by is None:

@@ -56,8 +56,8 @@ def scaling(
     """
     chosen_counts, chosen_seeds = _numbers(counts, "--counts"), _numbers(seeds, "--seeds")
     with training_extra():
-        from trainer.captions import DEFAULT
-        from trainer.scaling import PLOT, TABLE, plot, scaling_curve
+        from trainer.caption_scaling import PLOT, TABLE, plot, scaling_curve
+        from trainer.presets import default_of
         from trainer.stage import Machine
     if steps is not None and epochs is not None:
         raise typer.BadParameter("give --steps or --epochs, not both", param_hint="--epochs")
@@ -74,7 +74,7 @@ def scaling(
         "optimiser": optimiser,
         "learning_rate": learning_rate,
     }
-    settings = Base(DEFAULT, preset, config, str(init)).settings(given, {})
+    settings = Base(default_of("paper-at"), preset, config, str(init)).settings(given, {})
     with progress_on_stderr() as progress:
         rows = scaling_curve(
             shard_folders(shards, progress),

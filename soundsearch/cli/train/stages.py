@@ -259,9 +259,8 @@ def pivot(
     Example: soundsearch train pivot shards --run runs/pivot --batch-size 256 --workers 8
     """
     with training_extra():
-        from trainer.pivot import DEFAULT, train_pivot
-    settings = options.settings(DEFAULT, init)
-    _run(train_pivot, shards, run, settings, options)
+        from trainer.presets import default_of
+    _run(shards, run, options.settings(default_of("paper-va"), init), options)
 
 
 @shared_options(StageOptions)
@@ -331,9 +330,9 @@ def captions(
     Example: soundsearch train captions shards --init runs/pivot --run runs/few --count 100
     """
     with training_extra():
-        from trainer.captions import DEFAULT, train_captions
+        from trainer.presets import default_of
     settings = options.settings(
-        *(DEFAULT, init, {"three_way": three_way or None}),
+        *(default_of("paper-at"), init, {"three_way": three_way or None}),
         texts=texts,
         n_clips=count,
         fraction=fraction,
@@ -344,7 +343,7 @@ def captions(
             classes=str(teacher_classes) if teacher_classes else None,
         ),
     )
-    _run(train_captions, shards, run, settings, options)
+    _run(shards, run, settings, options)
 
 
 def _given(**values: Any) -> dict[str, Any] | None:
@@ -352,18 +351,16 @@ def _given(**values: Any) -> dict[str, Any] | None:
     return {name: value for name, value in values.items() if value is not None} or None
 
 
-def _run(
-    train: Callable[..., Path],
-    shards: list[str],
-    run: Path,
-    settings: StageConfig,
-    options: StageOptions,
-) -> None:
+def _run(shards: list[str], run: Path, settings: StageConfig, options: StageOptions) -> None:
     """Run a stage, and print its folder."""
+    with training_extra():
+        from trainer.stage import train_stage
     machine, checks = options.machine(), options.checks()
     with _progress() as (progress, watch):
         folders = shard_folders(shards, progress)
-        done = train(folders, run, settings, machine, checks=checks, watch=watch, progress=progress)
+        done = train_stage(
+            folders, run, settings, machine, checks=checks, watch=watch, progress=progress
+        )
     if _leads():
         typer.echo(str(done))
 

@@ -10,22 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.starter.config import StarterConfig
-from recipes.starter.learn import (
-    WEIGHTS,
-    Batches,
-    embed_material,
-    learn,
-    mask,
-    new_tower,
-    recall,
-)
+from recipes.starter.constants import StarterConfig
+from recipes.starter.decoded import decode
+from recipes.starter.learn import WEIGHTS, Batches, learn, new_tower
 from recipes.starter.manifests import Recording, read_esc10, read_more, read_sounds
 from recipes.starter.material import Material, make_material
-from recipes.starter.waveforms import decode
 from trainer.loop import TrainingError
 from trainer.text_distillation import Array
 from trainer.towers.mobilenet import N_LABELS, MobileNetTower
+from trainer.towers.unit import embed_unit
 
 Embed = Callable[[Sequence[str]], Array]
 
@@ -117,7 +110,7 @@ def test_a_mixture_and_its_parts_are_neither_right_nor_wrong_for_each_other(
     assert (batch.counted >= batch.positive).all()
 
 
-def test_the_tower_learns_and_what_is_fixed_stays(
+def test_the_head_learns_and_the_blocks_stay(
     recordings: list[Recording],
     material: Material,
     network: MobileNetTower,
@@ -125,9 +118,8 @@ def test_the_tower_learns_and_what_is_fixed_stays(
     tmp_path: Path,
 ) -> None:
     loop = dataclasses.replace(tiny_config.learn.head, learning_rate=2e-3)
-    slow = dataclasses.replace(loop, learning_rate=1e-4)
     config = dataclasses.replace(
-        tiny_config.learn, head=dataclasses.replace(loop, steps=120, warmup_steps=5), tune=slow
+        tiny_config.learn, head=dataclasses.replace(loop, steps=120, warmup_steps=5)
     )
     names = [f"sound {i}" for i in range(N_LABELS)]
     before = new_tower(network, config, 0)
@@ -138,12 +130,8 @@ def test_the_tower_learns_and_what_is_fixed_stays(
     )
     assert (tmp_path / WEIGHTS).exists() and not list(tmp_path.rglob("checkpoint*"))
     own, published = tower.features.state_dict(), network.features.state_dict()
-    changed = {name.split(".")[0] for name in own if not torch.equal(own[name], published[name])}
-    assert changed == {str(i) for i in range(6, 17)}
-    statistics = [name for name in own if "running" in name]
-    assert all(torch.equal(own[name], published[name]) for name in statistics)
+    assert all(torch.equal(own[name], published[name]) for name in own)
     assert margin(tower, recordings, material) > margin(before, recordings, material) + 0.2
-    assert 0 <= recall(tower, recordings, material, embed) <= 1
 
 
 def margin(tower: MobileNetTower, recordings: list[Recording], material: Material) -> float:
@@ -157,7 +145,9 @@ def margin(tower: MobileNetTower, recordings: list[Recording], material: Materia
         ]
     )
     captions = np.array([recordings[i].caption for i in of_window[rows]])
-    cosines = embed_material(tower, material, rows) @ embed(captions.tolist()).T
+    with torch.inference_mode():
+        vectors = embed_unit(tower.eval().embed(torch.from_numpy(material.pooled[rows]).float()))
+    cosines = vectors.numpy() @ embed(captions.tolist()).T
     own = captions[:, None] == captions
     return float(cosines[own].mean() - cosines[~own].mean())
 
@@ -174,18 +164,3 @@ def test_a_tower_of_another_width_than_the_texts_is_refused(
     names = [f"sound {i}" for i in range(N_LABELS)]
     with pytest.raises(TrainingError, match=r"20\D.*16\D"):
         learn(tmp_path, recordings, material, network, names, embed, tiny_config.text, config, 0)
-
-
-def test_masks_blank_out_stretches_of_a_share_of_the_maps() -> None:
-    torch.manual_seed(0)
-    maps = torch.ones(400, 2, 16, 38)
-    masked = mask(maps, 0.3, (2, 8))
-    rows = (masked == 0).all(dim=(1, 3))
-    columns = (masked == 0).all(dim=(1, 2))
-    for blank, most in ((rows, 2), (columns, 8)):
-        lengths = blank.sum(dim=1)
-        assert int(lengths.max()) == most
-        assert 0.2 < (lengths > 0).float().mean() < 0.4
-        edges = (blank[:, 1:] != blank[:, :-1]).sum(dim=1)
-        assert int(edges.max()) <= 2  # one stretch
-    assert torch.equal(maps, torch.ones(400, 2, 16, 38))

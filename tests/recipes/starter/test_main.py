@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recipes.starter import __main__ as module
-from recipes.starter.config import StarterConfig
+from recipes.starter.constants import StarterConfig
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.registry import SHIPPED
 

@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.starter.config import StarterConfig
+from recipes.starter.constants import StarterConfig
+from recipes.starter.decoded import Waveforms, decode
 from recipes.starter.manifests import Recording, read_esc10, read_more, read_sounds
 from recipes.starter.material import (
     BATCH_SIZE,
     KINDS,
-    MAPS,
     MEMBERS,
-    Answers,
+    POOLED,
     Material,
     make_material,
 )
-from recipes.starter.waveforms import Waveforms, decode
 from soundsearch.audio.features import compute_features
 from trainer.mixtures import Kind
 from trainer.towers.mobilenet import MobileNetTower
@@ -89,10 +88,9 @@ def test_what_is_stored_is_what_torch_gives(
     waveform = waveforms[0][: 8000 // 2]
     features = compute_features(waveform, 8000, front_end.features)
     with torch.inference_mode():
-        maps = network.stem(torch.from_numpy(features[None]), network.config.fixed_blocks)
-        pooled = network.pool(maps, network.config.fixed_blocks)
+        pooled = network.pool(torch.from_numpy(features[None]))
         logits = network.classify(pooled)
-    for found, wanted in ((made.maps, maps), (made.pooled, pooled), (made.logits, logits)):
+    for found, wanted in ((made.pooled, pooled), (made.logits, logits)):
         np.testing.assert_allclose(found[row], wanted[0].numpy(), rtol=2e-3, atol=2e-3)
 
 
@@ -111,19 +109,8 @@ def test_an_interrupted_stage_goes_on_and_gives_the_same(
             whole = path.read_bytes()
             a_row = len(whole) // len(made)
             # Whole batches, and a part of the next, different in each file.
-            cut = BATCH_SIZE * a_row + (a_row // 2 if path.name == MAPS else a_row)
+            cut = BATCH_SIZE * a_row + (a_row // 2 if path.name == POOLED else a_row)
             (tmp_path / path.name).write_bytes(whole[:cut])
     make_material(tmp_path, recordings, waveforms, network, config.front_end, config.material)
-    for name in (MEMBERS, KINDS, MAPS):
+    for name in (MEMBERS, KINDS, POOLED):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
-
-
-def test_answers_have_the_widths_that_they_say(
-    network: MobileNetTower, tiny_config: StarterConfig
-) -> None:
-    features = tiny_config.front_end.features
-    answers = Answers(network, features)
-    found = answers.answer(np.zeros((3, features.n_mels, features.n_frames), np.float32))
-    assert {name: part.shape for name, part in found.items()} == {
-        name: (3, width) for name, width in answers.widths.items()
-    }

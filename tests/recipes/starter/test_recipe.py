@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.starter.config import StarterConfig
+from recipes.starter.constants import StarterConfig
 from recipes.starter.measure import MEASURED, _benchmark, measure
 from recipes.starter.recipe import NETWORK, make_starter
-from recipes.starter.stages import Run, fingerprint_of
+from recipes.starter.run_folder import Run, fingerprint_of
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.registry import SHIPPED

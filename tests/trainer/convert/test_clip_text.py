@@ -21,7 +21,7 @@ from tests.trainer.tiny_clip import tiny_model
 from trainer import onnx_export
 from trainer.bundle_export import text_inputs
 from trainer.convert.clip_text import ClipText, clip_tokenizer
-from trainer.onnx_export import export_onnx, run_onnx
+from trainer.onnx_export import run_onnx, save_onnx, to_onnx
 
 START, END = 49406, 49407
 TEXTS = ["thunder", "a dog barks at the rain while a train passes", "", "word " * 100]
@@ -121,7 +121,9 @@ def test_vectors_are_those_of_open_clip_whatever_the_text_is_filled_up_to(
     model: Any = tiny_model()
     path = tmp_path / "text.onnx"
     some = text_inputs(written, TEXTS[:2], TextConfig(max_tokens=77))["input_ids"]
-    export_onnx(ClipText(model), {"input_ids": some}, {"input_ids": {0: "n", 1: "n_tokens"}}, path)
+    tower, inputs = ClipText(model), {"input_ids": some}
+    graph = to_onnx(tower, inputs, {"input_ids": {0: "n", 1: "n_tokens"}})
+    save_onnx(graph, tower, inputs, path)
     with torch.no_grad():
         wanted = model.encode_text(ORIGINAL(TEXTS)).numpy()
     lengths = np.linalg.norm(wanted, axis=1)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.sounds import noise
 from trainer.data.example import Example, ExampleFacts
-from trainer.data.waveforms import flac
+from trainer.data.sound_files import flac
 
 RATE = 8000
 

@@ -19,12 +19,11 @@ from tests.conftest import ROOT
 from tests.sounds import noise, write
 from tests.trainer.data.made_examples import picture
 from tests.videos import two_noises, write_video
-from trainer.data.cutting import ExtractConfig
+from trainer.data.cutting import ExtractConfig, extract
 from trainer.data.example import ExampleFacts
-from trainer.data.extract import extract
+from trainer.data.manifest_examples import Manifest, pack_manifest
 from trainer.data.pack import read_problems
-from trainer.data.shards import ShardFolder
-from trainer.data.sources import Manifest, pack_manifest
+from trainer.data.shard_folder import ShardFolder
 
 RATE = 8000
 HEAD = """# Segments csv created Sun Mar  5 10:54:31 2017
@@ -79,7 +78,7 @@ def test_a_published_list_names_recordings_by_their_video(tmp_path: Path, head: 
     write(tmp_path / "Y-bbbbbbbbbb_30000_31000.flac", noise(1.0, RATE, seed=3), RATE)  # cut before
     manifest = segments(tmp_path / "eval_segments.csv", head=head)
     report = pack_manifest(manifest, tmp_path / "out")
-    assert (report.n_clips, report.n_sources, report.n_problems) == (2, 3, 1)
+    assert (report.n_examples, report.n_sources, report.n_problems) == (2, 3, 1)
     assert all_facts(tmp_path / "out") == [
         ExampleFacts("--aaaaaaaaa", 1.0, 2.5, RATE, (), (), ("/m/09x0r", "/t/dd00088")),
         ExampleFacts("-bbbbbbbbbb", 30.0, 31.0, RATE, (), (), ("/m/0dgw9r",)),
@@ -107,7 +106,7 @@ def test_videos_are_cut_by_a_published_list(tmp_path: Path) -> None:
     write_video(tmp_path / "videos" / "-bbbbbbbbbb_30.mov", cut_before, seconds=1.0)
     listed = segments(tmp_path / "train.csv")
     report = extract(tmp_path / "videos", tmp_path / "out", ExtractConfig(), segments=listed)
-    assert (report.n_clips, report.n_sources, report.n_problems) == (2, 3, 1)
+    assert (report.n_examples, report.n_sources, report.n_problems) == (2, 3, 1)
     one, two = all_facts(tmp_path / "out")
     assert (one.source, one.begin_s, one.end_s) == ("--aaaaaaaaa", 1.0, 2.5)
     assert one.labels == ("/m/09x0r", "/t/dd00088")
@@ -183,5 +182,5 @@ def test_an_index_without_a_folder_begins_at_the_root_of_the_data(
     line = {"dir": folder, "aclip": ["p0.wav"], "frame": "p0.4_01.jpg", "id": "abc"}
     (root / "src_audiocaps_train.csv").write_text(json.dumps(line) + "\n")
     report = pack_manifest(root / "src_audiocaps_train.csv", tmp_path / "out")
-    assert (report.n_clips, report.n_problems) == (1, 0)
+    assert (report.n_examples, report.n_problems) == (1, 0)
     assert ShardFolder(tmp_path / "out").open(0).n_frames(0) == 1

@@ -16,8 +16,8 @@ from trainer.composed_texts import names_of
 from trainer.data.changes import TEXT_BYTES, Changes, ChangesConfig, texts_in
 from trainer.data.example import Example, ExampleFacts
 from trainer.data.order import Order
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.front_ends import extract_features
 from trainer.mixtures import MixtureConfig
 
@@ -51,7 +51,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ShardFolder:
         )
         for i, hz in enumerate(HZ)
     ]
-    write_shards(examples, folder, clips_per_shard=3)
+    write_shards(examples, folder, examples_per_shard=3)
     return ShardFolder(folder)
 
 
@@ -143,7 +143,7 @@ def test_about_the_share_that_was_asked_for_is_mixed(data: ShardFolder) -> None:
 
 def test_one_example_alone_is_not_mixed(tmp_path: Path) -> None:
     facts = ExampleFacts("made.wav", 0.0, 0.2, RATE, captions=("alone",))
-    write_shards([Example(facts, flac(tone(300, 0.2, RATE), RATE))], tmp_path, clips_per_shard=3)
+    write_shards([Example(facts, flac(tone(300, 0.2, RATE), RATE))], tmp_path, examples_per_shard=3)
     called = functools.partial(names_of, labels=False)
     order = Order([np.arange(1)], 0)
     changes = Changes(ChangesConfig(mix=1.0), ShardFolder(tmp_path), order, FRONT_END, called)

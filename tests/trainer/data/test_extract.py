@@ -15,16 +15,15 @@ from PIL import Image
 from soundsearch.errors import SoundsearchError
 from tests.recorded import Recorded
 from tests.videos import cut_off, number_of, two_noises, write_video
-from trainer.data.cutting import ExtractConfig, frame_times, read_examples
+from trainer.data.cutting import ExtractConfig, extract, frame_times, read_examples
 from trainer.data.example import Example
-from trainer.data.extract import extract
 from trainer.data.pack import Problem, read_problems
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
+from trainer.data.sound_files import read_channels
 from trainer.data.videos import Span, Video, find_videos
-from trainer.data.waveforms import read_channels
 
 RATE = 8000
-THREE_S = ExtractConfig(clip_s=3.0)
+THREE_S = ExtractConfig(example_s=3.0)
 
 
 def read(
@@ -35,7 +34,7 @@ def read(
     assert len(problems) <= 1 and (not problems or found[-1] is problems[0])
     clips = [item for item in found if isinstance(item, Example)]
     if problems:
-        assert problems[0].n_clips == len(clips)
+        assert problems[0].n_examples == len(clips)
         assert "\n" not in problems[0].reason
     return clips, problems[0] if problems else None
 
@@ -424,10 +423,10 @@ def test_a_folder_of_videos_becomes_shards(tmp_path: Path) -> None:
     videos, out = tmp_path / "videos", tmp_path / "out"
     _make_folder(videos)
     progress = Recorded()
-    report = extract(videos, out, THREE_S, clips_per_shard=2, n_workers=2, progress=progress)
+    report = extract(videos, out, THREE_S, examples_per_shard=2, n_workers=2, progress=progress)
     assert [stage.what for stage in progress.stages] == ["finding videos", "sources"]
-    assert progress.stage("sources").statuses[-1] == f"{report.n_clips} clips"
-    assert (report.n_clips, report.n_shards, report.n_sources, report.n_problems) == (3, 2, 5, 3)
+    assert progress.stage("sources").statuses[-1] == f"{report.n_examples} examples"
+    assert (report.n_examples, report.n_shards, report.n_sources, report.n_problems) == (3, 2, 5, 3)
     folder = ShardFolder(out)
     facts = [folder.open(n).facts(i) for n in range(2) for i in range(folder.counts[n])]
     assert [(fact.source, fact.begin_s, fact.end_s) for fact in facts] == [
@@ -437,7 +436,7 @@ def test_a_folder_of_videos_becomes_shards(tmp_path: Path) -> None:
     ]
     told = list(read_problems(out))
     assert progress.notes == [
-        f"{'partly used' if p.n_clips else 'skipped'} {p.file}: {p.reason}" for p in told
+        f"{'partly used' if p.n_examples else 'skipped'} {p.file}: {p.reason}" for p in told
     ]
     assert [problem.file for problem in told] == ["empty.mp4", "mute.mp4", "text.mp4"]
 
@@ -445,7 +444,7 @@ def test_a_folder_of_videos_becomes_shards(tmp_path: Path) -> None:
 def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
     _make_folder(tmp_path / "videos")
     for n in (1, 4):
-        extract(tmp_path / "videos", tmp_path / str(n), THREE_S, clips_per_shard=2, n_workers=n)
+        extract(tmp_path / "videos", tmp_path / str(n), THREE_S, examples_per_shard=2, n_workers=n)
     for path in sorted((tmp_path / "1").glob("*.tar")):
         assert (tmp_path / "4" / path.name).read_bytes() == path.read_bytes()
 
@@ -456,7 +455,7 @@ def test_other_videos_or_options_are_refused(tmp_path: Path) -> None:
     extract(videos, out, THREE_S)
     assert extract(videos, out, THREE_S).n_new == 0
     with pytest.raises(SoundsearchError, match=r"\(n_frames was 4, is now 2\)"):
-        extract(videos, out, ExtractConfig(clip_s=3.0, n_frames=2))
+        extract(videos, out, ExtractConfig(example_s=3.0, n_frames=2))
     write_video(videos / "a.mkv", two_noises(3))
     with pytest.raises(SoundsearchError, match=r"videos_digest was .* is now"):
         extract(videos, out, THREE_S)
@@ -519,8 +518,8 @@ def test_no_videos_is_told(tmp_path: Path) -> None:
 
 
 def test_impossible_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="need 0 < shortest_s <= clip_s"):
-        ExtractConfig(clip_s=0.5)
+    with pytest.raises(ValueError, match="need 0 < shortest_s <= example_s"):
+        ExtractConfig(example_s=0.5)
     with pytest.raises(ValueError, match="quality"):
         ExtractConfig(quality=0)
 
@@ -532,7 +531,7 @@ def test_the_real_videos(tmp_path: Path, data_folder: Path) -> None:
         lengths_s = [float(row["seconds"]) for row in csv.DictReader(file)]
     # Clips of ten seconds, and a remainder of a second or more.
     n_clips = sum(int(length_s // 10) + (length_s % 10 >= 1) for length_s in lengths_s)
-    assert (report.n_sources, report.n_clips, report.n_problems) == (len(lengths_s), n_clips, 0)
+    assert (report.n_sources, report.n_examples, report.n_problems) == (len(lengths_s), n_clips, 0)
     shard = ShardFolder(tmp_path).open(0)
     for i in range(len(shard)):
         facts = shard.facts(i)

@@ -20,20 +20,20 @@ from tests.sounds import noise, tone
 from tests.trainer.made_shards import ENCODER, FRONT_END, RATE, flac, made_shards, store, vector_of
 from trainer.data.example import Example, ExampleFacts, ShardError
 from trainer.data.log_mels import (
-    ClipLogMel,
     ShardLogMels,
-    clip_log_mel,
+    SoundLogMel,
     cut_log_mel,
     find_log_mels,
     log_mels_path,
+    sound_log_mel,
     whole_log_mels,
 )
 from trainer.data.order import Order
 from trainer.data.part import Part
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
-from trainer.data.stream import Positions, fixed_examples
-from trainer.data.targets import StoredTargets
+from trainer.data.stored_targets import StoredTargets
+from trainer.data.stream import Positions, fixed_features
 from trainer.front_ends import EFFICIENTAT, STARTER, VIP_ANT, FrontEnd, extract_features
 from trainer.store_log_mels import FeaturesError, store_log_mels
 
@@ -77,7 +77,7 @@ def sound(seconds: float, rate: int, n_channels: int = 2, seed: int = 0) -> Arra
     return channels
 
 
-def cut(clip: ClipLogMel, front_end: FrontEnd, generator: object) -> NDArray[np.float16]:
+def cut(clip: SoundLogMel, front_end: FrontEnd, generator: object) -> NDArray[np.float16]:
     shape = front_end.features.n_mels, front_end.features.n_frames
     out = np.full(shape, np.nan, np.float16)
     cut_log_mel(clip, front_end, generator, out)  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def test_features_from_the_store_are_those_of_the_sound(
     seconds: float, rate: int, front_end: FrontEnd
 ) -> None:
     channels = sound(seconds, rate)
-    clip = clip_log_mel(channels, rate, front_end)
+    clip = sound_log_mel(channels, rate, front_end)
     assert clip.frames.dtype == np.float16
     n_found = 0
     for number in range(0, len(clip.starts), 1 + len(clip.starts) // 40):
@@ -132,7 +132,7 @@ def test_the_guard_is_that_of_the_sound(
     channels = (np.random.default_rng(seed).normal(0, 0.2, (n_channels, n)) * level).astype(
         np.float32
     )
-    clip = clip_log_mel(channels, 8000, LIKE_VIP_ANT)
+    clip = sound_log_mel(channels, 8000, LIKE_VIP_ANT)
     for number, start in enumerate(clip.starts):
         drawn = number * 80
         if drawn + 2000 > n:
@@ -146,7 +146,7 @@ def test_the_guard_is_that_of_the_sound(
 
 def test_a_start_between_two_frames_goes_to_the_nearer_one() -> None:
     channels = sound(2.0, 8000)
-    clip = clip_log_mel(channels, 8000, LIKE_VIP_ANT)
+    clip = sound_log_mel(channels, 8000, LIKE_VIP_ANT)
     on_grid = cut(clip, LIKE_VIP_ANT, Drawn(80 * 40))
     for drawn in (80 * 40 - 39, 80 * 40 + 39):
         np.testing.assert_array_equal(cut(clip, LIKE_VIP_ANT, Drawn(drawn)), on_grid)
@@ -156,7 +156,7 @@ def test_a_start_between_two_frames_goes_to_the_nearer_one() -> None:
 def test_the_same_random_numbers_are_drawn() -> None:
     """So a run with log-mels takes the same stretches, masks and pictures."""
     channels = sound(2.0, 8000)
-    clip = clip_log_mel(channels, 8000, LIKE_VIP_ANT)
+    clip = sound_log_mel(channels, 8000, LIKE_VIP_ANT)
     for seed in range(20):
         one, other = np.random.default_rng(seed), np.random.default_rng(seed)
         wanted = extract_features(channels, 8000, LIKE_VIP_ANT, one)
@@ -167,31 +167,31 @@ def test_the_same_random_numbers_are_drawn() -> None:
 
 def test_where_a_stretch_is_mixed_or_amplified_otherwise_than_the_whole_its_sound_is_read() -> None:
     quiet = noise(1.0, 8000)[None] * np.float32(2.0**-13)
-    assert len(clip_log_mel(quiet, 8000, FRONT_END)) == 0  # a window of a recording is amplified
-    assert len(clip_log_mel(quiet, 8000, LIKE_VIP_ANT)) > 0  # a clip of the paper's is not
+    assert len(sound_log_mel(quiet, 8000, FRONT_END)) == 0  # a window of a recording is amplified
+    assert len(sound_log_mel(quiet, 8000, LIKE_VIP_ANT)) > 0  # a clip of the paper's is not
     loud = noise(1.0, 8000)
     against = np.stack([loud, -loud])
-    assert len(clip_log_mel(against, 8000, FRONT_END)) == 0
-    assert len(clip_log_mel(against, 8000, LIKE_VIP_ANT)) > 0
+    assert len(sound_log_mel(against, 8000, FRONT_END)) == 0
+    assert len(sound_log_mel(against, 8000, LIKE_VIP_ANT)) > 0
 
 
 def test_where_a_window_has_its_own_level_the_sound_of_longer_clips_is_read() -> None:
     three, four = (noise(seconds, 32000)[None] for seconds in (3.0, 4.0))
-    whole = clip_log_mel(three, 32000, EFFICIENTAT)
+    whole = sound_log_mel(three, 32000, EFFICIENTAT)
     expected = extract_features(three, 32000, EFFICIENTAT, None)
     np.testing.assert_allclose(cut(whole, EFFICIENTAT, None), expected, atol=2e-3)
-    longer = clip_log_mel(four, 32000, EFFICIENTAT)
+    longer = sound_log_mel(four, 32000, EFFICIENTAT)
     assert len(longer) == 0 and longer.hop > 0
     plain = dataclasses.replace(
         EFFICIENTAT, features=dataclasses.replace(EFFICIENTAT.features, level=None)
     )
-    assert len(clip_log_mel(four, 32000, plain)) > 0
+    assert len(sound_log_mel(four, 32000, plain)) > 0
 
 
 def test_resampled_sound_differs_at_the_edges_of_a_stretch_alone() -> None:
     channels = sound(6.0, 44100, 1)
     channels[:] = tone(440, 6.0, 44100) + 0.1 * noise(6.0, 44100)
-    clip = clip_log_mel(channels, 44100, STARTER)
+    clip = sound_log_mel(channels, 44100, STARTER)
     start = 44100  # 100 frames
     wanted = extract_features(channels, 44100, STARTER, Drawn(start))  # type: ignore[arg-type]
     found = cut(clip, STARTER, Drawn(start))
@@ -221,15 +221,15 @@ def fitting(data: ShardFolder, front_end: FrontEnd = LIKE_VIP_ANT) -> list[NDArr
 
 @pytest.mark.parametrize("n_workers", [1, 3])
 def test_the_store_holds_the_log_mel_of_every_clip_in_order(tmp_path: Path, n_workers: int) -> None:
-    data = made_shards(tmp_path, n_clips=9, clips_per_shard=4)
+    data = made_shards(tmp_path, n_clips=9, examples_per_shard=4)
     progress = Recorded()
     report = store_log_mels(tmp_path, LIKE_VIP_ANT, n_workers=n_workers, progress=progress)
-    assert (report.n_done, report.n_clips, report.n_bad) == (3, 9, 0)
+    assert (report.n_done, report.n_examples, report.n_bad) == (3, 9, 0)
     assert progress.stage("shards").done == pytest.approx(3)
     assert len(progress.stage("shards").advances) == 9  # after every clip, not every shard
     found = fitting(data)
     for i, frames in enumerate(found):
-        wanted = clip_log_mel(*data.open(i // 4).audio(i % 4), LIKE_VIP_ANT)
+        wanted = sound_log_mel(*data.open(i // 4).audio(i % 4), LIKE_VIP_ANT)
         np.testing.assert_array_equal(frames, wanted.frames)
 
 
@@ -238,7 +238,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_does_nothing(tmp_path: Path) -
         if shards.done >= 1.5:
             raise KeyboardInterrupt
 
-    data = made_shards(tmp_path, n_clips=9, clips_per_shard=3)
+    data = made_shards(tmp_path, n_clips=9, examples_per_shard=3)
     with pytest.raises(KeyboardInterrupt):
         store_log_mels(tmp_path, LIKE_VIP_ANT, n_workers=1, progress=Recorded(stop))
     paths = [log_mels_path(path, LIKE_VIP_ANT) for path in data.shards]
@@ -256,7 +256,7 @@ FACTS = ExampleFacts("made.wav", 0.0, 0.3, RATE)
 
 
 def test_machines_share_the_shards(tmp_path: Path) -> None:
-    data = made_shards(tmp_path, n_clips=10, clips_per_shard=2)
+    data = made_shards(tmp_path, n_clips=10, examples_per_shard=2)
     done = []
     for number in (1, 2, 3):
         store_log_mels(tmp_path, LIKE_VIP_ANT, n_workers=1, part=Part(number, 3))
@@ -272,7 +272,7 @@ def test_a_sound_that_cannot_be_used_costs_one_line_and_takes_no_part(tmp_path: 
     write_shards([Example(FACTS, good), Example(FACTS, b"fLaC"), Example(FACTS, short)], tmp_path)
     progress = Recorded()
     report = store_log_mels(tmp_path, LIKE_VIP_ANT, n_workers=2, progress=progress)
-    assert (report.n_clips, report.n_bad, report.n_failed) == (3, 2, 0)
+    assert (report.n_examples, report.n_bad, report.n_failed) == (3, 2, 0)
     assert ["000000-00001" in progress.notes[0], "000000-00002" in progress.notes[1]] == [True] * 2
     stored = find_log_mels(ShardFolder(tmp_path), LIKE_VIP_ANT)
     assert stored is not None
@@ -290,7 +290,7 @@ def test_a_front_end_whose_frames_depend_on_their_neighbours_is_refused(tmp_path
 
 
 def test_what_does_not_fit_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    data = made_shards(tmp_path, n_clips=9, clips_per_shard=3)
+    data = made_shards(tmp_path, n_clips=9, examples_per_shard=3)
     assert find_log_mels(data, LIKE_VIP_ANT) is None  # sound is read
     store_log_mels(tmp_path, FRONT_END, n_workers=1)
     command = f"soundsearch train features {tmp_path} --front-end like-vip-ant"
@@ -339,15 +339,14 @@ def test_training_reads_the_same_from_the_store_as_from_sound(
     store_log_mels(tmp_path, LIKE_VIP_ANT, n_workers=1)
     from_sound = [positions(data, stored=False)[i] for i in range(12)]
     clips = [(0, i) for i in range(6)]
-    targets = StoredTargets(data, "images", ENCODER)
-    ((fixed, _),) = fixed_examples(data, clips, targets, LIKE_VIP_ANT, 6)
+    fixed = fixed_features(data, clips, LIKE_VIP_ANT)
 
-    monkeypatch.setattr("trainer.data.shards.read_channels", None)  # nothing is decoded
+    monkeypatch.setattr("trainer.data.shard_folder.read_channels", None)  # nothing is decoded
     from_store = [positions(data, stored=True)[i] for i in range(12)]
     for (features, vector), (wanted, its) in zip(from_store, from_sound, strict=True):
         assert features.dtype == torch.float16
         torch.testing.assert_close(features.float(), wanted, atol=1e-2, rtol=0)
         torch.testing.assert_close(vector, its, atol=0, rtol=0)
     log_mels = find_log_mels(data, LIKE_VIP_ANT)
-    ((stored, _),) = fixed_examples(data, clips, targets, LIKE_VIP_ANT, 6, log_mels)
+    stored = fixed_features(data, clips, LIKE_VIP_ANT, log_mels)
     torch.testing.assert_close(stored, fixed, atol=1e-2, rtol=0)

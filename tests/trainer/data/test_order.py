@@ -21,8 +21,8 @@ def test_an_epoch_holds_every_clip_once(
     counts: list[int], seed: int, block: int, epoch: int
 ) -> None:
     order = Order(clips_of(counts), seed, block)
-    first = epoch * order.n_clips
-    places = [order.place(first + i) for i in range(order.n_clips)]
+    first = epoch * order.n_examples
+    places = [order.place(first + i) for i in range(order.n_examples)]
     wanted = [(s, int(c)) for s, clips in enumerate(clips_of(counts)) for c in clips]
     assert sorted(places) == wanted
 
@@ -32,8 +32,8 @@ def test_a_position_does_not_depend_on_what_was_asked_before(
     counts: list[int], block: int, random: object
 ) -> None:
     one = Order(clips_of(counts), 7, block)
-    places = [one.place(i) for i in range(3 * one.n_clips)]
-    asked = list(range(3 * one.n_clips))
+    places = [one.place(i) for i in range(3 * one.n_examples)]
+    asked = list(range(3 * one.n_examples))
     random.shuffle(asked)  # type: ignore[attr-defined]
     other = Order(clips_of(counts), 7, block)
     assert {i: other.place(i) for i in asked} == dict(enumerate(places))
@@ -65,10 +65,10 @@ def test_a_batch_holds_fewer_neighbours_of_one_video_when_all_shards_are_shuffle
     def neighbours(block: int) -> float:
         """Other clips of a clip's own video in its batch, the mean over an epoch."""
         order = Order([np.arange(n) for n in counts], 0, block)
-        videos = [shard * 500 + clip for shard, clip in map(order.place, range(order.n_clips))]
+        videos = [shard * 500 + clip for shard, clip in map(order.place, range(order.n_examples))]
         found = [
             np.bincount(np.array(videos[start : start + batch]) // 360)
-            for start in range(0, order.n_clips - batch, batch)
+            for start in range(0, order.n_examples - batch, batch)
         ]
         return float(np.mean([(of * (of - 1)).sum() / batch for of in found]))
 

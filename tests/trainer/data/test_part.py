@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.sounds import noise, write
 from trainer.data.example import ShardError
+from trainer.data.manifest_examples import pack_manifest
 from trainer.data.part import Part, parse_part
-from trainer.data.shards import ShardFolder
-from trainer.data.sources import pack_manifest
+from trainer.data.shard_folder import ShardFolder
 
 
 @given(st.integers(1, 20), st.integers(0, 50))

@@ -16,7 +16,7 @@ from tests.trainer.made_shards import made_shards
 from trainer.convert import ConversionError
 from trainer.data.example import ShardError
 from trainer.data.remote import local_shards, parse_list
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -62,7 +62,7 @@ def sha256(path: Path) -> str:
 def test_a_list_is_fetched_once_with_what_lies_beside_the_shards(
     server: Server, tmp_path: Path
 ) -> None:
-    made = made_shards(tmp_path / "web" / "data", n_clips=5, clips_per_shard=3)
+    made = made_shards(tmp_path / "web" / "data", n_clips=5, examples_per_shard=3)
     names = sorted(path.name for path in made.folder.iterdir() if path.suffix != ".jsonl")
     lines = [f"{sha256(made.folder / name)}  data/{name}" for name in names[:-1]]
     write_list(tmp_path / "web", *lines, f"{server.url}/data/{names[-1]}")

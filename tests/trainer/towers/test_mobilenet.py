@@ -42,19 +42,9 @@ def test_it_gives_one_vector_a_window_whatever_the_others_are(features: Tensor) 
     assert tower(features[:, :, :30]).shape == (3, 6)  # of any length
 
 
-@pytest.mark.parametrize(
-    ("n_blocks", "levels"), [(0, 0), (6, 0), (15, 0), (0, 16), (6, 10), (15, 1)]
-)
-def test_it_can_be_cut_after_any_block(features: Tensor, n_blocks: int, levels: int) -> None:
-    tower = with_statistics(tower_of(levels=levels)).eval()
-    maps = tower.stem(features, n_blocks)
-    torch.testing.assert_close(tower.rest(maps, n_blocks), tower(features))
-    torch.testing.assert_close(tower.embed(tower.pool(maps, n_blocks)), tower(features))
-
-
 def test_the_head_has_a_shortcut_past_its_hidden_layer(features: Tensor) -> None:
     tower = tower_of().eval()
-    pooled = tower.pool(tower.stem(features, 0), 0)
+    pooled = tower.pool(features)
     torch.nn.init.zeros_(tower.head.hidden[-1].weight)
     torch.nn.init.zeros_(tower.head.hidden[-1].bias)
     torch.testing.assert_close(tower(features), tower.head.shortcut(pooled))
@@ -62,8 +52,8 @@ def test_the_head_has_a_shortcut_past_its_hidden_layer(features: Tensor) -> None
 
 def test_maps_before_the_last_enter_the_head(features: Tensor) -> None:
     tower = with_statistics(tower_of(levels=2)).eval()
-    pooled = tower.pool(tower.stem(features, 0), 0)
-    maps = [tower.stem(features, n) for n in (14, 15)]
+    pooled = tower.pool(features)
+    maps = [tower.features[: 1 + n](features[:, None]) for n in (14, 15)]
     wanted = [tower.features[16](maps[1]).mean(dim=(2, 3))]
     for entering in maps:
         wanted += [entering.mean(dim=(2, 3)), entering.std(dim=(2, 3))]
@@ -72,9 +62,8 @@ def test_maps_before_the_last_enter_the_head(features: Tensor) -> None:
     plain = with_statistics(tower_of(logits=True)).eval()
     plain.classifier.load_state_dict(with_logits.classifier.state_dict())
     plain.features.load_state_dict(with_logits.features.state_dict())
-    maps = plain.stem(features, 0)
     torch.testing.assert_close(
-        with_logits.classify(with_logits.pool(maps, 0)), plain.classify(plain.pool(maps, 0))
+        with_logits.classify(with_logits.pool(features)), plain.classify(plain.pool(features))
     )
 
 
@@ -105,7 +94,7 @@ def test_what_is_fixed_or_held_stays(features: Tensor, fixed: int, hold: bool) -
 def test_logits_enter_the_head_and_their_classifier_stays(features: Tensor) -> None:
     tower = with_statistics(tower_of(logits=True))
     assert tower.classifier is not None
-    pooled = tower.eval().pool(tower.stem(features, 0), 0)
+    pooled = tower.eval().pool(features)
     seen = torch.cat((pooled, (tower.classifier(pooled) - LOGITS_MEAN) / LOGITS_STD), dim=1)
     torch.testing.assert_close(tower(features), tower.head(seen))
     before = step(tower, features)
@@ -169,7 +158,7 @@ def test_the_published_network_is_rebuilt() -> None:
     )
     logits, pooled = session.run(["logits", "features"], {"logmel": features[:, None].numpy()})
     with torch.no_grad():
-        found = tower.pool(tower.stem(features, 6), 6)
+        found = tower.pool(features)
         assert tower.classifier is not None
         np.testing.assert_allclose(tower.classifier(found).numpy(), logits, atol=1e-4)
     np.testing.assert_allclose(found.numpy(), pooled, atol=1e-5)

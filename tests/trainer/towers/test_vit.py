@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainer.bundle_export import export_onnx, run_onnx
+from trainer.onnx_export import run_onnx, save_onnx, to_onnx
 from trainer.towers.unit import embed_unit
 from trainer.towers.vit import (
     LayerNorm,
@@ -431,7 +431,8 @@ def test_it_exports_with_any_number_of_windows(tmp_path: Path) -> None:
     module = _Unit(SpectrogramViT(LONG).eval())
     features = _features(LONG, 5)
     path = tmp_path / "audio.onnx"
-    export_onnx(module, {"features": features[:2]}, {"features": {0: "n"}}, path)
+    inputs = {"features": features[:2]}
+    save_onnx(to_onnx(module, inputs, {"features": {0: "n"}}), module, inputs, path)
     for n in (1, 5):
         found = run_onnx(path, {"features": features[:n]})
         with torch.no_grad():

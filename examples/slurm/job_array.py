@@ -1,7 +1,7 @@
 """Shards as files: written by one command, embedded by an array of jobs.
 
-    python examples/slurm/shards.py plan s3://archive/sounds --index X --parts /shared/parts
-    python examples/slurm/shards.py embed /shared/parts 0
+    python examples/slurm/job_array.py plan s3://archive/sounds --index X --parts /shared/parts
+    python examples/slurm/job_array.py embed /shared/parts 0
 
 The first makes the index if there is none, writes what is to be read as /shared/parts/shards/N.json
 and prints how many files these are. The second embeds one of them; it is safe to run it twice. Then

@@ -19,9 +19,9 @@ from tests.recorded import Recorded
 from tests.sounds import noise, tone, write
 from tests.trainer.data.made_examples import picture
 from trainer.data.example import ExampleFacts
+from trainer.data.manifest_examples import Entry, GroupedRows, Manifest, pack_manifest
 from trainer.data.pack import read_problems
-from trainer.data.shards import ShardFolder
-from trainer.data.sources import Entry, GroupedRows, Manifest, pack_manifest
+from trainer.data.shard_folder import ShardFolder
 
 
 def write_rows(path: Path, rows: list[list[str]]) -> Path:
@@ -114,7 +114,7 @@ def test_pictures_of_the_same_sound_are_frames_of_one_clip(files: Path, tmp_path
         ["c.webp", "rain.wav", "", "rain falls", "water"],
     ]
     report = pack_manifest(write_rows(files / "pairs.csv", rows), tmp_path / "out")
-    assert (report.n_clips, report.n_sources, report.n_problems) == (2, 2, 0)
+    assert (report.n_examples, report.n_sources, report.n_problems) == (2, 2, 0)
     shard = ShardFolder(tmp_path / "out").open(0)
     assert facts_of(tmp_path / "out") == [
         ExampleFacts("rain.wav", 0.0, 0.5, 8000, (), ("rain falls",), ("water", "weather")),
@@ -203,7 +203,7 @@ def test_pipes_keep_nobody_waiting(files: Path, tmp_path: Path) -> None:
 def test_a_clip_with_captions_can_do_without_pictures(files: Path, tmp_path: Path) -> None:
     rows = [["audio", "image", "caption"], ["rain.wav", "gone.jpg", "rain"]]
     report = pack_manifest(write_rows(files / "x.csv", rows), tmp_path / "out")
-    assert (report.n_clips, report.n_problems) == (1, 1)
+    assert (report.n_examples, report.n_problems) == (1, 1)
 
 
 def test_sound_that_is_partly_damaged_is_kept_with_a_note(files: Path, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_sound_that_is_partly_damaged_is_kept_with_a_note(files: Path, tmp_path:
     rows = [["audio", "caption"], ["cut.flac", "hiss"]]
     pack_manifest(write_rows(files / "x.csv", rows), tmp_path / "out")
     (problem,) = read_problems(tmp_path / "out")
-    assert (problem.file, problem.n_clips) == ("cut.flac", 1)
+    assert (problem.file, problem.n_examples) == ("cut.flac", 1)
     assert problem.reason.startswith("only 1.5 s of 3.0 s")
 
 
@@ -269,7 +269,7 @@ def test_the_index_of_vip_ant(folder: Path, tmp_path: Path) -> None:
     ]
     manifest = write_objects(folder / "src_unbalanced_train_segments.csv", lines)
     report = pack_manifest(manifest, tmp_path / "out")
-    assert (report.n_clips, report.n_problems) == (2, 0)
+    assert (report.n_examples, report.n_problems) == (2, 0)
     assert facts_of(tmp_path / "out") == [
         ExampleFacts("-aB3", 30.0, 40.0, 8000, (), (), ("/m/09x0r", "/m/04rlf")),
         ExampleFacts(
@@ -299,7 +299,7 @@ def test_only_the_files_of_the_index_are_missed(folder: Path, tmp_path: Path) ->
     lines = [_index_line("xyz"), _index_line("gone", labels=[])]
     report = pack_manifest(write_objects(folder / "index.csv", lines), tmp_path / "out")
     files = [problem.file for problem in read_problems(tmp_path / "out")]
-    assert (report.n_clips, ShardFolder(tmp_path / "out").open(0).n_frames(0)) == (1, 3)
+    assert (report.n_examples, ShardFolder(tmp_path / "out").open(0).n_frames(0)) == (1, 3)
     assert files == [
         "all_0_35000/frame/xyz.p0.4_02.jpg",
         *(f"all_0_35000/frame/gone.p0.4_0{i}.jpg" for i in range(1, 5)),
@@ -377,8 +377,8 @@ def test_the_real_pairs(tmp_path: Path, data_folder: Path) -> None:
     with open(table, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     n_sounds = len({row["audio"] for row in rows})
-    report = pack_manifest(table, tmp_path, root=data_folder, clips_per_shard=400)
-    assert (report.n_clips, report.n_sources, report.n_problems) == (n_sounds, n_sounds, 0)
+    report = pack_manifest(table, tmp_path, root=data_folder, examples_per_shard=400)
+    assert (report.n_examples, report.n_sources, report.n_problems) == (n_sounds, n_sounds, 0)
     folder = ShardFolder(tmp_path)
     assert sum(folder.counts) == n_sounds and max(folder.counts) == min(400, n_sounds)
     n_frames = 0

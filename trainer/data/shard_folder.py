@@ -16,20 +16,18 @@ a JSON object of which all fields may be missing.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.errors import AudioError
 from trainer.data.example import ExampleFacts, ShardError, facts_from, parse_facts
+from trainer.data.recently_used import RecentlyUsed
 from trainer.data.shard_index import Place, cut_off, read_index, read_summary
-from trainer.data.waveforms import read_channels
+from trainer.data.sound_files import read_channels
 
 Array = NDArray[np.float32]
 #: A folder of shards, or several.
@@ -111,14 +109,12 @@ class ShardFolder:
     def __init__(self, folder: ShardPaths, *, n_open: int = 8) -> None:
         self.folders = (folder,) if isinstance(folder, Path) else tuple(folder)
         self.shards = [path for one in self.folders for path in _shards_in(one)]
-        self._n_open = n_open
-        self._opened: OrderedDict[int, Shard] = OrderedDict()
-        self._lock = threading.Lock()
+        self._opened = RecentlyUsed(self._open, n_open)
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
         """Examples of each shard, from the first line of its index."""
-        return np.array([read_summary(path).n_clips for path in self.shards], np.int64)
+        return np.array([read_summary(path).n_examples for path in self.shards], np.int64)
 
     def __len__(self) -> int:
         return int(self.counts.sum())
@@ -137,20 +133,10 @@ class ShardFolder:
 
     def open(self, n: int) -> Shard:
         """Shard number n; the ones used last stay open. Raises ShardError."""
-        with self._lock:
-            shard = self._opened.get(n)
-            if shard is None:
-                shard = self._opened[n] = Shard(self.shards[n])
-            self._opened.move_to_end(n)
-            if len(self._opened) > self._n_open:
-                self._opened.popitem(last=False)
-            return shard
+        return self._opened(n)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock(), _opened=OrderedDict())
+    def _open(self, n: int) -> Shard:
+        return Shard(self.shards[n])
 
 
 def _shards_in(folder: Path) -> list[Path]:

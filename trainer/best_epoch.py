@@ -6,19 +6,15 @@ By a metric of the run's log, or by running a benchmark on the weights of every 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 
-from soundsearch.config import fill
 from soundsearch.progress import Progress, Silent
 from trainer.checks import bench_check
 from trainer.clip_features import LOG_MELS, StoredClips
-from trainer.contrast import Contrast
-from trainer.data.vectors import VectorsFacts
 from trainer.epochs import Picked, kept_epochs, pick_epoch
 from trainer.loop import LOG, TrainingError
 from trainer.model_card import read_log
-from trainer.runs import TrainedRun, read_config, read_run, torch_device
+from trainer.runs import read_config, read_run
 
 #: Entries of the log of which the lowest is the best; of all others it is the highest.
 LOWEST = frozenset({"loss"})
@@ -76,7 +72,7 @@ def pick_by_benchmark(
     """
     kept, progress = _kept(folder), progress or Silent()
     make, config = bench_check(name, place), read_config(folder)
-    check = make(config, vectors_facts(read_run(folder, kept[0])), n_workers=n_workers)
+    check = make(config, read_run(folder, kept[0]).vectors, n_workers=n_workers)
     stored = StoredClips(
         check.clips, config.front_end, folder / LOG_MELS, n_workers=n_workers, progress=progress
     )
@@ -84,21 +80,13 @@ def pick_by_benchmark(
     progress.begin("epochs", len(kept))
     values: dict[int, float] = {}
     for epoch in kept:
-        run = read_run(folder, epoch)
-        found = check(Contrast(run.tower, 1.0).to(torch_device(device)).eval())
+        found = check(read_run(folder, epoch).model(device))
         values[epoch] = found[check.primary_metric]
         numbers = "  ".join(f"{key} {value:.4f}" for key, value in found.items())
         progress.note(f"epoch {epoch}  {numbers}")
         progress.advance()
     stored.delete()
     return _best(folder, check.primary_metric, values), values
-
-
-def vectors_facts(run: TrainedRun) -> VectorsFacts:
-    """Return the facts of the vectors that a run learnt from. Raises ConfigError."""
-    names = {field.name for field in fields(VectorsFacts)}
-    known = {name: value for name, value in run.config["data"].items() if name in names}
-    return fill(VectorsFacts, known, f"{run.folder}: data.")
 
 
 def _kept(folder: Path) -> list[int]:

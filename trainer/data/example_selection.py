@@ -23,7 +23,7 @@ import numpy as np
 
 from trainer.data.lines import ManifestError
 from trainer.data.order import Numbers
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 
 #: Weights that follow from the labels of the examples, in place of a file.
 BY_LABELS = "labels"

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.starter.config import StarterConfig
-from recipes.starter.waveforms import decode
+from recipes.starter.constants import StarterConfig
+from recipes.starter.decoded import decode
 from tests.sounds import noise, tone, write
 from trainer.data.lines import ManifestError
 

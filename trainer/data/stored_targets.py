@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trainer.data.order import Numbers
 from trainer.data.recently_used import RecentlyUsed
-from trainer.data.shards import ShardFolder
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.vectors import Kind, ShardVectors, vectors_path
 
 Array = NDArray[np.float32]

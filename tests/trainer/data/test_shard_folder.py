@@ -22,14 +22,14 @@ from tests.sounds import tone
 from tests.trainer.data.made_examples import RATE, clip, picture, waveform
 from trainer.data import shard_index
 from trainer.data.example import Example, ExampleFacts, ShardError
+from trainer.data.shard_folder import Shard, ShardFolder
 from trainer.data.shard_index import index_path
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import Shard, ShardFolder
 
 
 def test_clips_come_back_as_they_were(tmp_path: Path) -> None:
     written = [clip(n, n_frames=n % 3, captions=("rain", "Régen")) for n in range(5)]
-    paths = write_shards(iter(written), tmp_path, clips_per_shard=2)
+    paths = write_shards(iter(written), tmp_path, examples_per_shard=2)
     assert [path.name for path in paths] == [f"shard-00000{n}.tar" for n in range(3)]
     folder = ShardFolder(tmp_path)
     assert (folder.shards, folder.counts.tolist(), len(folder)) == (paths, [2, 2, 1], 5)
@@ -66,7 +66,7 @@ def test_webdataset_reads_them(tmp_path: Path) -> None:
 
 
 def test_keys_differ_over_a_folder_and_hold_no_dot(tmp_path: Path) -> None:
-    write_shards(map(clip, range(5)), tmp_path, clips_per_shard=2)
+    write_shards(map(clip, range(5)), tmp_path, examples_per_shard=2)
     folder = ShardFolder(tmp_path)
     keys = [key for n in range(3) for key in folder.open(n).keys]
     assert len(set(keys)) == 5
@@ -94,7 +94,7 @@ def test_the_digest_tells_other_clips_and_other_facts(tmp_path: Path) -> None:
 
 
 def test_counts_come_from_the_index_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = write_shards(map(clip, range(3)), tmp_path, clips_per_shard=2)
+    paths = write_shards(map(clip, range(3)), tmp_path, examples_per_shard=2)
 
     def no_scan(path: Path) -> None:
         raise AssertionError(f"{path} was scanned")
@@ -160,7 +160,7 @@ def test_a_run_that_dies_leaves_no_shard_under_its_name(tmp_path: Path) -> None:
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        write_shards(dying(), tmp_path, clips_per_shard=2)
+        write_shards(dying(), tmp_path, examples_per_shard=2)
     assert [path.name for path in sorted(tmp_path.glob("*.tar*"))] == [
         "shard-000000.tar",
         "shard-000001.tar.part",
@@ -169,7 +169,7 @@ def test_a_run_that_dies_leaves_no_shard_under_its_name(tmp_path: Path) -> None:
 
 
 def test_only_a_few_shards_stay_open(tmp_path: Path) -> None:
-    write_shards(map(clip, range(4)), tmp_path, clips_per_shard=1)
+    write_shards(map(clip, range(4)), tmp_path, examples_per_shard=1)
     folder = ShardFolder(tmp_path, n_open=2)
     zero, one = folder.open(0), folder.open(1)
     assert folder.open(0) is zero  # now 1 is the one used longest ago

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from soundsearch.errors import AudioError, Cause
 from tests.sounds import encode, noise, tone, write
 from tests.videos import two_noises, write_video
-from trainer.data.waveforms import flac, read_channels, read_sound
+from trainer.data.sound_files import flac, read_channels, read_sound
 
 
 @given(

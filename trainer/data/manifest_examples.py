@@ -38,10 +38,10 @@ from soundsearch.progress import Progress, Silent
 from soundsearch.tables import Row, Table, listed
 from trainer.data.example import Example, ExampleFacts, image_suffix
 from trainer.data.lines import Lines, ManifestError
-from trainer.data.pack import Outcome, Problem, Report, Sources, pack
+from trainer.data.pack import Mapped, Outcome, Problem, Report, Sources, pack
 from trainer.data.part import Part
-from trainer.data.shard_writer import CLIPS_PER_SHARD
-from trainer.data.waveforms import Sound, flac, read_sound
+from trainer.data.shard_writer import EXAMPLES_PER_SHARD
+from trainer.data.sound_files import Sound, flac, read_sound
 
 #: Columns that hold one caption a row.
 CAPTIONS = ("caption", "audio_caption")
@@ -140,18 +140,12 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-class Manifest:
+class Manifest(Mapped[Entry]):
     """The examples of a manifest, read when they are asked for. digest: a short hash of the file."""
 
     def __init__(self, path: Path) -> None:
-        self._records, self._entry = _open_manifest(path)
+        super().__init__(*_open_manifest(path))
         self.digest = file_digest(path)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, i: int) -> Entry:
-        return self._entry(self._records[i])
 
 
 def _open_manifest(path: Path) -> tuple[Sources[Any], Callable[[Any], Entry]]:
@@ -372,7 +366,7 @@ def pack_manifest(
     out: Path,
     *,
     root: Path | None = None,
-    clips_per_shard: int = CLIPS_PER_SHARD,
+    examples_per_shard: int = EXAMPLES_PER_SHARD,
     n_workers: int | None = None,
     part: Part | None = None,
     progress: Progress | None = None,
@@ -391,7 +385,7 @@ def pack_manifest(
         lambda entry: read_entry(entry, folder),
         out,
         {"command": "train shards", "manifest": manifest.digest},
-        clips_per_shard=clips_per_shard,
+        examples_per_shard=examples_per_shard,
         n_workers=n_workers or os.cpu_count() or 1,
         part=part,
         progress=progress,

@@ -51,13 +51,6 @@ def read_channels(content: bytes) -> Sound:
     return read_sound(io.BytesIO(content))
 
 
-def _check_finite(channels: Array) -> None:
-    if not (np.abs(channels) <= LARGEST_SAMPLE).all():
-        raise AudioError(
-            Cause.NOT_FINITE, "it holds samples that are NaN, infinite or too large to be sound"
-        )
-
-
 def flac(channels: Array, sample_rate: int, bits: int) -> bytes:
     """A FLAC file of (channels, time) float32, 16 or 24 bits a sample.
 
@@ -66,7 +59,10 @@ def flac(channels: Array, sample_rate: int, bits: int) -> bytes:
     """
     import soundfile
 
-    _check_finite(channels)
+    if not (np.abs(channels) <= LARGEST_SAMPLE).all():
+        raise AudioError(
+            Cause.NOT_FINITE, "it holds samples that are NaN, infinite or too large to be sound"
+        )
     if len(channels) > FLAC_CHANNELS:
         raise AudioError(
             Cause.UNREADABLE,

@@ -1,7 +1,7 @@
 """An archive in object storage, embedded by two workers of which one is killed.
 
-    python examples/archive/run.py ~/Sounds --postgres
-    python examples/archive/run.py ~/Sounds --index /tmp/archive
+    python examples/archive.py ~/Sounds --postgres
+    python examples/archive.py ~/Sounds --index /tmp/archive
 
 Starts an S3 server (moto) and a Dask cluster of two workers on this machine, uploads recordings,
 indexes them by their S3 address, kills a worker as soon as the first part is there, and compares the

@@ -14,15 +14,13 @@ from pathlib import Path
 from soundsearch.errors import ConfigError, SoundsearchError
 from soundsearch.files import write_atomically
 from soundsearch.progress import Progress, Silent
-from trainer.captions import caption_targets, kind_of, train_captions
 from trainer.checks import ShardCheck
-from trainer.contrast import Contrast
 from trainer.data.log_mels import find_log_mels
-from trainer.data.shards import ShardFolder, ShardPaths
+from trainer.data.shard_folder import ShardFolder, ShardPaths
 from trainer.data.vectors import stored_facts
-from trainer.pick import vectors_facts
-from trainer.runs import StageConfig, TrainedRun, read_run, torch_device
-from trainer.stage import Machine, chosen_clips
+from trainer.runs import StageConfig, TrainedRun, read_run
+from trainer.stage import Machine, chosen_clips, train_stage
+from trainer.stage_targets import kind_of, targets_of
 
 TABLE = "scaling.csv"
 PLOT = "scaling.png"
@@ -77,7 +75,7 @@ def scaling_curve(
         folder = Path(config.init)
         if n:
             folder = out / f"{n}-captions-seed-{seed}"
-            train_captions(shards, folder, point_config(config, n, seed, steps), machine)
+            train_stage(shards, folder, point_config(config, n, seed, steps), machine)
         row = {"n_clips": n, "seed": seed, **_measure(folder, config, valid, machine)}
         rows.append(row)
         write_table(rows, out / TABLE)
@@ -121,25 +119,24 @@ def _refuse_impossible(
         )
     if steps is not None and steps < 1:
         raise ConfigError(f"steps must be 1 or more, not {steps}")
-    texts = config.texts or ""
     data = ShardFolder(shards)
-    facts = stored_facts(data, kind_of(texts), config.encoder)
-    targets = caption_targets(data, texts, facts.encoder)
+    facts = stored_facts(data, kind_of(config), config.encoder)
+    targets = targets_of(data, config, facts.encoder)
     whole = replace(config, n_clips=None, fraction=1.0)
     log_mels = None if machine.from_sound else find_log_mels(data, config.front_end)
     total = sum(len(some) for some in chosen_clips(data, targets, whole, log_mels))
     if max(counts) > total:
         raise ConfigError(
-            f"{data}: counts must be at most {total}, its clips with {texts} texts, "
+            f"{data}: counts must be at most {total}, its clips with {config.texts} texts, "
             f"not {max(counts)}"
         )
 
 
 def _check_of(run: TrainedRun, config: StageConfig, valid: Path, machine: Machine) -> ShardCheck:
     """Return the measurement of a finished run on held-out shards."""
-    here = replace(config, front_end=run.front_end)
+    here = replace(config, front_end=run.config.front_end)
     return ShardCheck(
-        valid, here, vectors_facts(run), n_clips=machine.n_valid, n_workers=machine.n_workers
+        valid, here, run.vectors, n_clips=machine.n_valid, n_workers=machine.n_workers
     )
 
 
@@ -147,8 +144,7 @@ def _measure(
     folder: Path, config: StageConfig, valid: Path, machine: Machine
 ) -> Mapping[str, float]:
     run = read_run(folder)
-    model = Contrast(run.tower, 1.0).to(torch_device(machine.device)).eval()
-    return _check_of(run, config, valid, machine)(model)
+    return _check_of(run, config, valid, machine)(run.model(machine.device))
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:

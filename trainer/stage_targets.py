@@ -1,33 +1,24 @@
-"""Stage 2, captions: sounds against texts, few or many, embedded by the frozen CLIP model.
+"""What the sounds of a stage are drawn to: images, or texts of a strategy.
 
-The strategy decides the texts of an example: its gold captions, one or all of its labels, captions
-found by its images in a pool (`trainer/curate.py`), or, as a control, captions of another example.
-n_clips or fraction make it the few-shot setting; `trainer/scaling.py` measures the scaling curve.
-
-Source: VIP-ANT ("AT"), `cvap/monitor/cvalp.py`. The logit scale is initialised again, as there.
+The strategy decides the texts of an example in the captions stage: its gold captions, one or all of
+its labels, captions found by its images in a pool (`trainer/curate.py`), or, as a control, captions
+of another example. n_clips or fraction make it the few-shot setting; `trainer/caption_scaling.py` measures
+the scaling curve.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsearch.errors import ConfigError
-from soundsearch.progress import Progress
-from trainer.checks import MakeCheck
 from trainer.curate import CuratedCaptions, CurateError, curated_path, fingerprint, read_pool
 from trainer.data.order import Numbers
 from trainer.data.recently_used import RecentlyUsed
-from trainer.data.shards import ShardFolder, ShardPaths
-from trainer.data.targets import OPEN_SHARDS, StoredTargets, Targets
+from trainer.data.shard_folder import ShardFolder
+from trainer.data.stored_targets import OPEN_SHARDS, StoredTargets, Targets
 from trainer.data.vectors import Kind
-from trainer.presets import preset
 from trainer.runs import StageConfig
-from trainer.stage import Machine, Watch, run_stage
 
 Array = NDArray[np.float32]
 
@@ -44,78 +35,40 @@ MIXED = ("gold", "label")
 #: Prefix of the name of a pool: captions found by the images of the example.
 CURATED = "curated:"
 
-#: The preset paper-at, but the cosine ends at the last epoch, rates follow the batch, and
-#: precision is the machine's.
-#: Replace `init` by the run folder of a pivot stage.
-DEFAULT = replace(
-    preset("paper-at"),
-    schedule_epochs=None,
-    learning_rate=None,
-    flat_learning_rate=None,
-    precision=StageConfig.precision,
-)
 
+def kind_of(config: StageConfig) -> Kind:
+    """Return the kind of side files whose vectors decide the encoder of a stage.
 
-def train_captions(
-    shards: ShardPaths,
-    folder: Path,
-    config: StageConfig,
-    machine: Machine | None = None,
-    *,
-    checks: Sequence[MakeCheck] = (),
-    watch: Watch | None = None,
-    progress: Progress | None = None,
-) -> Path:
-    """Train on shards with stored text vectors, and return the run folder. See `run_stage`.
-
-    Raises ConfigError for an unknown strategy, or one that cannot be mixed, before any data is read.
+    A pool is found by images, so its kind is images. Raises ConfigError for an unknown strategy, or
+    one that cannot be mixed.
     """
-    texts = config.texts or ""
-    kind = kind_of(texts)
+    texts = config.texts
+    if texts is None:
+        return "images"
+    of_pool = texts.startswith(CURATED) and texts != CURATED
+    if texts not in STRATEGIES and not of_pool:
+        known = ", ".join((*STRATEGIES, f"{CURATED}POOL"))
+        raise ConfigError(f"texts must be one of {known}, not {texts!r}")
     if config.changes.mix and texts not in MIXED:
         raise ConfigError(
             f"mix composes the texts of mixtures of {' or '.join(MIXED)}, not of {texts}; leave it out"
         )
-
-    def targets_of(data: ShardFolder, encoder: str) -> Targets:
-        targets = caption_targets(data, texts, encoder)
-        if not config.contrast.three_way:
-            return targets
-        return PairedTargets(StoredTargets(data, "images", encoder), targets)
-
-    return run_stage(
-        shards,
-        folder,
-        config,
-        kind,
-        targets_of,
-        machine,
-        checks=checks,
-        watch=watch,
-        progress=progress,
-    )
+    return "images" if of_pool else STRATEGIES[texts]
 
 
-def caption_targets(data: ShardFolder, texts: str, encoder: str) -> Targets:
-    """Return the targets of a strategy. Raises ConfigError for an unknown one."""
-    kind = kind_of(texts)
+def targets_of(data: ShardFolder, config: StageConfig, encoder: str) -> Targets:
+    """Return the targets of a stage by an encoder. Raises ConfigError as `kind_of`."""
+    kind, texts = kind_of(config), config.texts or ""
+    own: Targets
     if texts.startswith(CURATED):
-        return CuratedTargets(data, texts.removeprefix(CURATED), encoder)
-    own = StoredTargets(data, kind, encoder)
-    return RandomTargets(own, len(data.shards)) if texts == "random" else own
-
-
-def kind_of(texts: str) -> Kind:
-    """Return the kind of side files whose vectors decide the encoder of a strategy.
-
-    A pool is found by images, so its kind is images. Raises ConfigError for an unknown strategy.
-    """
-    if texts.startswith(CURATED) and texts != CURATED:
-        return "images"
-    if texts not in STRATEGIES:
-        known = ", ".join((*STRATEGIES, f"{CURATED}POOL"))
-        raise ConfigError(f"texts must be one of {known}, not {texts!r}")
-    return STRATEGIES[texts]
+        own = CuratedTargets(data, texts.removeprefix(CURATED), encoder)
+    else:
+        own = StoredTargets(data, kind, encoder)
+    if texts == "random":
+        own = RandomTargets(own, len(data.shards))
+    if config.contrast.three_way:
+        own = PairedTargets(StoredTargets(data, "images", encoder), own)
+    return own
 
 
 class PairedTargets:
@@ -138,7 +91,7 @@ class PairedTargets:
 class RandomTargets:
     """The control: a text of another example, drawn again at each use, uniformly over examples."""
 
-    def __init__(self, own: StoredTargets, n_shards: int) -> None:
+    def __init__(self, own: Targets, n_shards: int) -> None:
         self._own, self.dim = own, own.dim
         self._clips = [own.usable(shard) for shard in range(n_shards)]
         self._ends = np.cumsum([len(clips) for clips in self._clips])

@@ -14,15 +14,16 @@ from tests.sounds import tone
 from tests.trainer.made_shards import DIM, ENCODER, RATE, TINY, flac, made_shards, store
 from tests.trainer.tiny_clip import DIM as CLIP_DIM
 from tests.trainer.tiny_clip import jpeg, write_tiny_clip
-from trainer.captions import CURATED, CuratedTargets, PairedTargets, kind_of, train_captions
 from trainer.contrast import ContrastConfig
 from trainer.curate import CuratedCaptions, CurateError, curate, curated_path, read_pool
 from trainer.data.example import Example, ExampleFacts
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
-from trainer.data.targets import StoredTargets
+from trainer.data.stored_targets import StoredTargets
 from trainer.embed_shards import embed_images
 from trainer.runs import read_config, read_run, read_weights
+from trainer.stage import train_stage
+from trainer.stage_targets import CURATED, CuratedTargets, PairedTargets, kind_of
 from trainer.towers.clip_model import load_clip
 
 WORDS = ["a dog", "rain", "a bell", "a door", "wind", "a car"]
@@ -37,7 +38,7 @@ def curated(tmp_path: Path) -> tuple[ShardFolder, str]:
         for i in range(9)
     ]
     folder = tmp_path / "shards"
-    write_shards(clips, folder, clips_per_shard=5)
+    write_shards(clips, folder, examples_per_shard=5)
     clip = load_clip(write_tiny_clip(tmp_path / "clip"))
     embed_images(folder, clip)
     pool = tmp_path / "pool.txt"
@@ -65,12 +66,12 @@ def test_a_stage_learns_from_a_pool(curated: tuple[ShardFolder, str], tmp_path: 
     config = dataclasses.replace(
         TINY, stage="captions", texts=f"{CURATED}pool", batch_size=4, epochs=2.0
     )
-    run = train_captions(data.folder, tmp_path / "run", config)
+    run = train_stage(data.folder, tmp_path / "run", config)
     assert read_config(run).texts == "curated:pool"
     assert (run / "weights.safetensors").exists()
     other = dataclasses.replace(config, texts=f"{CURATED}other")
     with pytest.raises(CurateError, match="other"):
-        train_captions(data.folder, tmp_path / "other", other)
+        train_stage(data.folder, tmp_path / "other", other)
 
 
 def test_ids_of_another_pool_are_refused(curated: tuple[ShardFolder, str], tmp_path: Path) -> None:
@@ -90,25 +91,25 @@ def test_ids_of_another_pool_are_refused(curated: tuple[ShardFolder, str], tmp_p
     ("texts", "kind"), [("gold", "captions"), ("label", "labels"), ("labels", "labels-joined")]
 )
 def test_each_strategy_reads_its_own_side_files(tmp_path: Path, texts: str, kind: str) -> None:
-    data = made_shards(tmp_path / "shards", n_clips=6, clips_per_shard=6)
+    data = made_shards(tmp_path / "shards", n_clips=6, examples_per_shard=6)
     for path in data.folder.glob("*.captions.*"):
         path.unlink()
     rows = [np.ones((2, DIM), np.float32) * i for i in range(1, 7)]
     store(data.shards[0], kind, rows, data.digest(0))
-    assert kind_of(texts) == kind
     config = dataclasses.replace(TINY, stage="captions", texts=texts, batch_size=3, epochs=1.0)
-    train_captions(data.folder, tmp_path / "run", config)
+    assert kind_of(config) == kind
+    train_stage(data.folder, tmp_path / "run", config)
     assert StoredTargets(data, kind, ENCODER).draw(0, 3, None)[0] == 4  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("texts", ["golden", "", "curated:", "Gold"])
 def test_unknown_strategies_are_refused(texts: str) -> None:
     with pytest.raises(ConfigError, match="texts must be one of gold, label, labels, random, cur"):
-        kind_of(texts)
+        kind_of(dataclasses.replace(TINY, stage="captions", texts=texts))
 
 
 def test_pictures_take_part_in_the_three_way_loss(tmp_path: Path) -> None:
-    data = made_shards(tmp_path / "shards", n_clips=12, clips_per_shard=6)
+    data = made_shards(tmp_path / "shards", n_clips=12, examples_per_shard=6)
     rows = [np.ones((int(i > 1), DIM), np.float32) * i for i in range(6)]
     store(data.shards[0], "images", rows, data.digest(0))  # two clips have no picture
     images, texts = (StoredTargets(data, kind, ENCODER) for kind in ("images", "captions"))
@@ -125,13 +126,13 @@ def test_pictures_take_part_in_the_three_way_loss(tmp_path: Path) -> None:
         epochs=2.0,
         contrast=ContrastConfig(three_way=True),
     )
-    run = read_run(train_captions(data.folder, tmp_path / "run", config))
-    assert run.config["data"]["n_clips"] == 10
+    run = read_run(train_stage(data.folder, tmp_path / "run", config))
+    assert run.data["n_clips"] == 10
     scales = read_weights(tmp_path / "run")["log_scale"]
     assert scales.shape == (3,) and run.log_scale == pytest.approx(float(scales[2]))
     assert len(set(scales.tolist())) == 3  # each learns by itself
     chunked = dataclasses.replace(config, contrast=ContrastConfig(three_way=True, chunk=2))
-    again = train_captions(data.folder, tmp_path / "chunked", chunked)
+    again = train_stage(data.folder, tmp_path / "chunked", chunked)
     torch.testing.assert_close(read_weights(again)["log_scale"], scales, atol=1e-4, rtol=0)
     for stage, contrast in (("pivot", {}), ("captions", {"duplicates": "ignored"})):
         with pytest.raises(ValueError, match="three_way"):

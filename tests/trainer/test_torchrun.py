@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tests.trainer.two_processes import CASES, everything, run_two
-from trainer.distributed import GatheredBatchNorm2d, World
+from trainer.torchrun import GatheredBatchNorm2d, World
 
 NAMES = (*CASES, "vit-trained", "compact-trained")
 

@@ -12,8 +12,7 @@ import pytest
 from tests.sounds import tone
 from tests.trainer.made_shards import DIM, RATE, TINY, flac, store
 from trainer.data.example import Example, ExampleFacts
-from trainer.data.lines import ManifestError
-from trainer.data.selection import (
+from trainer.data.example_selection import (
     clip_id,
     filtered,
     label_weights,
@@ -21,10 +20,11 @@ from trainer.data.selection import (
     read_weights,
     weighted,
 )
+from trainer.data.lines import ManifestError
+from trainer.data.shard_folder import ShardFolder
 from trainer.data.shard_writer import write_shards
-from trainer.data.shards import ShardFolder
 from trainer.loop import TrainingError
-from trainer.pivot import train_pivot
+from trainer.stage import train_stage
 
 SOURCES = ["-aaa", "sub/bbb.mp4", "ccc", "ddd", "eee", "fff", "ggg"]
 
@@ -37,7 +37,7 @@ def data(tmp_path: Path) -> ShardFolder:
         Example(ExampleFacts(source, 0.0, 0.5, RATE, labels=("a",) if i else ("rare",)), sound)
         for i, source in enumerate(SOURCES)
     ]
-    write_shards(clips, tmp_path / "shards", clips_per_shard=3)
+    write_shards(clips, tmp_path / "shards", examples_per_shard=3)
     folder = ShardFolder(tmp_path / "shards")
     for number, shard in enumerate(folder.shards):
         rows = [np.ones((1, DIM), np.float32)] * int(folder.counts[number])
@@ -107,11 +107,11 @@ def test_sources_are_known_by_their_ids(data: ShardFolder) -> None:
 def test_a_run_learns_from_the_clips_of_its_filter(data: ShardFolder, tmp_path: Path) -> None:
     (tmp_path / "ids.csv").write_text("\n".join(["bbb", "ccc", "ddd", "ggg"]))
     config = dataclasses.replace(TINY, only=str(tmp_path / "ids.csv"), batch_size=2, epochs=1.0)
-    run = train_pivot(data.folder, tmp_path / "run", config)
+    run = train_stage(data.folder, tmp_path / "run", config)
     assert json.loads((run / "config.json").read_text())["data"]["n_clips"] == 4
     (tmp_path / "ids.csv").write_text("nobody\n")
     with pytest.raises(TrainingError, match="0 clips have vectors"):
-        train_pivot(data.folder, tmp_path / "other", config)
+        train_stage(data.folder, tmp_path / "other", config)
     with pytest.raises(ValueError, match="only_top_k"):
         dataclasses.replace(TINY, only_top_k=3)
 
@@ -160,7 +160,7 @@ def test_the_authors_weights_belong_to_the_lines_of_their_index(tmp_path: Path) 
 
 def test_a_weighted_run_draws_its_examples(data: ShardFolder, tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, weights="labels", batch_size=3, epochs=2.0)
-    run = train_pivot(data.folder, tmp_path / "run", config)
+    run = train_stage(data.folder, tmp_path / "run", config)
     assert json.loads((run / "config.json").read_text())["weights"] == "labels"
     steps = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
     assert steps[-1] == round(2 * 7 / 3)

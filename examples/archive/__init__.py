@@ -1,1 +1,0 @@
-"""A whole archive on one machine."""
