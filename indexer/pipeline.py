@@ -19,7 +19,7 @@ from pathlib import Path
 
 from indexer.captions import Caption, apply_captions
 from indexer.embedding import embed_files
-from indexer.options import DEFAULTS, IndexOptions
+from indexer.index_options import DEFAULTS, IndexOptions
 from indexer.plan import Plan, make_plan
 from indexer.report import FileProgress, Report
 from indexer.storing import into

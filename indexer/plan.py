@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.library import Library
+from indexer.index_options import DEFAULTS, IndexOptions
+from indexer.known_recordings import Library
 from indexer.objects import walk_url
-from indexer.options import DEFAULTS, IndexOptions
 from indexer.reading import PendingFile
 from indexer.scan import Scan, hash_of, walk
 from indexer.targets import Target

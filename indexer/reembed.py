@@ -18,7 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from indexer.options import DEFAULTS, IndexOptions
+from indexer.index_options import DEFAULTS, IndexOptions
 from indexer.pipeline import read_files
 from indexer.plan import Plan
 from indexer.report import Report

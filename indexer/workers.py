@@ -14,7 +14,7 @@ from pathlib import Path
 
 from indexer.distribute import Processes, distribute, distributor_of
 from indexer.embedding import COMMIT_WINDOWS
-from indexer.options import IndexOptions
+from indexer.index_options import IndexOptions
 from indexer.parts import PartFolder, Row
 from indexer.plan import Plan, ToRead
 from indexer.reading import Decoded, PendingFile

@@ -141,8 +141,8 @@ def index_folders(
     from soundsearch.ours import require_ours
 
     require_ours("indexer")
-    from indexer.options import IndexOptions
-    from indexer.run import IndexRun
+    from indexer.index_options import IndexOptions
+    from indexer.index_run import IndexRun
     from soundsearch.arguments import (
         check_choice,
         check_count,
@@ -225,7 +225,7 @@ def reembed(
     from soundsearch.ours import require_ours
 
     require_ours("indexer")
-    from indexer.options import IndexOptions
+    from indexer.index_options import IndexOptions
     from indexer.reembed import reembed as reembed_index
     from soundsearch.arguments import check_choice, check_count, check_path
     from soundsearch.choices import Device

@@ -196,8 +196,8 @@ def compare(
     from dataclasses import asdict
 
     from soundsearch.bench.compare import compare as compare_results
-    from soundsearch.bench.report import comparison_sheet, print_sheets
     from soundsearch.bench.result_files import read_result
+    from soundsearch.bench.sheets import comparison_sheet, print_sheets
 
     found = compare_results(read_result(first), read_result(second), seed=seed, bootstrap=bootstrap)
     if json:
@@ -229,8 +229,8 @@ def table(
     Example: soundsearch bench table clotho.json
     """
     from soundsearch.bench.published import table as published_table
-    from soundsearch.bench.report import print_sheets, sheet_markdown
     from soundsearch.bench.result_files import read_result, write_file
+    from soundsearch.bench.sheets import print_sheets, sheet_markdown
 
     found = None if result is None else read_result(result)
     sheets = published_table(found)

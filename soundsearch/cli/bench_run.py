@@ -198,8 +198,8 @@ def _show(results: list[BenchmarkResult], options: BenchOptions) -> None:
     """The table or JSON on stdout, and the files that hold all results together."""
     import json
 
-    from soundsearch.bench.report import markdown, print_results
     from soundsearch.bench.result_files import write_file
+    from soundsearch.bench.sheets import markdown, print_results
 
     if options.json == STDOUT:
         for result in results:

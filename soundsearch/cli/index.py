@@ -91,8 +91,8 @@ def index(
     Example: soundsearch index ~/Sounds /mnt/archive --exclude "*.asd"
     """
     require_ours("indexer")
-    from indexer.options import IndexOptions
-    from indexer.run import IndexRun
+    from indexer.index_options import IndexOptions
+    from indexer.index_run import IndexRun
     from soundsearch.paths import index_place
 
     if captions is not None and no_captions:

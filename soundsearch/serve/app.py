@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from soundsearch.serve.endpoints import routes
-from soundsearch.serve.errors import HANDLERS
+from soundsearch.serve.http_errors import HANDLERS
 from soundsearch.serve.safety import Access, Guard
 from soundsearch.serve.state import NoteKeeper, Served
 

@@ -23,7 +23,7 @@ from soundsearch.search.hits import Hit
 from soundsearch.search.index import Index
 from soundsearch.search.question_parts import MOST_SECONDS
 from soundsearch.search.show import find_recording
-from soundsearch.serve.errors import RequestError, json_response
+from soundsearch.serve.http_errors import RequestError, json_response
 from soundsearch.serve.parameters import read
 from soundsearch.serve.recording_routes import recording_id_of
 from soundsearch.serve.responses import OpenedFile, attachment

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 import soundsearch
 from soundsearch.serve import basket_routes, library_routes, recording_routes, search_routes
-from soundsearch.serve.errors import json_response
+from soundsearch.serve.http_errors import json_response
 from soundsearch.serve.parameters import Parameter, read
 from soundsearch.serve.safety import OWN_HEADER, SAFE_METHODS
 

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from soundsearch.health import status as status_of
 from soundsearch.render import status_facts, to_json
 from soundsearch.search.index import Index
-from soundsearch.serve.errors import RequestError, json_response
+from soundsearch.serve.http_errors import RequestError, json_response
 from soundsearch.serve.parameters import Parameter, read
 from soundsearch.serve.state import Served
 

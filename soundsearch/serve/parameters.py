@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from soundsearch.serve.errors import RequestError
+from soundsearch.serve.http_errors import RequestError
 
 Kind = Literal["string", "integer", "number", "boolean"]
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

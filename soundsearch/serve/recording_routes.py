@@ -17,7 +17,7 @@ from soundsearch.hit_files import place_in_name
 from soundsearch.render import details_facts
 from soundsearch.search.index import Index
 from soundsearch.search.show import find_recording
-from soundsearch.serve.errors import RequestError, json_response
+from soundsearch.serve.http_errors import RequestError, json_response
 from soundsearch.serve.parameters import Parameter, read
 from soundsearch.serve.responses import OpenedFile, attachment
 from soundsearch.serve.search_routes import PASSAGE, add_types

@@ -27,7 +27,7 @@ from soundsearch.search.describe import labels_of
 from soundsearch.search.index import Index
 from soundsearch.search.question_parts import MOST_SECONDS, Weighted, split_weight, words_of
 from soundsearch.search.spelling import Spelling
-from soundsearch.serve.errors import RequestError, json_response
+from soundsearch.serve.http_errors import RequestError, json_response
 from soundsearch.serve.parameters import Parameter, read
 from soundsearch.serve.sources import browser_type, source_of
 from soundsearch.serve.state import Served, kept_notes

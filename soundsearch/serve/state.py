@@ -19,8 +19,8 @@ from anyio import CapacityLimiter, Semaphore, to_thread
 from soundsearch.errors import SoundsearchError
 from soundsearch.search.index import Index
 from soundsearch.serve.decoding import Decoders
-from soundsearch.serve.errors import RequestError
-from soundsearch.serve.excerpts import ExcerptFiles
+from soundsearch.serve.excerpt_files import ExcerptFiles
+from soundsearch.serve.http_errors import RequestError
 from soundsearch.serve.library_run import LibraryRun
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from starlette.requests import Request
 
 from soundsearch.errors import AudioError
 from soundsearch.render import printable
-from soundsearch.serve.errors import RequestError
+from soundsearch.serve.http_errors import RequestError
 from soundsearch.serve.parameters import Parameter, read
 from soundsearch.serve.state import Limits, Served
 

@@ -21,10 +21,10 @@ from soundsearch.errors import BundleError, IndexBusyError, IndexMismatchError, 
 from soundsearch.files import put_folder_in_place
 from soundsearch.paths import cache_folder
 from soundsearch.store.backend import Place
-from soundsearch.store.folder import Store, drop_database
 from soundsearch.store.reader import Reader
 from soundsearch.store.records import PinnedEncoder
 from soundsearch.store.sqlite_errors import cannot_write
+from soundsearch.store.store import Store, drop_database
 from soundsearch.store.writer import Writer
 
 #: Folder inside an index that holds its copy of the bundle.

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from soundsearch.errors import Cause
 from soundsearch.store.backend import FOUND
+from soundsearch.store.candidates import WindowReader
 from soundsearch.store.conditions import Condition
 from soundsearch.store.fields import FieldReader
 from soundsearch.store.lexicon import ucs_name_of
@@ -38,7 +39,6 @@ from soundsearch.store.schema import (
     skipped_table,
     windows_table,
 )
-from soundsearch.store.shown import WindowReader
 from soundsearch.store.sounds import SoundReader
 from soundsearch.store.statements import (
     FETCHED_AT_ONCE,

@@ -180,8 +180,8 @@ def _command() -> str:
 
 def _show(result: BenchmarkResult, json: Path | None) -> None:
     """The table on stdout, the accuracy of each fold on stderr, and the files."""
-    from soundsearch.bench.report import print_results
     from soundsearch.bench.result_files import write_result
+    from soundsearch.bench.sheets import print_results
     from soundsearch.cli.bench_run import wide_console
 
     for fold, accuracy in result.folds.items():

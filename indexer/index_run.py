@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from indexer.captions import Caption, read_captions
-from indexer.options import DEFAULTS, IndexOptions
+from indexer.index_options import DEFAULTS, IndexOptions
 from indexer.pipeline import run
 from indexer.plan import Plan, make_plan
 from indexer.report import Report
