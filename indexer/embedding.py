@@ -10,16 +10,14 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from indexer.reading import FEWER_JOBS, PendingFile, Piece, Readers, describe, n_readers
 from indexer.report import FileProgress, Report
 from indexer.storing import Committer, Store
+from soundsearch.arrays import Array
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import BundleError, SoundsearchError
-
-Array = NDArray[np.float32]
 
 #: Finished files are stored after so many windows or seconds, whichever comes first.
 COMMIT_WINDOWS = 2_000

@@ -18,18 +18,16 @@ from typing import Any
 
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
 from indexer.objects import place_at, storage_errors
 from indexer.reading import Decoded
+from soundsearch.arrays import Array
 from soundsearch.audio.peaks import Peaks
 from soundsearch.errors import Cause, StoreError
 from soundsearch.files import write_bytes
 from soundsearch.store import Failed, FileFacts, PinnedEncoder
 from soundsearch.store.embeddings import STORED, check_unit
 from soundsearch.urls import is_url, path_of
-
-Array = NDArray[np.float32]
 
 #: Changes with what the columns mean.
 PART_FORMAT = 1

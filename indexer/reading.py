@@ -15,11 +15,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from indexer.fetching import Source, opened
 from indexer.report import FileProgress, Report
+from soundsearch.arrays import Array
 from soundsearch.audio.peaks import Peaks
 from soundsearch.audio.recording import AudioFile, read_windows, unreadable
 from soundsearch.audio.windows import WHOLLY_SILENT, Window
@@ -27,8 +25,6 @@ from soundsearch.descriptors import n_free, stop_if_ran_out
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import AudioError, Cause, SoundsearchError
 from soundsearch.store import Failed, FileFacts, Recording
-
-Array = NDArray[np.float32]
 
 #: How long a run that ends waits for its readers.
 PATIENCE_S = 5.0

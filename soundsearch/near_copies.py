@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.duplicates import Copy, copy_of
 from soundsearch.files import Presence
 from soundsearch.progress import Progress, Silent
@@ -27,8 +28,6 @@ NEAR, LENGTH_S = 0.995, 0.15
 BLOCK_ROWS, BLOCK_PAIRS = 256, 8_000_000
 #: Decimals of cosines in results.
 DECIMALS = 5
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,17 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
+from soundsearch.arrays import Array
 from soundsearch.audio.blocks import with_channels
 from soundsearch.audio.decoder import Decoder, GaveUpError
 from soundsearch.audio.file_part import FilePart
 from soundsearch.audio.resampling import resample
 from soundsearch.audio.sndfile import LOST_S
 from soundsearch.errors import AudioError
-
-Array = NDArray[np.float32]
 
 
 class ChainedDecoder:

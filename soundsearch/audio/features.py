@@ -19,11 +19,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.audio.mel_banks import kaldi_mel_bank, stft_mel_bank
-
-Array = NDArray[np.float32]
 
 #: Smallest mel energy whose logarithm Kaldi takes: float32's machine epsilon.
 KALDI_ENERGY_FLOOR = float(np.finfo(np.float32).eps)

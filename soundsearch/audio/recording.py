@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.audio.blocks import joined
 from soundsearch.audio.chained import ChainedDecoder
 from soundsearch.audio.decoder import DeclaredLessError, Decoder, GaveUpError
@@ -52,7 +52,6 @@ from soundsearch.audio.windows import (
 from soundsearch.errors import AudioError, Cause
 from soundsearch.files import NotRegularFileError, open_regular
 
-Array = NDArray[np.float32]
 #: A sample beyond this is no sound: its power would overflow in the features.
 LARGEST_SAMPLE = 1e12
 #: The most samples, of all channels together, of a recording that is decoded as a whole: 1 GiB.

@@ -7,15 +7,11 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
+from soundsearch.arrays import Array
 from soundsearch.audio.blocks import block_length
 from soundsearch.audio.decoder import DeclaredLessError, GaveUpError
 from soundsearch.audio.headers import OPEN_END_BYTES, goes_on
 from soundsearch.audio.understated import Understated
-
-Array = NDArray[np.float32]
 
 #: libsndfile gives so many samples as the length of a file that it cannot measure.
 UNKNOWN_LENGTH = 1 << 62

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.bench.class_texts import (
     BLANK,
     ListedTexts,
@@ -231,7 +231,7 @@ def _scored_classes(
     cache: EmbeddingCache,
     progress: Progress | None,
     normalise: bool,
-) -> tuple[NDArray[np.float32], RunFacts]:
+) -> tuple[Array, RunFacts]:
     """Scores (n_classes, n_clips), and the facts of the run."""
     of_class = _texts_of_classes(encoder, data, settings)
     texts = [text for texts in of_class for text in texts]
@@ -263,9 +263,7 @@ def _prompts_of(encoder: Encoder, data: DataSet, settings: Settings) -> tuple[st
     return (prefix + BLANK,)
 
 
-def _refuse_collapsed_texts(
-    encoder: Encoder, texts: list[str], vectors: NDArray[np.float32]
-) -> None:
+def _refuse_collapsed_texts(encoder: Encoder, texts: list[str], vectors: Array) -> None:
     place = {text: i for i, text in enumerate(texts)}
     refuse_collapsed(encoder, vectors[list(place.values())], "texts")
 

@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array, Ints
 from soundsearch.encoder.embedding_cache import EmbeddingCache, text_digest
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, BenchmarkError
 from soundsearch.progress import Progress, Silent
-
-Array = NDArray[np.float32]
 
 #: Scores of texts and windows that are held in memory at once: 256 MB.
 SCORES_AT_A_TIME = 1 << 26
@@ -39,7 +37,7 @@ class ClipEmbeddings:
     """
 
     vectors: Array
-    first: NDArray[np.int64]
+    first: Ints
 
     def __len__(self) -> int:
         return len(self.first) - 1

@@ -17,9 +17,9 @@ from typing import Literal
 
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
 import soundsearch
+from soundsearch.arrays import Array
 from soundsearch.encoder.runtime import load_onnxruntime
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import NoHomeError
@@ -28,7 +28,6 @@ from soundsearch.paths import cache_folder
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.float32]
 #: Kinds of embedding: unit vectors of all windows of a recording, one unit vector of a clip, the
 #: unit vector of a text, the vector of a text before normalisation.
 Kind = Literal["windows", "clip", "text", "raw-text"]

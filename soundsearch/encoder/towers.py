@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array, Mask
 from soundsearch.audio.features import compute_features, compute_features_of, lifted
 from soundsearch.audio.windows import SILENT_PASSAGE, WHOLLY_SILENT, is_silent
 from soundsearch.choices import Device
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.float32]
 
 #: Windows in one batch of the audio tower, texts in one of the text tower.
 BATCH_SIZE = 32
@@ -204,7 +203,7 @@ class Encoder:
         vectors = np.concatenate(rows)
         return self._unit(vectors) if normalise else vectors
 
-    def truncated(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+    def truncated(self, texts: Sequence[str]) -> Mask:
         """Return which texts are longer than the text tower reads, (n,) bool; their ends have no effect."""
         is_cut: list[bool] = []
         for i in range(0, len(texts), BATCH_SIZE):

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from soundsearch.arguments import check_audio, check_count, check_text, check_texts
+from soundsearch.arrays import Array, Mask
 from soundsearch.encoder.calibration import Calibration
 from soundsearch.encoder.towers import Encoder
 from soundsearch.search.hits import SCORE_DECIMALS, Label
 from soundsearch.search.query_audio import embed_query_audio
 
 log = logging.getLogger(__name__)
-
-Array = NDArray[np.float32]
 
 
 def describe(
@@ -111,7 +109,7 @@ def labels_of(
 
 
 @functools.lru_cache(maxsize=2)  # a thousand labels take seconds, and are the same each time
-def _embedded(encoder: Encoder, texts: tuple[str, ...]) -> tuple[Array, NDArray[np.bool_]]:
+def _embedded(encoder: Encoder, texts: tuple[str, ...]) -> tuple[Array, Mask]:
     """Return the embeddings of n texts, (n, dim), and whether each is longer than is read."""
     embeddings, truncated = encoder.embed_text(texts), encoder.truncated(texts)
     embeddings.flags.writeable = truncated.flags.writeable = False

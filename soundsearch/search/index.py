@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from soundsearch.arguments import (
     check_choice,
@@ -26,6 +25,7 @@ from soundsearch.arguments import (
     check_path,
     check_paths,
 )
+from soundsearch.arrays import Array
 from soundsearch.choices import PASSAGES, By, Device
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.calibration import Calibration
@@ -54,7 +54,6 @@ from soundsearch.vectors.vector_index import Vectors
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.float32]
 #: Folders of which the ids of their windows are remembered.
 MOST_SELECTIONS = 8
 

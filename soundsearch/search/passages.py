@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array, Cosines, Ids, Mask
 from soundsearch.encoder.calibration import FITS
 from soundsearch.search.hits import SCORE_DECIMALS, Passage
-from soundsearch.search.question import Array
 from soundsearch.store import Reader
 from soundsearch.vectors.vector_index import Vectors
 
@@ -29,7 +28,6 @@ ALIKE = 0.05
 #: Seconds by which times may differ through rounding.
 SAME_S = 1e-6
 
-Cosines = NDArray[np.float64]
 #: Cosines (m,) to the relevance of each; None if the encoder has no calibration.
 Relevance = Callable[[Cosines], Cosines] | None
 
@@ -92,7 +90,7 @@ def find_passages(
     return passages
 
 
-def _groups(owners: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def _groups(owners: Ids) -> Iterator[tuple[int, Ids]]:
     """Yield each owner, and where in the array it stands."""
     order = np.argsort(owners, kind="stable")
     firsts = np.flatnonzero(np.diff(owners[order], prepend=-1))
@@ -100,7 +98,7 @@ def _groups(owners: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]
         yield int(owners[own[0]]), own
 
 
-def lowest_of_passages(cosines: Cosines, fit: NDArray[np.bool_]) -> float:
+def lowest_of_passages(cosines: Cosines, fit: Mask) -> float:
     """Return the cosine from which on a window of a recording stands out.
 
     Args:

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 import sqlalchemy as sa
 
+from soundsearch.arrays import Array, Ids
 from soundsearch.store.backend import GraphFacts
 from soundsearch.store.conditions import Condition
 from soundsearch.store.embeddings import EmbeddingReader
-from soundsearch.store.records import Array, Ids, Root, State
+from soundsearch.store.records import Root, State
 from soundsearch.store.schema import recordings_table, roots_table, windows_table
 from soundsearch.store.selection import Selection
 from soundsearch.urls import path_of

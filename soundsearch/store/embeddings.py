@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import sqlalchemy as sa
 
+from soundsearch.arrays import Array, Ids
 from soundsearch.errors import StoreError
-from soundsearch.store.records import Array, Ids
 from soundsearch.store.schema import index_table, windows_table
 from soundsearch.store.statements import Statements, chunks
 

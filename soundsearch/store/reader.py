@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from soundsearch.arrays import Ids
 from soundsearch.errors import Cause
 from soundsearch.store.backend import FOUND
 from soundsearch.store.candidates import WindowReader
@@ -19,7 +20,6 @@ from soundsearch.store.fields import FieldReader
 from soundsearch.store.lexicon import ucs_name_of
 from soundsearch.store.records import (
     FileFacts,
-    Ids,
     Indexed,
     PinnedEncoder,
     Place,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import sqlalchemy as sa
 
+from soundsearch.arrays import Array, Ids
 from soundsearch.store.embeddings import BLOCK_ROWS, from_blobs
-from soundsearch.store.records import Array, Ids, State, StoredCopy, StoredSound, WindowBlock
+from soundsearch.store.records import State, StoredCopy, StoredSound, WindowBlock
 from soundsearch.store.schema import peaks_table, recordings_table, roots_table, windows_table
 from soundsearch.store.statements import Statements, chunks
 

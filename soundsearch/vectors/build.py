@@ -18,8 +18,9 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from soundsearch.arrays import Array, Ids, Ints, Mask
 from soundsearch.progress import Progress
-from soundsearch.vectors.exact import Array, Ids, Mask, write_faiss
+from soundsearch.vectors.exact import write_faiss
 from soundsearch.vectors.folder import (
     BASE_FILES,
     CENTROIDS,
@@ -32,7 +33,7 @@ from soundsearch.vectors.folder import (
     link_files,
     write_array,
 )
-from soundsearch.vectors.inverted import Codes, InvertedFile, Numbers, write_lists
+from soundsearch.vectors.inverted import Codes, InvertedFile, write_lists
 
 #: Windows for each list that centroids are computed from, and how often they are moved.
 SAMPLE_PER_LIST, TRAINING_STEPS = 48, 8
@@ -115,7 +116,7 @@ class Coded:
     path: Path
     code_size: int
     ids: Ids
-    lists: Numbers
+    lists: Ints
 
     def by_list(self, n_lists: int) -> Iterator[tuple[Codes, Ids]]:
         """Yield the windows of each list. What was read does not stay in memory."""
@@ -141,7 +142,7 @@ def coded(
 ) -> Coded:
     """Quantise windows into a file. Raises OSError."""
     ids: list[Ids] = [np.empty(0, np.int64)]
-    lists: list[Numbers] = [np.empty(0, np.int64)]
+    lists: list[Ints] = [np.empty(0, np.int64)]
     n_number = index.sa_code_size() - index.code_size  # bytes of the number of a list
     with open(spool, "wb") as file:
         for some, embeddings in blocks:
@@ -292,7 +293,7 @@ def calibrated(base: InvertedFile, truth: Truth, progress: Progress) -> BaseFact
     return replace(base.facts, n_probe=n_probe, recall_10=recall_10, recall_100=recall_100)
 
 
-def _ranks_of_lists(base: InvertedFile, truth: Truth) -> Numbers:
+def _ranks_of_lists(base: InvertedFile, truth: Truth) -> Ints:
     """Return for each question how many lists are visited before that of each true window."""
     list_of = np.zeros(base.facts.id_limit, np.int64)
     for number in range(base.facts.n_lists):

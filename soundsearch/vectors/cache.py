@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from soundsearch.arrays import Array, Ids, Mask
 from soundsearch.encoder.bundle import BACKGROUND_TEXTS, EncoderBundle
 from soundsearch.encoder.calibration import read_background
 from soundsearch.encoder.towers import Encoder
@@ -25,14 +26,7 @@ from soundsearch.store.backend import GraphFacts
 from soundsearch.store.embeddings import check_unit
 from soundsearch.store.pinned import encoder_folder
 from soundsearch.vectors.build import Blocks, build, merge, sample_of
-from soundsearch.vectors.exact import (
-    Array,
-    ExactIndex,
-    Ids,
-    Mask,
-    VectorFileError,
-    mask_of,
-)
+from soundsearch.vectors.exact import ExactIndex, VectorFileError, mask_of
 from soundsearch.vectors.folder import (
     BASE_FILES,
     DELETED,

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from soundsearch.arrays import Array
 from soundsearch.progress import Progress, Silent
 from soundsearch.store import Reader
 from soundsearch.vectors.cache import found_vectors
-from soundsearch.vectors.exact import Array, ExactIndex, VectorFileError
+from soundsearch.vectors.exact import ExactIndex, VectorFileError
 from soundsearch.vectors.inverted import InvertedFile
 from soundsearch.vectors.vector_index import VectorIndex
 

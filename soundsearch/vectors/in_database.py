@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from soundsearch.arrays import Array, Ids
 from soundsearch.progress import Progress
 from soundsearch.store import Reader, Writer
 from soundsearch.store.backend import MOST_EF, MOST_NUMBERS, GraphFacts
 from soundsearch.store.conditions import Condition
 from soundsearch.vectors.build import RECALL_10, RECALL_100, Truth, n_candidates
-from soundsearch.vectors.exact import Array, Ids, check_query
+from soundsearch.vectors.exact import check_query
 from soundsearch.vectors.vector_index import DEEP_SHARE, FEW_WINDOWS, best, ranked_by_reading
 
 log = logging.getLogger(__name__)
