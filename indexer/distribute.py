@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from indexer.reading import describe
 from indexer.shards import Shard, embed
 from soundsearch.errors import SoundsearchError
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 
 #: So often a shard may take its process with it before it is cut.
 TRIES = 2
@@ -222,7 +222,7 @@ class Dask:
         SoundsearchError: No scheduler answers, or dask is not installed.
     """
 
-    def __init__(self, address: str, progress: Progress | None = None, do: Embed = embed) -> None:
+    def __init__(self, address: str, progress: Progress = SILENT, do: Embed = embed) -> None:
         try:
             import distributed
         except ImportError as error:
@@ -230,7 +230,7 @@ class Dask:
                 f"{address}: Dask is not installed; install it with: pip install 'soundsearch[dask]'"
             ) from error
         self._address = address.replace("dask://", "tcp://", 1)
-        self._progress = progress or Silent()
+        self._progress = progress
         self._do = do
         self._distributed: Any = distributed
         self._client: Any
@@ -327,7 +327,7 @@ class Dask:
             self._client.close(timeout=2)
 
 
-def distributor_of(workers: str, progress: Progress | None = None) -> Distributor:
+def distributor_of(workers: str, progress: Progress = SILENT) -> Distributor:
     """Return what a person calls workers: a number of processes, or the address of a scheduler.
 
     Raises:

@@ -29,12 +29,11 @@ from indexer.objects import (
     storage_errors,
     suffix_of,
 )
-from indexer.scan import hash_of
 from soundsearch.audio.file_part import FilePart
 from soundsearch.audio.metadata import read_metadata
 from soundsearch.audio.recording import AudioFile
 from soundsearch.errors import AudioError
-from soundsearch.files import open_regular
+from soundsearch.files import hash_of, open_regular
 from soundsearch.store import FileFacts
 
 #: Objects up to this size are held in memory; each reader holds one.
@@ -50,7 +49,7 @@ STREAMED = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"riff", b"caff", b".snd")
 class Source(Protocol):
     """A recording that can be read.
 
-    content_hash: as of `scan.hash_of`; None where it is known only once all was read.
+    content_hash: as of `files.hash_of`; None where it is known only once all was read.
     """
 
     content_hash: bytes | None

@@ -23,7 +23,7 @@ from indexer.targets import Target, apply_targets
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.registry import bundle_folders, find_bundle
 from soundsearch.errors import BundleError, IndexMismatchError, StoreError
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress, Silent
 from soundsearch.store import (
     Failed,
     FileFacts,
@@ -67,7 +67,7 @@ class IngestReport:
 
 
 def ingest(
-    parts: str, index: Place, model: str | None = None, *, progress: Progress | None = None
+    parts: str, index: Place, model: str | None = None, *, progress: Progress = SILENT
 ) -> IngestReport:
     """Store the recordings of all parts of a folder in an index, which is made if there is none.
 
@@ -86,7 +86,6 @@ def ingest(
             IndexMismatchError where a part is of another encoder.
         BundleError: the encoder is not installed here.
     """
-    progress = progress or Silent()
     folder = PartFolder(parts)
     names = folder.names()
     if not names:
@@ -289,7 +288,7 @@ def _says_more(row: Row, before: Recording | None) -> bool:
     )
 
 
-def export(index: Place, parts: str, *, progress: Progress | None = None) -> tuple[int, int]:
+def export(index: Place, parts: str, *, progress: Progress = SILENT) -> tuple[int, int]:
     """Write all recordings of an index as parts into a folder, also failures and captions.
 
     Memory holds one part at a time. A part that is there already, of the same recordings, is written
@@ -306,7 +305,6 @@ def export(index: Place, parts: str, *, progress: Progress | None = None) -> tup
     Raises:
         StoreError: there is no index, or the folder cannot be written.
     """
-    progress = progress or Silent()
     with closing(Store.open(index)) as store, store.snapshot() as reader:
         folder = PartFolder(parts)
         encoder = reader.encoder()

@@ -26,7 +26,7 @@ from indexer.storing import into
 from indexer.targets import Target, apply_targets, choose_targets, still_hold
 from indexer.workers import read_by_workers
 from soundsearch.encoder.towers import Encoder
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 from soundsearch.store import Store, Writer
 from soundsearch.store.pinned import finish_switch
 from soundsearch.store.statements import chunks
@@ -44,7 +44,7 @@ def run(
     *,
     targets: Sequence[Target] | None = None,
     captions: Sequence[Caption] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[Plan, Report]:
     """Bring the index up to date with these folders and files.
 
@@ -67,7 +67,6 @@ def run(
     """
     started = time.monotonic()
     report, plan = Report(), Plan({}, {})
-    progress = progress or Silent()
     with store.writer() as writer:
         try:
             finish_switch(store, writer)

@@ -28,7 +28,7 @@ from soundsearch.encoder.registry import find_bundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import QueryError, StoreError
 from soundsearch.files import absence, facts_of
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 from soundsearch.roots import way_out
 from soundsearch.store import (
     Failed,
@@ -132,7 +132,7 @@ def reembed(
     options: IndexOptions = DEFAULTS,
     *,
     without_absent: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> ReembedReport:
     """Embed the recordings of an index with another encoder, and switch the index to it.
 
@@ -155,7 +155,6 @@ def reembed(
         BundleError: there is no such encoder, or it embeds nothing.
     """
     started = time.monotonic()
-    progress = progress or Silent()
     with contextlib.closing(Store.open(place)) as store, store.writer() as writer:
         bundle = find_bundle(model) if model else None
         pinned = _encoder_of(store)

@@ -154,6 +154,7 @@ def index_folders(
     from soundsearch.choices import Device
     from soundsearch.errors import QueryError
     from soundsearch.paths import index_place
+    from soundsearch.progress import SILENT
     from soundsearch.urls import path_of
 
     paths = [path_of(folder) for folder in check_paths("folders", folders)]
@@ -181,7 +182,7 @@ def index_folders(
         options = IndexOptions(
             device=device, exclude=patterns, jobs=jobs, prune=prune, retry=retry, force=force
         )
-        _, report = run.run(options, progress=progress)
+        _, report = run.run(options, progress=progress or SILENT)
     return report
 
 
@@ -230,6 +231,7 @@ def reembed(
     from soundsearch.arguments import check_choice, check_count, check_path
     from soundsearch.choices import Device
     from soundsearch.paths import index_place
+    from soundsearch.progress import SILENT
 
     for name, value in (("index", index), ("model", model)):
         if value is not None:
@@ -242,7 +244,7 @@ def reembed(
         None if model is None else os.fspath(model),
         IndexOptions(device=device, jobs=jobs),
         without_absent=without_absent,
-        progress=progress,
+        progress=progress or SILENT,
     )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from soundsearch.arrays import Array
 from soundsearch.duplicates import Copy, copy_of
 from soundsearch.files import Presence
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 from soundsearch.store import Reader
 
 #: Cosine of mean embeddings, and seconds between lengths (docs/how-to/duplicates.md).
@@ -54,7 +54,7 @@ class NearDuplicates:
     copies: list[NearCopy]
 
 
-def near_copies(reader: Reader, progress: Progress | None = None) -> Iterator[NearDuplicates]:
+def near_copies(reader: Reader, progress: Progress = SILENT) -> Iterator[NearDuplicates]:
     """Yield groups of near copies, in the order in which their first recordings were indexed.
 
     Recordings of the same sound count as one, and are listed with it. In memory is one embedding a
@@ -64,7 +64,6 @@ def near_copies(reader: Reader, progress: Progress | None = None) -> Iterator[Ne
         reader: One state of the index.
         progress: Is informed while it goes on.
     """
-    progress = progress or Silent()
     sounds = list(reader.sounds())
     progress.begin("recordings averaged", len(sounds))
     means = np.zeros((len(sounds), reader.encoder().dim), np.float32)
@@ -90,7 +89,7 @@ def near_copies(reader: Reader, progress: Progress | None = None) -> Iterator[Ne
 
 
 def group_near(
-    means: Array, lengths: NDArray[np.float64], progress: Progress | None = None
+    means: Array, lengths: NDArray[np.float64], progress: Progress = SILENT
 ) -> list[list[tuple[int, float]]]:
     """Return groups of near recordings, two or more in each.
 
@@ -103,7 +102,6 @@ def group_near(
         For each group its recordings as numbers from 0, the first of the group first, each with
         the cosine to the first.
     """
-    progress = progress or Silent()
     progress.begin("recordings compared", len(means))
     order = np.argsort(lengths, kind="stable")
     means, lengths = means[order], lengths[order]

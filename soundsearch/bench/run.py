@@ -53,7 +53,7 @@ from soundsearch.encoder.embed_clips import (
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import BenchmarkError
-from soundsearch.progress import Progress
+from soundsearch.progress import SILENT, Progress
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def run_benchmark(
     data: DataSet,
     settings: Settings,
     cache: EmbeddingCache,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> BenchmarkResult:
     """Embed, score, count. Raises BenchmarkError, DataSetError, BundleError."""
     require_whole(data, settings.allow_missing)
@@ -160,7 +160,7 @@ def _retrieval(
     clips: ClipEmbeddings,
     settings: Settings,
     cache: EmbeddingCache,
-    progress: Progress | None,
+    progress: Progress,
 ) -> BenchmarkResult:
     (prompt,) = _prompts_of(encoder, data, settings)
     texts = [prompt.replace(BLANK, text) for text in data.texts]
@@ -185,7 +185,7 @@ def _classification(
     clips: ClipEmbeddings,
     settings: Settings,
     cache: EmbeddingCache,
-    progress: Progress | None,
+    progress: Progress,
 ) -> BenchmarkResult:
     normalise = settings.protocol.normalise_class_text
     scores, facts = _scored_classes(encoder, data, clips, settings, cache, progress, normalise)
@@ -206,7 +206,7 @@ def _tagging(
     clips: ClipEmbeddings,
     settings: Settings,
     cache: EmbeddingCache,
-    progress: Progress | None,
+    progress: Progress,
 ) -> BenchmarkResult:
     n_classes = len(data.classes)
     data, lost = data.with_clips()
@@ -229,7 +229,7 @@ def _scored_classes(
     clips: ClipEmbeddings,
     settings: Settings,
     cache: EmbeddingCache,
-    progress: Progress | None,
+    progress: Progress,
     normalise: bool,
 ) -> tuple[Array, RunFacts]:
     """Scores (n_classes, n_clips), and the facts of the run."""

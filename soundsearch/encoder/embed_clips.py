@@ -19,7 +19,7 @@ from soundsearch.arrays import Array, Ints
 from soundsearch.encoder.embedding_cache import EmbeddingCache, text_digest
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, BenchmarkError
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 
 #: Scores of texts and windows that are held in memory at once: 256 MB.
 SCORES_AT_A_TIME = 1 << 26
@@ -82,7 +82,7 @@ def embed_clips(
     """
     kind: Literal["clip", "windows"] = "clip" if one else "windows"
     compute = _one_of(encoder) if one else _windows_of(encoder)
-    progress = progress or Silent()
+    progress = progress or SILENT
     progress.begin("clips", len(clips))
     found: dict[int, Array] = {}
     lost: dict[int, str] = {}
@@ -140,7 +140,7 @@ def embed_texts(
     """Embed texts, (n, dim) float32; equal texts get equal rows. Arguments as `Encoder.embed_text`."""
     kind: Literal["text", "raw-text"] = "text" if normalise else "raw-text"
     distinct = list(dict.fromkeys(texts))
-    progress = progress or Silent()
+    progress = progress or SILENT
     progress.begin("texts", len(distinct))
     embeddings = {}
     for text in distinct:

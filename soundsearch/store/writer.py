@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 from soundsearch.errors import StoreError
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 from soundsearch.store.backend import Backend, GraphFacts
 from soundsearch.store.reader import Reader
 from soundsearch.store.statements import chunks
@@ -91,7 +90,7 @@ class Writer:
         with self._database.transaction(writes=True) as connection:
             graph.drop(connection)
 
-    def renew_words(self, progress: Progress | None = None) -> None:
+    def renew_words(self, progress: Progress = SILENT) -> None:
         """Make the words again that are stale: of new paths and captions, or of an earlier version.
 
         Not all in one transaction: what is done before the process is killed stays done, and the
@@ -101,14 +100,13 @@ class Writer:
             stale = reader.stale_words()
         if not stale:
             return
-        progress = progress or Silent()
         progress.begin("recordings that get their words", len(stale))
         for some in chunks(stale, WORDS_AT_ONCE):
             with self.transaction(new_revision=False) as changes:
                 changes.put_words(some)
             progress.advance(len(some))
 
-    def convert_embeddings(self, progress: Progress | None = None) -> None:
+    def convert_embeddings(self, progress: Progress = SILENT) -> None:
         """Make float16 of the embeddings that an earlier version wrote, and give back the room.
 
         A part at a time, from the youngest on: what is done before the process is killed stays
@@ -118,7 +116,6 @@ class Writer:
             if reader.float16_from() == 0:
                 return
             n_windows = reader.n_stored_windows(before=reader.float16_from())
-        progress = progress or Silent()
         progress.begin("embeddings made half as large", n_windows)
         n_done = 1
         while n_done:
@@ -134,13 +131,12 @@ class Writer:
         n_free, n_bytes = self._database.sizes()
         return n_free >= max(LEAST_ROOM_BYTES, n_bytes // 4)
 
-    def compact(self, progress: Progress | None = None) -> bool:
+    def compact(self, progress: Progress = SILENT) -> bool:
         """Give back the room in the database's file that nothing fills; returns whether it did.
 
         Killed on the way, it leaves the file as it was. Where the disk has too little room for a
         second copy, it says so and does nothing.
         """
-        progress = progress or Silent()
         progress.begin("giving back disk room")
         try:
             self._database.compact()
@@ -159,10 +155,5 @@ class Writer:
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
