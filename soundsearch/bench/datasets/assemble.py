@@ -193,10 +193,7 @@ def require_choice(what: str, split: str, splits: Sequence[str]) -> None:
 
 
 def _find_all(
-    names: Sequence[str],
-    find: Callable[[str], Path | None],
-    table: Path,
-    folder: AudioFolder,
+    names: Sequence[str], find: Callable[[str], Path | None], table: Path, folder: AudioFolder
 ) -> tuple[dict[int, Path], tuple[Missing, ...]]:
     """The recordings that are there by the places of their names, and the names without one.
 
