@@ -131,8 +131,7 @@ def _opened(index: Place, encoder: PinnedEncoder, model: str | None) -> Store:
         try:
             if model is not None:
                 check_same_encoder(store, find_bundle(model))
-            with store.snapshot() as reader:
-                pinned = reader.encoder()
+            pinned = store.encoder()
             if pinned.fingerprint != encoder.fingerprint:
                 raise IndexMismatchError(
                     f"{index}: this index was built with {pinned}, the parts with {encoder}; make "

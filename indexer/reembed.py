@@ -157,7 +157,7 @@ def reembed(
     started = time.monotonic()
     with contextlib.closing(Store.open(place)) as store, store.writer() as writer:
         bundle = find_bundle(model) if model else None
-        pinned = _encoder_of(store)
+        pinned = store.encoder()
         is_pinned = bundle is None or bundle.fingerprint == pinned.fingerprint
         if finish_switch(store, writer) and is_pinned:  # of a killed run
             refresh(writer, progress)
@@ -189,11 +189,6 @@ def cancel(place: Place) -> bool:
         return not finish_switch(store, writer) and drop_next(writer)
 
 
-def _encoder_of(store: Store) -> PinnedEncoder:
-    with store.snapshot() as reader:
-        return reader.encoder()
-
-
 def _prepare(
     store: Store, bundle: EncoderBundle | None, pinned: PinnedEncoder, progress: Progress
 ) -> Store:
@@ -209,7 +204,7 @@ def _prepare(
             raise QueryError("no reembedding was begun; name the new encoder with --model")
         _check_room(store, 0, bundle, progress)
         return create_index(next_place(store.place), bundle)
-    under_way = _encoder_of(begun)
+    under_way = begun.encoder()
     if bundle is not None and bundle.fingerprint != under_way.fingerprint:
         raise StoreError(
             f"{store.name}: a reembedding with {under_way} was begun, you asked for "
@@ -264,7 +259,7 @@ class _Reembedding:
     def __init__(self, store: Store, writer: Writer, prepared: Store, progress: Progress) -> None:
         self._store, self._writer, self._prepared = store, writer, prepared
         self._progress = progress
-        self.report = ReembedReport(_encoder_of(prepared))
+        self.report = ReembedReport(prepared.encoder())
 
     def embed(self, options: IndexOptions) -> None:
         """Fill the second index with all that can be read now."""

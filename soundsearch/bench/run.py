@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -190,7 +191,7 @@ class _Run:
         return result_of_tagging(measured, facts, data.classes, self.settings.protocol.name)
 
     @property
-    def _resampling(self) -> dict[str, int]:
+    def _resampling(self) -> dict[str, Any]:
         return {"seed": self.settings.seed, "bootstrap": self.settings.bootstrap}
 
     def _scored_classes(

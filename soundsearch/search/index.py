@@ -89,8 +89,7 @@ class Index:
         self.loading = threading.RLock()
         self._revision = ""  # of the vectors
         self._selections: dict[tuple[str, tuple[Condition, ...]], Among | None] = {}
-        with store.snapshot() as reader:
-            self.pinned = reader.encoder()
+        self.pinned = store.encoder()
 
     @loaded_once
     def encoder(self) -> Encoder:

@@ -126,14 +126,14 @@ class EmbeddingReader(Statements):
 
         0: all are, and what room they took before was given back. 1: it was not yet.
         """
-        return int(self._execute(sa.select(index_table.c.float16_from)).scalar_one())
+        return self._number(sa.select(index_table.c.float16_from))
 
     def n_stored_windows(self, before: int | None = None) -> int:
         """How many windows there are, also of missing files. before: only of smaller ids."""
         query = sa.select(sa.func.count()).select_from(windows_table)
         if before is not None:
             query = query.where(windows_table.c.id < before)
-        return int(self._execute(query).scalar_one())
+        return self._number(query)
 
     def embeddings_of(self, recording_id: int, dim: int) -> Array:
         """The embeddings of one recording's windows in order, (n, dim) float32; see `embeddings`."""

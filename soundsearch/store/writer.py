@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from soundsearch.errors import StoreError
 from soundsearch.progress import SILENT, Progress
-from soundsearch.store.backend import Backend, GraphFacts
+from soundsearch.store.backend import Backend, GraphFacts, InPlace, WindowGraph
 from soundsearch.store.reader import Reader
 from soundsearch.store.statements import chunks
 from soundsearch.store.transaction import Transaction
@@ -21,7 +20,7 @@ LEAST_ROOM_BYTES = 1 << 20
 CONVERTED_AT_ONCE = 20_000
 
 
-class Writer:
+class Writer(InPlace):
     """The one writer of an index: it holds the writer's lock for as long as it exists.
 
     Made by `Store.writer`. Use it as a context manager: the lock is released at the end of the
@@ -35,12 +34,6 @@ class Writer:
         self._held = contextlib.ExitStack()
         self._held.enter_context(database.lock())
         self._is_open = True
-
-    @property
-    def folder(self) -> Path:
-        """The index folder, of an index that lies in one."""
-        assert isinstance(self.place, Path)
-        return self.place
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Reader]:
@@ -68,27 +61,26 @@ class Writer:
 
     def build_graph(self, progress: Progress) -> None:
         """Let the database make its graph of all windows, unless there is one."""
-        graph = self._database.graph
-        assert graph is not None
         with self.snapshot() as reader:
             dim, n_windows = reader.encoder().dim, reader.n_stored_windows()
         progress.begin("windows put into the database's graph")
         with self._database.transaction(writes=True) as connection:
-            graph.build(connection, dim, n_windows)
+            self._graph.build(connection, dim, n_windows)
 
     def put_graph_facts(self, facts: GraphFacts) -> None:
         """Store how the database's graph is searched from here on."""
-        graph = self._database.graph
-        assert graph is not None
         with self._database.transaction(writes=True) as connection:
-            graph.put_facts(connection, facts)
+            self._graph.put_facts(connection, facts)
 
     def drop_graph(self) -> None:
         """Delete the database's graph, if there is one."""
-        graph = self._database.graph
-        assert graph is not None
         with self._database.transaction(writes=True) as connection:
-            graph.drop(connection)
+            self._graph.drop(connection)
+
+    @property
+    def _graph(self) -> WindowGraph:
+        assert self._database.graph is not None
+        return self._database.graph
 
     def renew_words(self, progress: Progress = SILENT) -> None:
         """Make the words again that are stale: of new paths and captions, or of an earlier version.
