@@ -6,8 +6,10 @@ All queues are bounded, so memory does not grow with the number or the length of
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -51,6 +53,30 @@ def embed_files(
     if n_files:
         run = Run(encoder, Committer(store, report, progress), report, progress)
         run.read(files, min(jobs, n_files))
+
+
+class _Windowed(Protocol):
+    @property
+    def spans(self) -> Sequence[tuple[float, float]]: ...
+
+
+Value = TypeVar("Value", bound=_Windowed)
+
+
+def batches(
+    rows: Iterable[Value], *, most_windows: int = 0, most_rows: float = math.inf
+) -> Iterator[list[Value]]:
+    """Rows, or files that were read, in lists that end at so many windows (0: COMMIT_WINDOWS) or rows."""
+    some: list[Value] = []
+    n_windows = 0
+    for row in rows:
+        some.append(row)
+        n_windows += len(row.spans)
+        if n_windows >= (most_windows or COMMIT_WINDOWS) or len(some) >= most_rows:
+            yield some
+            some, n_windows = [], 0
+    if some:
+        yield some
 
 
 class Run:
