@@ -41,12 +41,7 @@ ASKED_AT_ONCE = 16
 TAR_BLOCK_BYTES = 1 << 16
 #: Under which names file systems give the time of change, the best first, and a hash or version.
 TIMES = (
-    "LastModified",
-    "Last-Modified",
-    "last_modified",
-    "updated",
-    "mtime",
-    "modified",
+    *("LastModified", "Last-Modified", "last_modified", "updated", "mtime", "modified"),
     "created",
 )
 TAGS = ("ETag", "etag", "content_md5", "md5Hash", "Content-MD5")

@@ -20,6 +20,7 @@ import numpy as np
 from soundsearch.arguments import (
     check_choice,
     check_count,
+    check_device,
     check_filters,
     check_min_score,
     check_path,
@@ -80,7 +81,7 @@ class Index:
             QueryError: There is no such device.
             IndexMismatchError: The index was built with another encoder than `bundle`.
         """
-        check_choice("device", device, get_args(Device))
+        check_device(device)
         if bundle is not None:
             check_same_encoder(store, bundle)
         self.store = store

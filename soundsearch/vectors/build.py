@@ -9,6 +9,7 @@ text (docs/adr/0021). So the number of lists is calibrated on texts, against exa
 
 from __future__ import annotations
 
+import functools
 import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator
@@ -276,21 +277,32 @@ def calibrated(base: InvertedFile, truth: Truth, progress: Progress) -> BaseFact
         for n, recall in ((10, RECALL_10), (100, RECALL_100))
     )
     while True:
-        found = [
-            np.mean(
-                [
-                    np.isin(ids[:n], base.search(question, n_candidates(n), n_probe)).mean()
-                    for question, ids in zip(truth.questions, truth.ids, strict=True)
-                ]
-            )
-            for n in (10, 100)
-        ]
+        found = recalls_of(truth, functools.partial(base.search, n_lists=n_probe))
         if n_probe >= base.facts.n_lists or (found[0] >= RECALL_10 and found[1] >= RECALL_100):
             break
         n_probe = min(base.facts.n_lists, math.ceil(1.1 * n_probe))
     progress.advance(len(truth.questions))
-    recall_10, recall_100 = (round(float(share), 4) for share in found)
+    recall_10, recall_100 = (round(share, 4) for share in found)
     return replace(base.facts, n_probe=n_probe, recall_10=recall_10, recall_100=recall_100)
+
+
+def recalls_of(truth: Truth, search: Callable[[Array, int], Ids]) -> tuple[float, float]:
+    """Return which share of the 10, and of the 100, nearest windows a search finds.
+
+    search: gives the ids of so many candidates for a question, (dim,).
+    """
+    recall_10, recall_100 = (
+        float(
+            np.mean(
+                [
+                    np.isin(ids[:n], search(question, n_candidates(n))).mean()
+                    for question, ids in zip(truth.questions, truth.ids, strict=True)
+                ]
+            )
+        )
+        for n in (10, 100)
+    )
+    return recall_10, recall_100
 
 
 def _ranks_of_lists(base: InvertedFile, truth: Truth) -> Ints:

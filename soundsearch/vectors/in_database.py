@@ -18,7 +18,7 @@ from soundsearch.progress import Progress
 from soundsearch.store import Reader, Writer
 from soundsearch.store.backend import MOST_EF, MOST_NUMBERS, GraphFacts
 from soundsearch.store.conditions import Condition
-from soundsearch.vectors.build import RECALL_10, RECALL_100, Truth, n_candidates
+from soundsearch.vectors.build import RECALL_10, RECALL_100, Truth, n_candidates, recalls_of
 from soundsearch.vectors.exact import check_query
 from soundsearch.vectors.vector_index import DEEP_SHARE, FEW_WINDOWS, best, ranked_by_reading
 
@@ -89,14 +89,9 @@ class DatabaseVectors:
         *,
         exact: bool = False,
     ) -> tuple[Ids, Array]:
-        """Return the nearest windows of one query, as `VectorIndex.search` does.
+        """Return the nearest windows of one query; arguments and result as of `VectorIndex.search`.
 
-        Args:
-            query: (dim,) float32.
-            top_k: How many.
-            reader: One state of the database.
-            among: What to search among: what `choose` gave, or ids, ascending; None for all.
-            exact: Whether no window may be missed, however long that takes.
+        among: what `choose` gave, or ids, ascending; None for all.
         """
         check_query(query, self.dim)
         if isinstance(among, np.ndarray):
@@ -206,19 +201,8 @@ def _tried(reader: Reader, facts: GraphFacts, breadth: int, truth: Truth) -> Gra
     vectors = DatabaseVectors(
         truth.questions.shape[1], facts.n_windows, replace(facts, ef_search=breadth)
     )
-    recalls = [
-        np.mean(
-            [
-                np.isin(
-                    nearest[:n], vectors._of_graph(q, n_candidates(n), reader, (), len(vectors))[0]
-                ).mean()
-                for q, nearest in zip(truth.questions, truth.ids, strict=True)
-            ]
-        )
-        for n in (10, 100)
-    ]
-    recall_10, recall_100 = (round(float(recall), 4) for recall in recalls)
-    return GraphFacts(facts.n_windows, breadth, recall_10, recall_100)
+    recalls = recalls_of(truth, lambda q, n: vectors._of_graph(q, n, reader, (), len(vectors))[0])
+    return GraphFacts(facts.n_windows, breadth, *(round(recall, 4) for recall in recalls))
 
 
 def _is_enough(facts: GraphFacts) -> bool:

@@ -130,19 +130,9 @@ def tagging_set(
     find: Callable[[str], Path | None],
     class_names: Mapping[str, str],
 ) -> TaggingSet:
-    """The set of these clips.
+    """The set of these clips; other arguments and errors are those of `retrieval_set`.
 
-    Args:
-        name: of the data set.
-        split: the part of it that this is.
-        table: its list, for messages.
-        folder: that of its recordings.
-        tags_of: the ids of each clip's classes by its name.
-        find: gives the recording of a name, or None.
-        class_names: of all classes by id, in order.
-
-    Raises:
-        DataSetError: two clips share a recording, or none is there.
+    tags_of: the ids of each clip's classes by its name. class_names: of all classes by id, in order.
     """
     names = list(tags_of)
     place = {key: i for i, key in enumerate(class_names)}
