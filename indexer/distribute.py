@@ -66,18 +66,10 @@ class Distributor(Protocol):
 def distribute(
     shards: Iterable[Shard], distributor: Distributor
 ) -> Generator[tuple[Shard, str | None, str], None, None]:
-    """Run all shards.
+    """Run all shards, made one by one as there is room; the distributor is closed at the end.
 
-    Args:
-        shards: What to embed, made one by one as there is room.
-        distributor: Runs them. It is closed at the end.
-
-    Yields:
-        A shard, the name of its part, and "". For the one file of a shard that ends every process
-        which reads it None, and why.
-
-    Raises:
-        SoundsearchError: What is no fault of a file.
+    Yields a shard, the name of its part, and ""; for the one file of a shard that ends every
+    process which reads it None, and why. Raises SoundsearchError for what is no fault of a file.
     """
     waiting = iter(shards)
     again: deque[Shard] = deque()

@@ -37,18 +37,11 @@ def embed_files(
 ) -> None:
     """Read, embed and store files, and count them in a report.
 
-    Args:
-        files: what to read, made one by one as readers ask, so that nothing holds what is stored.
-        n_files: how many there are.
-        encoder: embeds the windows.
-        jobs: files read side by side, where so many may be open.
-        store: is called with finished files, as they come.
-        report: counts them.
-        progress: is informed, from any thread.
-
-    Raises:
-        BundleError: the encoder embeds nothing.
-        SoundsearchError: too few files may be open, or what `store` raises.
+    files: made one by one as readers ask, so that nothing holds what is stored; n_files of them.
+    jobs: files read side by side, where so many may be open. store: is called with finished files,
+    as they come. progress: is informed, from any thread.
+    Raises BundleError where the encoder embeds nothing; SoundsearchError where too few files may be
+    open, or what `store` raises.
     """
     if n_files:
         run = Run(encoder, Committer(store, report, progress), report, progress)

@@ -167,17 +167,12 @@ class HashedContent:
 
 @contextlib.contextmanager
 def opened(path: Path, url: str | None, facts: FileFacts, *, hash_first: bool) -> Iterator[Source]:
-    """Open a recording.
+    """Open a recording: a file, or an object that is fetched by its url in place of one.
 
-    Args:
-        path: Of a file.
-        url: Of an object in place of it.
-        facts: What is known of it; an object is fetched only as it was then.
-        hash_first: Whether its content hash is needed before it is decoded.
-
-    Raises:
-        OSError: It cannot be read, or an object has changed meanwhile; also at the end of the block,
-            in place of what a decoder makes of that.
+    facts: what is known of it; an object is fetched only as it was then. hash_first: whether its
+    content hash is needed before it is decoded.
+    Raises OSError where it cannot be read, or an object has changed meanwhile; also at the end of
+    the block, in place of what a decoder makes of that.
     """
     if url is None:
         yield LocalFile(path)

@@ -42,18 +42,10 @@ def read_by_workers(
     report: Report,
     progress: Progress,
 ) -> None:
-    """Have the files of a plan read and embedded by workers, store them, and count them in a report.
+    """Have the files of a plan embedded by workers, store them, and count them in a report.
 
-    Args:
-        writer: of the index.
-        bundle: the encoder.
-        plan: what to read.
-        options: which workers, where parts lie, and how files are read.
-        report: counts the files.
-        progress: is informed, and gets a note of each part that cannot be used.
-
-    Raises:
-        SoundsearchError: no workers answer, parts cannot be written, or as `pipeline.run`.
+    progress: gets a note of each part that cannot be used. Raises SoundsearchError where no workers
+    answer or parts cannot be written, or as `pipeline.run`.
     """
     assert options.workers is not None
     distributor = distributor_of(options.workers, progress)

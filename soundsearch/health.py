@@ -178,18 +178,11 @@ def repair(
 ) -> list[str]:
     """Mend what `verify` finds, and say what was done.
 
-    The words and the vectors beside the database are made again. Recordings whose windows are odd lose these and
-    keep their captions; the next index run embeds them anew.
-
-    Args:
-        store: the index.
-        bundle: where to take a lost encoder from.
-        progress: is informed while it goes on.
-
-    Raises:
-        StoreError: the database itself is damaged.
-        IndexMismatchError: the bundle is not the encoder of this index.
-        IndexBusyError: another process writes the index.
+    The words and the vectors beside the database are made again. Recordings whose windows are odd
+    lose these and keep their captions; the next index run embeds them anew. bundle: where to take a
+    lost encoder from.
+    Raises StoreError where the database itself is damaged, IndexMismatchError where the bundle is
+    not the encoder of this index, IndexBusyError where another process writes it.
     """
     done = []
     with store.writer() as writer:

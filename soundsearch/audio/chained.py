@@ -21,15 +21,9 @@ from soundsearch.errors import AudioError
 class ChainedDecoder:
     """A `Decoder`: the links of a chained Ogg file in order, at the rate of the first.
 
-    A link that cannot be read counts as a damaged packet.
-
-    Args:
-        file: Opened for reading.
-        starts: Where each link begins, in bytes.
-        open_link: Opens one of them.
-
-    Raises:
-        AudioError: The first link holds no sound; or GaveUpError, of its decoder.
+    A link that cannot be read counts as a damaged packet. starts: where each link begins in the
+    file, in bytes. open_link: opens one of them.
+    Raises AudioError where the first link holds no sound; or GaveUpError, of its decoder.
     """
 
     start_s = 0.0

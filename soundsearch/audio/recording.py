@@ -382,15 +382,10 @@ def read_windows(
 ) -> Iterator[Window]:
     """The windows of an opened recording, or of a passage, at the rate the encoder wants.
 
-    Args:
-        file: The recording.
-        config: How windows are cut.
-        passage: As of `samples_of`; windows are cut from its beginning.
-
-    Raises:
-        AudioError: As `AudioFile.blocks` and `cut_windows`. After the last window also for a
-            recording of one constant value, in which a converter of sample rates makes clicks of
-            its beginning and end.
+    passage: as of `samples_of`; windows are cut from its beginning.
+    Raises AudioError as `AudioFile.blocks` and `cut_windows`. After the last window also for a
+    recording of one constant value, in which a converter of sample rates makes clicks of its
+    beginning and end.
     """
     sample_rate = config.rate_for(file.sample_rate)
     constant: np.float32 | None = None

@@ -158,15 +158,8 @@ def refuse_collapsed(encoder: Encoder, vectors: Array, what: str) -> None:
     """Refuse an encoder that gives different inputs the same embedding.
 
     A tower whose weights were lost in a conversion does so; public uploads with such a text tower
-    exist.
-
-    Args:
-        encoder: Named in the message.
-        vectors: Embeddings of different inputs, (n, dim).
-        what: "texts" or "clips".
-
-    Raises:
-        BenchmarkError: All n embeddings are equal, and n is 2 or more.
+    exist. vectors: (n, dim), of different inputs. what: "texts" or "clips".
+    Raises BenchmarkError where all n embeddings are equal, and n is 2 or more.
     """
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.maximum(norms, 1e-12)

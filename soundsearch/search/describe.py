@@ -28,25 +28,11 @@ def describe(
     top_k: int = 10,
     as_labels: bool = False,
 ) -> list[Label]:
-    """Return the texts that fit a recording best, each with the window that it fits best.
+    """Return the texts that fit a recording best; see `Index.describe`.
 
     Each text is a query of its own. With a calibrated encoder texts are ranked by relevance, so
-    that a text whose cosine is high for every sound does not always come first.
-
-    Args:
-        encoder: Embeds the recording and the texts.
-        audio: Path of a sound file, or an open stream of one.
-        texts: Candidate texts. Of a text that is longer than the encoder reads only the beginning
-            counts; a warning is logged.
-        top_k: Largest number of labels returned, 1 or more.
-        as_labels: Whether the texts are bare labels, to be put into the encoder's prompt.
-
-    Returns:
-        At most `top_k` labels, the best first.
-
-    Raises:
-        AudioError: The recording cannot be used.
-        QueryError: An argument is of another type, or a text is empty.
+    that a text whose cosine is high for every sound does not always come first. Of a text that is
+    longer than the encoder reads only the beginning counts; a warning is logged.
     """
     check_count("top_k", top_k)
     check_audio(audio)

@@ -52,17 +52,10 @@ def find_passages(
 ) -> dict[int, tuple[tuple[Passage, ...], int]]:
     """Return passages of recordings.
 
-    Args:
-        reader: One state of the index.
-        vectors: The embeddings of its windows.
-        vector: Of the question, (dim,) float32 of unit length.
-        recording_ids: The recordings.
-        relevance: Of cosines to the question.
-        n: At most so many passages of each, the best of them.
-        min_score: Leave out passages whose score is lower.
-
-    Returns:
-        By id of the recording: the passages in order of time, and how many more there are.
+    vector: of the question, (dim,) float32 of unit length. relevance: of cosines to the question.
+    n: at most so many passages of each recording, the best of them. min_score: leave out passages
+    whose score is lower.
+    Returns by id of the recording the passages in order of time, and how many more there are.
     """
     window_ids, owners = reader.windows_of(recording_ids)
     ids, scores = vectors.search(vector, len(window_ids), reader, window_ids)

@@ -64,15 +64,10 @@ class WindowReader(EmbeddingReader):
     ) -> tuple[Ids, Array]:
         """The windows that the database itself finds to be nearest to an embedding.
 
-        Args:
-            query: (dim,) float32.
-            n: at most so many.
-            among: as of `window_ids`.
-            ef_search: candidates that the graph holds at a time; None to compare all windows.
-            most_visited: after so many windows of the graph none is sought any more.
-
-        Returns:
-            Their ids (m,), ascending, and their embeddings (m, dim) float32.
+        query: (dim,) float32. n: at most so many. among: as of `window_ids`. ef_search: candidates
+        that the graph holds at a time; None to compare all windows. most_visited: after so many
+        windows of the graph none is sought any more.
+        Returns their ids (m,), ascending, and their embeddings (m, dim) float32.
         """
         graph = self._database.graph
         assert graph is not None

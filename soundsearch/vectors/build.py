@@ -167,16 +167,9 @@ def build(
 ) -> BaseFacts:
     """Write the files of a base into a folder.
 
-    Args:
-        folder: To write into.
-        n_windows: In all blocks together.
-        sample: Embeddings of some of them, (n, dim).
-        blocks: Of all windows.
-        questions: Embeddings of texts, (n, dim); None for none: then all lists are searched.
-        progress: Is informed.
-
-    Raises:
-        OSError: A file cannot be written.
+    n_windows: in all blocks together. sample: embeddings of some of them, (n, dim). questions:
+    embeddings of texts, (n, dim); None for none: then all lists are searched.
+    Raises OSError where a file cannot be written.
     """
     n_lists = n_lists_of(n_windows)
     progress.begin("centroids of windows computed")
@@ -211,17 +204,9 @@ def merge(
 ) -> BaseFacts:
     """Write a base that holds other windows, too, without the deleted ones, in the same lists.
 
-    Args:
-        folder: To write into.
-        base: The former one.
-        is_deleted: Whether each id of it is gone.
-        blocks: Of the other windows.
-        n_new: How many these are.
-        progress: Is informed.
-
-    Raises:
-        OSError: A file cannot be written.
-        VectorFileError: The former one is damaged.
+    base: the former one. is_deleted: whether each id of it is gone. blocks: of the n_new other
+    windows.
+    Raises OSError where a file cannot be written, VectorFileError where the former one is damaged.
     """
 
     def former(number: int) -> tuple[Codes, Ids]:

@@ -30,16 +30,9 @@ def retrieval_set(
 ) -> RetrievalSet:
     """The set of these clips.
 
-    Args:
-        name: of the data set.
-        split: the part of it that this is.
-        table: its CSV, for messages.
-        folder: that of its recordings.
-        captions_of: the captions of each clip by its name.
-        find: gives the recording of a name, or None.
-
-    Raises:
-        DataSetError: two clips share a recording, or none is there.
+    table: its CSV, for messages. folder: of its recordings. captions_of: by the name of each clip.
+    find: gives the recording of a name, or None.
+    Raises DataSetError where two clips share a recording, or none is there.
     """
     names, captions = list(captions_of), list(captions_of.values())
     there, missing = _find_all(names, find, table, folder)
@@ -68,19 +61,10 @@ def classification_set(
 ) -> ClassificationSet:
     """The set of these clips.
 
-    Args:
-        name: of the data set.
-        path: its table, for messages.
-        folder: that of its recordings.
-        names: of the clips.
-        find: gives the recording of a name, or None.
-        numbers: of each clip's class, as the table has them.
-        labels: the name of each clip's class.
-        folds: of each clip, as the table has them, or None.
-        split: the part of the data set that this is.
-
-    Raises:
-        DataSetError: clips or classes contradict each other, or no recording is there.
+    path: its table, for messages. folder: of its recordings. find: gives the recording of a name,
+    or None. numbers, labels: number and name of each clip's class, and folds (or None) as the table
+    has them.
+    Raises DataSetError where clips or classes contradict each other, or no recording is there.
     """
     refuse_duplicates(path, names)
     label_of: dict[int, str] = {}
