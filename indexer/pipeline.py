@@ -50,20 +50,12 @@ def run(
 
     Ctrl-C ends the run early, with all finished recordings stored.
 
-    Args:
-        store: the index.
-        encoder: the one it is pinned to.
-        paths: folders and files.
-        options: what is skipped, read again and deleted, and how many files are read at a time.
-        targets: what `choose_targets` gave for the paths, if that is known; else they are chosen here.
-        captions: what takes the place of all captions in these folders and files; None keeps them.
-        progress: is informed while the run goes on, from any thread.
-
-    Raises:
-        IndexBusyError: another process writes the index.
-        StoreError: the database cannot be written, or a path cannot be indexed.
-        BundleError: the encoder embeds nothing.
-        SoundsearchError: too few files may be open.
+    targets: what `choose_targets` gave for the paths, if that is known; else they are chosen here.
+    captions: what takes the place of all captions in these folders and files; None keeps them.
+    progress: is informed while the run goes on, from any thread.
+    Raises IndexBusyError where another process writes the index; StoreError where the database
+    cannot be written, or a path cannot be indexed; BundleError where the encoder embeds nothing;
+    SoundsearchError where too few files may be open.
     """
     started = time.monotonic()
     report, plan = Report(), Plan({}, {})

@@ -137,22 +137,8 @@ def reembed(
     """Embed the recordings of an index with another encoder, and switch the index to it.
 
     The index answers with its old encoder until all is there. A run that was stopped, or killed,
-    goes on where it was.
-
-    Args:
-        place: of the index.
-        model: the new encoder, by its name or its bundle's folder; None goes on with the one that
-            was begun.
-        options: device and jobs; the others have no meaning here.
-        without_absent: switch also where recordings cannot be read now. These have no embeddings
-            then, and the next index run that finds them embeds them.
-        progress: is informed while the run goes on, from any thread.
-
-    Raises:
-        QueryError: no model is given, and none was begun.
-        StoreError: there is no index, it has this encoder already, another one was begun, or the
-            disk has too little room; IndexBusyError if another process writes the index.
-        BundleError: there is no such encoder, or it embeds nothing.
+    goes on where it was. Of the options only device and jobs have a meaning here. Arguments and
+    errors are those of `soundsearch.reembed`.
     """
     started = time.monotonic()
     with contextlib.closing(Store.open(place)) as store, store.writer() as writer:

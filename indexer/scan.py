@@ -36,7 +36,7 @@ class Scan:
     """What a walk through one target found.
 
     unreadable: folders (relative, with the reason) that could not be listed; nothing can be said
-    about what is in them, nor about what lies behind lost_links, which lead nowhere now. empty:
+    about what is in them, nor about what lies behind links that lead nowhere now. empty:
     folders in which there is nothing at all, as where a disk is not mounted. skipped: how many
     regular files that are neither hidden nor excluded were skipped, by ending in lower case; ""
     counts those without one, and those with the rarest where there are more than MOST_ENDINGS.
@@ -44,7 +44,6 @@ class Scan:
 
     files: dict[str, tuple[int, int]] = field(default_factory=dict)  # relative: (size, mtime_ns)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    lost_links: list[str] = field(default_factory=list)
     empty: set[str] = field(default_factory=set)
     skipped: Counter[str] = field(default_factory=Counter)
     _unknown: set[str] = field(default_factory=set)
@@ -56,7 +55,6 @@ class Scan:
 
     def add_lost_link(self, path: str) -> None:
         """Remember a link that leads nowhere now."""
-        self.lost_links.append(path)
         self._unknown.add(path)
 
     def can_tell(self, relative_path: str) -> bool:

@@ -149,12 +149,8 @@ def _reembedding(store: Store, pinned: PinnedEncoder) -> Reembedding | None:
 def verify(store: Store, *, is_locked: bool = False, progress: Progress = SILENT) -> list[Problem]:
     """Compare rows, words, vectors, encoder and files with each other. Changes nothing.
 
-    Memory does not grow with the index, but with the problems that are found.
-
-    Args:
-        store: the index.
-        is_locked: whether the caller is its writer.
-        progress: is informed while it goes on.
+    Memory does not grow with the index, but with the problems that are found. is_locked: whether
+    the caller is its writer.
     """
     progress.begin("checking the database")
     problems = [Problem("database", text) for text in store.database_problems()]

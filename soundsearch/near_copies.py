@@ -59,10 +59,6 @@ def near_copies(reader: Reader, progress: Progress = SILENT) -> Iterator[NearDup
 
     Recordings of the same sound count as one, and are listed with it. In memory is one embedding a
     recording. Recordings that are missing count, too.
-
-    Args:
-        reader: One state of the index.
-        progress: Is informed while it goes on.
     """
     sounds = list(reader.sounds())
     progress.begin("recordings averaged", len(sounds))
@@ -93,14 +89,9 @@ def group_near(
 ) -> list[list[tuple[int, float]]]:
     """Return groups of near recordings, two or more in each.
 
-    Args:
-        means: Unit embeddings of n recordings, (n, dim) float32.
-        lengths: Of the recordings in seconds, (n,).
-        progress: Is informed while it goes on.
-
-    Returns:
-        For each group its recordings as numbers from 0, the first of the group first, each with
-        the cosine to the first.
+    means: unit embeddings of n recordings, (n, dim) float32. lengths: of these in seconds, (n,).
+    Returns for each group its recordings as numbers from 0, the first of the group first, each with
+    the cosine to the first.
     """
     progress.begin("recordings compared", len(means))
     order = np.argsort(lengths, kind="stable")

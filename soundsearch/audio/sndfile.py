@@ -153,9 +153,8 @@ class SndfileDecoder:
 def declared_length(n_samples: int, log: str) -> float:
     """Samples of a channel that the header declares.
 
-    Args:
-        n_samples: Those that libsndfile finds: fewer than declared in a file that is cut short.
-        log: What libsndfile notes about the file.
+    n_samples: those that libsndfile finds: fewer than declared in a file that is cut short. log:
+    what it notes about the file.
     """
     declared = found = 0
     if cut := CUT_SHORT.search(log):

@@ -139,20 +139,11 @@ class Encoder:
         return spans, np.concatenate(embeddings)
 
     def embed_clip(self, path: Path, *, whole: bool = False) -> Array:
-        """Embed a whole short recording as one vector. All of it is held in memory.
+        """Embed a whole short recording, held in memory, as one unit vector, (dim,) float32.
 
         The bundle chooses the rule: the embedding of one stretch (see `clips.py`), or the mean of
-        the embeddings of all windows, scaled to unit length.
-
-        Args:
-            path: A sound file.
-            whole: As for `embed_file`.
-
-        Returns:
-            A unit embedding, (dim,) float32.
-
-        Raises:
-            AudioError: As `embed_file`.
+        the embeddings of all windows, scaled to unit length. whole, and what is raised: as of
+        `embed_file`.
         """
         from soundsearch.audio.clips import cut_clip
         from soundsearch.audio.recording import AudioFile

@@ -55,13 +55,8 @@ def labels_of(
 ) -> list[Label]:
     """Return the texts that fit a recording best, by the embeddings of its windows.
 
-    Args:
-        encoder: Embeds the texts.
-        spans: Start and end of n windows in seconds.
-        embeddings: Of the windows, (n, dim) float32, n >= 1.
-        texts: As of `describe`.
-        top_k: As of `describe`.
-        as_labels: As of `describe`.
+    spans: start and end of n windows in seconds. embeddings: of these, (n, dim) float32, n >= 1.
+    The other arguments are those of `describe`.
     """
     prompt = encoder.bundle.text.prompt if as_labels else "{}"
     prompted = [prompt.replace("{}", text) for text in texts]

@@ -221,13 +221,9 @@ class Reader(WindowReader, FieldReader, SoundReader):
     ) -> list[tuple[int, Path, str | None, str | None]]:
         """Recordings that have a cause of failure or damage and are not missing, by path.
 
-        Args:
-            cause: Only those of this cause; None for all.
-            offset: Recordings before the first one that is wanted.
-            limit: At most so many.
-
-        Returns:
-            Id, path, cause and error of each.
+        cause: only those of this cause; None for all. offset: recordings before the first one
+        wanted.
+        Returns id, path, cause and error of each.
         """
         columns = recordings_table.c
         query = (
@@ -271,10 +267,8 @@ class Reader(WindowReader, FieldReader, SoundReader):
     ) -> list[WordMatch]:
         """Recordings with any of these words in name, folders or metadata, the best first.
 
-        Args:
-            terms: words of letters and digits; forms of one stem are alike.
-            among: only recordings that are chosen by all of these conditions.
-            limit: at most so many; None for all.
+        terms: words of letters and digits; forms of one stem are alike. among: only recordings that
+        are chosen by all of these conditions. limit: at most so many; None for all.
         """
         return self._word_matches(
             self._database.word_matches(self._connection, terms), among, limit
@@ -335,14 +329,7 @@ class Reader(WindowReader, FieldReader, SoundReader):
     def indexed(
         self, recording: Recording, file: FileFacts, facts: RecordingFacts, dim: int
     ) -> Indexed:
-        """What is stored of a recording with embeddings, to be put into another index as this file.
-
-        Args:
-            recording: which one.
-            file: what it becomes.
-            facts: of the recording.
-            dim: of the encoder.
-        """
+        """What is stored of a recording with embeddings, to be put into another index as this file."""
         columns = windows_table.c
         spans = self._execute(
             sa.select(columns.start_s, columns.end_s)

@@ -138,11 +138,8 @@ def bring_up_to_date(
 ) -> None:
     """Make the graph of a database that has got many windows, and calibrate it.
 
-    Args:
-        writer: Of the index.
-        questions_of: Gives embeddings of texts, (n, dim); None for none: then the graph is as broad
-            as can be.
-        progress: Is informed.
+    questions_of: gives embeddings of texts, (n, dim); None for none: then the graph is as broad as
+    can be.
     """
     with writer.snapshot() as reader:
         vectors = DatabaseVectors.of(reader)
@@ -163,14 +160,7 @@ def bring_up_to_date(
 def calibrated(
     reader: Reader, facts: GraphFacts, questions: Array, progress: Progress
 ) -> GraphFacts:
-    """Return the facts of a graph with the least breadth that finds what questions need.
-
-    Args:
-        reader: One state of the database.
-        facts: Of the graph.
-        questions: Embeddings of texts, (n, dim).
-        progress: Is informed.
-    """
+    """Return the facts of a graph with the least breadth that answers questions, (n, dim)."""
     truth = Truth(questions[:: -(-len(questions) // MOST_QUESTIONS)])
     ids, dim = reader.window_ids(), questions.shape[1]
     progress.begin("windows compared with questions", len(ids))
