@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 from processes import apart
 
+from soundsearch.arrays import Ids
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.search.filters import parse_filters
 from soundsearch.search.scope import conditions_of
 from soundsearch.search.spelling import check_spelling
 from soundsearch.store import FileFacts, Indexed, PinnedEncoder, Reader, Store, WordMatch
-from soundsearch.store.records import Ids
 from soundsearch.vocabulary import load_vocabulary
 
 N_WINDOWS = 3

@@ -29,11 +29,11 @@ from made_index import ROOT, WINDOWS_PER_RECORDING, made_embeddings, make_index
 from processes import apart
 
 import soundsearch
+from soundsearch.arrays import Ids
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.search.index import Index
 from soundsearch.search.scope import conditions_of
 from soundsearch.store import FileFacts, Indexed, Reader, Store
-from soundsearch.store.records import Ids
 from soundsearch.vectors.build import Truth
 from soundsearch.vectors.cache import discard, facts_of_base, refresh
 from soundsearch.vocabulary import load_vocabulary

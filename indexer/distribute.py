@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from indexer.reading import describe
 from indexer.shards import Shard, embed
 from soundsearch.errors import SoundsearchError
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 
 #: So often a shard may take its process with it before it is cut.
 TRIES = 2
@@ -66,18 +66,10 @@ class Distributor(Protocol):
 def distribute(
     shards: Iterable[Shard], distributor: Distributor
 ) -> Generator[tuple[Shard, str | None, str], None, None]:
-    """Run all shards.
+    """Run all shards, made one by one as there is room; the distributor is closed at the end.
 
-    Args:
-        shards: What to embed, made one by one as there is room.
-        distributor: Runs them. It is closed at the end.
-
-    Yields:
-        A shard, the name of its part, and "". For the one file of a shard that ends every process
-        which reads it None, and why.
-
-    Raises:
-        SoundsearchError: What is no fault of a file.
+    Yields a shard, the name of its part, and ""; for the one file of a shard that ends every
+    process which reads it None, and why. Raises SoundsearchError for what is no fault of a file.
     """
     waiting = iter(shards)
     again: deque[Shard] = deque()
@@ -222,7 +214,7 @@ class Dask:
         SoundsearchError: No scheduler answers, or dask is not installed.
     """
 
-    def __init__(self, address: str, progress: Progress | None = None, do: Embed = embed) -> None:
+    def __init__(self, address: str, progress: Progress = SILENT, do: Embed = embed) -> None:
         try:
             import distributed
         except ImportError as error:
@@ -230,7 +222,7 @@ class Dask:
                 f"{address}: Dask is not installed; install it with: pip install 'soundsearch[dask]'"
             ) from error
         self._address = address.replace("dask://", "tcp://", 1)
-        self._progress = progress or Silent()
+        self._progress = progress
         self._do = do
         self._distributed: Any = distributed
         self._client: Any
@@ -327,7 +319,7 @@ class Dask:
             self._client.close(timeout=2)
 
 
-def distributor_of(workers: str, progress: Progress | None = None) -> Distributor:
+def distributor_of(workers: str, progress: Progress = SILENT) -> Distributor:
     """Return what a person calls workers: a number of processes, or the address of a scheduler.
 
     Raises:

@@ -6,20 +6,20 @@ All queues are bounded, so memory does not grow with the number or the length of
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from indexer.reading import FEWER_JOBS, PendingFile, Piece, Readers, describe, n_readers
 from indexer.report import FileProgress, Report
 from indexer.storing import Committer, Store
+from soundsearch.arrays import Array
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import BundleError, SoundsearchError
-
-Array = NDArray[np.float32]
 
 #: Finished files are stored after so many windows or seconds, whichever comes first.
 COMMIT_WINDOWS = 2_000
@@ -37,22 +37,39 @@ def embed_files(
 ) -> None:
     """Read, embed and store files, and count them in a report.
 
-    Args:
-        files: what to read, made one by one as readers ask, so that nothing holds what is stored.
-        n_files: how many there are.
-        encoder: embeds the windows.
-        jobs: files read side by side, where so many may be open.
-        store: is called with finished files, as they come.
-        report: counts them.
-        progress: is informed, from any thread.
-
-    Raises:
-        BundleError: the encoder embeds nothing.
-        SoundsearchError: too few files may be open, or what `store` raises.
+    files: made one by one as readers ask, so that nothing holds what is stored; n_files of them.
+    jobs: files read side by side, where so many may be open. store: is called with finished files,
+    as they come. progress: is informed, from any thread.
+    Raises BundleError where the encoder embeds nothing; SoundsearchError where too few files may be
+    open, or what `store` raises.
     """
     if n_files:
         run = Run(encoder, Committer(store, report, progress), report, progress)
         run.read(files, min(jobs, n_files))
+
+
+class _Windowed(Protocol):
+    @property
+    def spans(self) -> Sequence[tuple[float, float]]: ...
+
+
+Value = TypeVar("Value", bound=_Windowed)
+
+
+def batches(
+    rows: Iterable[Value], *, most_windows: int = 0, most_rows: float = math.inf
+) -> Iterator[list[Value]]:
+    """Rows, or files that were read, in lists that end at so many windows (0: COMMIT_WINDOWS) or rows."""
+    some: list[Value] = []
+    n_windows = 0
+    for row in rows:
+        some.append(row)
+        n_windows += len(row.spans)
+        if n_windows >= (most_windows or COMMIT_WINDOWS) or len(some) >= most_rows:
+            yield some
+            some, n_windows = [], 0
+    if some:
+        yield some
 
 
 class Run:

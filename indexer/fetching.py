@@ -29,12 +29,11 @@ from indexer.objects import (
     storage_errors,
     suffix_of,
 )
-from indexer.scan import hash_of
 from soundsearch.audio.file_part import FilePart
 from soundsearch.audio.metadata import read_metadata
 from soundsearch.audio.recording import AudioFile
 from soundsearch.errors import AudioError
-from soundsearch.files import open_regular
+from soundsearch.files import hash_of, open_regular
 from soundsearch.store import FileFacts
 
 #: Objects up to this size are held in memory; each reader holds one.
@@ -50,7 +49,7 @@ STREAMED = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"riff", b"caff", b".snd")
 class Source(Protocol):
     """A recording that can be read.
 
-    content_hash: as of `scan.hash_of`; None where it is known only once all was read.
+    content_hash: as of `files.hash_of`; None where it is known only once all was read.
     """
 
     content_hash: bytes | None
@@ -168,17 +167,12 @@ class HashedContent:
 
 @contextlib.contextmanager
 def opened(path: Path, url: str | None, facts: FileFacts, *, hash_first: bool) -> Iterator[Source]:
-    """Open a recording.
+    """Open a recording: a file, or an object that is fetched by its url in place of one.
 
-    Args:
-        path: Of a file.
-        url: Of an object in place of it.
-        facts: What is known of it; an object is fetched only as it was then.
-        hash_first: Whether its content hash is needed before it is decoded.
-
-    Raises:
-        OSError: It cannot be read, or an object has changed meanwhile; also at the end of the block,
-            in place of what a decoder makes of that.
+    facts: what is known of it; an object is fetched only as it was then. hash_first: whether its
+    content hash is needed before it is decoded.
+    Raises OSError where it cannot be read, or an object has changed meanwhile; also at the end of
+    the block, in place of what a decoder makes of that.
     """
     if url is None:
         yield LocalFile(path)

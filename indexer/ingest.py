@@ -8,13 +8,12 @@ counts (by the clock of its own storage), and sound counts more than a failure.
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from indexer.embedding import COMMIT_WINDOWS
+from indexer.embedding import batches
 from indexer.parts import PartFolder, Row, name_of
 from indexer.reading import Decoded, PendingFile
 from indexer.report import FileProgress, Report
@@ -23,7 +22,7 @@ from indexer.targets import Target, apply_targets
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.registry import bundle_folders, find_bundle
 from soundsearch.errors import BundleError, IndexMismatchError, StoreError
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress, Silent
 from soundsearch.store import (
     Failed,
     FileFacts,
@@ -67,7 +66,7 @@ class IngestReport:
 
 
 def ingest(
-    parts: str, index: Place, model: str | None = None, *, progress: Progress | None = None
+    parts: str, index: Place, model: str | None = None, *, progress: Progress = SILENT
 ) -> IngestReport:
     """Store the recordings of all parts of a folder in an index, which is made if there is none.
 
@@ -86,7 +85,6 @@ def ingest(
             IndexMismatchError where a part is of another encoder.
         BundleError: the encoder is not installed here.
     """
-    progress = progress or Silent()
     folder = PartFolder(parts)
     names = folder.names()
     if not names:
@@ -102,7 +100,7 @@ def ingest(
         places = _Places(writer)
         progress.begin("parts", len(names))
         for part in found:
-            for some in _batches(part.rows):
+            for some in batches(part.rows):
                 _store(writer, places, some, report)
             report.n_parts += 1
             progress.advance()
@@ -132,8 +130,7 @@ def _opened(index: Place, encoder: PinnedEncoder, model: str | None) -> Store:
         try:
             if model is not None:
                 check_same_encoder(store, find_bundle(model))
-            with store.snapshot() as reader:
-                pinned = reader.encoder()
+            pinned = store.encoder()
             if pinned.fingerprint != encoder.fingerprint:
                 raise IndexMismatchError(
                     f"{index}: this index was built with {pinned}, the parts with {encoder}; make "
@@ -195,21 +192,6 @@ class _Places:
         return added.root, ""
 
 
-def _batches(
-    rows: Iterable[Row], *, most_windows: int = COMMIT_WINDOWS, most_rows: float = math.inf
-) -> Iterator[list[Row]]:
-    some: list[Row] = []
-    n_windows = 0
-    for row in rows:
-        some.append(row)
-        n_windows += len(row.spans)
-        if n_windows >= most_windows or len(some) >= most_rows:
-            yield some
-            some, n_windows = [], 0
-    if some:
-        yield some
-
-
 def _store(writer: Writer, places: _Places, rows: Sequence[Row], report: IngestReport) -> None:
     """Store those of these rows that say more than the index knows."""
     by_place: dict[tuple[int, str], tuple[Row, PendingFile]] = {}
@@ -224,16 +206,7 @@ def _store(writer: Writer, places: _Places, rows: Sequence[Row], report: IngestR
         if not is_more:
             report.n_known += 1
             continue
-        end = row.end
-        pending = PendingFile(
-            file,
-            row.path,
-            before,
-            spans=list(row.spans),
-            embeddings=[] if row.embeddings is None else [row.embeddings],
-            end=replace(end, file=file) if isinstance(end, Failed) else end,
-        )
-        by_place[place] = row, pending
+        by_place[place] = row, row.pending(file, row.path, before)
     counted = Report()
     pendings = [pending for _, pending in by_place.values()]
     Committer(into(writer), counted, FileProgress(Silent())).commit(pendings)
@@ -289,7 +262,7 @@ def _says_more(row: Row, before: Recording | None) -> bool:
     )
 
 
-def export(index: Place, parts: str, *, progress: Progress | None = None) -> tuple[int, int]:
+def export(index: Place, parts: str, *, progress: Progress = SILENT) -> tuple[int, int]:
     """Write all recordings of an index as parts into a folder, also failures and captions.
 
     Memory holds one part at a time. A part that is there already, of the same recordings, is written
@@ -306,7 +279,6 @@ def export(index: Place, parts: str, *, progress: Progress | None = None) -> tup
     Raises:
         StoreError: there is no index, or the folder cannot be written.
     """
-    progress = progress or Silent()
     with closing(Store.open(index)) as store, store.snapshot() as reader:
         folder = PartFolder(parts)
         encoder = reader.encoder()
@@ -314,7 +286,7 @@ def export(index: Place, parts: str, *, progress: Progress | None = None) -> tup
         n_written = 0
         progress.begin("recordings", n_known)
         rows = _exported_rows(reader, encoder.dim)
-        for some in _batches(rows, most_windows=EXPORTED_WINDOWS, most_rows=EXPORTED_RECORDINGS):
+        for some in batches(rows, most_windows=EXPORTED_WINDOWS, most_rows=EXPORTED_RECORDINGS):
             name = name_of(encoder.fingerprint, [(row.root, row.file) for row in some])
             folder.write(name, encoder, some)
             n_written += len(some)
@@ -330,32 +302,17 @@ def _exported_rows(reader: Reader, dim: int) -> Iterator[Row]:
             yield _exported(reader, recording, roots[recording.root_id], dim)
 
 
-def _file_of(recording: Recording) -> FileFacts:
-    return FileFacts(0, recording.relative_path, *recording.facts)
-
-
 def _exported(reader: Reader, recording: Recording, root: str, dim: int) -> Row:
-    file, facts = _file_of(recording), reader.facts(recording)
+    file = FileFacts(0, recording.relative_path, *recording.facts)
+    facts = reader.facts(recording)
     if recording.state is State.FAILED:
         failed = Failed(file, facts.cause or "", facts.error or "")
         return Row(root, file, failed, captions=facts.captions)
     stored = reader.indexed(recording, file, facts, dim)
-    end = Decoded(
-        stored.content_hash,
-        stored.duration_s,
-        stored.sample_rate,
-        stored.n_channels,
-        stored.format,
-        stored.damage,
-        stored.note,
-        stored.metadata,
-        sound_hash=stored.sound_hash,
-        peaks=stored.peaks,
-    )
     return Row(
         root,
         file,
-        end,
+        Decoded.of(stored),
         stored.spans,
         stored.embeddings,
         is_missing=recording.state is State.MISSING,

@@ -28,7 +28,7 @@ from indexer.scan import Scan, is_excluded
 from soundsearch.audio.suffixes import AMBIGUOUS_SUFFIXES, AUDIO_SUFFIXES, HEAD_BYTES
 from soundsearch.errors import SoundsearchError, StoreError
 from soundsearch.files import LARGEST
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 from soundsearch.urls import is_url, path_of, url_of
 
 #: Endings of what is opened to find recordings in it.
@@ -41,12 +41,7 @@ ASKED_AT_ONCE = 16
 TAR_BLOCK_BYTES = 1 << 16
 #: Under which names file systems give the time of change, the best first, and a hash or version.
 TIMES = (
-    "LastModified",
-    "Last-Modified",
-    "last_modified",
-    "updated",
-    "mtime",
-    "modified",
+    *("LastModified", "Last-Modified", "last_modified", "updated", "mtime", "modified"),
     "created",
 )
 TAGS = ("ETag", "etag", "content_md5", "md5Hash", "Content-MD5")
@@ -199,13 +194,13 @@ def walk_url(
     inside: str = ".",
     exclude: Sequence[str] = (),
     found: Scan | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Iterator[tuple[str, Facts]]:
     """Look through a URL as `scan.walk` does through a folder, with the same arguments.
 
     Raises StoreError as `place_at`.
     """
-    found, progress = found or Scan(), progress or Silent()
+    found = found or Scan()
     base = url_of(root, inside)
     place = place_at(base)
     try:

@@ -12,24 +12,22 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
 from indexer.objects import place_at, storage_errors
-from indexer.reading import Decoded
+from indexer.reading import Decoded, PendingFile
+from soundsearch.arrays import Array
 from soundsearch.audio.peaks import Peaks
 from soundsearch.errors import Cause, StoreError
 from soundsearch.files import write_bytes
-from soundsearch.store import Failed, FileFacts, PinnedEncoder
+from soundsearch.store import Failed, FileFacts, PinnedEncoder, Recording
 from soundsearch.store.embeddings import STORED, check_unit
 from soundsearch.urls import is_url, path_of
-
-Array = NDArray[np.float32]
 
 #: Changes with what the columns mean.
 PART_FORMAT = 1
@@ -38,6 +36,8 @@ KEY = b"soundsearch"
 SUFFIX = ".parquet"
 #: What names a file and its state, at the beginning of the schema.
 FILE_COLUMNS = ("root", "relative_path", "size_bytes", "mtime_ns")
+#: Columns of a recording that was read, as `Decoded` names them.
+NUMBERS, TEXTS = ("duration_s", "sample_rate", "n_channels"), ("format", "damage", "note")
 #: Bytes fetched at a time where a part in a storage is looked at.
 LOOK_BYTES = 1 << 16
 #: What a row says of its file.
@@ -79,6 +79,17 @@ class Row:
     def path(self) -> Path:
         """Where its file is."""
         return path_of(self.root, self.file.relative_path)
+
+    def pending(self, file: FileFacts, path: Path, before: Recording | None) -> PendingFile:
+        """What was read of it, as a file of an index, of which `before` is known there."""
+        return PendingFile(
+            file,
+            path,
+            before,
+            spans=list(self.spans),
+            embeddings=[] if self.embeddings is None else [self.embeddings],
+            end=replace(self.end, file=file) if isinstance(self.end, Failed) else self.end,
+        )
 
 
 @dataclass(frozen=True)
@@ -313,12 +324,8 @@ def _columns(row: Row) -> dict[str, Any]:
     return columns | {
         "status": INDEXED,
         "sound_hash": end.sound_hash,
-        "duration_s": end.duration_s,
-        "sample_rate": end.sample_rate,
-        "n_channels": end.n_channels,
-        "format": _plain(end.format),
-        "damage": _plain(end.damage),
-        "note": _plain(end.note),
+        **{name: getattr(end, name) for name in NUMBERS},
+        **{name: _plain(getattr(end, name)) for name in TEXTS},
         "metadata": json.dumps(dict(end.metadata)),
         "start_s": [start for start, _ in row.spans],
         "end_s": [end for _, end in row.spans],
@@ -394,13 +401,8 @@ def _row(columns: Mapping[str, Any], dim: int) -> Row:
     peaks = columns["peaks"]
     decoded = Decoded(
         content_hash,
-        columns["duration_s"],
-        columns["sample_rate"],
-        columns["n_channels"],
-        columns["format"],
-        columns["damage"],
-        columns["note"],
-        json.loads(columns["metadata"]),
+        **{name: columns[name] for name in (*NUMBERS, *TEXTS)},
+        metadata=json.loads(columns["metadata"]),
         sound_hash=bytes(columns["sound_hash"]),
         peaks=None
         if peaks is None

@@ -19,14 +19,14 @@ from pathlib import Path
 
 from indexer.captions import Caption, apply_captions
 from indexer.embedding import embed_files
-from indexer.options import DEFAULTS, IndexOptions
+from indexer.index_options import DEFAULTS, IndexOptions
 from indexer.plan import Plan, make_plan
 from indexer.report import FileProgress, Report
 from indexer.storing import into
 from indexer.targets import Target, apply_targets, choose_targets, still_hold
 from indexer.workers import read_by_workers
 from soundsearch.encoder.towers import Encoder
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 from soundsearch.store import Store, Writer
 from soundsearch.store.pinned import finish_switch
 from soundsearch.store.statements import chunks
@@ -44,30 +44,21 @@ def run(
     *,
     targets: Sequence[Target] | None = None,
     captions: Sequence[Caption] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[Plan, Report]:
     """Bring the index up to date with these folders and files.
 
     Ctrl-C ends the run early, with all finished recordings stored.
 
-    Args:
-        store: the index.
-        encoder: the one it is pinned to.
-        paths: folders and files.
-        options: what is skipped, read again and deleted, and how many files are read at a time.
-        targets: what `choose_targets` gave for the paths, if that is known; else they are chosen here.
-        captions: what takes the place of all captions in these folders and files; None keeps them.
-        progress: is informed while the run goes on, from any thread.
-
-    Raises:
-        IndexBusyError: another process writes the index.
-        StoreError: the database cannot be written, or a path cannot be indexed.
-        BundleError: the encoder embeds nothing.
-        SoundsearchError: too few files may be open.
+    targets: what `choose_targets` gave for the paths, if that is known; else they are chosen here.
+    captions: what takes the place of all captions in these folders and files; None keeps them.
+    progress: is informed while the run goes on, from any thread.
+    Raises IndexBusyError where another process writes the index; StoreError where the database
+    cannot be written, or a path cannot be indexed; BundleError where the encoder embeds nothing;
+    SoundsearchError where too few files may be open.
     """
     started = time.monotonic()
     report, plan = Report(), Plan({}, {})
-    progress = progress or Silent()
     with store.writer() as writer:
         try:
             finish_switch(store, writer)

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.library import Library
+from indexer.index_options import DEFAULTS, IndexOptions
+from indexer.known_recordings import Library
 from indexer.objects import walk_url
-from indexer.options import DEFAULTS, IndexOptions
 from indexer.reading import PendingFile
-from indexer.scan import Scan, hash_of, walk
+from indexer.scan import Scan, walk
 from indexer.targets import Target
 from soundsearch.descriptors import stop_if_ran_out
-from soundsearch.files import NOT_THERE, absence
-from soundsearch.progress import Progress, Silent
+from soundsearch.files import NOT_THERE, absence, hash_of
+from soundsearch.progress import SILENT, Progress
 from soundsearch.roots import CHECK_ADDRESS, UNREADABLE, way_out
 from soundsearch.store import FileFacts, Recording, Root, State, Store
 from soundsearch.urls import is_url, path_of, url_of
@@ -135,7 +135,7 @@ def make_plan(
     targets: Sequence[Target],
     options: IndexOptions = DEFAULTS,
     *,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Plan:
     """Compare the targets with the database.
 
@@ -152,7 +152,6 @@ def make_plan(
         options: what is skipped, and what is read again.
         progress: is informed of files found and compared.
     """
-    progress = progress or Silent()
     with Library.opened(store) as library:
         plan = Plan(
             roots={target.root.id: target.root.path for target in targets},

@@ -12,23 +12,21 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from indexer.fetching import Source, opened
 from indexer.report import FileProgress, Report
+from soundsearch.arrays import Array
 from soundsearch.audio.peaks import Peaks
 from soundsearch.audio.recording import AudioFile, read_windows, unreadable
 from soundsearch.audio.windows import WHOLLY_SILENT, Window
 from soundsearch.descriptors import n_free, stop_if_ran_out
 from soundsearch.encoder.towers import BATCH_SIZE, Encoder
 from soundsearch.errors import AudioError, Cause, SoundsearchError
-from soundsearch.store import Failed, FileFacts, Recording
-
-Array = NDArray[np.float32]
+from soundsearch.store import Failed, FileFacts, Indexed, Recording
 
 #: How long a run that ends waits for its readers.
 PATIENCE_S = 5.0
@@ -91,6 +89,20 @@ class Decoded:
     unchanged: bool = False
     sound_hash: bytes = b""
     peaks: Peaks | None = None
+
+    @classmethod
+    def of(cls, stored: Indexed) -> Decoded:
+        """What is stored of a recording, as it was when it was read."""
+        return cls(**{name: getattr(stored, name) for name in _STORED})
+
+    def indexed(self, pending: PendingFile) -> Indexed:
+        """What is stored of a file whose windows are embedded."""
+        known = {name: getattr(self, name) for name in _STORED}
+        embeddings = np.concatenate(pending.embeddings)
+        return Indexed(file=pending.file, spans=pending.spans, embeddings=embeddings, **known)
+
+
+_STORED = [field.name for field in fields(Decoded) if field.name != "unchanged"]
 
 
 @dataclass(frozen=True)

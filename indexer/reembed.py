@@ -18,7 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from indexer.options import DEFAULTS, IndexOptions
+from indexer.index_options import DEFAULTS, IndexOptions
 from indexer.pipeline import read_files
 from indexer.plan import Plan
 from indexer.report import Report
@@ -28,7 +28,7 @@ from soundsearch.encoder.registry import find_bundle
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import QueryError, StoreError
 from soundsearch.files import absence, facts_of
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 from soundsearch.roots import way_out
 from soundsearch.store import (
     Failed,
@@ -132,33 +132,18 @@ def reembed(
     options: IndexOptions = DEFAULTS,
     *,
     without_absent: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> ReembedReport:
     """Embed the recordings of an index with another encoder, and switch the index to it.
 
     The index answers with its old encoder until all is there. A run that was stopped, or killed,
-    goes on where it was.
-
-    Args:
-        place: of the index.
-        model: the new encoder, by its name or its bundle's folder; None goes on with the one that
-            was begun.
-        options: device and jobs; the others have no meaning here.
-        without_absent: switch also where recordings cannot be read now. These have no embeddings
-            then, and the next index run that finds them embeds them.
-        progress: is informed while the run goes on, from any thread.
-
-    Raises:
-        QueryError: no model is given, and none was begun.
-        StoreError: there is no index, it has this encoder already, another one was begun, or the
-            disk has too little room; IndexBusyError if another process writes the index.
-        BundleError: there is no such encoder, or it embeds nothing.
+    goes on where it was. Of the options only device and jobs have a meaning here. Arguments and
+    errors are those of `soundsearch.reembed`.
     """
     started = time.monotonic()
-    progress = progress or Silent()
     with contextlib.closing(Store.open(place)) as store, store.writer() as writer:
         bundle = find_bundle(model) if model else None
-        pinned = _encoder_of(store)
+        pinned = store.encoder()
         is_pinned = bundle is None or bundle.fingerprint == pinned.fingerprint
         if finish_switch(store, writer) and is_pinned:  # of a killed run
             refresh(writer, progress)
@@ -190,11 +175,6 @@ def cancel(place: Place) -> bool:
         return not finish_switch(store, writer) and drop_next(writer)
 
 
-def _encoder_of(store: Store) -> PinnedEncoder:
-    with store.snapshot() as reader:
-        return reader.encoder()
-
-
 def _prepare(
     store: Store, bundle: EncoderBundle | None, pinned: PinnedEncoder, progress: Progress
 ) -> Store:
@@ -210,7 +190,7 @@ def _prepare(
             raise QueryError("no reembedding was begun; name the new encoder with --model")
         _check_room(store, 0, bundle, progress)
         return create_index(next_place(store.place), bundle)
-    under_way = _encoder_of(begun)
+    under_way = begun.encoder()
     if bundle is not None and bundle.fingerprint != under_way.fingerprint:
         raise StoreError(
             f"{store.name}: a reembedding with {under_way} was begun, you asked for "
@@ -265,7 +245,7 @@ class _Reembedding:
     def __init__(self, store: Store, writer: Writer, prepared: Store, progress: Progress) -> None:
         self._store, self._writer, self._prepared = store, writer, prepared
         self._progress = progress
-        self.report = ReembedReport(_encoder_of(prepared))
+        self.report = ReembedReport(prepared.encoder())
 
     def embed(self, options: IndexOptions) -> None:
         """Fill the second index with all that can be read now."""

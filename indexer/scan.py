@@ -16,12 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import xxhash
-
 from soundsearch.audio.suffixes import AUDIO_SUFFIXES, may_hold_sound
 from soundsearch.descriptors import stop_if_ran_out
-from soundsearch.files import facts_of, kind_of, open_regular
-from soundsearch.progress import Progress, Silent
+from soundsearch.files import facts_of, kind_of
+from soundsearch.progress import SILENT, Progress
 
 #: Folders that systems keep for themselves beside a person's files.
 SYSTEM_FOLDERS = frozenset(
@@ -31,8 +29,6 @@ SYSTEM_FOLDERS = frozenset(
 LONGEST_ENDING = 16
 #: So many endings of skipped files are counted apart.
 MOST_ENDINGS = 1000
-#: Bytes hashed at a time.
-HASH_BLOCK_BYTES = 1 << 20
 
 
 @dataclass
@@ -40,7 +36,7 @@ class Scan:
     """What a walk through one target found.
 
     unreadable: folders (relative, with the reason) that could not be listed; nothing can be said
-    about what is in them, nor about what lies behind lost_links, which lead nowhere now. empty:
+    about what is in them, nor about what lies behind links that lead nowhere now. empty:
     folders in which there is nothing at all, as where a disk is not mounted. skipped: how many
     regular files that are neither hidden nor excluded were skipped, by ending in lower case; ""
     counts those without one, and those with the rarest where there are more than MOST_ENDINGS.
@@ -48,7 +44,6 @@ class Scan:
 
     files: dict[str, tuple[int, int]] = field(default_factory=dict)  # relative: (size, mtime_ns)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    lost_links: list[str] = field(default_factory=list)
     empty: set[str] = field(default_factory=set)
     skipped: Counter[str] = field(default_factory=Counter)
     _unknown: set[str] = field(default_factory=set)
@@ -60,7 +55,6 @@ class Scan:
 
     def add_lost_link(self, path: str) -> None:
         """Remember a link that leads nowhere now."""
-        self.lost_links.append(path)
         self._unknown.add(path)
 
     def can_tell(self, relative_path: str) -> bool:
@@ -88,7 +82,7 @@ class Scan:
 
 
 def scan(
-    root: Path, inside: str = ".", exclude: Sequence[str] = (), progress: Progress | None = None
+    root: Path, inside: str = ".", exclude: Sequence[str] = (), progress: Progress = SILENT
 ) -> Scan:
     """Walk a root and hold all that was found, see `walk`."""
     found = Scan()
@@ -101,7 +95,7 @@ def walk(
     inside: str = ".",
     exclude: Sequence[str] = (),
     found: Scan | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Iterator[tuple[str, tuple[int, int]]]:
     """Walk a root, a folder in it, or one file in it (`inside`, relative), file by file.
 
@@ -115,7 +109,6 @@ def walk(
     Yields:
         The path of a file, relative to the root; its size and time of change.
     """
-    progress = progress or Silent()
     found = found or Scan()
     place = root / inside
     if os.path.isfile(place):
@@ -227,12 +220,3 @@ def is_excluded(name: str, relative: str, exclude: Sequence[str]) -> bool:
         fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(relative, pattern.rstrip("/"))
         for pattern in exclude
     )
-
-
-def hash_of(path: Path) -> bytes:
-    """Content hash of a file, 16 bytes (XXH3-128). Raises OSError, also for what is not a file."""
-    digest = xxhash.xxh3_128()
-    with open_regular(path) as file:
-        while block := file.read(HASH_BLOCK_BYTES):
-            digest.update(block)
-    return digest.digest()

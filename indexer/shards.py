@@ -111,20 +111,12 @@ def cut_shards(
 
 
 def embed(shard: Shard) -> str:
-    """Read and embed the files of a shard, and write what they became as a part.
+    """Read and embed the files of a shard, write what they became as a part, and return its name.
 
-    A file that cannot be used is a row with its reason. A part that is there and whole stays, unless
-    a file is to be read again, failed for a reason that may have passed, or is unchanged from a
-    content that another index knows.
-
-    Args:
-        shard: What to read, and where to write.
-
-    Returns:
-        The name of the part in the folder of the job.
-
-    Raises:
-        SoundsearchError: The part cannot be written, or the encoder cannot be used here.
+    A file that cannot be used is a row with its reason. A part that is there and whole stays,
+    unless a file is to be read again, failed for a reason that may have passed, or is unchanged
+    from a content that another index knows.
+    Raises SoundsearchError where the part cannot be written, or the encoder cannot be used here.
     """
     job = shard.job
     if job.version != soundsearch.__version__:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from indexer.reading import Decoded, PendingFile
 from indexer.report import FileProgress, Report
 from soundsearch.errors import SoundsearchError
 from soundsearch.interrupts import hold_interrupts
-from soundsearch.store import Failed, Indexed, Writer
+from soundsearch.store import Failed, Writer
 
 #: Stores finished files, all of them or none.
 Store = Callable[[Sequence[PendingFile]], None]
@@ -33,7 +31,7 @@ def into(writer: Writer) -> Store:
                     assert todo.before is not None
                     changes.move(todo.before.id, todo.file)
                 elif isinstance(end, Decoded):
-                    read.append(_indexed(todo, end))
+                    read.append(end.indexed(todo))
             changes.put_all(read)
 
     return store
@@ -93,21 +91,3 @@ class Committer:
             else:
                 report.n_changed += 1
         self._progress.file_done(todo.path, problem, partly=isinstance(end, Decoded), note=note)
-
-
-def _indexed(todo: PendingFile, end: Decoded) -> Indexed:
-    return Indexed(
-        file=todo.file,
-        content_hash=end.content_hash,
-        duration_s=end.duration_s,
-        sample_rate=end.sample_rate,
-        n_channels=end.n_channels,
-        format=end.format,
-        spans=todo.spans,
-        embeddings=np.concatenate(todo.embeddings),
-        damage=end.damage,
-        note=end.note,
-        metadata=end.metadata,
-        sound_hash=end.sound_hash,
-        peaks=end.peaks,
-    )

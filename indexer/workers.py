@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from indexer.distribute import Processes, distribute, distributor_of
-from indexer.embedding import COMMIT_WINDOWS
-from indexer.options import IndexOptions
+from indexer.embedding import batches
+from indexer.index_options import IndexOptions
 from indexer.parts import PartFolder, Row
 from indexer.plan import Plan, ToRead
 from indexer.reading import Decoded, PendingFile
@@ -42,18 +42,10 @@ def read_by_workers(
     report: Report,
     progress: Progress,
 ) -> None:
-    """Have the files of a plan read and embedded by workers, store them, and count them in a report.
+    """Have the files of a plan embedded by workers, store them, and count them in a report.
 
-    Args:
-        writer: of the index.
-        bundle: the encoder.
-        plan: what to read.
-        options: which workers, where parts lie, and how files are read.
-        report: counts the files.
-        progress: is informed, and gets a note of each part that cannot be used.
-
-    Raises:
-        SoundsearchError: no workers answer, parts cannot be written, or as `pipeline.run`.
+    progress: gets a note of each part that cannot be used. Raises SoundsearchError where no workers
+    answer or parts cannot be written, or as `pipeline.run`.
     """
     assert options.workers is not None
     distributor = distributor_of(options.workers, progress)
@@ -144,18 +136,8 @@ class _Taker:
 
     def take(self, rows: Iterable[Row]) -> None:
         """Store those of these rows that are wanted, in transactions of bounded size."""
-        some: list[PendingFile] = []
-        n_windows = 0
-        for row in rows:
-            pending = self._pending(row)
-            if pending is None:
-                continue
-            some.append(pending)
-            n_windows += len(pending.spans)
-            if n_windows >= COMMIT_WINDOWS:
-                self._commit(some)
-                some, n_windows = [], 0
-        self._commit(some)
+        for some in batches(filter(None, map(self._pending, rows))):
+            self._commit(some)
 
     def shards(self, job: Job, n_slots: int) -> Iterable[Shard]:
         """What is still wanted; of a small run less in each, so that no worker is idle at the end."""
@@ -199,18 +181,8 @@ class _Taker:
         todo = self._todo(row.root, row.file)
         if todo is None or row.is_of_no_use(todo.known_hash):
             return None
-        end = row.end
-        if isinstance(end, Failed):
-            end = replace(end, file=todo.file)
         del self._wanted[row.root, row.file.relative_path]
-        return PendingFile(
-            todo.file,
-            self._plan.path_of(todo.file),
-            todo.before,
-            spans=list(row.spans),
-            embeddings=[] if row.embeddings is None else [row.embeddings],
-            end=end,
-        )
+        return row.pending(todo.file, self._plan.path_of(todo.file), todo.before)
 
     def _commit(self, finished: list[PendingFile]) -> None:
         for pending in finished:

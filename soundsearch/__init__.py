@@ -12,6 +12,7 @@ Importing this module is fast; its functions load the rest.
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -68,15 +69,13 @@ def open_index(
         QueryError: `path` or `model` is no path, or there is no such device.
         NoHomeError: No path is given, and the user has no home folder.
     """
-    from soundsearch.arguments import check_path
+    from soundsearch.arguments import check_paths_given
     from soundsearch.encoder.registry import find_bundle
     from soundsearch.paths import index_place
     from soundsearch.search.index import Index
     from soundsearch.store import Store
 
-    for name, value in (("path", path), ("model", model)):
-        if value is not None:
-            check_path(name, value)
+    check_paths_given(path=path, model=model)
     bundle = None if model is None else find_bundle(os.fspath(model))
     store = Store.open(index_place(path))
     try:
@@ -136,33 +135,30 @@ def index_folders(
         TableError: the captions cannot be read.
     """
     from pathlib import Path
-    from typing import get_args
 
     from soundsearch.ours import require_ours
 
     require_ours("indexer")
-    from indexer.options import IndexOptions
-    from indexer.run import IndexRun
+    from indexer.index_options import IndexOptions
+    from indexer.index_run import IndexRun
     from soundsearch.arguments import (
-        check_choice,
         check_count,
-        check_path,
+        check_device,
         check_paths,
+        check_paths_given,
         check_text,
         check_texts,
     )
-    from soundsearch.choices import Device
     from soundsearch.errors import QueryError
     from soundsearch.paths import index_place
+    from soundsearch.progress import SILENT
     from soundsearch.urls import path_of
 
     paths = [path_of(folder) for folder in check_paths("folders", folders)]
-    for name, value in (("index", index), ("model", model), ("captions", captions)):
-        if value is not None:
-            check_path(name, value)
+    check_paths_given(index=index, model=model, captions=captions)
     if captions is not None and no_captions:
         raise QueryError("captions and no_captions exclude each other; give one of them")
-    check_choice("device", device, get_args(Device))
+    check_device(device)
     patterns = [exclude] if isinstance(exclude, str) else exclude
     check_texts("exclude", patterns)
     for i, pattern in enumerate(patterns):
@@ -181,7 +177,7 @@ def index_folders(
         options = IndexOptions(
             device=device, exclude=patterns, jobs=jobs, prune=prune, retry=retry, force=force
         )
-        _, report = run.run(options, progress=progress)
+        _, report = run.run(options, progress=progress or SILENT)
     return report
 
 
@@ -220,21 +216,17 @@ def reembed(
             disk has too little room; IndexBusyError if another process writes the index.
         BundleError: there is no such encoder, or it embeds nothing.
     """
-    from typing import get_args
-
     from soundsearch.ours import require_ours
 
     require_ours("indexer")
-    from indexer.options import IndexOptions
+    from indexer.index_options import IndexOptions
     from indexer.reembed import reembed as reembed_index
-    from soundsearch.arguments import check_choice, check_count, check_path
-    from soundsearch.choices import Device
+    from soundsearch.arguments import check_count, check_device, check_paths_given
     from soundsearch.paths import index_place
+    from soundsearch.progress import SILENT
 
-    for name, value in (("index", index), ("model", model)):
-        if value is not None:
-            check_path(name, value)
-    check_choice("device", device, get_args(Device))
+    check_paths_given(index=index, model=model)
+    check_device(device)
     if jobs is not None:
         check_count("jobs", jobs)
     return reembed_index(
@@ -242,7 +234,7 @@ def reembed(
         None if model is None else os.fspath(model),
         IndexOptions(device=device, jobs=jobs),
         without_absent=without_absent,
-        progress=progress,
+        progress=progress or SILENT,
     )
 
 
@@ -263,29 +255,25 @@ def cancel_reembedding(index: str | Path | None = None) -> bool:
 
     require_ours("indexer")
     from indexer.reembed import cancel
-    from soundsearch.arguments import check_path
+    from soundsearch.arguments import check_paths_given
     from soundsearch.paths import index_place
 
-    if index is not None:
-        check_path("index", index)
+    check_paths_given(index=index)
     return cancel(index_place(index))
 
 
+#: Where the names lie that are loaded when they are first asked for.
+_MODULES = {
+    "Details": "search.show",
+    "Hit": "search.hits",
+    "Index": "search.index",
+    "Label": "search.hits",
+    "Passage": "search.hits",
+    "SoundsearchError": "errors",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "Index":
-        from soundsearch.search.index import Index
-
-        return Index
-    if name == "Details":
-        from soundsearch.search.show import Details
-
-        return Details
-    if name in ("Hit", "Label", "Passage"):
-        from soundsearch.search import hits
-
-        return getattr(hits, name)
-    if name == "SoundsearchError":
-        from soundsearch.errors import SoundsearchError
-
-        return SoundsearchError
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"soundsearch.{_MODULES[name]}"), name)

@@ -9,8 +9,9 @@ import io
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeGuard, get_args
 
+from soundsearch.choices import Device
 from soundsearch.errors import QueryError
 
 #: The largest weight of a part of a question.
@@ -29,6 +30,18 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     """Raise QueryError unless the value is one of these."""
     if value not in choices:
         raise QueryError(f"{name} is {described(value)}, expected {' or '.join(choices)}")
+
+
+def check_device(device: object) -> None:
+    """Raise QueryError unless an encoder may run there."""
+    check_choice("device", device, get_args(Device))
+
+
+def check_paths_given(**paths: object) -> None:
+    """Raise QueryError unless each argument is None, or a path as of `check_path`."""
+    for name, value in paths.items():
+        if value is not None:
+            check_path(name, value)
 
 
 def check_min_score(value: object) -> None:

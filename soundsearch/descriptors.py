@@ -57,12 +57,7 @@ def too_many(*, or_else: str = "") -> str:
 def stop_if_ran_out(error: Exception, *, or_else: str = "") -> None:
     """Raise SoundsearchError if no descriptor is free, since then the file is not at fault.
 
-    Args:
-        error: What was raised when a file was to be opened.
-        or_else: Another way out, as for `too_many`.
-
-    Raises:
-        SoundsearchError: No descriptor is free.
+    or_else: another way out, as for `too_many`.
     """
     if ran_out(error) or n_free(1) == 0:
         raise SoundsearchError(too_many(or_else=or_else)) from error

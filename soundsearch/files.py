@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import xxhash
+
 from soundsearch.descriptors import stop_if_ran_out
 from soundsearch.urls import is_url
 
@@ -286,6 +288,12 @@ def remove_unfinished(path: Path) -> None:
     """Remove temporary files of `path` that killed processes left. No other process may write it."""
     for temporary in path.parent.glob(f".{glob.escape(path.name[:N_LETTERS])}.*.part"):
         temporary.unlink(missing_ok=True)
+
+
+def hash_of(path: str | os.PathLike[str]) -> bytes:
+    """Return the content hash of a regular file, 16 bytes (XXH3-128). Raises OSError as `open_regular`."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, xxhash.xxh3_128).digest()  # type: ignore[arg-type]
 
 
 def sha256_of(path: Path) -> str:

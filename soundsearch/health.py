@@ -20,7 +20,7 @@ import numpy as np
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, Cause, SoundsearchError, StoreError
 from soundsearch.files import facts_of
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 from soundsearch.roots import RootFacts, facts_of_roots
 from soundsearch.store import (
     Failed,
@@ -146,19 +146,12 @@ def _reembedding(store: Store, pinned: PinnedEncoder) -> Reembedding | None:
     return None if found.encoder == pinned else found  # a switch that is not finished
 
 
-def verify(
-    store: Store, *, is_locked: bool = False, progress: Progress | None = None
-) -> list[Problem]:
+def verify(store: Store, *, is_locked: bool = False, progress: Progress = SILENT) -> list[Problem]:
     """Compare rows, words, vectors, encoder and files with each other. Changes nothing.
 
-    Memory does not grow with the index, but with the problems that are found.
-
-    Args:
-        store: the index.
-        is_locked: whether the caller is its writer.
-        progress: is informed while it goes on.
+    Memory does not grow with the index, but with the problems that are found. is_locked: whether
+    the caller is its writer.
     """
-    progress = progress or Silent()
     progress.begin("checking the database")
     problems = [Problem("database", text) for text in store.database_problems()]
     if problems:  # the rest would only repeat it
@@ -177,25 +170,17 @@ def verify(
 
 
 def repair(
-    store: Store, bundle: EncoderBundle | None = None, *, progress: Progress | None = None
+    store: Store, bundle: EncoderBundle | None = None, *, progress: Progress = SILENT
 ) -> list[str]:
     """Mend what `verify` finds, and say what was done.
 
-    The words and the vectors beside the database are made again. Recordings whose windows are odd lose these and
-    keep their captions; the next index run embeds them anew.
-
-    Args:
-        store: the index.
-        bundle: where to take a lost encoder from.
-        progress: is informed while it goes on.
-
-    Raises:
-        StoreError: the database itself is damaged.
-        IndexMismatchError: the bundle is not the encoder of this index.
-        IndexBusyError: another process writes the index.
+    The words and the vectors beside the database are made again. Recordings whose windows are odd
+    lose these and keep their captions; the next index run embeds them anew. bundle: where to take a
+    lost encoder from.
+    Raises StoreError where the database itself is damaged, IndexMismatchError where the bundle is
+    not the encoder of this index, IndexBusyError where another process writes it.
     """
     done = []
-    progress = progress or Silent()
     with store.writer() as writer:
         finish_switch(store, writer)
         problems = verify(store, is_locked=True, progress=progress)

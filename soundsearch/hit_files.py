@@ -92,16 +92,7 @@ def write_playlist(hits: Sequence[Hit], path: Path) -> Path:
     """Write hits that exist now as an extended M3U8 playlist with absolute paths.
 
     VLC starts each at the second of the hit. A path that a line of UTF-8 cannot hold becomes a file: address.
-
-    Args:
-        hits: In the order of the playlist.
-        path: Of the file; a number is added to the name if it is taken.
-
-    Returns:
-        The path of the new file.
-
-    Raises:
-        SoundsearchError: The file cannot be written.
+    Arguments, result and errors are those of `write_table`.
     """
     lines = ["#EXTM3U"]
     for hit in hits:
@@ -124,17 +115,7 @@ def write_labels(hits: Sequence[Hit], path: Path) -> Path:
     """Write passages as a label track that Audacity imports: start, end and text, by tabs.
 
     The text is rank and score; between them stands the name where the hits lie in several
-    recordings.
-
-    Args:
-        hits: In the order of the labels.
-        path: Of the file; a number is added to the name if it is taken.
-
-    Returns:
-        The path of the new file.
-
-    Raises:
-        SoundsearchError: The file cannot be written.
+    recordings. Arguments, result and errors are those of `write_table`.
     """
     is_one = len({hit.path for hit in hits}) == 1
     lines = []
@@ -205,15 +186,7 @@ def _blocks(source: BinaryIO) -> Iterator[bytes]:
 def link_recordings(hits: Sequence[Hit], folder: Path) -> Written:
     """Make symbolic links to recordings in a folder. Each recording once.
 
-    Args:
-        hits: What to link to.
-        folder: Is made if it does not exist.
-
-    Returns:
-        The links, and a line for each recording that is not there.
-
-    Raises:
-        SoundsearchError: The folder cannot be written, or its disk takes no links.
+    Arguments, result and errors are those of `copy_recordings`; also where a disk takes no links.
     """
 
     def link(hit: Hit) -> Iterator[Path]:

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.duplicates import Copy, copy_of
 from soundsearch.files import Presence
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 from soundsearch.store import Reader
 
 #: Cosine of mean embeddings, and seconds between lengths (docs/how-to/duplicates.md).
@@ -27,8 +28,6 @@ NEAR, LENGTH_S = 0.995, 0.15
 BLOCK_ROWS, BLOCK_PAIRS = 256, 8_000_000
 #: Decimals of cosines in results.
 DECIMALS = 5
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +54,12 @@ class NearDuplicates:
     copies: list[NearCopy]
 
 
-def near_copies(reader: Reader, progress: Progress | None = None) -> Iterator[NearDuplicates]:
+def near_copies(reader: Reader, progress: Progress = SILENT) -> Iterator[NearDuplicates]:
     """Yield groups of near copies, in the order in which their first recordings were indexed.
 
     Recordings of the same sound count as one, and are listed with it. In memory is one embedding a
     recording. Recordings that are missing count, too.
-
-    Args:
-        reader: One state of the index.
-        progress: Is informed while it goes on.
     """
-    progress = progress or Silent()
     sounds = list(reader.sounds())
     progress.begin("recordings averaged", len(sounds))
     means = np.zeros((len(sounds), reader.encoder().dim), np.float32)
@@ -91,20 +85,14 @@ def near_copies(reader: Reader, progress: Progress | None = None) -> Iterator[Ne
 
 
 def group_near(
-    means: Array, lengths: NDArray[np.float64], progress: Progress | None = None
+    means: Array, lengths: NDArray[np.float64], progress: Progress = SILENT
 ) -> list[list[tuple[int, float]]]:
     """Return groups of near recordings, two or more in each.
 
-    Args:
-        means: Unit embeddings of n recordings, (n, dim) float32.
-        lengths: Of the recordings in seconds, (n,).
-        progress: Is informed while it goes on.
-
-    Returns:
-        For each group its recordings as numbers from 0, the first of the group first, each with
-        the cosine to the first.
+    means: unit embeddings of n recordings, (n, dim) float32. lengths: of these in seconds, (n,).
+    Returns for each group its recordings as numbers from 0, the first of the group first, each with
+    the cosine to the first.
     """
-    progress = progress or Silent()
     progress.begin("recordings compared", len(means))
     order = np.argsort(lengths, kind="stable")
     means, lengths = means[order], lengths[order]

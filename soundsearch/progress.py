@@ -44,3 +44,6 @@ class Silent:
 
     def note(self, line: str) -> None:
         """See `Progress`."""
+
+
+SILENT = Silent()

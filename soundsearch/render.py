@@ -71,6 +71,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def how_fast(audio_s: float, elapsed_s: float) -> str:
+    """What a run says of its speed, behind its counts; nothing where it embedded no sound."""
+    if not audio_s:
+        return ""
+    speed = audio_s / max(elapsed_s, 1e-3)
+    return f"; {duration(audio_s)} of sound in {elapsed_s:.1f} s ({speed:.0f} times real time)"
+
+
+def reasons(pairs: Iterable[tuple[Path, str]]) -> list[Facts]:
+    """Paths, each with what is wrong with it."""
+    return [{"path": path, "reason": reason} for path, reason in pairs]
+
+
 def endings(counts: Counter[str], n_listed: int) -> str:
     """How many files there are of the most frequent endings: .jpg 120, .txt 30, none 2, +41 more."""
     most = counts.most_common(n_listed)
@@ -198,10 +211,6 @@ def status_facts(status: Status) -> Facts:
 
 def report_facts(report: Report) -> Facts:
     """What a run of `index` did."""
-
-    def listed(pairs: Iterable[tuple[Path, str]]) -> list[Facts]:
-        return [{"path": path, "reason": reason} for path, reason in pairs]
-
     return {
         "dry_run": False,
         "new": report.n_new,
@@ -223,9 +232,9 @@ def report_facts(report: Report) -> Facts:
         "unmatched_captions": report.unmatched_captions,
         "interrupted": report.interrupted,
         "skipped": dict(report.skipped.most_common()),
-        "failures": listed(report.failures),
-        "absent": listed(report.absent),
-        "left_behind": listed(report.left_behind),
+        "failures": reasons(report.failures),
+        "absent": reasons(report.absent),
+        "left_behind": reasons(report.left_behind),
         "dropped_roots": report.dropped_roots,
     }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from soundsearch.errors import StoreError
 from soundsearch.files import EMPTY, NOT_THERE, absence
 from soundsearch.paths import NO_CURRENT_FOLDER
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress
 from soundsearch.store import Reader, Recording, Root, State, Store, Writer
 from soundsearch.store.statements import chunks
 from soundsearch.urls import is_url, path_of
@@ -141,9 +141,7 @@ def named_roots(paths: Sequence[Path]) -> str:
     return f"its roots are: {', '.join(map(str, paths[:NAMED]))}{more}"
 
 
-def move_root(
-    writer: Writer, root: Root, path: Path, progress: Progress | None = None
-) -> Relocation:
+def move_root(writer: Writer, root: Root, path: Path, progress: Progress = SILENT) -> Relocation:
     """Change the path of a root to where its recordings are now. Nothing is read or embedded.
 
     Where the new path lies in another root, or holds others, they become one. At a URL nothing is
@@ -175,13 +173,12 @@ def move_root(
     return Relocation(moved, len(recordings), len(sample), n_found)
 
 
-def remove_root(writer: Writer, root: Root, progress: Progress | None = None) -> int:
+def remove_root(writer: Writer, root: Root, progress: Progress = SILENT) -> int:
     """Delete a root and what is known of its recordings; returns how many there were.
 
     The files stay as they are. Killed on the way, it leaves the root with the rest of its
     recordings. Much disk room that is not needed any more is given back.
     """
-    progress = progress or Silent()
     with writer.snapshot() as reader:
         ids = reader.recording_ids(root.id).tolist()
     progress.begin("recordings deleted", len(ids))

@@ -30,17 +30,10 @@ def peaks_of(
     """Return the outline of a recording.
 
     An index of an earlier version has none: then the file is decoded, and the outline is stored if
-    the file is the one that was indexed and nobody else writes the index now.
-
-    Args:
-        store: The index.
-        recording: As the index knows it.
-        path: Its file.
-        decode: What makes the outline of a file.
-
-    Raises:
-        AudioError: There is no outline, and the file cannot be read.
-        StoreError: The index cannot be read.
+    the file is the one that was indexed and nobody else writes the index now. decode: what makes
+    the outline of a file.
+    Raises AudioError where there is no outline and the file cannot be read, StoreError where the
+    index cannot.
     """
     with store.snapshot() as reader:
         stored = reader.peaks(recording.id)

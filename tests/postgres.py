@@ -23,7 +23,7 @@ import pytest
 from psycopg import sql
 
 from soundsearch.paths import DatabaseUrl
-from soundsearch.store import folder
+from soundsearch.store import store as store_module
 from soundsearch.store.backend import Backend, Place
 
 #: The address of another server, whose user may create databases and extensions.
@@ -76,7 +76,7 @@ class Server:
         Only where the index lies changes: the test says and does the same.
         """
         addresses: dict[Path, DatabaseUrl] = {}
-        database_at, may_exist = folder._database_at, folder._may_exist
+        database_at, may_exist = store_module._database_at, store_module._may_exist
 
         def known(place: Place) -> bool:
             return place in addresses if isinstance(place, Path) else may_exist(place)
@@ -88,8 +88,8 @@ class Server:
                 place = addresses[place]
             return database_at(place)
 
-        monkeypatch.setattr(folder, "_may_exist", known)
-        monkeypatch.setattr(folder, "_database_at", database)
+        monkeypatch.setattr(store_module, "_may_exist", known)
+        monkeypatch.setattr(store_module, "_database_at", database)
 
     def end_sessions(self, url: str) -> int:
         """End all sessions with a database, as an administrator does; returns how many there were."""

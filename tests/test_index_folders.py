@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import indexer.run
+import indexer.index_run
 import soundsearch
 from indexer.targets import choose_targets
 from soundsearch.encoder.bundle import EncoderBundle
@@ -131,7 +131,7 @@ def choices(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(roots))
         return choose_targets(roots, paths)
 
-    for module in ("run", "pipeline"):
+    for module in ("index_run", "pipeline"):
         monkeypatch.setattr(f"indexer.{module}.choose_targets", counted)
     return counts
 
@@ -147,7 +147,7 @@ def test_targets_are_chosen_once_a_run(library: Path, index: Path, choices: list
 def test_targets_are_chosen_again_where_another_process_changed_the_roots(
     library: Path, index: Path, tiny: EncoderBundle, choices: list[int], inside: str
 ) -> None:
-    with indexer.run.IndexRun(index, [library / inside], "tiny") as run:
+    with indexer.index_run.IndexRun(index, [library / inside], "tiny") as run:
         store = create_index(index, tiny)  # meanwhile
         with store.writer() as writer, writer.transaction() as changes:
             changes.add_root(library)
@@ -162,7 +162,7 @@ def test_targets_are_chosen_again_where_another_process_changed_the_roots(
 def test_a_root_inside_a_new_one_needs_no_second_choice(
     library: Path, index: Path, tiny: EncoderBundle, choices: list[int]
 ) -> None:
-    with indexer.run.IndexRun(index, [library], "tiny") as run:
+    with indexer.index_run.IndexRun(index, [library], "tiny") as run:
         store = create_index(index, tiny)  # meanwhile
         with store.writer() as writer, writer.transaction() as changes:
             changes.add_root(library / "deep")

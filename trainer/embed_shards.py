@@ -24,7 +24,7 @@ from torch import Tensor
 
 from soundsearch.errors import SoundsearchError
 from soundsearch.progress import Progress, Silent
-from soundsearch.vocabulary.audioset import display_name
+from soundsearch.vocabulary.audioset_classes import display_name
 from trainer.data.example import ExampleFacts, ShardError
 from trainer.data.part import Part
 from trainer.data.read_ahead import read_in_threads

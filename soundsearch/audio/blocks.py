@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from soundsearch.arrays import Array
 
 #: Samples decoded at a time, of all channels together, and of one channel.
 BLOCK_SAMPLES = 1 << 18

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
+from soundsearch.arrays import Array
 from soundsearch.audio.blocks import with_channels
 from soundsearch.audio.decoder import Decoder, GaveUpError
 from soundsearch.audio.file_part import FilePart
@@ -19,21 +17,13 @@ from soundsearch.audio.resampling import resample
 from soundsearch.audio.sndfile import LOST_S
 from soundsearch.errors import AudioError
 
-Array = NDArray[np.float32]
-
 
 class ChainedDecoder:
     """A `Decoder`: the links of a chained Ogg file in order, at the rate of the first.
 
-    A link that cannot be read counts as a damaged packet.
-
-    Args:
-        file: Opened for reading.
-        starts: Where each link begins, in bytes.
-        open_link: Opens one of them.
-
-    Raises:
-        AudioError: The first link holds no sound; or GaveUpError, of its decoder.
+    A link that cannot be read counts as a damaged packet. starts: where each link begins in the
+    file, in bytes. open_link: opens one of them.
+    Raises AudioError where the first link holds no sound; or GaveUpError, of its decoder.
     """
 
     start_s = 0.0

@@ -8,13 +8,11 @@ it here.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.audio.mixdown import in_one
 from soundsearch.audio.resampling import resample
 from soundsearch.audio.windows import AudioConfig, fill_up, refuse_too_short
-
-Array = NDArray[np.float32]
 
 #: A stretch whose deviation is below this share of the whole clip's is too quiet.
 QUIET_SHARE = 0.5

@@ -7,13 +7,11 @@ import math
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.audio.blocks import joined
 from soundsearch.audio.recording import AudioFile, samples_of
 from soundsearch.errors import AudioError, Cause
-
-Array = NDArray[np.float32]
 
 
 def excerpt(

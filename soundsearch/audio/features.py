@@ -19,11 +19,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.audio.mel_banks import kaldi_mel_bank, stft_mel_bank
-
-Array = NDArray[np.float32]
 
 #: Smallest mel energy whose logarithm Kaldi takes: float32's machine epsilon.
 KALDI_ENERGY_FLOOR = float(np.finfo(np.float32).eps)
@@ -337,17 +335,8 @@ def compute_features_of(
 
     Frames that a window has in common with the one before it are computed once, where its start and
     its samples say so and the kind of features allows it.
-
-    Args:
-        windows: (start, waveform) of each, start being its first sample's place in the recording.
-        sample_rate: Hz.
-        config: Of the bundle.
-
-    Returns:
-        (n, config.n_mels, config.n_frames) float32.
-
-    Raises:
-        ValueError: As `compute_features`.
+    windows: (start, waveform) of each, start being its first sample's place in the recording.
+    Returns (n, config.n_mels, config.n_frames) float32. Raises ValueError as `compute_features`.
     """
     found = np.zeros((len(windows), config.n_mels, config.n_frames), np.float32)
     step = config.frame_step(sample_rate)

@@ -7,8 +7,8 @@ from itertools import chain, islice
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.audio.blocks import block_length
 from soundsearch.audio.ffmpeg_container import (
     CLOCKED,
@@ -22,8 +22,6 @@ from soundsearch.audio.ffmpeg_track import GAP_S, SoundTrack
 from soundsearch.audio.headers import begins_as_sound, mpeg_count
 from soundsearch.audio.windows import is_silent
 from soundsearch.errors import AudioError, Cause
-
-Array = NDArray[np.float32]
 
 #: So much less sound than the header declares is damage: headers may count what an encoder adds to
 #: fill its packets, the longest of which have LONG_PACKET samples.

@@ -119,10 +119,7 @@ def packets_of(
 ) -> Iterator[av.Packet]:
     """The packets of some streams from here on, past what the demultiplexer cannot read.
 
-    Args:
-        container: Of `open_container`.
-        indices: The streams, by their numbers in the container.
-        failed: Called whenever the demultiplexer fails.
+    indices: numbers of the streams. failed: is called whenever the demultiplexer fails.
     """
     streams = [container.streams[i] for i in indices]
     errors = ffmpeg_errors()

@@ -16,17 +16,10 @@ DECLARE_NONE = frozenset(["mpegts", "mpeg", "nut", "ogg", "wtv"])
 def declared_length_s(
     container: Any, stream: Any, file: BinaryIO, sample_rate: int, start_s: float
 ) -> float | None:
-    """How long a sound track is by the header.
+    """How long a sound track is by the header, in seconds; None where FFmpeg only guesses.
 
-    Args:
-        container: The PyAV container.
-        stream: Its sound track.
-        file: The file that FFmpeg reads.
-        sample_rate: Of the track, in Hz.
-        start_s: The second, on a player's clock, at which the track begins.
-
-    Returns:
-        Seconds; None where the header declares nothing and FFmpeg only guesses.
+    container, stream: PyAV's. sample_rate: of the track, in Hz. start_s: the second, on a player's
+    clock, at which it begins.
     """
     form = form_of(container)
     is_alone = len(container.streams) == 1  # else a length may be that of the pictures

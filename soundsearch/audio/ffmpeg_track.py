@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.audio.blocks import block_length, with_channels
 from soundsearch.audio.ffmpeg_container import (
     CONTINUOUS,
@@ -30,7 +30,6 @@ from soundsearch.audio.resampling import Resampler
 if TYPE_CHECKING:
     import av
 
-Array = NDArray[np.float32]
 
 #: A gap in the time stamps is filled with silence if it is longer than GAP_S (shorter ones are
 #: rounding) and ends before the file does. Where the length of the file is not known, it may last

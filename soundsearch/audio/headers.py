@@ -15,21 +15,7 @@ from typing import BinaryIO
 
 #: How the files begin that libsndfile is asked to read. Anything else it takes for MP3, and its
 #: MP3 decoder prints notes of its own to stderr.
-SNDFILE_MAGIC = frozenset(
-    [
-        b"RIFF",
-        b"RIFX",
-        b"RF64",
-        b"riff",
-        b"FORM",
-        b"fLaC",
-        b"OggS",
-        b"caff",
-        b".snd",
-        b"dns.",
-        b"ALaw",
-    ]
-)
+SNDFILE_MAGIC = frozenset(b"RIFF RIFX RF64 riff FORM fLaC OggS caff .snd dns. ALaw".split())
 #: Sizes from here on are written by programs that do not know yet how long the sound will be.
 OPEN_END_BYTES = 0x7FFFF000
 #: The first MPEG frame of an MP3 is sought in so many bytes behind its tags.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float32]
+from soundsearch.arrays import Array
+
 Array64 = NDArray[np.float64]
 
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array, Mask
 from soundsearch.audio.windows import Channels
-
-Array = NDArray[np.float32]
 
 #: Whether channels cancel is decided for every such stretch of a recording,
 SEGMENT_S = 0.5
@@ -133,15 +131,13 @@ class _Mixer:
         mean[:n_fade] = faded
 
 
-def _lost(segments: Array, means: Array) -> NDArray[np.bool_]:
+def _lost(segments: Array, means: Array) -> Mask:
     """Of which segments (n, time, channel) the means (n, time) have lost the sound."""
     n_channels = segments.shape[2]
     flat = segments.reshape(len(segments), -1)
     with np.errstate(over="ignore", invalid="ignore"):
         power = np.einsum("ij,ij->i", flat, flat)
-        lost: NDArray[np.bool_] = np.einsum("ij,ij->i", means, means) < power * (
-            CANCELLED_SHARE / n_channels**2
-        )
+        lost: Mask = np.einsum("ij,ij->i", means, means) < power * (CANCELLED_SHARE / n_channels**2)
     return lost
 
 

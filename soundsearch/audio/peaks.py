@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from soundsearch.arrays import Array
+
 Extremes = NDArray[np.uint8]
 
 #: Stretches a second of a long recording: 2.4 kB a minute.

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.audio.blocks import joined
 from soundsearch.audio.chained import ChainedDecoder
 from soundsearch.audio.decoder import DeclaredLessError, Decoder, GaveUpError
@@ -52,7 +52,6 @@ from soundsearch.audio.windows import (
 from soundsearch.errors import AudioError, Cause
 from soundsearch.files import NotRegularFileError, open_regular
 
-Array = NDArray[np.float32]
 #: A sample beyond this is no sound: its power would overflow in the features.
 LARGEST_SAMPLE = 1e12
 #: The most samples, of all channels together, of a recording that is decoded as a whole: 1 GiB.
@@ -383,15 +382,10 @@ def read_windows(
 ) -> Iterator[Window]:
     """The windows of an opened recording, or of a passage, at the rate the encoder wants.
 
-    Args:
-        file: The recording.
-        config: How windows are cut.
-        passage: As of `samples_of`; windows are cut from its beginning.
-
-    Raises:
-        AudioError: As `AudioFile.blocks` and `cut_windows`. After the last window also for a
-            recording of one constant value, in which a converter of sample rates makes clicks of
-            its beginning and end.
+    passage: as of `samples_of`; windows are cut from its beginning.
+    Raises AudioError as `AudioFile.blocks` and `cut_windows`. After the last window also for a
+    recording of one constant value, in which a converter of sample rates makes clicks of its
+    beginning and end.
     """
     sample_rate = config.rate_for(file.sample_rate)
     constant: np.float32 | None = None

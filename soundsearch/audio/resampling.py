@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.audio.blocks import block_length
-
-Array = NDArray[np.float32]
 
 #: soxr's 20-bit setting.
 QUALITY = "HQ"

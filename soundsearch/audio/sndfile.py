@@ -7,15 +7,11 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
+from soundsearch.arrays import Array
 from soundsearch.audio.blocks import block_length
 from soundsearch.audio.decoder import DeclaredLessError, GaveUpError
 from soundsearch.audio.headers import OPEN_END_BYTES, goes_on
 from soundsearch.audio.understated import Understated
-
-Array = NDArray[np.float32]
 
 #: libsndfile gives so many samples as the length of a file that it cannot measure.
 UNKNOWN_LENGTH = 1 << 62
@@ -157,9 +153,8 @@ class SndfileDecoder:
 def declared_length(n_samples: int, log: str) -> float:
     """Samples of a channel that the header declares.
 
-    Args:
-        n_samples: Those that libsndfile finds: fewer than declared in a file that is cut short.
-        log: What libsndfile notes about the file.
+    n_samples: those that libsndfile finds: fewer than declared in a file that is cut short. log:
+    what it notes about the file.
     """
     declared = found = 0
     if cut := CUT_SHORT.search(log):

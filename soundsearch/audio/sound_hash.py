@@ -6,9 +6,8 @@ import struct
 
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from soundsearch.arrays import Array
 
 
 class SoundHash:

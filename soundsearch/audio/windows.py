@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.errors import AudioError, Cause
 
-Array = NDArray[np.float32]
 #: What a recording shorter than one window becomes.
 Short = Literal["repeat", "repeat-whole", "zeros", "keep"]
 #: How channels become one: their mean, or the first alone.

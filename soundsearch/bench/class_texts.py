@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.choices import ClassScore
 from soundsearch.config import read_json
 from soundsearch.encoder.embed_clips import ClipEmbeddings, score_texts
 from soundsearch.errors import BenchmarkError, ConfigError
-
-Array = NDArray[np.float32]
 
 #: Where a label or caption stands in a prompt.
 BLANK = "{}"

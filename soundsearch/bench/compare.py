@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.arrays import Ints
 from soundsearch.bench.evaluation import interval, resampled, resamplings
-from soundsearch.bench.protocols import PROTOCOLS, Ints, Measure
+from soundsearch.bench.protocols import PROTOCOLS, Measure
 from soundsearch.bench.results import BenchmarkResult, DirectionResult, QueryRanks
 from soundsearch.errors import BenchmarkError
 

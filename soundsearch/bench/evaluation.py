@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.arrays import Floats, Ints, Mask
 from soundsearch.bench.metrics import TiedRanks, rank_relevant
 from soundsearch.bench.protocols import (
     ACCURACY,
@@ -20,8 +21,6 @@ from soundsearch.bench.protocols import (
     TAGGING,
     TEXT_TO_AUDIO,
     ZERO_SHOT,
-    Floats,
-    Ints,
     Measure,
     Protocol,
 )
@@ -250,7 +249,7 @@ def evaluate_classification(
 
 def evaluate_tagging(
     scores: Floats,
-    tagged: NDArray[np.bool_],
+    tagged: Mask,
     class_names: Sequence[str],
     *,
     seed: int = 0,

@@ -17,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
-Ints = NDArray[np.int64]
+from soundsearch.arrays import Floats, Ints, Mask
 
 #: Scores sorted at a time: what bounds the memory of `rank_relevant`, about 16 MB of float32.
 BLOCK = 4_000_000
@@ -114,7 +113,7 @@ def rank_relevant(scores: Floats, query: Ints, candidate: Ints) -> TiedRanks:
     )
 
 
-def best_ranks(scores: Floats, relevant: NDArray[np.bool_]) -> NDArray[np.float64]:
+def best_ranks(scores: Floats, relevant: Mask) -> NDArray[np.float64]:
     """Rank of each query's best-ranked relevant candidate, 1 the first, ties by expectation.
 
     scores: (n_queries, n_candidates), higher is better. relevant: bool of that shape, with at

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.encoder.embed_clips import embed_texts
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.registry import find_bundle
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.float32]
 
 #: Clips in which there is nothing to hear, and which MTEB cannot leave out.
 NOTHING_TO_HEAR = frozenset([Cause.SILENT, Cause.TOO_SHORT])

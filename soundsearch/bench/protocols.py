@@ -18,9 +18,6 @@ from soundsearch.bench.metrics import Ranks, TiedRanks
 from soundsearch.choices import ProtocolName
 from soundsearch.errors import BenchmarkError
 
-Floats = NDArray[np.floating]
-Ints = NDArray[np.int64]
-
 TEXT_TO_AUDIO, AUDIO_TO_TEXT, ZERO_SHOT = "text-to-audio", "audio-to-text", "zero-shot"
 #: Every class is a query, and the clips that have it are to stand first.
 TAGGING = "tagging"

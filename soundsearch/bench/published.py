@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from soundsearch.bench.protocols import AUDIO_TO_TEXT, TEXT_TO_AUDIO, ZERO_SHOT
-from soundsearch.bench.report import Sheet
 from soundsearch.bench.results import BenchmarkResult
+from soundsearch.bench.sheets import Sheet
 from soundsearch.errors import BenchmarkError
 from soundsearch.tables import Row, Table
 

@@ -11,17 +11,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from soundsearch.bench.class_texts import (
-    BLANK,
-    ListedTexts,
-    prompted,
-    score_classes,
-    way_in_words,
-)
+from soundsearch.arrays import Array
+from soundsearch.bench.class_texts import BLANK, ListedTexts, prompted, score_classes, way_in_words
 from soundsearch.bench.datasets import (
     ClassificationSet,
     DataSet,
@@ -53,7 +48,7 @@ from soundsearch.encoder.embed_clips import (
 from soundsearch.encoder.embedding_cache import EmbeddingCache
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import BenchmarkError
-from soundsearch.progress import Progress
+from soundsearch.progress import SILENT, Progress
 
 log = logging.getLogger(__name__)
 
@@ -107,41 +102,28 @@ def run_benchmark(
     data: DataSet,
     settings: Settings,
     cache: EmbeddingCache,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> BenchmarkResult:
     """Embed, score, count. Raises BenchmarkError, DataSetError, BundleError."""
+    run = _Run(encoder, settings, cache, progress)
     require_whole(data, settings.allow_missing)
-    if isinstance(
-        data, ClassificationSet | TaggingSet
-    ):  # a label that cannot be used is refused at once
-        _texts_of_classes(encoder, data, settings)
+    if isinstance(data, ClassificationSet | TaggingSet):
+        run.texts_of_classes(data)  # a label that cannot be used is refused at once
     elif settings.class_texts is not None or len(settings.prompts) > 1:
         raise BenchmarkError(
             f"{data.name} {data.split} has captions, and a caption is one text; several prompts and "
             "texts from a file are for labels"
         )
-    protocol = settings.protocol
+    one = settings.protocol.one_embedding_per_clip
     found, lost = embed_clips(
-        encoder,
-        data.clips,
-        cache,
-        one=protocol.one_embedding_per_clip,
-        jobs=settings.jobs,
-        progress=progress,
+        encoder, data.clips, cache, one=one, jobs=settings.jobs, progress=progress
     )
     data = data.without(lost)
     require_whole(data, settings.allow_missing)
     assert found is not None, "a data set without clips is refused"
     _tell_skipped(data)
     refuse_collapsed(encoder, found.vectors, "clips")
-    clips = found.mean() if settings.clip_score == "mean" else found
-    if isinstance(data, ClassificationSet):
-        return _classification(encoder, data, clips, settings, cache, progress)
-    if isinstance(data, TaggingSet):
-        return _tagging(encoder, data, clips, settings, cache, progress)
-    if isinstance(data, RetrievalSet):
-        return _retrieval(encoder, data, clips, settings, cache, progress)
-    raise TypeError(f"no benchmark of a {type(data).__name__}")
+    return run.result(data, found.mean() if settings.clip_score == "mean" else found)
 
 
 def _tell_skipped(data: DataSet) -> None:
@@ -154,158 +136,131 @@ def _tell_skipped(data: DataSet) -> None:
         )
 
 
-def _retrieval(
-    encoder: Encoder,
-    data: RetrievalSet,
-    clips: ClipEmbeddings,
-    settings: Settings,
-    cache: EmbeddingCache,
-    progress: Progress | None,
-) -> BenchmarkResult:
-    (prompt,) = _prompts_of(encoder, data, settings)
-    texts = [prompt.replace(BLANK, text) for text in data.texts]
-    vectors = embed_texts(encoder, texts, cache, progress=progress)
-    _refuse_collapsed_texts(encoder, texts, vectors)
-    measured = evaluate_retrieval(
-        score_texts(vectors, clips),
-        data.owner,
-        settings.protocol,
-        merge_identical=data.texts if settings.merge_identical else None,
-        seed=settings.seed,
-        bootstrap=settings.bootstrap,
-    )
-    counted = dict.fromkeys(texts) if settings.merge_identical else texts
-    facts = _facts(encoder, data, settings, (prompt,), [(text,) for text in counted])
-    return result_of_retrieval(measured, facts, data.names)
+@dataclass(frozen=True)
+class _Run:
+    """An encoder, how it is measured, the embeddings of earlier runs, and who is informed."""
 
+    encoder: Encoder
+    settings: Settings
+    cache: EmbeddingCache
+    progress: Progress
 
-def _classification(
-    encoder: Encoder,
-    data: ClassificationSet,
-    clips: ClipEmbeddings,
-    settings: Settings,
-    cache: EmbeddingCache,
-    progress: Progress | None,
-) -> BenchmarkResult:
-    normalise = settings.protocol.normalise_class_text
-    scores, facts = _scored_classes(encoder, data, clips, settings, cache, progress, normalise)
-    measured = evaluate_classification(
-        scores.T,
-        data.target,
-        data.fold,
-        data.classes,
-        seed=settings.seed,
-        bootstrap=settings.bootstrap,
-    )
-    return result_of_classification(measured, facts, data.names, settings.protocol.name)
+    def result(self, data: DataSet, clips: ClipEmbeddings) -> BenchmarkResult:
+        """The result on a data set whose clips are embedded."""
+        if isinstance(data, ClassificationSet):
+            return self._classification(data, clips)
+        if isinstance(data, TaggingSet):
+            return self._tagging(data, clips)
+        if isinstance(data, RetrievalSet):
+            return self._retrieval(data, clips)
+        raise TypeError(f"no benchmark of a {type(data).__name__}")
 
-
-def _tagging(
-    encoder: Encoder,
-    data: TaggingSet,
-    clips: ClipEmbeddings,
-    settings: Settings,
-    cache: EmbeddingCache,
-    progress: Progress | None,
-) -> BenchmarkResult:
-    n_classes = len(data.classes)
-    data, lost = data.with_clips()
-    if lost:
-        log.warning(
-            "%s %s: %d of %d classes have no clip here and are left out; the first is %s",
-            *(data.name, data.split, len(lost), n_classes, lost[0]),
+    def _retrieval(self, data: RetrievalSet, clips: ClipEmbeddings) -> BenchmarkResult:
+        settings = self.settings
+        (prompt,) = self._prompts_of(data)
+        texts = [prompt.replace(BLANK, text) for text in data.texts]
+        measured = evaluate_retrieval(
+            score_texts(self._embedded(texts, True), clips),
+            data.owner,
+            settings.protocol,
+            merge_identical=data.texts if settings.merge_identical else None,
+            seed=settings.seed,
+            bootstrap=settings.bootstrap,
         )
-    # Cosines under every protocol. Source: VIP-ANT, `cvap/monitor/audioset_clf.py`.
-    scores, facts = _scored_classes(encoder, data, clips, settings, cache, progress, True)
-    measured = evaluate_tagging(
-        scores, data.tagged, data.classes, seed=settings.seed, bootstrap=settings.bootstrap
-    )
-    return result_of_tagging(measured, facts, data.classes, settings.protocol.name)
+        counted = dict.fromkeys(texts) if settings.merge_identical else texts
+        facts = self._facts(data, (prompt,), [(text,) for text in counted])
+        return result_of_retrieval(measured, facts, data.names)
 
+    def _classification(self, data: ClassificationSet, clips: ClipEmbeddings) -> BenchmarkResult:
+        protocol, drawn = self.settings.protocol, self._resampling
+        scores, facts = self._scored_classes(data, clips, protocol.normalise_class_text)
+        measured = evaluate_classification(scores.T, data.target, data.fold, data.classes, **drawn)
+        return result_of_classification(measured, facts, data.names, protocol.name)
 
-def _scored_classes(
-    encoder: Encoder,
-    data: ClassificationSet | TaggingSet,
-    clips: ClipEmbeddings,
-    settings: Settings,
-    cache: EmbeddingCache,
-    progress: Progress | None,
-    normalise: bool,
-) -> tuple[NDArray[np.float32], RunFacts]:
-    """Scores (n_classes, n_clips), and the facts of the run."""
-    of_class = _texts_of_classes(encoder, data, settings)
-    texts = [text for texts in of_class for text in texts]
-    vectors = embed_texts(encoder, texts, cache, normalise=normalise, progress=progress)
-    _refuse_collapsed_texts(encoder, texts, vectors)
-    counts = list(map(len, of_class))
-    scores = score_classes(vectors, counts, clips, settings.class_score, normalise)
-    return scores, _facts(encoder, data, settings, _prompts_of(encoder, data, settings), of_class)
+    def _tagging(self, data: TaggingSet, clips: ClipEmbeddings) -> BenchmarkResult:
+        n_classes = len(data.classes)
+        data, lost = data.with_clips()
+        if lost:
+            log.warning(
+                "%s %s: %d of %d classes have no clip here and are left out; the first is %s",
+                *(data.name, data.split, len(lost), n_classes, lost[0]),
+            )
+        # Cosines under every protocol. Source: VIP-ANT, `cvap/monitor/audioset_clf.py`.
+        scores, facts = self._scored_classes(data, clips, True)
+        measured = evaluate_tagging(scores, data.tagged, data.classes, **self._resampling)
+        return result_of_tagging(measured, facts, data.classes, self.settings.protocol.name)
 
+    @property
+    def _resampling(self) -> dict[str, Any]:
+        return {"seed": self.settings.seed, "bootstrap": self.settings.bootstrap}
 
-def _texts_of_classes(
-    encoder: Encoder, data: ClassificationSet | TaggingSet, settings: Settings
-) -> list[tuple[str, ...]]:
-    """Raises BenchmarkError for a class that no text can be made of."""
-    names = data.classes
-    if isinstance(data, TaggingSet):  # display names, such as "Dog"
-        names = tuple(name.lower() for name in names)
-    if settings.class_texts is not None:
-        return settings.class_texts.of(names, settings.protocol.first_class_texts)
-    return prompted(names, _prompts_of(encoder, data, settings))
+    def _scored_classes(
+        self, data: ClassificationSet | TaggingSet, clips: ClipEmbeddings, normalise: bool
+    ) -> tuple[Array, RunFacts]:
+        """Scores (n_classes, n_clips), and the facts of the run."""
+        of_class = self.texts_of_classes(data)
+        vectors = self._embedded([text for texts in of_class for text in texts], normalise)
+        counts = list(map(len, of_class))
+        scores = score_classes(vectors, counts, clips, self.settings.class_score, normalise)
+        return scores, self._facts(data, self._prompts_of(data), of_class)
 
+    def texts_of_classes(self, data: ClassificationSet | TaggingSet) -> list[tuple[str, ...]]:
+        """Raises BenchmarkError for a class that no text can be made of."""
+        names = data.classes
+        if isinstance(data, TaggingSet):  # display names, such as "Dog"
+            names = tuple(name.lower() for name in names)
+        if self.settings.class_texts is not None:
+            return self.settings.class_texts.of(names, self.settings.protocol.first_class_texts)
+        return prompted(names, self._prompts_of(data))
 
-def _prompts_of(encoder: Encoder, data: DataSet, settings: Settings) -> tuple[str, ...]:
-    if settings.prompts:
-        return settings.prompts
-    prefix = settings.protocol.caption_prefix
-    if not isinstance(data, RetrievalSet) and not prefix:
-        return (encoder.bundle.text.prompt,)
-    return (prefix + BLANK,)
+    def _prompts_of(self, data: DataSet) -> tuple[str, ...]:
+        if self.settings.prompts:
+            return self.settings.prompts
+        prefix = self.settings.protocol.caption_prefix
+        if not isinstance(data, RetrievalSet) and not prefix:
+            return (self.encoder.bundle.text.prompt,)
+        return (prefix + BLANK,)
 
+    def _embedded(self, texts: list[str], normalise: bool) -> Array:
+        """Embeddings of texts, (n, dim). Raises BenchmarkError where different ones have the same."""
+        vectors = embed_texts(
+            self.encoder, texts, self.cache, normalise=normalise, progress=self.progress
+        )
+        place = {text: i for i, text in enumerate(texts)}
+        refuse_collapsed(self.encoder, vectors[list(place.values())], "texts")
+        return vectors
 
-def _refuse_collapsed_texts(
-    encoder: Encoder, texts: list[str], vectors: NDArray[np.float32]
-) -> None:
-    place = {text: i for i, text in enumerate(texts)}
-    refuse_collapsed(encoder, vectors[list(place.values())], "texts")
+    def _facts(
+        self, data: DataSet, prompts: tuple[str, ...], counted: Sequence[tuple[str, ...]]
+    ) -> RunFacts:
+        """counted: the texts of each class, or every caption by itself."""
+        bundle, settings = self.encoder.bundle, self.settings
+        prompt = " | ".join(prompts)
+        if settings.class_texts:
+            prompt = settings.class_texts.name
+        elif prompt == BLANK:
+            prompt = ""
+        return RunFacts(
+            benchmark=data.name,
+            split=data.split,
+            model=bundle.name,
+            model_version=bundle.version,
+            fingerprint=bundle.fingerprint,
+            prompt=prompt,
+            class_texts=way_in_words(counted, settings.class_score),
+            windows=windows_in_words(self.encoder, settings),
+            n_listed=data.n_expected,
+            n_skipped=data.n_missing,
+            n_truncated=self._n_truncated(counted),
+            max_tokens=bundle.text.max_tokens,
+            command=settings.command,
+        )
 
-
-def _facts(
-    encoder: Encoder,
-    data: DataSet,
-    settings: Settings,
-    prompts: tuple[str, ...],
-    counted: Sequence[tuple[str, ...]],
-) -> RunFacts:
-    """counted: the texts of each class, or every caption by itself."""
-    bundle = encoder.bundle
-    prompt = " | ".join(prompts)
-    return RunFacts(
-        benchmark=data.name,
-        split=data.split,
-        model=bundle.name,
-        model_version=bundle.version,
-        fingerprint=bundle.fingerprint,
-        prompt=(
-            settings.class_texts.name
-            if settings.class_texts
-            else ("" if prompt == BLANK else prompt)
-        ),
-        class_texts=way_in_words(counted, settings.class_score),
-        windows=windows_in_words(encoder, settings),
-        n_listed=data.n_expected,
-        n_skipped=data.n_missing,
-        n_truncated=_n_truncated(encoder, counted),
-        max_tokens=bundle.text.max_tokens,
-        command=settings.command,
-    )
-
-
-def _n_truncated(encoder: Encoder, counted: Sequence[tuple[str, ...]]) -> int:
-    """How many classes, or captions, have a text that is longer than the encoder reads."""
-    is_cut = encoder.truncated([text for texts in counted for text in texts])
-    first = np.cumsum([0, *map(len, counted)])[:-1]
-    return int(np.logical_or.reduceat(is_cut, first).sum())
+    def _n_truncated(self, counted: Sequence[tuple[str, ...]]) -> int:
+        """How many classes, or captions, have a text that is longer than the encoder reads."""
+        is_cut = self.encoder.truncated([text for texts in counted for text in texts])
+        first = np.cumsum([0, *map(len, counted)])[:-1]
+        return int(np.logical_or.reduceat(is_cut, first).sum())
 
 
 def windows_in_words(encoder: Encoder, settings: Settings) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from soundsearch.choices import AudioCapsSplit, AudioSetSplit, ClothoSplit, Measured
 from soundsearch.cli.bench_run import BenchOptions, run_data_set, wide_console
-from soundsearch.cli.options import Json, shared_options
+from soundsearch.cli.options import Json, path_option, shared_options
 from soundsearch.cli.streams import note
 from soundsearch.render import to_json
 
@@ -56,19 +56,9 @@ def clotho(
 def audiocaps(
     root: Root,
     split: Annotated[AudioCapsSplit, typer.Option(help="Part of it.")] = "test",
-    captions: Annotated[
-        Path | None,
-        typer.Option(
-            readable=False, help="Its CSV. [default: SPLIT.csv in ROOT]", show_default=False
-        ),
-    ] = None,
+    captions: Annotated[Path | None, path_option("Its CSV. [default: SPLIT.csv in ROOT]")] = None,
     audio: Annotated[
-        Path | None,
-        typer.Option(
-            readable=False,
-            help="Folder of its recordings. [default: audio/ in ROOT]",
-            show_default=False,
-        ),
+        Path | None, path_option("Folder of its recordings. [default: audio/ in ROOT]")
     ] = None,
     *,
     options: BenchOptions,
@@ -92,20 +82,10 @@ def audioset(
     root: Root,
     split: Annotated[AudioSetSplit, typer.Option(help="Part of it.")] = "eval",
     segments: Annotated[
-        Path | None,
-        typer.Option(
-            readable=False,
-            help="Its list of segments. [default: SPLIT_segments.csv in ROOT]",
-            show_default=False,
-        ),
+        Path | None, path_option("Its list of segments. [default: SPLIT_segments.csv in ROOT]")
     ] = None,
     audio: Annotated[
-        Path | None,
-        typer.Option(
-            readable=False,
-            help="Folder of its recordings. [default: audio/ in ROOT]",
-            show_default=False,
-        ),
+        Path | None, path_option("Folder of its recordings. [default: audio/ in ROOT]")
     ] = None,
     *,
     options: BenchOptions,
@@ -196,8 +176,8 @@ def compare(
     from dataclasses import asdict
 
     from soundsearch.bench.compare import compare as compare_results
-    from soundsearch.bench.report import comparison_sheet, print_sheets
     from soundsearch.bench.result_files import read_result
+    from soundsearch.bench.sheets import comparison_sheet, print_sheets
 
     found = compare_results(read_result(first), read_result(second), seed=seed, bootstrap=bootstrap)
     if json:
@@ -219,7 +199,7 @@ def table(
         Path | None, typer.Argument(readable=False, help="A result that --json has written.")
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option(readable=False, help="Also write the tables here, as Markdown.")
+        Path | None, path_option("Also write the tables here, as Markdown.")
     ] = None,
 ) -> None:
     """Show published numbers, and where a result stands among them.
@@ -229,8 +209,8 @@ def table(
     Example: soundsearch bench table clotho.json
     """
     from soundsearch.bench.published import table as published_table
-    from soundsearch.bench.report import print_sheets, sheet_markdown
     from soundsearch.bench.result_files import read_result, write_file
+    from soundsearch.bench.sheets import print_sheets, sheet_markdown
 
     found = None if result is None else read_result(result)
     sheets = published_table(found)

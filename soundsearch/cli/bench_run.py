@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soundsearch.choices import ClassScore, ClipScore, ProtocolName
-from soundsearch.cli.options import DeviceChoice
+from soundsearch.cli.options import DeviceChoice, path_option
 from soundsearch.cli.progress import progress_on_stderr
+from soundsearch.cli.streams import command_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,8 +44,7 @@ class BenchOptions:
         ClipScore | None,
         typer.Option(
             help="A clip scores by its best window, as in a search, or by the mean of its windows' "
-            "embeddings. [default: best; vip-ant and mteb-v2 have one embedding for each clip]",
-            show_default=False,
+            "embeddings. [default: best; vip-ant and mteb-v2 have one embedding for each clip]"
         ),
     ] = None
     merge_identical_captions: Annotated[
@@ -57,16 +57,12 @@ class BenchOptions:
         list[str] | None,
         typer.Option(
             help="Sentence that each class name, or caption, is put into, at {}; repeatable for "
-            "class names. [default: the protocol's; for class names else the encoder's]",
-            show_default=False,
+            "class names. [default: the protocol's; for class names else the encoder's]"
         ),
     ] = None
     class_texts: Annotated[
         Path | None,
-        typer.Option(
-            readable=False,
-            help="JSON file with lists of whole texts by class name, in place of prompts.",
-        ),
+        path_option("JSON file with lists of whole texts by class name, in place of prompts."),
     ] = None
     class_score: Annotated[
         ClassScore,
@@ -84,30 +80,23 @@ class BenchOptions:
     ] = False
     json: Annotated[
         Path | None,
-        typer.Option(
-            allow_dash=True,
-            readable=False,
-            help="Write the result here, beside it the ranks; - prints JSON, a line for each "
+        path_option(
+            "Write the result here, beside it the ranks; - prints JSON, a line for each "
             "encoder, in place of the table. With several encoders each gets a file FILE.ENCODER.json.",
+            allow_dash=True,
         ),
     ] = None
-    markdown: Annotated[
-        Path | None, typer.Option(readable=False, help="Write the tables here, as Markdown.")
-    ] = None
+    markdown: Annotated[Path | None, path_option("Write the tables here, as Markdown.")] = None
     ranks: Annotated[
-        Path | None,
-        typer.Option(readable=False, help="Write where the right answers of every query stood."),
+        Path | None, path_option("Write where the right answers of every query stood.")
     ] = None
-    plots: Annotated[
-        Path | None, typer.Option(readable=False, help="Write figures into this folder.")
-    ] = None
+    plots: Annotated[Path | None, path_option("Write figures into this folder.")] = None
     bootstrap: Annotated[
         int, typer.Option(min=0, help="Resamplings of the clips for the 95 % intervals; 0: none.")
     ] = 1000
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamplings.")] = 0
     no_cache: Annotated[
-        bool,
-        typer.Option("--no-cache", help="Embed everything anew, and keep no embeddings."),
+        bool, typer.Option("--no-cache", help="Embed everything anew, and keep no embeddings.")
     ] = False
     jobs: Annotated[
         int | None,
@@ -143,8 +132,6 @@ def run_data_set(read: Callable[[], DataSet], options: BenchOptions) -> None:
 
 def _settings(options: BenchOptions) -> Settings:
     import os
-    import shlex
-    import sys
 
     from soundsearch.bench.class_texts import read_class_texts
     from soundsearch.bench.protocols import protocol_named
@@ -164,7 +151,7 @@ def _settings(options: BenchOptions) -> Settings:
             jobs=options.jobs or os.cpu_count() or 1,
             seed=options.seed,
             bootstrap=options.bootstrap,
-            command=shlex.join(["soundsearch", *sys.argv[1:]]),
+            command=command_line(),
         )
     except BenchmarkError as error:
         raise typer.BadParameter(str(error)) from error
@@ -198,8 +185,8 @@ def _show(results: list[BenchmarkResult], options: BenchOptions) -> None:
     """The table or JSON on stdout, and the files that hold all results together."""
     import json
 
-    from soundsearch.bench.report import markdown, print_results
     from soundsearch.bench.result_files import write_file
+    from soundsearch.bench.sheets import markdown, print_results
 
     if options.json == STDOUT:
         for result in results:

@@ -38,14 +38,11 @@ class CompoundOptions:
         typer.Option(
             metavar="WHAT",
             help="Also fit this: a text, or an existing file; 2:WHAT counts twice (repeatable).",
-            show_default=False,
         ),
     ] = None
     minus: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="WHAT", help="Do not fit this, likewise (repeatable).", show_default=False
-        ),
+        typer.Option(metavar="WHAT", help="Do not fit this, likewise (repeatable)."),
     ] = None
 
     @property
@@ -68,17 +65,12 @@ class PassageOptions:
             metavar="TIME",
             parser=seconds_of,
             help="Search by the passage from here on: s, m:ss or h:mm:ss, such as 14:33.",
-            show_default=False,
         ),
     ] = None
     end: Annotated[
         float | None,
         typer.Option(
-            "--to",
-            metavar="TIME",
-            parser=seconds_of,
-            help="Search by the passage up to here.",
-            show_default=False,
+            "--to", metavar="TIME", parser=seconds_of, help="Search by the passage up to here."
         ),
     ] = None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from soundsearch.cli.options import IndexFolder, Json, Null, Paths
+from soundsearch.cli.options import IndexFolder, Json, Null, Paths, open_store
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
 from soundsearch.render import duplicates_json, short_path
@@ -50,10 +50,8 @@ def duplicates(
     """
     from soundsearch.duplicates import duplicates as find_duplicates
     from soundsearch.near_copies import near_copies
-    from soundsearch.paths import index_place
-    from soundsearch.store import Store
 
-    store = Store.open(index_place(index))
+    store = open_store(index)
     with store.snapshot() as reader, progress_on_stderr(quiet=not near or json) as progress:
         groups: Groups
         groups = near_copies(reader, progress) if near else find_duplicates(reader)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from soundsearch.cli.options import path_option
+
 
 def _check_file(path: Path | None) -> Path | None:
     if path is not None and str(path) == "-":
@@ -37,61 +39,40 @@ class HitOptions:
     ] = None
     csv: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            readable=False,
-            callback=_check_file,
-            help="Write the hits as a table, a row for each passage: rank, score, seconds, words, "
+        path_option(
+            "Write the hits as a table, a row for each passage: rank, score, seconds, words, "
             "path. No option overwrites a file: a taken name gets a number.",
-            show_default=False,
+            metavar="FILE",
+            callback=_check_file,
         ),
     ] = None
     m3u: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            readable=False,
-            callback=_check_file,
-            help="Write the hits as a playlist (extended M3U8).",
-            show_default=False,
+        path_option(
+            "Write the hits as a playlist (extended M3U8).", metavar="FILE", callback=_check_file
         ),
     ] = None
     labels: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
+            "Write the passages as a label track for Audacity.",
             metavar="FILE",
-            readable=False,
             callback=_check_file,
-            help="Write the passages as a label track for Audacity.",
-            show_default=False,
         ),
     ] = None
     copy_to: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            readable=False,
-            help="Copy the recordings into this folder.",
-            show_default=False,
-        ),
+        Path | None, path_option("Copy the recordings into this folder.", metavar="FOLDER")
     ] = None
     link_to: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            readable=False,
-            help="Make symbolic links to the recordings in this folder.",
-            show_default=False,
-        ),
+        path_option("Make symbolic links to the recordings in this folder.", metavar="FOLDER"),
     ] = None
     excerpts: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            readable=False,
-            help="Write the passages of each hit as WAV into this folder, with half a second before "
+        path_option(
+            "Write the passages of each hit as WAV into this folder, with half a second before "
             "and after; of a long one, the first minute.",
-            show_default=False,
+            metavar="FOLDER",
         ),
     ] = None
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from soundsearch.cli.index_report import print_plan, print_report
-from soundsearch.cli.options import DeviceChoice, IndexFolder, Jobs, Json
+from soundsearch.cli.options import DeviceChoice, IndexFolder, Jobs, Json, path_option
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.ours import require_ours
 from soundsearch.render import report_facts, to_json
@@ -18,9 +18,7 @@ from soundsearch.urls import path_of
 def index(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="Folders, files or URLs; none means all of those indexed before.",
-        ),
+        typer.Argument(help="Folders, files or URLs; none means all of those indexed before."),
     ] = None,
     index: IndexFolder = None,
     exclude: Annotated[
@@ -31,8 +29,7 @@ def index(
         bool, typer.Option("--dry-run", help="Only list what would be done; change nothing.")
     ] = False,
     prune: Annotated[
-        bool,
-        typer.Option("--prune", help="Also delete what is known of files that have vanished."),
+        bool, typer.Option("--prune", help="Also delete what is known of files that have vanished.")
     ] = False,
     retry: Annotated[
         bool,
@@ -42,14 +39,12 @@ def index(
         ),
     ] = False,
     force: Annotated[
-        bool,
-        typer.Option("--force", help="Read all files again, also those that look unchanged."),
+        bool, typer.Option("--force", help="Read all files again, also those that look unchanged.")
     ] = False,
     captions: Annotated[
         Path | None,
-        typer.Option(
-            readable=False,
-            help="CSV of words for recordings (file, text, other columns), in place of earlier ones.",
+        path_option(
+            "CSV of words for recordings (file, text, other columns), in place of earlier ones."
         ),
     ] = None,
     no_captions: Annotated[
@@ -65,16 +60,14 @@ def index(
         str | None,
         typer.Option(
             help="Read and embed in so many processes, or on a Dask cluster (dask://host:8786). "
-            "[default: threads of this process]",
-            show_default=False,
+            "[default: threads of this process]"
         ),
     ] = None,
     parts: Annotated[
         str | None,
         typer.Option(
             help="Folder or URL, reached by all workers, that keeps what they write. "
-            "[default: a folder in the index, emptied at the end]",
-            show_default=False,
+            "[default: a folder in the index, emptied at the end]"
         ),
     ] = None,
     json: Json = False,
@@ -91,8 +84,8 @@ def index(
     Example: soundsearch index ~/Sounds /mnt/archive --exclude "*.asd"
     """
     require_ours("indexer")
-    from indexer.options import IndexOptions
-    from indexer.run import IndexRun
+    from indexer.index_options import IndexOptions
+    from indexer.index_run import IndexRun
     from soundsearch.paths import index_place
 
     if captions is not None and no_captions:

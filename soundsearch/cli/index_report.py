@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from soundsearch.cli.streams import note
-from soundsearch.render import duration, endings, printable, short_path, to_json
+from soundsearch.render import endings, how_fast, printable, short_path, to_json
 
 if TYPE_CHECKING:
     from indexer.plan import Plan
@@ -95,10 +95,7 @@ def print_report(plan: Plan, report: Report, with_summary: bool) -> None:
         parts.append(f"{report.n_read_again} read again")
     if report.n_pruned:
         parts.append(f"{report.n_pruned} pruned")
-    line = ", ".join(parts)
-    if report.audio_s:
-        speed = report.audio_s / max(report.elapsed_s, 1e-3)
-        line += f"; {duration(report.audio_s)} of sound in {report.elapsed_s:.1f} s ({speed:.0f} times real time)"
+    line = ", ".join(parts) + how_fast(report.audio_s, report.elapsed_s)
     if report.interrupted:
         line = f"stopped; what was finished is kept, run it again to go on: {line}"
     if with_summary or report.interrupted:

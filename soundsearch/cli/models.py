@@ -28,10 +28,7 @@ app.add_typer(build, name="build")
 
 Out = Annotated[
     Path | None,
-    typer.Option(
-        help="Folder the bundle is written to. [default: among your own encoders]",
-        show_default=False,
-    ),
+    typer.Option(help="Folder the bundle is written to. [default: among your own encoders]"),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the encoder that is there.")]
 
@@ -108,8 +105,7 @@ def vip_ant(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="The authors' .pth file of that variant. [default: it is fetched, 350 to 700 MB]",
-            show_default=False,
+            help="The authors' .pth file of that variant. [default: it is fetched, 350 to 700 MB]"
         ),
     ] = None,
     clip_weights: Annotated[
@@ -117,7 +113,6 @@ def vip_ant(
         typer.Option(
             "--clip",
             help="Weights of CLIP ViT-B/32, such as ViT-B-32.pt. [default: they are fetched, 350 MB]",
-            show_default=False,
         ),
     ] = None,
     out: Out = None,

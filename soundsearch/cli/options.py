@@ -6,11 +6,14 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from soundsearch.choices import Device
+
+if TYPE_CHECKING:
+    from soundsearch.store import Store
 
 #: A text: a path would make one of the two slashes in the address of a database.
 IndexFolder = Annotated[
@@ -22,7 +25,6 @@ IndexFolder = Annotated[
         show_envvar=True,
         help="Folder of the index, or the postgresql://... address of a database. [default: in "
         "your data folder]",
-        show_default=False,
     ),
 ]
 DeviceChoice = Annotated[
@@ -40,6 +42,19 @@ Null = Annotated[
 TopK = Annotated[int, typer.Option("-k", "--top-k", min=1, help="At most so many results.")]
 
 Command = Callable[..., None]
+
+
+def path_option(help: str, *names: str, **settings: Any) -> Any:
+    """An option with a path that the command itself opens: its messages say more than Typer's."""
+    return typer.Option(*names, readable=False, help=help, **settings)
+
+
+def open_store(index: str | None) -> Store:
+    """Open the index that --index names, or the user's own."""
+    from soundsearch.paths import index_place
+    from soundsearch.store import Store
+
+    return Store.open(index_place(index))
 
 
 def shared_options(options: type, name: str = "options") -> Callable[[Command], Command]:

@@ -35,7 +35,6 @@ FilterTexts = Annotated[
         callback=_check,
         help='Only recordings that fit, such as "duration:<3", "format:wav" or "-music" '
         "(repeatable; docs/how-to/ask.md lists them). They may stand in the question as well.",
-        show_default=False,
     ),
 ]
 

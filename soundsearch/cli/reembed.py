@@ -10,7 +10,7 @@ import typer
 from soundsearch.cli.options import DeviceChoice, IndexFolder, Jobs, Json
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
-from soundsearch.render import duration, to_json
+from soundsearch.render import how_fast, reasons, to_json
 
 if TYPE_CHECKING:
     from indexer.reembed import ReembedReport
@@ -21,8 +21,7 @@ def reembed(
         str | None,
         typer.Option(
             help="The new encoder: a name from `models list`, or a folder. [default: the one that "
-            "was begun]",
-            show_default=False,
+            "was begun]"
         ),
     ] = None,
     index: IndexFolder = None,
@@ -59,12 +58,7 @@ def reembed(
         return
     with progress_on_stderr(quiet=json) as progress:
         report = soundsearch.reembed(
-            index,
-            model,
-            device=device,
-            jobs=jobs,
-            without_absent=without_absent,
-            progress=progress,
+            index, model, device=device, jobs=jobs, without_absent=without_absent, progress=progress
         )
     if json:
         typer.echo(to_json(report_facts(report)))
@@ -87,8 +81,8 @@ def report_facts(report: ReembedReport) -> dict[str, object]:
         "windows": report.n_windows,
         "audio_s": round(report.audio_s, 3),
         "elapsed_s": round(report.elapsed_s, 3),
-        "failures": [{"path": path, "reason": reason} for path, reason in report.failures],
-        "absent": [{"path": path, "reason": reason} for path, reason in report.absent],
+        "failures": reasons(report.failures),
+        "absent": reasons(report.absent),
     }
 
 
@@ -98,12 +92,7 @@ def print_report(report: ReembedReport, with_summary: bool) -> None:
         for path, reason in report.absent:
             note(f"error: {path}: {reason}")
     did = f"{report.n_embedded} embedded, {len(report.failures)} failed"
-    if report.audio_s:
-        speed = report.audio_s / max(report.elapsed_s, 1e-3)
-        did += (
-            f"; {duration(report.audio_s)} of sound in {report.elapsed_s:.1f} s "
-            f"({speed:.0f} times real time)"
-        )
+    did += how_fast(report.audio_s, report.elapsed_s)
     if report.interrupted and not report.switched:
         note(f"stopped; what was finished is kept, run it again to go on: {did}")
     elif not report.switched:

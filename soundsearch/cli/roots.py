@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from soundsearch.cli.options import IndexFolder, Json
+from soundsearch.cli.options import IndexFolder, Json, open_store
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
 from soundsearch.render import printable, to_json
@@ -35,12 +35,9 @@ def roots(context: typer.Context, index: IndexFolder = None, json: Json = False)
     if context.invoked_subcommand is not None:
         _refuse_options_before_a_command(context)
         return
-    from soundsearch.paths import index_place
     from soundsearch.roots import facts_of_roots
-    from soundsearch.store import Store
 
-    store = Store.open(index_place(index))
-    with store.snapshot() as reader:
+    with open_store(index).snapshot() as reader:
         found = facts_of_roots(reader)
     if json:
         typer.echo(to_json({"roots": [root.to_dict() for root in found]}))
@@ -117,11 +114,9 @@ def remove(
 
 def _opened(index: str | None, path: Path) -> tuple[Store, Root]:
     """The index, and the root of it that a path names."""
-    from soundsearch.paths import index_place
     from soundsearch.roots import find_root
-    from soundsearch.store import Store
 
-    store = Store.open(index_place(index))
+    store = open_store(index)
     return store, find_root(store, path)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from soundsearch.choices import PASSAGES, By, Device
+from soundsearch.choices import PASSAGES, By
 from soundsearch.cli.compound_options import CompoundOptions, PassageOptions
 from soundsearch.cli.hit_options import HitOptions
 from soundsearch.cli.options import (
@@ -20,6 +21,7 @@ from soundsearch.cli.options import (
     Null,
     Paths,
     TopK,
+    path_option,
     shared_options,
 )
 from soundsearch.cli.questions import FilterTexts, check_spelling, say_how_many
@@ -47,18 +49,6 @@ NOTHING_NAMED_SO = "no name, folder or metadata holds these words; try others, o
 #: A text on standard input is no longer than this.
 MOST_BYTES = 1_000_000
 
-QueryFile = Annotated[
-    Path,
-    typer.Argument(readable=False, help="A recording, indexed or not; - reads it from stdin."),
-]
-QueryFiles = Annotated[
-    list[Path],
-    typer.Argument(
-        readable=False,
-        help="A recording, indexed or not, or several; - reads one from stdin.",
-    ),
-]
-
 
 def _check_score(value: float | None) -> float | None:
     if value is not None and not -1 <= value <= 1:  # nor is NaN
@@ -78,51 +68,76 @@ Model = Annotated[
     str | None,
     typer.Option(
         help="The encoder that the index was built with, by its name or folder, should the index's "
-        "own copy be lost.",
-        show_default=False,
+        "own copy be lost."
     ),
 ]
-Within = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--in",
-        metavar="FOLDER",
-        help="Only recordings in this folder (repeatable; a recording may be named too).",
-        show_default=False,
-    ),
-]
-
-
 ByOption = Annotated[
     By,
     typer.Option(
         "--by", help="Search by sound, by the words of names, folders and metadata, or by both."
     ),
 ]
-Passages = Annotated[
-    int,
-    typer.Option(min=0, help="At most so many passages of each recording, the best; 0 for none."),
-]
-Unique = Annotated[
-    bool,
-    typer.Option(
-        "--unique/--no-unique",
-        help="Show recordings of the same sound as one, with how many other places it lies in.",
-    ),
-]
 
 
-Exact = Annotated[
-    bool,
-    typer.Option(
-        "--exact",
-        help="Compare all windows; an index of more than 100,000 is searched approximately otherwise.",
-    ),
-]
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """What `query` and `similar` both take, see `soundsearch.cli.options.shared_options`."""
+
+    index: IndexFolder = None
+    top_k: TopK = 10
+    min_score: MinScore = None
+    within: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--in",
+            metavar="FOLDER",
+            help="Only recordings in this folder (repeatable; a recording may be named too).",
+        ),
+    ] = None
+    filters: FilterTexts = None
+    passages: Annotated[
+        int,
+        typer.Option(
+            min=0, help="At most so many passages of each recording, the best; 0 for none."
+        ),
+    ] = PASSAGES
+    unique: Annotated[
+        bool,
+        typer.Option(
+            "--unique/--no-unique",
+            help="Show recordings of the same sound as one, with how many other places it lies in.",
+        ),
+    ] = True
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Compare all windows; an index of more than 100,000 is searched approximately "
+            "otherwise.",
+        ),
+    ] = False
+    model: Model = None
+    device: DeviceChoice = "auto"
+    paths: Paths = False
+    null: Null = False
+    json: Json = False
+
+    def opened(self) -> Index:
+        """Open the index that is meant."""
+        import soundsearch
+
+        return soundsearch.open_index(self.index, device=self.device, model=self.model)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a search that are no part of the question."""
+        names = ("top_k", "min_score", "within", "passages", "unique", "exact")
+        return {name: getattr(self, name) for name in names} | {"filters": self.filters or ()}
 
 
-@shared_options(HitOptions)
+@shared_options(HitOptions, "actions")
 @shared_options(CompoundOptions, "compound")
+@shared_options(SearchOptions)
 def query(
     text: Annotated[
         list[str] | None,
@@ -130,23 +145,11 @@ def query(
             help="What to hear, in words, and filters; - reads it from stdin.", show_default=False
         ),
     ] = None,
-    index: IndexFolder = None,
-    top_k: TopK = 10,
-    min_score: MinScore = None,
-    within: Within = None,
-    filters: FilterTexts = None,
     by: ByOption = "both",
-    passages: Passages = PASSAGES,
-    unique: Unique = True,
-    exact: Exact = False,
-    model: Model = None,
-    device: DeviceChoice = "auto",
-    paths: Paths = False,
-    null: Null = False,
-    json: Json = False,
     *,
+    options: SearchOptions,
     compound: CompoundOptions,
-    options: HitOptions,
+    actions: HitOptions,
 ) -> None:
     """Find recordings by words.
 
@@ -163,28 +166,19 @@ def query(
     """
     words = _typed(text) if text else None
     what: dict[str, Any] = {"text": words, **compound.arguments}
-    if words is None and not (filters or within or what["plus"]):
+    if words is None and not (options.filters or options.within or what["plus"]):
         raise typer.BadParameter("say what to hear, or give --filter", param_hint="TEXT")
-    with _opened(index, device, model) as opened:
-        hits = opened.search(
-            **what,
-            top_k=top_k,
-            min_score=min_score,
-            within=within,
-            by=by,
-            passages=passages,
-            unique=unique,
-            filters=filters or (),
-            exact=exact,
-        )
+    with options.opened() as opened:
+        hits = opened.search(**what, by=by, **options.arguments)
+        spelling = check_spelling(opened, words, by)
         question = {
-            **text_facts(opened, words, by, check_spelling(opened, words, by), truncated=json),
-            **parts_facts(what, filters or ()),
+            **text_facts(opened, words, by, spelling, truncated=options.json),
+            **parts_facts(what, options.filters or ()),
         }
         if hits and hits[0].score is None:
-            say_how_many(opened, len(hits), question["filters"], within)
-        _print_hits(opened, question, hits, paths, null, json)
-    _act(hits, options)
+            say_how_many(opened, len(hits), question["filters"], options.within)
+        _print_hits(opened, question, hits, options)
+    _act(hits, actions)
 
 
 def _typed(text: list[str]) -> str:
@@ -200,28 +194,22 @@ def _typed(text: list[str]) -> str:
     return typed.decode("utf-8", "replace")
 
 
-@shared_options(HitOptions)
+@shared_options(HitOptions, "actions")
 @shared_options(CompoundOptions, "compound")
 @shared_options(PassageOptions, "passage")
+@shared_options(SearchOptions)
 def similar(
-    file: QueryFiles,
-    index: IndexFolder = None,
-    top_k: TopK = 10,
-    min_score: MinScore = None,
-    within: Within = None,
-    passages: Passages = PASSAGES,
-    unique: Unique = True,
-    filters: FilterTexts = None,
-    exact: Exact = False,
-    model: Model = None,
-    device: DeviceChoice = "auto",
-    paths: Paths = False,
-    null: Null = False,
-    json: Json = False,
+    file: Annotated[
+        list[Path],
+        typer.Argument(
+            readable=False, help="A recording, indexed or not, or several; - reads one from stdin."
+        ),
+    ],
     *,
+    options: SearchOptions,
     passage: PassageOptions,
     compound: CompoundOptions,
-    options: HitOptions,
+    actions: HitOptions,
 ) -> None:
     """Find recordings that sound like this one, or like several together.
 
@@ -233,30 +221,21 @@ def similar(
         raise typer.BadParameter("- is given twice, standard input holds one recording")
     audio = [_named(one) for one in file]
     what: dict[str, Any] = {"audio": audio, **passage.arguments(len(file)), **compound.arguments}
-    with _opened(index, device, model) as opened:
-        hits = opened.search(
-            **what,
-            top_k=top_k,
-            min_score=min_score,
-            within=within,
-            passages=passages,
-            unique=unique,
-            filters=filters or (),
-            exact=exact,
-        )
-        question = {"audio": _source_of(audio[0]), **parts_facts(what, filters or ())}
-        _print_hits(opened, question, hits, paths, null, json)
-    _act(hits, options)
+    with options.opened() as opened:
+        hits = opened.search(**what, **options.arguments)
+        question = {"audio": _source_of(audio[0]), **parts_facts(what, options.filters or ())}
+        _print_hits(opened, question, hits, options)
+    _act(hits, actions)
 
 
 def describe(
-    file: QueryFile,
+    file: Annotated[
+        Path,
+        typer.Argument(readable=False, help="A recording, indexed or not; - reads it from stdin."),
+    ],
     captions: Annotated[
         Path | None,
-        typer.Option(
-            readable=False,
-            help="Rank the lines of this text file instead of the built-in sound words.",
-        ),
+        path_option("Rank the lines of this text file instead of the built-in sound words."),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Encoder: a name from `models list`, or a folder.")
@@ -302,14 +281,8 @@ def _source_of(audio: Path | BinaryIO) -> str:
     return str(path_of(audio).absolute()) if isinstance(audio, Path) else "-"
 
 
-def _opened(index: str | None, device: Device, model: str | None) -> Index:
-    import soundsearch
-
-    return soundsearch.open_index(index, device=device, model=model)
-
-
 def _print_hits(
-    opened: Index, question: dict[str, Any], hits: list[Hit], paths: bool, null: bool, json: bool
+    opened: Index, question: dict[str, Any], hits: list[Hit], options: SearchOptions
 ) -> None:
     if not hits:
         empty = len(opened.vectors) == 0
@@ -325,13 +298,13 @@ def _print_hits(
         )
     elif (line := note_on_scores(hits)) is not None:
         note(line)
-    if json:
+    if options.json:
         typer.echo(to_json(hits_facts(question, opened.pinned, hits)))
-    elif paths or null:
+    elif options.paths or options.null:
         there = [hit for hit in hits if hit.is_present]
         if len(there) < len(hits):
             note(f"left out, not there now: {len(hits) - len(there)}")
-        sys.stdout.buffer.write(path_bytes(there, b"\0" if null else b"\n"))
+        sys.stdout.buffer.write(path_bytes(there, b"\0" if options.null else b"\n"))
         sys.stdout.buffer.flush()
     else:
         seen = look()

@@ -26,10 +26,7 @@ def serve(
     ] = 8765,
     name: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Also answer to this host name, such as of a proxy (repeatable).",
-            show_default=False,
-        ),
+        typer.Option(help="Also answer to this host name, such as of a proxy (repeatable)."),
     ] = None,
     open: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     model: Model = None,

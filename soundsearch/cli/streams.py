@@ -14,6 +14,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -36,6 +37,11 @@ class OutputError(SoundsearchError):
 def note(text: str) -> None:
     """Print one line on stderr; control characters, as in a path, are escaped."""
     typer.echo(printable(text), err=True)
+
+
+def command_line() -> str:
+    """The command as it was typed, for results that say how they were made."""
+    return shlex.join(["soundsearch", *sys.argv[1:]])
 
 
 def look() -> Look:

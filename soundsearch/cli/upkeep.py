@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from soundsearch.cli.options import IndexFolder, Json
+from soundsearch.cli.options import IndexFolder, Json, open_store
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
 from soundsearch.render import duration, endings, printable, status_facts, to_json
@@ -29,10 +29,8 @@ def status(index: IndexFolder = None, json: Json = False) -> None:
     """
     from soundsearch.errors import Cause
     from soundsearch.health import status as status_of
-    from soundsearch.paths import index_place
-    from soundsearch.store import Store
 
-    found = status_of(Store.open(index_place(index)))
+    found = status_of(open_store(index))
     if json:
         typer.echo(to_json(status_facts(found)))
         return
@@ -83,10 +81,8 @@ def verify(index: IndexFolder = None, json: Json = False) -> None:
     Example: soundsearch verify
     """
     from soundsearch.health import verify as verify_index
-    from soundsearch.paths import index_place
-    from soundsearch.store import Store
 
-    store = Store.open(index_place(index))
+    store = open_store(index)
     with progress_on_stderr(quiet=json) as progress:
         problems = verify_index(store, progress=progress)
     faults = [problem for problem in problems if not problem.is_drift]
@@ -123,11 +119,9 @@ def repair(
     """
     from soundsearch.encoder.registry import find_bundle
     from soundsearch.health import repair as repair_index
-    from soundsearch.paths import index_place
-    from soundsearch.store import Store
 
     bundle = find_bundle(model) if model else None
-    store = Store.open(index_place(index))
+    store = open_store(index)
     with progress_on_stderr() as progress:
         done = repair_index(store, bundle, progress=progress)
     for line in done or ["nothing to mend"]:

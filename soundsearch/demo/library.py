@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.errors import SoundsearchError
 from soundsearch.files import write_bytes
-
-Array = NDArray[np.float32]
 
 DATA = Path(__file__).parent
 RECORDINGS = DATA / "recordings"

@@ -150,9 +150,6 @@ class EncoderBundle:
     def read(cls, folder: Path) -> EncoderBundle:
         """Read and check bundle.json. The files that it lists are checked when they are used.
 
-        Args:
-            folder: Folder of the bundle.
-
         Raises:
             BundleError: bundle.json is missing or not valid; the message names the file, the
                 value found and the value expected.
@@ -214,10 +211,7 @@ class EncoderBundle:
         return facts
 
     def file(self, name: str) -> Path:
-        """Return the path of one of the bundle's files after checking its SHA-256.
-
-        Args:
-            name: One of `files`.
+        """Return the path of one of the bundle's `files` after checking its SHA-256.
 
         Raises:
             BundleError: The file is missing, or is not the one that bundle.json describes.

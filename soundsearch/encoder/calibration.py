@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.encoder.bundle import (
     BACKGROUND,
     BACKGROUND_TEXTS,
@@ -27,7 +28,6 @@ from soundsearch.encoder.bundle import (
 )
 from soundsearch.errors import BundleError
 
-Array = NDArray[np.float32]
 #: Kinds of query.
 Kind = Literal["text", "audio"]
 

@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array, Ints
 from soundsearch.encoder.embedding_cache import EmbeddingCache, text_digest
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, BenchmarkError
-from soundsearch.progress import Progress, Silent
-
-Array = NDArray[np.float32]
+from soundsearch.progress import SILENT, Progress
 
 #: Scores of texts and windows that are held in memory at once: 256 MB.
 SCORES_AT_A_TIME = 1 << 26
@@ -39,7 +37,7 @@ class ClipEmbeddings:
     """
 
     vectors: Array
-    first: NDArray[np.int64]
+    first: Ints
 
     def __len__(self) -> int:
         return len(self.first) - 1
@@ -84,7 +82,7 @@ def embed_clips(
     """
     kind: Literal["clip", "windows"] = "clip" if one else "windows"
     compute = _one_of(encoder) if one else _windows_of(encoder)
-    progress = progress or Silent()
+    progress = progress or SILENT
     progress.begin("clips", len(clips))
     found: dict[int, Array] = {}
     lost: dict[int, str] = {}
@@ -142,7 +140,7 @@ def embed_texts(
     """Embed texts, (n, dim) float32; equal texts get equal rows. Arguments as `Encoder.embed_text`."""
     kind: Literal["text", "raw-text"] = "text" if normalise else "raw-text"
     distinct = list(dict.fromkeys(texts))
-    progress = progress or Silent()
+    progress = progress or SILENT
     progress.begin("texts", len(distinct))
     embeddings = {}
     for text in distinct:
@@ -160,15 +158,8 @@ def refuse_collapsed(encoder: Encoder, vectors: Array, what: str) -> None:
     """Refuse an encoder that gives different inputs the same embedding.
 
     A tower whose weights were lost in a conversion does so; public uploads with such a text tower
-    exist.
-
-    Args:
-        encoder: Named in the message.
-        vectors: Embeddings of different inputs, (n, dim).
-        what: "texts" or "clips".
-
-    Raises:
-        BenchmarkError: All n embeddings are equal, and n is 2 or more.
+    exist. vectors: (n, dim), of different inputs. what: "texts" or "clips".
+    Raises BenchmarkError where all n embeddings are equal, and n is 2 or more.
     """
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.maximum(norms, 1e-12)

@@ -17,26 +17,23 @@ from typing import Literal
 
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
 import soundsearch
+from soundsearch.arrays import Array
 from soundsearch.encoder.runtime import load_onnxruntime
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import NoHomeError
-from soundsearch.files import facts_of
+from soundsearch.files import facts_of, hash_of
 from soundsearch.paths import cache_folder
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.float32]
 #: Kinds of embedding: unit vectors of all windows of a recording, one unit vector of a clip, the
 #: unit vector of a text, the vector of a text before normalisation.
 Kind = Literal["windows", "clip", "text", "raw-text"]
 
 #: Seconds to wait for another process that writes; each transaction is one embedding.
 WAIT_S = 30.0
-#: Bytes of a recording hashed at a time.
-BLOCK_BYTES = 1 << 20
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
@@ -87,15 +84,9 @@ class EmbeddingCache:
         )
         if known is not None:
             return bytes(known[0])
-        content = xxhash.xxh3_128()
-        with open(path, "rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                content.update(block)
-        self._write(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
-            (name, *facts, content.digest()),
-        )
-        return content.digest()
+        digest = hash_of(path)
+        self._write("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (name, *facts, digest))
+        return digest
 
     def get(self, kind: Kind, digest: bytes | None) -> Array | None:
         """Return the stored embeddings, (n, dim) float32, or None."""

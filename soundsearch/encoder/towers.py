@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array, Mask
 from soundsearch.audio.features import compute_features, compute_features_of, lifted
 from soundsearch.audio.windows import SILENT_PASSAGE, WHOLLY_SILENT, is_silent
 from soundsearch.choices import Device
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.float32]
 
 #: Windows in one batch of the audio tower, texts in one of the text tower.
 BATCH_SIZE = 32
@@ -140,20 +139,11 @@ class Encoder:
         return spans, np.concatenate(embeddings)
 
     def embed_clip(self, path: Path, *, whole: bool = False) -> Array:
-        """Embed a whole short recording as one vector. All of it is held in memory.
+        """Embed a whole short recording, held in memory, as one unit vector, (dim,) float32.
 
         The bundle chooses the rule: the embedding of one stretch (see `clips.py`), or the mean of
-        the embeddings of all windows, scaled to unit length.
-
-        Args:
-            path: A sound file.
-            whole: As for `embed_file`.
-
-        Returns:
-            A unit embedding, (dim,) float32.
-
-        Raises:
-            AudioError: As `embed_file`.
+        the embeddings of all windows, scaled to unit length. whole, and what is raised: as of
+        `embed_file`.
         """
         from soundsearch.audio.clips import cut_clip
         from soundsearch.audio.recording import AudioFile
@@ -204,7 +194,7 @@ class Encoder:
         vectors = np.concatenate(rows)
         return self._unit(vectors) if normalise else vectors
 
-    def truncated(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+    def truncated(self, texts: Sequence[str]) -> Mask:
         """Return which texts are longer than the text tower reads, (n,) bool; their ends have no effect."""
         is_cut: list[bool] = []
         for i in range(0, len(texts), BATCH_SIZE):

@@ -43,15 +43,8 @@ class Amount:
 def limits(fact: Fact, value: str, read: Callable[[str], Amount]) -> Limits:
     """The limits that a value means: "<3", "<=3", ">3", ">=3", "2..10", "2..", "..10", or "3".
 
-    An amount alone means all numbers that round to it: 3 is from 2.5 to less than 3.5.
-
-    Args:
-        fact: What is limited.
-        value: As it stands in a filter.
-        read: Reads one amount. Raises ValueProblem.
-
-    Raises:
-        ValueProblem: The value is none of these.
+    An amount alone means all numbers that round to it: 3 is from 2.5 to less than 3.5. read: reads
+    one amount. Raises ValueProblem, as read does, where the value is none of these.
     """
     match = re.fullmatch(r"(<=|>=|<|>|=?)(.*)", value, re.DOTALL)
     assert match is not None

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from soundsearch.arguments import check_audio, check_count, check_text, check_texts
+from soundsearch.arrays import Array, Mask
 from soundsearch.encoder.calibration import Calibration
 from soundsearch.encoder.towers import Encoder
 from soundsearch.search.hits import SCORE_DECIMALS, Label
 from soundsearch.search.query_audio import embed_query_audio
 
 log = logging.getLogger(__name__)
-
-Array = NDArray[np.float32]
 
 
 def describe(
@@ -30,25 +28,11 @@ def describe(
     top_k: int = 10,
     as_labels: bool = False,
 ) -> list[Label]:
-    """Return the texts that fit a recording best, each with the window that it fits best.
+    """Return the texts that fit a recording best; see `Index.describe`.
 
     Each text is a query of its own. With a calibrated encoder texts are ranked by relevance, so
-    that a text whose cosine is high for every sound does not always come first.
-
-    Args:
-        encoder: Embeds the recording and the texts.
-        audio: Path of a sound file, or an open stream of one.
-        texts: Candidate texts. Of a text that is longer than the encoder reads only the beginning
-            counts; a warning is logged.
-        top_k: Largest number of labels returned, 1 or more.
-        as_labels: Whether the texts are bare labels, to be put into the encoder's prompt.
-
-    Returns:
-        At most `top_k` labels, the best first.
-
-    Raises:
-        AudioError: The recording cannot be used.
-        QueryError: An argument is of another type, or a text is empty.
+    that a text whose cosine is high for every sound does not always come first. Of a text that is
+    longer than the encoder reads only the beginning counts; a warning is logged.
     """
     check_count("top_k", top_k)
     check_audio(audio)
@@ -71,13 +55,8 @@ def labels_of(
 ) -> list[Label]:
     """Return the texts that fit a recording best, by the embeddings of its windows.
 
-    Args:
-        encoder: Embeds the texts.
-        spans: Start and end of n windows in seconds.
-        embeddings: Of the windows, (n, dim) float32, n >= 1.
-        texts: As of `describe`.
-        top_k: As of `describe`.
-        as_labels: As of `describe`.
+    spans: start and end of n windows in seconds. embeddings: of these, (n, dim) float32, n >= 1.
+    The other arguments are those of `describe`.
     """
     prompt = encoder.bundle.text.prompt if as_labels else "{}"
     prompted = [prompt.replace("{}", text) for text in texts]
@@ -111,7 +90,7 @@ def labels_of(
 
 
 @functools.lru_cache(maxsize=2)  # a thousand labels take seconds, and are the same each time
-def _embedded(encoder: Encoder, texts: tuple[str, ...]) -> tuple[Array, NDArray[np.bool_]]:
+def _embedded(encoder: Encoder, texts: tuple[str, ...]) -> tuple[Array, Mask]:
     """Return the embeddings of n texts, (n, dim), and whether each is longer than is read."""
     embeddings, truncated = encoder.embed_text(texts), encoder.truncated(texts)
     embeddings.flags.writeable = truncated.flags.writeable = False

@@ -69,8 +69,7 @@ def keep_up(index: Index) -> bool:
     Raises:
         IndexMismatchError: it did, and was opened with another one by its name.
     """
-    with index.store.snapshot() as reader:
-        pinned = reader.encoder()
+    pinned = index.store.encoder()
     if pinned == index.pinned:
         return False
     if index.bundle is not None:

@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import BinaryIO, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from soundsearch.arguments import (
     check_choice,
     check_count,
+    check_device,
     check_filters,
     check_min_score,
     check_path,
     check_paths,
 )
+from soundsearch.arrays import Array
 from soundsearch.choices import PASSAGES, By, Device
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.calibration import Calibration
@@ -54,7 +55,6 @@ from soundsearch.vectors.vector_index import Vectors
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.float32]
 #: Folders of which the ids of their windows are remembered.
 MOST_SELECTIONS = 8
 
@@ -81,7 +81,7 @@ class Index:
             QueryError: There is no such device.
             IndexMismatchError: The index was built with another encoder than `bundle`.
         """
-        check_choice("device", device, get_args(Device))
+        check_device(device)
         if bundle is not None:
             check_same_encoder(store, bundle)
         self.store = store
@@ -90,8 +90,7 @@ class Index:
         self.loading = threading.RLock()
         self._revision = ""  # of the vectors
         self._selections: dict[tuple[str, tuple[Condition, ...]], Among | None] = {}
-        with store.snapshot() as reader:
-            self.pinned = reader.encoder()
+        self.pinned = store.encoder()
 
     @loaded_once
     def encoder(self) -> Encoder:

@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array, Cosines, Ids, Mask
 from soundsearch.encoder.calibration import FITS
 from soundsearch.search.hits import SCORE_DECIMALS, Passage
-from soundsearch.search.question import Array
 from soundsearch.store import Reader
 from soundsearch.vectors.vector_index import Vectors
 
@@ -29,7 +28,6 @@ ALIKE = 0.05
 #: Seconds by which times may differ through rounding.
 SAME_S = 1e-6
 
-Cosines = NDArray[np.float64]
 #: Cosines (m,) to the relevance of each; None if the encoder has no calibration.
 Relevance = Callable[[Cosines], Cosines] | None
 
@@ -54,17 +52,10 @@ def find_passages(
 ) -> dict[int, tuple[tuple[Passage, ...], int]]:
     """Return passages of recordings.
 
-    Args:
-        reader: One state of the index.
-        vectors: The embeddings of its windows.
-        vector: Of the question, (dim,) float32 of unit length.
-        recording_ids: The recordings.
-        relevance: Of cosines to the question.
-        n: At most so many passages of each, the best of them.
-        min_score: Leave out passages whose score is lower.
-
-    Returns:
-        By id of the recording: the passages in order of time, and how many more there are.
+    vector: of the question, (dim,) float32 of unit length. relevance: of cosines to the question.
+    n: at most so many passages of each recording, the best of them. min_score: leave out passages
+    whose score is lower.
+    Returns by id of the recording the passages in order of time, and how many more there are.
     """
     window_ids, owners = reader.windows_of(recording_ids)
     ids, scores = vectors.search(vector, len(window_ids), reader, window_ids)
@@ -92,7 +83,7 @@ def find_passages(
     return passages
 
 
-def _groups(owners: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def _groups(owners: Ids) -> Iterator[tuple[int, Ids]]:
     """Yield each owner, and where in the array it stands."""
     order = np.argsort(owners, kind="stable")
     firsts = np.flatnonzero(np.diff(owners[order], prepend=-1))
@@ -100,7 +91,7 @@ def _groups(owners: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]
         yield int(owners[own[0]]), own
 
 
-def lowest_of_passages(cosines: Cosines, fit: NDArray[np.bool_]) -> float:
+def lowest_of_passages(cosines: Cosines, fit: Mask) -> float:
     """Return the cosine from which on a window of a recording stands out.
 
     Args:

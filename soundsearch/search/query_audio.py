@@ -7,15 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
+from soundsearch.arrays import Array
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import AudioError, Cause
 from soundsearch.files import StreamTooLongError, spooled
 from soundsearch.urls import path_of
-
-Array = NDArray[np.float32]
 
 
 def embed_query_audio(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.arrays import Array
 from soundsearch.encoder.calibration import Kind
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import QueryError
@@ -23,7 +24,6 @@ from soundsearch.urls import is_url, path_of
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.float32]
 #: How much what is not wanted counts beside what is wanted (docs/adr/0020).
 MINUS_STRENGTH = 0.35
 #: A shorter sum of vectors is a rounding error.

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array, Ids
 from soundsearch.choices import By
 from soundsearch.files import Presence
 from soundsearch.search.fusion import fuse, ranks
 from soundsearch.search.hits import SCORE_DECIMALS
-from soundsearch.search.question import Array, Question
+from soundsearch.search.question import Question
 from soundsearch.store import Reader, WordMatch
 from soundsearch.store.conditions import Condition
 from soundsearch.vectors.in_database import Chosen
@@ -25,7 +25,7 @@ from soundsearch.vectors.vector_index import Vectors
 from soundsearch.words import terms
 
 #: Windows to search among: ids, (n,) int64, or what a database chooses by itself.
-Among = NDArray[np.int64] | Chosen
+Among = Ids | Chosen
 #: Windows fetched per wanted recording at first; more follow if recordings have many windows.
 OVER_FETCH = 8
 #: Recordings of each ranking that are fused.
@@ -62,7 +62,7 @@ class _Found:
     """Windows that were found for a vector: the nearest n, or all if there are fewer."""
 
     n: int
-    ids: NDArray[np.int64]
+    ids: Ids
     cosines: Array
 
 
@@ -200,9 +200,7 @@ class Ranking:
                 return ranked[:place], True
         return ranked, False
 
-    def _search(
-        self, vector: Array, n_windows: int, among: Among | None
-    ) -> tuple[NDArray[np.int64], Array]:
+    def _search(self, vector: Array, n_windows: int, among: Among | None) -> tuple[Ids, Array]:
         """Return ids of the nearest windows, and their cosines, the best first.
 
         What was found before is the beginning of it, and need not be searched again for fewer.

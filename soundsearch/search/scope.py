@@ -23,14 +23,8 @@ def conditions_of(
     """Return what a recording must be like.
 
     Of several folders it must lie in one, of several formats it must have one; all else must hold.
-
-    Args:
-        reader: One state of the index.
-        named: Folders or recordings, as seen from here. None for all.
-        filters: As they were parsed.
-
-    Raises:
-        QueryError: A folder is unknown, or there are more than MOST_FILTERS.
+    named: folders or recordings, as seen from here; None for all.
+    Raises QueryError where a folder is unknown, or there are more than MOST_FILTERS.
     """
     different = list(dict.fromkeys(filters))
     if len(different) > MOST_FILTERS:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from soundsearch.arrays import Array, Cosines
 from soundsearch.encoder.calibration import Calibration
 from soundsearch.search.hits import SCORE_DECIMALS
-from soundsearch.search.question import Array, Question
+from soundsearch.search.question import Question
 from soundsearch.search.ranking import Ranking
-
-Cosines = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

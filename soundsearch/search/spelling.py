@@ -51,13 +51,7 @@ class Spelling:
 
 
 def check_spelling(question: str, reader: Reader, encoder: Encoder) -> Spelling:
-    """Return which words of a question nothing knows.
-
-    Args:
-        question: Without its filters.
-        reader: One state of the index.
-        encoder: Its tokenizer knows words.
-    """
+    """Return which words of a question, without its filters, nothing knows."""
     found = terms(question)
     words = [w for w in found if w.isalpha() and len(w) <= LONGEST and w not in STOP_WORDS]
     words = words[:MOST_WORDS]

@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from soundsearch.serve.endpoints import routes
-from soundsearch.serve.errors import HANDLERS
+from soundsearch.serve.http_errors import HANDLERS
 from soundsearch.serve.safety import Access, Guard
 from soundsearch.serve.state import NoteKeeper, Served
 
@@ -38,12 +38,7 @@ async def _page(request: Request) -> Response:
 
 
 def make_app(served: Served, access: Access) -> Guard:
-    """Return the app that serves an index, which it closes when it ends.
-
-    Args:
-        served: The index, and what all requests share.
-        access: Who may ask.
-    """
+    """Return the app that serves an index, which it closes when it ends."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -23,12 +23,10 @@ from soundsearch.search.hits import Hit
 from soundsearch.search.index import Index
 from soundsearch.search.question_parts import MOST_SECONDS
 from soundsearch.search.show import find_recording
-from soundsearch.serve.errors import RequestError, json_response
-from soundsearch.serve.parameters import read
-from soundsearch.serve.recording_routes import recording_id_of
+from soundsearch.serve.http_errors import RequestError, json_response
+from soundsearch.serve.parameters import Call
 from soundsearch.serve.responses import OpenedFile, attachment
 from soundsearch.serve.sources import source_of
-from soundsearch.serve.state import Served
 from soundsearch.store import Reader
 
 #: Passages of a basket.
@@ -39,10 +37,10 @@ MOST_BYTES = 1 << 20
 MOST_ZIP_S = 1800.0
 
 
-async def zip_file(request: Request) -> Response:
+async def zip_file(call: Call) -> Response:
     """A zip of excerpts, and of a text that says what is left out."""
-    served: Served = request.app.state.served
-    hits = await _hits(request, files=True)
+    served = call.served
+    hits = await _hits(call, files=True)
     total_s = sum(min(hit.end_s - hit.start_s, hit_files.LONGEST_EXCERPT_S) for hit in hits)
     if total_s > MOST_ZIP_S:
         raise RequestError(
@@ -75,29 +73,25 @@ def _name_in_zip(path: Path) -> str:
     return os.fsencode(path.name).decode("utf-8", "replace").replace("\\", "_")
 
 
-async def table(request: Request) -> Response:
+async def table(call: Call) -> Response:
     """A table, as `query --csv` writes it."""
-    return await _listed(request, hit_files.write_table, "soundsearch.csv", "text/csv")
+    return await _listed(call, hit_files.write_table, "soundsearch.csv", "text/csv")
 
 
-async def playlist(request: Request) -> Response:
+async def playlist(call: Call) -> Response:
     """A playlist, as `query --m3u` writes it."""
-    return await _listed(request, hit_files.write_playlist, "soundsearch.m3u8", "audio/x-mpegurl")
+    return await _listed(call, hit_files.write_playlist, "soundsearch.m3u8", "audio/x-mpegurl")
 
 
-async def reveal(request: Request) -> Response:
+async def reveal(call: Call) -> Response:
     """Show the folder of a recording in the file manager of this machine."""
-    served: Served = request.app.state.served
-    read((), request.query_params)
-    recording_id = recording_id_of(request)
-    if not served.is_local:
+    if not call.served.is_local:
         raise RequestError(
             403, "folders are shown on the server's own screen alone; copy the path instead"
         )
 
-    def answer(index: Index) -> dict[str, Any]:
-        with index.store.snapshot() as reader:
-            path = source_of(reader, recording_id).path
+    def answer(reader: Reader) -> dict[str, Any]:
+        path = source_of(reader, call.values["id"]).path
         try:
             reveal_file(path)
         except SoundsearchError as error:
@@ -106,14 +100,14 @@ async def reveal(request: Request) -> Response:
             ) from error
         return {"path": path}
 
-    return json_response(await served.read(answer))
+    return json_response(await call.served.read_rows(answer))
 
 
 async def _listed(
-    request: Request, write: Callable[[list[Hit], Path], Path], name: str, type_: str
+    call: Call, write: Callable[[list[Hit], Path], Path], name: str, type_: str
 ) -> Response:
-    served: Served = request.app.state.served
-    hits = await _hits(request, files=False)
+    served = call.served
+    hits = await _hits(call, files=False)
 
     def answer(index: Index) -> bytes:
         with tempfile.TemporaryDirectory(prefix="basket-", dir=served.folder) as folder:
@@ -122,27 +116,22 @@ async def _listed(
     return Response(await served.read(answer), headers=attachment(name), media_type=type_)
 
 
-async def _hits(request: Request, *, files: bool) -> list[Hit]:
+async def _hits(call: Call, *, files: bool) -> list[Hit]:
     """The passages that a request lists, in its order.
 
     files: whether their files will be opened, so that each must lie in its root.
     """
-    served: Served = request.app.state.served
-    read((), request.query_params)
     try:
-        with fail_after(served.limits.receive_s):
-            items = await _items(request)
+        with fail_after(call.served.limits.receive_s):
+            items = await _items(call.request)
     except TimeoutError as error:
         raise RequestError(408, "the list took too long to arrive; send it again") from error
 
-    def answer(index: Index) -> list[Hit]:
+    def answer(reader: Reader) -> list[Hit]:
         is_present = Presence()
-        with index.store.snapshot() as reader:
-            return [
-                _hit(reader, rank, item, files, is_present) for rank, item in enumerate(items, 1)
-            ]
+        return [_hit(reader, rank, item, files, is_present) for rank, item in enumerate(items, 1)]
 
-    return await served.read(answer)
+    return await call.served.read_rows(answer)
 
 
 async def _items(request: Request) -> list[Any]:

@@ -58,17 +58,11 @@ class Decoders:
     def cut(self, path: Path, start_s: float, end_s: float, handle_s: float, to: Path) -> None:
         """Write a passage as a WAV file; see `soundsearch.audio.excerpts`.
 
-        Each call has a process to itself; callers bound how many there are at a time.
-
-        Args:
-            path: Of the recording.
-            start_s: Where the passage begins, in seconds of a player's clock.
-            end_s: Where it ends.
-            handle_s: Seconds to add before and after, as far as the recording goes.
-            to: The file that is written.
+        Each call has a process to itself; callers bound how many there are at a time. Arguments as of
+        `excerpt`; to: the file that is written.
 
         Raises:
-            AudioError: The recording cannot be read, or not in time, or ends before the passage.
+            AudioError: As `excerpt`; or it cannot be read in time.
         """
         self._do(self.limit_s, _cut, path, start_s, end_s, handle_s, to)
 

@@ -12,9 +12,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import soundsearch
+from soundsearch.files import LARGEST
 from soundsearch.serve import basket_routes, library_routes, recording_routes, search_routes
-from soundsearch.serve.errors import json_response
-from soundsearch.serve.parameters import Parameter, read
+from soundsearch.serve.http_errors import RequestError, json_response
+from soundsearch.serve.parameters import Call, Parameter, read
 from soundsearch.serve.safety import OWN_HEADER, SAFE_METHODS
 
 
@@ -46,7 +47,7 @@ class Endpoint:
     """
 
     path: str
-    handler: Callable[[Request], Awaitable[Response]]
+    handler: Callable[[Call], Awaitable[Response]]
     method: str = "GET"
     parameters: Sequence[Parameter] = ()
     body: Body | None = None
@@ -122,9 +123,8 @@ def _endpoints() -> list[Endpoint]:
     ]
 
 
-async def openapi(request: Request) -> Response:
+async def openapi(call: Call) -> Response:
     """An OpenAPI document of all this."""
-    read((), request.query_params)
     return json_response(document())
 
 
@@ -133,10 +133,33 @@ ENDPOINTS: Sequence[Endpoint] = _endpoints()
 
 def routes() -> list[Route]:
     """The routes of the API: one for each path and handler."""
-    methods: dict[tuple[str, Any], list[str]] = {}
+    alike: dict[tuple[str, Any], list[Endpoint]] = {}
     for endpoint in ENDPOINTS:
-        methods.setdefault((endpoint.path, endpoint.handler), []).append(endpoint.method)
-    return [Route(path, handler, methods=some) for (path, handler), some in methods.items()]
+        alike.setdefault((endpoint.path, endpoint.handler), []).append(endpoint)
+    return [
+        Route(path, _answering(some), methods=[endpoint.method for endpoint in some])
+        for (path, _), some in alike.items()
+    ]
+
+
+def _answering(endpoints: Sequence[Endpoint]) -> Callable[[Request], Awaitable[Response]]:
+    """What answers the requests of endpoints that share path and handler: checks, then calls it."""
+    by_method = {endpoint.method: endpoint for endpoint in endpoints}
+
+    async def answer(request: Request) -> Response:
+        endpoint = by_method.get(request.method, endpoints[0])  # HEAD is a GET
+        values: dict[str, Any] = {}
+        if endpoint.body != "form":
+            values = read(endpoint.parameters, request.query_params)
+        if "id" in request.path_params:
+            values["id"] = number = request.path_params["id"]
+            if number > LARGEST:
+                raise RequestError(
+                    404, f"recording {number}: the index has none of this id; search again"
+                )
+        return await endpoint.handler(Call(request, request.app.state.served, values))
+
+    return answer
 
 
 def document() -> dict[str, Any]:

@@ -6,97 +6,65 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from soundsearch.health import status as status_of
 from soundsearch.render import status_facts, to_json
 from soundsearch.search.index import Index
-from soundsearch.serve.errors import RequestError, json_response
-from soundsearch.serve.parameters import Parameter, read
-from soundsearch.serve.state import Served
+from soundsearch.serve.http_errors import RequestError, json_response
+from soundsearch.serve.parameters import Call, Parameter
+from soundsearch.store import Reader
 
 FAILURES = (
-    Parameter(name="cause", text="only those that failed for this cause"),
-    Parameter(name="k", text="files wanted", kind="integer", default=100, least=1, most=1000),
-    Parameter(
-        name="offset",
-        text="files before the first one",
-        kind="integer",
-        default=0,
-        least=0,
-        most=10**9,
-    ),
+    Parameter("cause", "only those that failed for this cause"),
+    Parameter("k", "files wanted", "integer", default=100, least=1, most=1000),
+    Parameter("offset", "files before the first one", "integer", default=0, least=0, most=10**9),
 )
-RUN = (
-    Parameter(
-        name="retry", text="whether to try files again that failed", kind="boolean", default=False
-    ),
-)
+RUN = (Parameter("retry", "whether to try files again that failed", "boolean", default=False),)
 
 
-async def status(request: Request) -> Response:
+async def status(call: Call) -> Response:
     """What the index holds, as `status` prints it."""
-    served: Served = request.app.state.served
-    read((), request.query_params)
-    return json_response(await served.read(_status))
+    return json_response(await call.served.read(_status))
 
 
-async def library(request: Request) -> Response:
+async def library(call: Call) -> Response:
     """What the index holds, and the run of `index` that goes on, or the last one."""
-    served: Served = request.app.state.served
-    read((), request.query_params)
-    return json_response({**await served.read(_status), "run": served.run.facts})
+    return json_response({**await call.served.read(_status), "run": call.served.run.facts})
 
 
-async def failures(request: Request) -> Response:
+async def failures(call: Call) -> Response:
     """Files that failed, by path, each with its cause."""
-    served: Served = request.app.state.served
-    values = read(FAILURES, request.query_params)
-
-    def answer(index: Index) -> dict[str, Any]:
-        with index.store.snapshot() as reader:
-            found = reader.failures(values["cause"], values["offset"], values["k"] + 1)
-        keys = ("recording_id", "path", "cause", "error")
-        listed = [dict(zip(keys, row, strict=True)) for row in found[: values["k"]]]
-        return {"failures": listed, "more": len(found) > values["k"]}
-
-    return json_response(await served.read(answer))
+    cause, offset, n = (call.values[name] for name in ("cause", "offset", "k"))
+    found = await call.served.read_rows(lambda reader: reader.failures(cause, offset, n + 1))
+    keys = ("recording_id", "path", "cause", "error")
+    listed = [dict(zip(keys, row, strict=True)) for row in found[:n]]
+    return json_response({"failures": listed, "more": len(found) > n})
 
 
-async def start(request: Request) -> Response:
+async def start(call: Call) -> Response:
     """Start a run of `index` over all roots."""
-    served: Served = request.app.state.served
-    values = read(RUN, request.query_params)
-
-    def has_roots(index: Index) -> bool:
-        with index.store.snapshot() as reader:
-            return bool(reader.roots())
-
-    if not await served.read(has_roots):
+    run = call.served.run
+    if not await call.served.read_rows(Reader.roots):
         raise RequestError(
             409, "nothing has been indexed yet; add a folder with: soundsearch index FOLDER"
         )
-    await served.read(lambda index: served.run.start(retry=values["retry"]))
-    return json_response({"run": served.run.facts}, 202)
+    await call.served.read(lambda index: run.start(retry=call.values["retry"]))
+    return json_response({"run": run.facts}, 202)
 
 
-async def cancel(request: Request) -> Response:
+async def cancel(call: Call) -> Response:
     """End the run; what was finished is kept."""
-    served: Served = request.app.state.served
-    read((), request.query_params)
-    served.run.cancel()
-    return json_response({"run": served.run.facts}, 202)
+    call.served.run.cancel()
+    return json_response({"run": call.served.run.facts}, 202)
 
 
-async def events(request: Request) -> Response:
+async def events(call: Call) -> Response:
     """What the run reports while it goes on, as server-sent events."""
-    served: Served = request.app.state.served
-    read((), request.query_params)
 
     async def lines() -> AsyncIterator[str]:
         yield "retry: 2000\n\n"
-        async for event in served.run.events():
+        async for event in call.served.run.events():
             # One line of it: a line break would end the event.
             yield ": \n\n" if event is None else f"data: {_on_one_line(event)}\n\n"
 

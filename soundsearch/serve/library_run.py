@@ -19,7 +19,7 @@ from typing import Any
 from soundsearch.errors import IndexBusyError, SoundsearchError
 from soundsearch.paths import DatabaseUrl
 from soundsearch.render import printable, report_facts
-from soundsearch.serve.errors import RequestError
+from soundsearch.serve.http_errors import RequestError
 from soundsearch.serve.processes import let_signals_in, start
 
 #: Seconds between two reports on one stage.

@@ -6,9 +6,14 @@ import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from soundsearch.serve.errors import RequestError
+from starlette.requests import Request
+
+from soundsearch.serve.http_errors import RequestError
+
+if TYPE_CHECKING:
+    from soundsearch.serve.state import Served
 
 Kind = Literal["string", "integer", "number", "boolean"]
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -26,7 +31,23 @@ class Values(Protocol):
         """All values of a name, in their order."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
+class Call:
+    """A request that is to be answered.
+
+    Attributes:
+        request: As it came.
+        served: What all requests share.
+        values: Of its parameters by their names, and the recording's id of its path as `id`. Those of
+            a form are not among them: its handler reads it.
+    """
+
+    request: Request
+    served: Served
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Parameter:
     """A parameter of a request.
 

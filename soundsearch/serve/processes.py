@@ -16,19 +16,12 @@ HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 def start(
     work: Callable[..., None], *arguments: Any, name: str, daemon: bool, duplex: bool
 ) -> tuple[Any, Connection]:
-    """Start a process that calls a function of a module.
+    """Start a process that calls a function of a module, which has to call `let_signals_in`.
 
-    The function has to call `let_signals_in`.
-
-    Args:
-        work: Is called with the arguments, and with its end of a pipe as the last one.
-        arguments: That can be pickled.
-        name: Of the process.
-        daemon: Whether it ends with this process.
-        duplex: Whether the pipe goes both ways; else the process alone sends.
-
-    Returns:
-        The process, and our end of the pipe.
+    work: is called with the arguments, which can be pickled, and with its end of a pipe as the last
+    one. daemon: whether it ends with this process. duplex: whether the pipe goes both ways; else
+    the process alone sends.
+    Returns the process, and our end of the pipe.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex)

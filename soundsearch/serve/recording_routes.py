@@ -3,99 +3,77 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from soundsearch.audio.peaks import Peaks
 from soundsearch.duplicates import duplicates_of
 from soundsearch.errors import AudioError
-from soundsearch.files import LARGEST
 from soundsearch.hit_files import place_in_name
 from soundsearch.render import details_facts
 from soundsearch.search.index import Index
 from soundsearch.search.show import find_recording
-from soundsearch.serve.errors import RequestError, json_response
-from soundsearch.serve.parameters import Parameter, read
+from soundsearch.serve.http_errors import RequestError, json_response
+from soundsearch.serve.parameters import Call, Parameter
 from soundsearch.serve.responses import OpenedFile, attachment
 from soundsearch.serve.search_routes import PASSAGE, add_types
-from soundsearch.serve.sources import Source, opened, plays_as, source_of
-from soundsearch.serve.state import Served
-from soundsearch.store import RecordingFacts
+from soundsearch.serve.sources import opened, plays_as, source_of
+from soundsearch.store import Reader, RecordingFacts
 from soundsearch.waveforms import peaks_of
 
-DOWNLOAD = Parameter(
-    name="download", text="whether to save it as a file", kind="boolean", default=False
-)
+DOWNLOAD = Parameter("download", "whether to save it as a file", "boolean", default=False)
 EXCERPT = (*PASSAGE, DOWNLOAD)
 PEAKS = (
     Parameter(
-        name="points",
-        text="largest number of stretches",
-        kind="integer",
-        default=1000,
-        least=1,
-        most=100_000,
+        "points", "largest number of stretches", "integer", default=1000, least=1, most=100_000
     ),
 )
 
 
-async def recording(request: Request) -> Response:
+async def recording(call: Call) -> Response:
     """All that `show` prints of a recording."""
-    served: Served = request.app.state.served
-    read((), request.query_params)
-    recording_id = recording_id_of(request)
 
     def answer(index: Index) -> dict[str, object]:
-        facts = details_facts(index.pinned, index.show(recording_id))
+        facts = details_facts(index.pinned, index.show(call.values["id"]))
         add_types(index, [facts["recording"], *facts["nearest"]])
         return facts
 
-    return json_response(await served.search(answer))
+    return json_response(await call.served.search(answer))
 
 
-async def duplicates(request: Request) -> Response:
+async def duplicates(call: Call) -> Response:
     """The recordings with the same sound, as `duplicates` lists them: one group, or none."""
-    served: Served = request.app.state.served
-    read((), request.query_params)
-    recording_id = recording_id_of(request)
 
-    def answer(index: Index) -> dict[str, object]:
-        with index.store.snapshot() as reader:
-            facts = reader.facts(find_recording(reader, recording_id))
-            group = None if facts.sound_hash is None else duplicates_of(reader, facts.sound_hash)
-            return {"groups": [] if group is None else [asdict(group)]}
+    def answer(reader: Reader) -> dict[str, object]:
+        facts = reader.facts(find_recording(reader, call.values["id"]))
+        group = None if facts.sound_hash is None else duplicates_of(reader, facts.sound_hash)
+        return {"groups": [] if group is None else [asdict(group)]}
 
-    return json_response(await served.read(answer))
+    return json_response(await call.served.read_rows(answer))
 
 
-async def peaks(request: Request) -> Response:
+async def peaks(call: Call) -> Response:
     """The outline of a recording's waveform; the file is decoded where none is stored."""
-    served: Served = request.app.state.served
-    values = read(PEAKS, request.query_params)
-    recording_id = recording_id_of(request)
+    served, store = call.served, call.served.index.store
 
-    def stored(index: Index) -> tuple[RecordingFacts, Peaks | None]:
-        with index.store.snapshot() as reader:
-            known = find_recording(reader, recording_id)
-            return reader.facts(known), reader.peaks(known.id)
+    def stored(reader: Reader) -> tuple[RecordingFacts, Peaks | None]:
+        known = find_recording(reader, call.values["id"])
+        return reader.facts(known), reader.peaks(known.id)
 
     def made() -> Peaks:
-        with served.index.store.snapshot() as reader:
-            source = source_of(reader, recording_id)
-        try:
-            return peaks_of(
-                served.index.store, source.recording, source.path, served.decoders.outline
-            )
-        except AudioError as error:
-            raise RequestError(422, f"{source.path.name}: {error.reason}") from error
+        with store.snapshot() as reader:
+            source = source_of(reader, call.values["id"])
+        with _unusable(source.path.name):
+            return peaks_of(store, source.recording, source.path, served.decoders.outline)
 
-    facts, found = await served.read(stored)
+    facts, found = await served.read_rows(stored)
     if found is None:
         found = await served.outline(made)
-    found = found.reduced(values["points"])
+    found = found.reduced(call.values["points"])
     return json_response(
         {
             "per_second": found.per_second,
@@ -105,19 +83,16 @@ async def peaks(request: Request) -> Response:
     )
 
 
-async def audio(request: Request) -> Response:
+async def audio(call: Call) -> Response:
     """The file of a recording, where browsers play its format; with `download`, in any case."""
-    served: Served = request.app.state.served
-    values = read((DOWNLOAD,), request.query_params)
-    recording_id = recording_id_of(request)
+    recording_id = call.values["id"]
 
-    def answer(index: Index) -> Response:
-        with index.store.snapshot() as reader:
-            source = source_of(reader, recording_id)
+    def answer(reader: Reader) -> Response:
+        source = source_of(reader, recording_id)
         file = opened(source)
         try:
             name = source.path.name
-            if values["download"]:
+            if call.values["download"]:
                 return OpenedFile(file, "application/octet-stream", attachment(name))
             type_ = plays_as(file, source)
             if type_ is None:
@@ -131,14 +106,12 @@ async def audio(request: Request) -> Response:
             file.close()
             raise
 
-    return await served.read(answer)
+    return await call.served.read_rows(answer)
 
 
-async def excerpt(request: Request) -> Response:
+async def excerpt(call: Call) -> Response:
     """A passage of a recording as a WAV file."""
-    served: Served = request.app.state.served
-    values = read(EXCERPT, request.query_params)
-    recording_id = recording_id_of(request)
+    served, values = call.served, call.values
     begin, end, longest = values["start"] or 0.0, values["end"], served.limits.excerpt_s
     if end is None or not begin < end <= begin + longest:
         raise RequestError(
@@ -147,33 +120,25 @@ async def excerpt(request: Request) -> Response:
             f"seconds, and end at most {longest:g} s after start",
         )
 
-    def find(index: Index) -> Source:
-        with index.store.snapshot() as reader:
-            return source_of(reader, recording_id)
-
-    source = await served.read(find)
+    path = (await served.read_rows(lambda reader: source_of(reader, values["id"]))).path
 
     def answer() -> Response:
-        path = source.path
-        try:
+        with _unusable(path.name):
             stat = path.stat()
             key = (path, stat.st_mtime_ns, stat.st_size, begin, end)
             file = served.excerpts.get(key, partial(served.decoders.cut, path, begin, end, 0.0))
-        except AudioError as error:
-            raise RequestError(422, f"{path.name}: {error.reason}") from error
-        except OSError as error:
-            raise RequestError(
-                404, f"{path.name}: it cannot be read ({error.strerror or error})"
-            ) from error
         name = f"{path.stem} {place_in_name(begin)}.wav"
         return OpenedFile(file, "audio/wav", attachment(name) if values["download"] else {})
 
     return await served.decode(answer)
 
 
-def recording_id_of(request: Request) -> int:
-    """The id of the recording in a path. Raises RequestError for one that no recording has."""
-    number: int = request.path_params["id"]
-    if number > LARGEST:
-        raise RequestError(404, f"recording {number}: the index has none of this id; search again")
-    return number
+@contextmanager
+def _unusable(name: str) -> Iterator[None]:
+    """A file that cannot be decoded, or read, as a RequestError."""
+    try:
+        yield
+    except AudioError as error:
+        raise RequestError(422, f"{name}: {error.reason}") from error
+    except OSError as error:
+        raise RequestError(404, f"{name}: it cannot be read ({error.strerror or error})") from error

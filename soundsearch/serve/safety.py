@@ -20,7 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from soundsearch.serve.errors import RequestError, error_response
+from soundsearch.serve.http_errors import RequestError, error_response
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 #: A header that only scripts of our own page send.

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from soundsearch.choices import PASSAGES, By
@@ -27,11 +26,11 @@ from soundsearch.search.describe import labels_of
 from soundsearch.search.index import Index
 from soundsearch.search.question_parts import MOST_SECONDS, Weighted, split_weight, words_of
 from soundsearch.search.spelling import Spelling
-from soundsearch.serve.errors import RequestError, json_response
-from soundsearch.serve.parameters import Parameter, read
+from soundsearch.serve.http_errors import RequestError, json_response
+from soundsearch.serve.parameters import Call, Parameter
 from soundsearch.serve.sources import browser_type, source_of
-from soundsearch.serve.state import Served, kept_notes
-from soundsearch.serve.uploads import Upload, check_passage, received
+from soundsearch.serve.state import kept_notes
+from soundsearch.serve.uploads import Upload, received, with_end
 from soundsearch.store import Reader
 from soundsearch.vocabulary import load_vocabulary
 
@@ -41,98 +40,82 @@ RECORDING = "recording:"
 MOST_HITS = 2000
 
 SEARCH = (
-    Parameter(name="q", text="what to hear, in words, with filters among them"),
-    Parameter(name="k", text="hits wanted", kind="integer", default=20, least=1, most=200),
+    Parameter("q", "what to hear, in words, with filters among them"),
+    Parameter("k", "hits wanted", "integer", default=20, least=1, most=200),
     Parameter(
-        name="offset",
-        text="hits before the first one that is wanted",
-        kind="integer",
+        "offset",
+        "hits before the first one that is wanted",
+        "integer",
         default=0,
         least=0,
         most=MOST_HITS - 200,
     ),
-    Parameter(name="filter", text="a filter, such as duration:<3", is_repeated=True),
-    Parameter(name="in", text="only recordings in this folder", is_repeated=True),
+    Parameter("filter", "a filter, such as duration:<3", is_repeated=True),
+    Parameter("in", "only recordings in this folder", is_repeated=True),
     Parameter(
-        name="plus",
-        text=f"what hits should fit as well: a text or {RECORDING}ID, after a weight: 2:rain",
+        "plus",
+        f"what hits should fit as well: a text or {RECORDING}ID, after a weight: 2:rain",
         is_repeated=True,
     ),
-    Parameter(name="minus", text="what they should not fit, likewise", is_repeated=True),
-    Parameter(name="by", text="what a text is searched by", default="both", choices=get_args(By)),
+    Parameter("minus", "what they should not fit, likewise", is_repeated=True),
+    Parameter("by", "what a text is searched by", default="both", choices=get_args(By)),
+    Parameter("min_score", "leave out hits with a lower score", "number", least=-1, most=1),
     Parameter(
-        name="min_score", text="leave out hits with a lower score", kind="number", least=-1, most=1
+        "passages", "passages of each recording", "integer", default=PASSAGES, least=0, most=1000
     ),
     Parameter(
-        name="passages",
-        text="passages of each recording",
-        kind="integer",
-        default=PASSAGES,
-        least=0,
-        most=1000,
-    ),
-    Parameter(
-        name="unique",
-        text="whether recordings of the same sound are one hit",
-        kind="boolean",
-        default=True,
+        "unique", "whether recordings of the same sound are one hit", "boolean", default=True
     ),
 )
 PASSAGE = (
     Parameter(
-        name="start",
-        text="where its passage begins, in seconds",
-        kind="number",
-        least=0,
-        most=MOST_SECONDS,
+        "start", "where its passage begins, in seconds", "number", least=0, most=MOST_SECONDS
     ),
-    Parameter(name="end", text="where it ends", kind="number", least=0, most=MOST_SECONDS),
+    Parameter("end", "where it ends", "number", least=0, most=MOST_SECONDS),
 )
 OF_RECORDING = Parameter(
-    name="recording", text="id of an indexed recording", kind="integer", least=0, most=LARGEST
+    "recording", "id of an indexed recording", "integer", least=0, most=LARGEST
 )
 SIMILAR = (OF_RECORDING, *PASSAGE, *SEARCH)
 DESCRIBE = (
     OF_RECORDING,
     *PASSAGE,
-    Parameter(name="k", text="texts wanted", kind="integer", default=10, least=1, most=1000),
+    Parameter("k", "texts wanted", "integer", default=10, least=1, most=1000),
 )
 
 
-async def search(request: Request) -> Response:
+async def search(call: Call) -> Response:
     """Answer a question in words."""
-    served: Served = request.app.state.served
-    values = read(SEARCH, request.query_params)
     notes = kept_notes()
     return json_response(
-        await served.search(lambda index: _answer(index, values, notes), request.is_disconnected)
+        await call.served.search(
+            lambda index: _answer(index, call.values, notes), call.request.is_disconnected
+        )
     )
 
 
-async def similar(request: Request) -> Response:
+async def similar(call: Call) -> Response:
     """Answer a question by example: an indexed recording, or an upload."""
-    return await _by_example(request, SIMILAR, _answer)
+    return await _by_example(call, SIMILAR, _answer)
 
 
-async def describe(request: Request) -> Response:
+async def describe(call: Call) -> Response:
     """Describe an indexed recording, or an upload."""
-    return await _by_example(request, DESCRIBE, _describe)
+    return await _by_example(call, DESCRIBE, _describe)
 
 
 async def _by_example(
-    request: Request, parameters: Sequence[Parameter], answer: Callable[..., dict[str, Any]]
+    call: Call, parameters: Sequence[Parameter], answer: Callable[..., dict[str, Any]]
 ) -> Response:
-    served: Served = request.app.state.served
-    notes = kept_notes()
-    if request.method == "POST":
-        async with received(request, served, parameters) as (values, upload):
+    served, notes = call.served, kept_notes()
+    if call.request.method == "POST":
+        async with received(call.request, served, parameters) as (values, upload):
             return json_response(
                 await served.search(lambda index: answer(index, values, notes, upload))
             )
-    values = read(parameters, request.query_params)
-    if values["recording"] is None:
+    if call.values["recording"] is None:
         raise RequestError(400, "recording is missing, expected the id of one; POST takes a file")
-    check_passage(values, served.limits)
+    values = with_end(call.values, served.limits)
     return json_response(await served.search(lambda index: answer(index, values, notes)))
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from soundsearch.files import open_regular
 from soundsearch.search.show import find_recording
-from soundsearch.serve.errors import RequestError
+from soundsearch.serve.http_errors import RequestError
 from soundsearch.store import Reader, Recording
 from soundsearch.urls import is_url
 

@@ -19,9 +19,10 @@ from anyio import CapacityLimiter, Semaphore, to_thread
 from soundsearch.errors import SoundsearchError
 from soundsearch.search.index import Index
 from soundsearch.serve.decoding import Decoders
-from soundsearch.serve.errors import RequestError
-from soundsearch.serve.excerpts import ExcerptFiles
+from soundsearch.serve.excerpt_files import ExcerptFiles
+from soundsearch.serve.http_errors import RequestError
 from soundsearch.serve.library_run import LibraryRun
+from soundsearch.store import Reader
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,15 @@ class Served:
     async def read(self, answer: Callable[[Index], Value]) -> Value:
         """Read rows of the index in a thread."""
         return await to_thread.run_sync(answer, self.index, limiter=self._reading)
+
+    async def read_rows(self, answer: Callable[[Reader], Value]) -> Value:
+        """Read rows of one state of the index in a thread."""
+
+        def of_one_state(index: Index) -> Value:
+            with index.store.snapshot() as reader:
+                return answer(reader)
+
+        return await self.read(of_one_state)
 
     async def decode(self, cut: Callable[[], Value]) -> Value:
         """Decode something in a thread that waits for one of the processes."""

@@ -6,7 +6,7 @@ import io
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from starlette.requests import Request
 
 from soundsearch.errors import AudioError
 from soundsearch.render import printable
-from soundsearch.serve.errors import RequestError
+from soundsearch.serve.http_errors import RequestError
 from soundsearch.serve.parameters import Parameter, read
 from soundsearch.serve.state import Limits, Served
 
@@ -54,7 +54,7 @@ class Upload:
 @asynccontextmanager
 async def received(
     request: Request, served: Served, parameters: Sequence[Parameter]
-) -> AsyncIterator[tuple[dict[str, Any], Upload | None]]:
+) -> AsyncIterator[tuple[Mapping[str, Any], Upload | None]]:
     """Receive a form with parameters and a file, which is deleted at the end of the block.
 
     Yields:
@@ -81,8 +81,7 @@ async def received(
         try:
             file = form.get("file")
             rest = FormData([item for item in form.multi_items() if item[0] != "file"])
-            values = read(parameters, rest)
-            check_passage(values, limits)
+            values = with_end(read(parameters, rest), limits)
             if (file is None) == (values["recording"] is None):
                 raise RequestError(
                     400, "expected a field file with a recording, or recording with the id of one"
@@ -98,17 +97,15 @@ async def received(
             await form.close()
 
 
-def check_passage(values: dict[str, Any], limits: Limits) -> None:
-    """Let a passage that begins somewhere end somewhere.
+def with_end(values: Mapping[str, Any], limits: Limits) -> Mapping[str, Any]:
+    """Return the values of parameters, with an end for a passage that begins somewhere.
 
     Raises:
         RequestError: It ends before it begins, or is too long.
     """
     begin, end = values["start"], values["end"]
-    if begin is not None and end is None:
-        values["end"] = end = begin + limits.upload_s
     if end is None:
-        return
+        return values if begin is None else {**values, "end": begin + limits.upload_s}
     begin = begin or 0.0
     if end <= begin:
         raise RequestError(400, f"end is {end:g}, expected more than start, which is {begin:g}")
@@ -118,9 +115,10 @@ def check_passage(values: dict[str, Any], limits: Limits) -> None:
             f"the passage lasts {end - begin:g} s, expected at most {limits.upload_s:g} s; "
             "take a part of it",
         )
+    return values
 
 
-def _cut(file: UploadFile, folder: Path, values: dict[str, Any], served: Served) -> Upload:
+def _cut(file: UploadFile, folder: Path, values: Mapping[str, Any], served: Served) -> Upload:
     """Cut the part out of an upload that is searched by. Raises RequestError (422)."""
     name = printable(file.filename or "the upload")[:N_LETTERS]
     suffix = Path(file.filename or "").suffix

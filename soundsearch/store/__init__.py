@@ -4,7 +4,6 @@
 `store.writer()` takes the writer's lock and gives a `Writer`, whose `transaction()` changes rows.
 """
 
-from soundsearch.store.folder import Store
 from soundsearch.store.reader import Reader
 from soundsearch.store.records import (
     Failed,
@@ -22,6 +21,7 @@ from soundsearch.store.records import (
     WordMatch,
     Words,
 )
+from soundsearch.store.store import Store
 from soundsearch.store.transaction import Transaction
 from soundsearch.store.writer import Writer
 

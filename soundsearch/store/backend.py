@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 
 from soundsearch.paths import DatabaseUrl
 from soundsearch.store.conditions import Holds
-from soundsearch.store.records import Words
+from soundsearch.store.records import State, Words
 
 if TYPE_CHECKING:
     from soundsearch.encoder.bundle import EncoderBundle
@@ -81,6 +81,31 @@ class WindowGraph(Protocol):
 
         ef_search: of the graph; None to compare all. most_visited: windows of the graph.
         """
+
+
+class InPlace:
+    """What knows where its index lies."""
+
+    place: Place
+
+    @property
+    def folder(self) -> Path:
+        """The index folder, of an index that lies in one."""
+        assert isinstance(self.place, Path)
+        return self.place
+
+
+def unmatched_words(connection: Connection, table: str, key: str) -> list[str]:
+    """Where a table of words and the recordings disagree, in words. key: its column of their ids."""
+    named = f"SELECT id FROM recordings WHERE state != '{State.FAILED}'"
+    held = f"SELECT {key} FROM {table}"
+    missing, stray = (
+        connection.exec_driver_sql(f"SELECT count(*) FROM ({one} EXCEPT {other}) AS r").scalar()
+        for one, other in ((named, held), (held, named))
+    )
+    if not missing and not stray:
+        return []
+    return [f"table {table}: recordings that it lacks: {missing}, rows of none: {stray}"]
 
 
 class Backend(Protocol):

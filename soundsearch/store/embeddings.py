@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import sqlalchemy as sa
 
+from soundsearch.arrays import Array, Ids
 from soundsearch.errors import StoreError
-from soundsearch.store.records import Array, Ids
 from soundsearch.store.schema import index_table, windows_table
 from soundsearch.store.statements import Statements, chunks
 
@@ -66,17 +66,9 @@ class EmbeddingReader(Statements):
     """The part of a `Reader` that reads embeddings."""
 
     def embeddings(self, window_ids: Ids, dim: int) -> Array:
-        """The embeddings of windows, in the order of their ids.
+        """The embeddings of windows in the order of their ids, (n, dim) float32.
 
-        Args:
-            window_ids: (n,) int64.
-            dim: numbers that each must have.
-
-        Returns:
-            (n, dim) float32.
-
-        Raises:
-            StoreError: one is missing, or of another length.
+        window_ids: (n,) int64. Raises StoreError where one is missing, or has not dim numbers.
         """
         ids, places = np.unique(window_ids, return_inverse=True)
         found = np.empty((len(ids), dim), np.float32)
@@ -89,16 +81,8 @@ class EmbeddingReader(Statements):
     def embedding_blocks(self, window_ids: Ids, dim: int) -> Iterator[tuple[Ids, Array]]:
         """The embeddings of many windows, a block at a time, so that memory stays bounded.
 
-        Args:
-            window_ids: (n,) int64, ascending, each once.
-            dim: numbers that each must have.
-
-        Yields:
-            The next ids (m,) and their embeddings (m, dim) float32; m is BLOCK_ROWS, or less at the
-            end.
-
-        Raises:
-            StoreError: one is missing, or of another length.
+        window_ids: (n,) int64, ascending, each once. Yields the next ids (m,) and their embeddings
+        (m, dim) float32; m is BLOCK_ROWS, or less at the end. Raises StoreError as `embeddings`.
         """
         for start in range(0, len(window_ids), BLOCK_ROWS):
             ids = window_ids[start : start + BLOCK_ROWS]
@@ -107,15 +91,8 @@ class EmbeddingReader(Statements):
     def found_embeddings(self, window_ids: Ids, dim: int) -> tuple[Ids, Array]:
         """The embeddings of those windows that are there.
 
-        Args:
-            window_ids: (n,) int64, ascending, each once.
-            dim: numbers that each must have.
-
-        Returns:
-            Their ids (m,), ascending, and their embeddings (m, dim) float32.
-
-        Raises:
-            StoreError: one is of another length.
+        window_ids: (n,) int64, ascending, each once. Returns their ids (m,), ascending, and their
+        embeddings (m, dim) float32. Raises StoreError where one has not dim numbers.
         """
         rows = self._blobs(window_ids)
         ids = window_ids[[i in rows for i in window_ids.tolist()]]
@@ -126,14 +103,14 @@ class EmbeddingReader(Statements):
 
         0: all are, and what room they took before was given back. 1: it was not yet.
         """
-        return int(self._execute(sa.select(index_table.c.float16_from)).scalar_one())
+        return self._number(sa.select(index_table.c.float16_from))
 
     def n_stored_windows(self, before: int | None = None) -> int:
         """How many windows there are, also of missing files. before: only of smaller ids."""
         query = sa.select(sa.func.count()).select_from(windows_table)
         if before is not None:
             query = query.where(windows_table.c.id < before)
-        return int(self._execute(query).scalar_one())
+        return self._number(query)
 
     def embeddings_of(self, recording_id: int, dim: int) -> Array:
         """The embeddings of one recording's windows in order, (n, dim) float32; see `embeddings`."""

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from soundsearch.store.lexicon import WORDS_VERSION, fields_of
 from soundsearch.store.records import State
 from soundsearch.store.schema import recordings_table, roots_table
-from soundsearch.store.statements import Statements, chunks
+from soundsearch.store.statements import Statements
 
 
 class FieldReader(Statements):
@@ -29,12 +29,10 @@ class FieldReader(Statements):
         chosen = (columns.id, roots_table.c.path, columns.relative_path)
         texts = (columns["metadata"], columns.captions)
         query = sa.select(*chosen, *texts).join(roots_table)
-        found = {}
-        for some in chunks(recording_ids):
-            for row in self._execute(query.where(columns.id.in_(some))):
-                place = (Path(row.path), row.relative_path)
-                found[row.id] = fields_of(*place, row.metadata, row.captions)
-        return found
+        return {
+            recording_id: fields_of(Path(root), *of_file)
+            for recording_id, root, *of_file in self._rows_with(query, columns.id, recording_ids)
+        }
 
     def stale_words(self) -> list[int]:
         """Ids of the recordings whose words are not those that they should be found by now."""

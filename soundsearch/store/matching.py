@@ -25,12 +25,7 @@ def holds_words(text: str | None, words: str) -> bool:
 
 
 def has_folders(relative_path: bytes, names: bytes) -> bool:
-    """Whether a file lies in folders of these names, one in the other.
-
-    Args:
-        relative_path: Of the file.
-        names: As `folder_names` writes them.
-    """
+    """Whether a file lies in folders of these names, one in the other; see `folder_names`."""
     return names in folders_of(os.fsdecode(relative_path))
 
 

@@ -21,10 +21,10 @@ from soundsearch.errors import BundleError, IndexBusyError, IndexMismatchError, 
 from soundsearch.files import put_folder_in_place
 from soundsearch.paths import cache_folder
 from soundsearch.store.backend import Place
-from soundsearch.store.folder import Store, drop_database
 from soundsearch.store.reader import Reader
 from soundsearch.store.records import PinnedEncoder
 from soundsearch.store.sqlite_errors import cannot_write
+from soundsearch.store.store import Store, drop_database
 from soundsearch.store.writer import Writer
 
 #: Folder inside an index that holds its copy of the bundle.
@@ -120,7 +120,7 @@ def pinned_bundle(store: Store, *, own_copy: bool = True) -> EncoderBundle:
     Raises:
         IndexMismatchError: there is none; it names what was wanted and what was found.
     """
-    pinned = _encoder_of(store)
+    pinned = store.encoder()
     found: list[str] = []
     for candidate in (*(_own_copies(store) if own_copy else ()), *bundle_folders()):
         try:
@@ -151,7 +151,7 @@ def _own_copies(store: Store) -> list[Path]:
 
 def check_same_encoder(store: Store, bundle: EncoderBundle) -> None:
     """Raise IndexMismatchError unless the index is pinned to this very bundle."""
-    pinned = _encoder_of(store)
+    pinned = store.encoder()
     if pinned.fingerprint != bundle.fingerprint:
         raise IndexMismatchError(
             f"{store.name}: this index was built with {pinned}, you asked for "
@@ -194,11 +194,11 @@ def finish_switch(store: Store, writer: Writer) -> bool:
         if begun is None:
             return False
         with contextlib.closing(begun):
-            is_done = _encoder_of(begun) == _encoder_of(store)
+            is_done = begun.encoder() == store.encoder()
         return is_done and drop_next(writer)
     copy, new = store.place / COPY, store.place / NEXT / COPY
     if new.exists():
-        if not awaits_its_place(new, _encoder_of(store)):
+        if not awaits_its_place(new, store.encoder()):
             return False
         shutil.rmtree(copy, ignore_errors=True)
         _rename(new, copy)
@@ -234,8 +234,3 @@ def _rename(old: Path, new: Path) -> None:
         old.rename(new)
     except OSError as error:
         raise StoreError(cannot_write(old.parent, error)) from error
-
-
-def _encoder_of(store: Store) -> PinnedEncoder:
-    with store.snapshot() as reader:
-        return reader.encoder()

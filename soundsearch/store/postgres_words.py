@@ -16,9 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.engine import Connection
 
+from soundsearch.store.backend import unmatched_words
 from soundsearch.store.conditions import Holds
 from soundsearch.store.matching import folder_names, folders_of, spelling
-from soundsearch.store.records import State, Words
+from soundsearch.store.records import Words
 from soundsearch.store.schema import Integer64, recordings_table
 from soundsearch.words import RUN, split_name
 
@@ -206,17 +207,7 @@ class WordIndex:
 
     def word_problems(self, connection: Connection) -> list[str]:
         """Where words and recordings disagree, in words."""
-        named = f"SELECT id FROM recordings WHERE state != '{State.FAILED}'"
-        missing, stray = (
-            connection.exec_driver_sql(f"SELECT count(*) FROM ({one} EXCEPT {other}) AS r").scalar()
-            for one, other in (
-                (named, "SELECT recording_id FROM words"),
-                ("SELECT recording_id FROM words", named),
-            )
-        )
-        found = []
-        if missing or stray:
-            found.append(f"table words: recordings that it lacks: {missing}, rows of none: {stray}")
+        found = unmatched_words(connection, "words", "recording_id")
         counted = "coalesce(sum(n_words), 0), coalesce(sum(n_parts), 0)"
         held, noted = (
             tuple(connection.exec_driver_sql(query).one())

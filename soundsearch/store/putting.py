@@ -136,12 +136,8 @@ class Putting(Reader):
     ) -> list[int]:
         """Store all that is known of files; what is not among the values is not known any more.
 
-        Args:
-            rows: by place, the file and values by column.
-            known: ids of those that have a row already.
-
-        Returns:
-            Their ids, in the same order.
+        rows: by place, the file and values by column. known: ids of those that have a row already.
+        Returns their ids, in the same order.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         changed, added = [], []

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
+from soundsearch.arrays import Ids
 from soundsearch.errors import Cause
 from soundsearch.store.backend import FOUND
+from soundsearch.store.candidates import WindowReader
 from soundsearch.store.conditions import Condition
 from soundsearch.store.fields import FieldReader
 from soundsearch.store.lexicon import ucs_name_of
 from soundsearch.store.records import (
     FileFacts,
-    Ids,
     Indexed,
     PinnedEncoder,
     Place,
@@ -38,7 +38,6 @@ from soundsearch.store.schema import (
     skipped_table,
     windows_table,
 )
-from soundsearch.store.shown import WindowReader
 from soundsearch.store.sounds import SoundReader
 from soundsearch.store.statements import (
     FETCHED_AT_ONCE,
@@ -125,10 +124,7 @@ class Reader(WindowReader, FieldReader, SoundReader):
     def recordings_of(self, recording_ids: Iterable[int]) -> Iterator[Recording]:
         """Those of these recordings that are known; by id, if the ids ascend."""
         query = select_recordings().order_by(recordings_table.c.id)
-        for some in chunks(recording_ids):
-            yield from map(
-                recording_of, self._execute(query.where(recordings_table.c.id.in_(some)))
-            )
+        return map(recording_of, self._rows_with(query, recordings_table.c.id, recording_ids))
 
     def recordings_at(self, places: Iterable[Place]) -> dict[Place, Recording]:
         """What is known at these places."""
@@ -145,9 +141,7 @@ class Reader(WindowReader, FieldReader, SoundReader):
         if within != ".":
             path = columns.relative_path
             query = query.where(sa.or_(path == within, inside(path, within)))
-        found = np.fromiter((row[0] for row in self._driver_rows(query)), np.int64)
-        found.sort()
-        return found
+        return self._ids(query)
 
     def hashed_sizes(self, root_id: int) -> Iterator[tuple[int, int]]:
         """Ids of the recordings of a root of which the content is known, each with its bytes."""
@@ -181,11 +175,8 @@ class Reader(WindowReader, FieldReader, SoundReader):
     def formats(self, recording_ids: Iterable[int]) -> dict[int, str | None]:
         """The formats of recordings by their ids, see `RecordingFacts`."""
         columns = recordings_table.c
-        found: dict[int, str | None] = {}
-        for some in chunks(recording_ids):
-            query = sa.select(columns.id, columns.format).where(columns.id.in_(some))
-            found.update({row.id: row.format for row in self._execute(query)})
-        return found
+        rows = self._rows_with(sa.select(columns.id, columns.format), columns.id, recording_ids)
+        return {row.id: row.format for row in rows}
 
     def facts(self, recording: Recording) -> RecordingFacts:
         """All that is known of a recording."""
@@ -230,13 +221,9 @@ class Reader(WindowReader, FieldReader, SoundReader):
     ) -> list[tuple[int, Path, str | None, str | None]]:
         """Recordings that have a cause of failure or damage and are not missing, by path.
 
-        Args:
-            cause: Only those of this cause; None for all.
-            offset: Recordings before the first one that is wanted.
-            limit: At most so many.
-
-        Returns:
-            Id, path, cause and error of each.
+        cause: only those of this cause; None for all. offset: recordings before the first one
+        wanted.
+        Returns id, path, cause and error of each.
         """
         columns = recordings_table.c
         query = (
@@ -280,10 +267,8 @@ class Reader(WindowReader, FieldReader, SoundReader):
     ) -> list[WordMatch]:
         """Recordings with any of these words in name, folders or metadata, the best first.
 
-        Args:
-            terms: words of letters and digits; forms of one stem are alike.
-            among: only recordings that are chosen by all of these conditions.
-            limit: at most so many; None for all.
+        terms: words of letters and digits; forms of one stem are alike. among: only recordings that
+        are chosen by all of these conditions. limit: at most so many; None for all.
         """
         return self._word_matches(
             self._database.word_matches(self._connection, terms), among, limit
@@ -316,16 +301,9 @@ class Reader(WindowReader, FieldReader, SoundReader):
 
     def describe_windows(self, window_ids: Ids) -> dict[int, StoredWindow]:
         """Windows by their ids, (n,) int64; those that a search may not show are left out."""
-        found: dict[int, StoredWindow] = {}
-        for some in chunks(window_ids.tolist()):
-            rows = self._execute(
-                select_windows().where(
-                    self._database.one_of(windows_table.c.id, some),
-                    recordings_table.c.state == State.INDEXED,
-                )
-            )
-            found.update({row.id: StoredWindow(*row) for row in rows})
-        return found
+        query = select_windows().where(recordings_table.c.state == State.INDEXED)
+        rows = self._rows_with(query, windows_table.c.id, window_ids.tolist())
+        return {row.id: StoredWindow(*row) for row in rows}
 
     def whole_recordings(self, among: Iterable[Condition], limit: int) -> list[StoredWindow]:
         """Recordings a search may show, by path, each from its first window to the end of its last.
@@ -351,14 +329,7 @@ class Reader(WindowReader, FieldReader, SoundReader):
     def indexed(
         self, recording: Recording, file: FileFacts, facts: RecordingFacts, dim: int
     ) -> Indexed:
-        """What is stored of a recording with embeddings, to be put into another index as this file.
-
-        Args:
-            recording: which one.
-            file: what it becomes.
-            facts: of the recording.
-            dim: of the encoder.
-        """
+        """What is stored of a recording with embeddings, to be put into another index as this file."""
         columns = windows_table.c
         spans = self._execute(
             sa.select(columns.start_s, columns.end_s)

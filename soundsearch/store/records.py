@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsearch.arrays import Array, Ids
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import Cause
 from soundsearch.vocabulary.ucs import UcsName
 
 if TYPE_CHECKING:
     from soundsearch.audio.peaks import Peaks
-
-Array = NDArray[np.float32]
-Ids = NDArray[np.int64]
 
 
 class State(StrEnum):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import sqlalchemy as sa
 
+from soundsearch.arrays import Array, Ids
 from soundsearch.store.embeddings import BLOCK_ROWS, from_blobs
-from soundsearch.store.records import Array, Ids, State, StoredCopy, StoredSound, WindowBlock
+from soundsearch.store.records import State, StoredCopy, StoredSound, WindowBlock
 from soundsearch.store.schema import peaks_table, recordings_table, roots_table, windows_table
 from soundsearch.store.statements import Statements, chunks
 
@@ -32,12 +33,9 @@ class SoundReader(Statements):
             (n,) int64 both.
         """
         columns = windows_table.c
-        found: list[tuple[int, int]] = []
-        for some in chunks(recording_ids):
-            query = sa.select(columns.id, columns.recording_id)
-            rows = self._execute(query.where(self._database.one_of(columns.recording_id, some)))
-            found += [(row[0], row[1]) for row in rows]
-        pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
+        query = sa.select(columns.id, columns.recording_id)
+        rows = self._rows_with(query, columns.recording_id, recording_ids)
+        pairs = np.array(sorted(map(tuple, rows)), np.int64).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1]
 
     def sounds_of_windows(self, window_ids: Ids) -> dict[int, tuple[int, bytes | None]]:
@@ -67,12 +65,9 @@ class SoundReader(Statements):
     def spans(self, window_ids: Ids) -> dict[int, tuple[float, float]]:
         """Start and end in seconds of windows by their ids, (n,) int64."""
         columns = windows_table.c
-        found: dict[int, tuple[float, float]] = {}
-        for some in chunks(window_ids.tolist()):
-            query = sa.select(columns.id, columns.start_s, columns.end_s)
-            rows = self._execute(query.where(self._database.one_of(columns.id, some)))
-            found.update({row[0]: (row[1], row[2]) for row in rows})
-        return found
+        query = sa.select(columns.id, columns.start_s, columns.end_s)
+        rows = self._rows_with(query, columns.id, window_ids.tolist())
+        return {window_id: (start_s, end_s) for window_id, start_s, end_s in rows}
 
     def peaks(self, recording_id: int) -> Peaks | None:
         """The outline of a recording's waveform; None where none is stored."""
@@ -159,22 +154,16 @@ class SoundReader(Statements):
         shared = sa.select(columns.sound_hash, sa.func.min(columns.id).label("first"))
         shared = shared.where(chosen).group_by(columns.sound_hash).having(sa.func.count() >= least)
         sounds = shared.subquery()
+        place = (roots_table.c.path, columns.relative_path)
         query = (
             sa.select(
-                columns.id,
-                columns.sound_hash,
-                columns.content_hash,
-                roots_table.c.path,
-                columns.relative_path,
-                columns.size_bytes,
-                columns.duration_s,
-                columns.state,
+                *(columns.id, columns.sound_hash, columns.content_hash, *place),
+                *(columns.size_bytes, columns.duration_s, columns.state),
             )
             .select_from(recordings_table.join(roots_table))
             .join(sounds, sounds.c.sound_hash == columns.sound_hash)
             .order_by(sounds.c.first, roots_table.c.path, columns.relative_path)
         )
         for row in self._execute(query.execution_options(yield_per=BATCH_ROWS)):
-            facts = (row.size_bytes, row.duration_s, State(row.state))
-            file = (row.content_hash, row.path, row.relative_path)
-            yield StoredCopy(row.id, row.sound_hash, *file, *facts)
+            values = [*row[:-1], State(row.state)]
+            yield StoredCopy(*values)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +23,8 @@ from sqlalchemy.ext.compiler import compiles
 
 from soundsearch.errors import IndexBusyError, StoreError
 from soundsearch.files import write_atomically
-from soundsearch.store.backend import Window
-from soundsearch.store.records import State, Words
+from soundsearch.store.backend import Window, unmatched_words
+from soundsearch.store.records import Words
 from soundsearch.store.schema import (
     NEVER_REUSED,
     Integer64,
@@ -232,19 +233,8 @@ class Database(WordIndex, DiskRoom):
         lost = [name for name in (*WORD_TABLES, "words_of_deleted") if name not in made]
         if lost:
             return [f"the database lacks what finds recordings by their words: {', '.join(lost)}"]
-        named = f"SELECT id FROM recordings WHERE state != '{State.FAILED}'"
-        found = []
-        for table in WORD_TABLES:
-            held = f"SELECT rowid FROM {table}"
-            missing, stray = (
-                connection.exec_driver_sql(f"SELECT count(*) FROM ({one} EXCEPT {other})").scalar()
-                for one, other in ((named, held), (held, named))
-            )
-            if missing or stray:
-                found.append(
-                    f"table {table}: recordings that it lacks: {missing}, rows of none: {stray}"
-                )
-        return found
+        tables = (unmatched_words(connection, table, "rowid") for table in WORD_TABLES)
+        return list(itertools.chain(*tables))
 
     def damaged_words(self) -> list[str]:
         """Tables of words that do not find what they hold, in words.

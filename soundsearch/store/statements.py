@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from soundsearch.arrays import Ids
 from soundsearch.errors import Cause
-from soundsearch.store.backend import Backend
+from soundsearch.store.backend import Backend, InPlace
 from soundsearch.store.records import Recording, State
 from soundsearch.store.schema import recordings_table, roots_table, windows_table
 
@@ -21,19 +23,13 @@ Value = TypeVar("Value")
 _CAUSES = frozenset(Cause)  # an index may hold some of a later version
 
 
-class Statements:
+class Statements(InPlace):
     """A connection to the database of an index, and statements on it."""
 
     def __init__(self, database: Backend, connection: Connection) -> None:
         self.place, self.name = database.place, database.name
         self._connection = connection
         self._database = database
-
-    @property
-    def folder(self) -> Path:
-        """The index folder, of an index that lies in one."""
-        assert isinstance(self.place, Path)
-        return self.place
 
     def _execute(self, statement: sa.Executable) -> sa.CursorResult[*tuple[Any, ...]]:
         return self._connection.execute(statement)
@@ -54,6 +50,23 @@ class Statements:
             while some := result.cursor.fetchmany(FETCHED_AT_ONCE):
                 yield from some
 
+    def _rows_with(
+        self, query: sa.Select[Any], column: sa.ColumnElement[int], ids: Iterable[int]
+    ) -> Iterator[sa.Row[*tuple[Any, ...]]]:
+        """The rows of a query in which a column holds one of these ids, of which there may be many."""
+        for some in chunks(ids):
+            yield from self._execute(query.where(self._database.one_of(column, some)))
+
+    def _number(self, query: sa.Select[Any]) -> int:
+        """The one number that a query gives."""
+        return int(self._execute(query).scalar_one())
+
+    def _ids(self, query: sa.Select[Any]) -> Ids:
+        """The ids that a query gives, (n,) int64, ascending."""
+        found = np.fromiter((row[0] for row in self._driver_rows(query)), np.int64)
+        found.sort()
+        return found
+
     def _exists(self, query: sa.Select[Any]) -> bool:
         return self._execute(query.limit(1)).first() is not None
 
@@ -67,32 +80,14 @@ def chunks(ids: Iterable[Value], size: int = 500) -> Iterator[list[Value]]:
 
 def select_recordings() -> sa.Select[Any]:
     """What `recording_of` makes a `Recording` of."""
-    columns = recordings_table.c
-    return sa.select(
-        columns.id,
-        columns.root_id,
-        columns.relative_path,
-        columns.size_bytes,
-        columns.mtime_ns,
-        columns.content_hash,
-        columns.state,
-        columns.cause,
-    )
+    return sa.select(*(recordings_table.c[field.name] for field in dataclasses.fields(Recording)))
 
 
 def recording_of(row: sa.Row[*tuple[Any, ...]]) -> Recording:
     """A row as a `Recording`."""
-    cause = Cause(row.cause) if row.cause in _CAUSES else None
-    return Recording(
-        row.id,
-        row.root_id,
-        row.relative_path,
-        row.size_bytes,
-        row.mtime_ns,
-        row.content_hash,
-        State(row.state),
-        cause,
-    )
+    *facts, state, cause = row
+    last: list[Any] = [State(state), Cause(cause) if cause in _CAUSES else None]
+    return Recording(*facts, *last)
 
 
 def select_windows() -> sa.Select[Any]:

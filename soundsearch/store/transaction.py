@@ -44,30 +44,14 @@ class Transaction(Putting):
 
     def pin(self, encoder: PinnedEncoder) -> None:
         """Say which encoder a new index is pinned to."""
-        self._execute(
-            index_table.insert().values(
-                id=1,
-                encoder_name=encoder.name,
-                encoder_version=encoder.version,
-                encoder_fingerprint=encoder.fingerprint,
-                dim=encoder.dim,
-                created_at=_now(),
-            )
-        )
+        self._execute(index_table.insert().values(id=1, created_at=_now(), **_columns_of(encoder)))
 
     def pin_another(self, encoder: PinnedEncoder) -> None:
         """Pin the index to another encoder; the embeddings are to be its from here on.
 
         Earlier revisions are of another history now, so that no vectors are caught up from them.
         """
-        self._execute(
-            index_table.update().values(
-                encoder_name=encoder.name,
-                encoder_version=encoder.version,
-                encoder_fingerprint=encoder.fingerprint,
-                dim=encoder.dim,
-            )
-        )
+        self._execute(index_table.update().values(**_columns_of(encoder)))
         self._execute(revisions_table.delete())
         if self._database.graph is not None:
             self._database.graph.drop(self._connection)  # of embeddings of another length
@@ -307,6 +291,15 @@ class Transaction(Putting):
 
 def _new_id(result: sa.CursorResult[Any]) -> int:
     return int(result.inserted_primary_key[0])  # type: ignore[index]
+
+
+def _columns_of(encoder: PinnedEncoder) -> dict[str, Any]:
+    return {
+        "encoder_name": encoder.name,
+        "encoder_version": encoder.version,
+        "encoder_fingerprint": encoder.fingerprint,
+        "dim": encoder.dim,
+    }
 
 
 def _now() -> str:

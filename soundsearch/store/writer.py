@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
 
 from soundsearch.errors import StoreError
-from soundsearch.progress import Progress, Silent
-from soundsearch.store.backend import Backend, GraphFacts
+from soundsearch.progress import SILENT, Progress
+from soundsearch.store.backend import Backend, GraphFacts, InPlace, WindowGraph
 from soundsearch.store.reader import Reader
 from soundsearch.store.statements import chunks
 from soundsearch.store.transaction import Transaction
@@ -22,7 +20,7 @@ LEAST_ROOM_BYTES = 1 << 20
 CONVERTED_AT_ONCE = 20_000
 
 
-class Writer:
+class Writer(InPlace):
     """The one writer of an index: it holds the writer's lock for as long as it exists.
 
     Made by `Store.writer`. Use it as a context manager: the lock is released at the end of the
@@ -36,12 +34,6 @@ class Writer:
         self._held = contextlib.ExitStack()
         self._held.enter_context(database.lock())
         self._is_open = True
-
-    @property
-    def folder(self) -> Path:
-        """The index folder, of an index that lies in one."""
-        assert isinstance(self.place, Path)
-        return self.place
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Reader]:
@@ -69,29 +61,28 @@ class Writer:
 
     def build_graph(self, progress: Progress) -> None:
         """Let the database make its graph of all windows, unless there is one."""
-        graph = self._database.graph
-        assert graph is not None
         with self.snapshot() as reader:
             dim, n_windows = reader.encoder().dim, reader.n_stored_windows()
         progress.begin("windows put into the database's graph")
         with self._database.transaction(writes=True) as connection:
-            graph.build(connection, dim, n_windows)
+            self._graph.build(connection, dim, n_windows)
 
     def put_graph_facts(self, facts: GraphFacts) -> None:
         """Store how the database's graph is searched from here on."""
-        graph = self._database.graph
-        assert graph is not None
         with self._database.transaction(writes=True) as connection:
-            graph.put_facts(connection, facts)
+            self._graph.put_facts(connection, facts)
 
     def drop_graph(self) -> None:
         """Delete the database's graph, if there is one."""
-        graph = self._database.graph
-        assert graph is not None
         with self._database.transaction(writes=True) as connection:
-            graph.drop(connection)
+            self._graph.drop(connection)
 
-    def renew_words(self, progress: Progress | None = None) -> None:
+    @property
+    def _graph(self) -> WindowGraph:
+        assert self._database.graph is not None
+        return self._database.graph
+
+    def renew_words(self, progress: Progress = SILENT) -> None:
         """Make the words again that are stale: of new paths and captions, or of an earlier version.
 
         Not all in one transaction: what is done before the process is killed stays done, and the
@@ -101,14 +92,13 @@ class Writer:
             stale = reader.stale_words()
         if not stale:
             return
-        progress = progress or Silent()
         progress.begin("recordings that get their words", len(stale))
         for some in chunks(stale, WORDS_AT_ONCE):
             with self.transaction(new_revision=False) as changes:
                 changes.put_words(some)
             progress.advance(len(some))
 
-    def convert_embeddings(self, progress: Progress | None = None) -> None:
+    def convert_embeddings(self, progress: Progress = SILENT) -> None:
         """Make float16 of the embeddings that an earlier version wrote, and give back the room.
 
         A part at a time, from the youngest on: what is done before the process is killed stays
@@ -118,7 +108,6 @@ class Writer:
             if reader.float16_from() == 0:
                 return
             n_windows = reader.n_stored_windows(before=reader.float16_from())
-        progress = progress or Silent()
         progress.begin("embeddings made half as large", n_windows)
         n_done = 1
         while n_done:
@@ -134,13 +123,12 @@ class Writer:
         n_free, n_bytes = self._database.sizes()
         return n_free >= max(LEAST_ROOM_BYTES, n_bytes // 4)
 
-    def compact(self, progress: Progress | None = None) -> bool:
+    def compact(self, progress: Progress = SILENT) -> bool:
         """Give back the room in the database's file that nothing fills; returns whether it did.
 
         Killed on the way, it leaves the file as it was. Where the disk has too little room for a
         second copy, it says so and does nothing.
         """
-        progress = progress or Silent()
         progress.begin("giving back disk room")
         try:
             self._database.compact()
@@ -159,10 +147,5 @@ class Writer:
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -9,6 +9,7 @@ text (docs/adr/0021). So the number of lists is calibrated on texts, against exa
 
 from __future__ import annotations
 
+import functools
 import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator
@@ -18,8 +19,9 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from soundsearch.arrays import Array, Ids, Ints, Mask
 from soundsearch.progress import Progress
-from soundsearch.vectors.exact import Array, Ids, Mask, write_faiss
+from soundsearch.vectors.exact import write_faiss
 from soundsearch.vectors.folder import (
     BASE_FILES,
     CENTROIDS,
@@ -32,7 +34,7 @@ from soundsearch.vectors.folder import (
     link_files,
     write_array,
 )
-from soundsearch.vectors.inverted import Codes, InvertedFile, Numbers, write_lists
+from soundsearch.vectors.inverted import Codes, InvertedFile, write_lists
 
 #: Windows for each list that centroids are computed from, and how often they are moved.
 SAMPLE_PER_LIST, TRAINING_STEPS = 48, 8
@@ -115,7 +117,7 @@ class Coded:
     path: Path
     code_size: int
     ids: Ids
-    lists: Numbers
+    lists: Ints
 
     def by_list(self, n_lists: int) -> Iterator[tuple[Codes, Ids]]:
         """Yield the windows of each list. What was read does not stay in memory."""
@@ -141,7 +143,7 @@ def coded(
 ) -> Coded:
     """Quantise windows into a file. Raises OSError."""
     ids: list[Ids] = [np.empty(0, np.int64)]
-    lists: list[Numbers] = [np.empty(0, np.int64)]
+    lists: list[Ints] = [np.empty(0, np.int64)]
     n_number = index.sa_code_size() - index.code_size  # bytes of the number of a list
     with open(spool, "wb") as file:
         for some, embeddings in blocks:
@@ -165,16 +167,9 @@ def build(
 ) -> BaseFacts:
     """Write the files of a base into a folder.
 
-    Args:
-        folder: To write into.
-        n_windows: In all blocks together.
-        sample: Embeddings of some of them, (n, dim).
-        blocks: Of all windows.
-        questions: Embeddings of texts, (n, dim); None for none: then all lists are searched.
-        progress: Is informed.
-
-    Raises:
-        OSError: A file cannot be written.
+    n_windows: in all blocks together. sample: embeddings of some of them, (n, dim). questions:
+    embeddings of texts, (n, dim); None for none: then all lists are searched.
+    Raises OSError where a file cannot be written.
     """
     n_lists = n_lists_of(n_windows)
     progress.begin("centroids of windows computed")
@@ -209,17 +204,9 @@ def merge(
 ) -> BaseFacts:
     """Write a base that holds other windows, too, without the deleted ones, in the same lists.
 
-    Args:
-        folder: To write into.
-        base: The former one.
-        is_deleted: Whether each id of it is gone.
-        blocks: Of the other windows.
-        n_new: How many these are.
-        progress: Is informed.
-
-    Raises:
-        OSError: A file cannot be written.
-        VectorFileError: The former one is damaged.
+    base: the former one. is_deleted: whether each id of it is gone. blocks: of the n_new other
+    windows.
+    Raises OSError where a file cannot be written, VectorFileError where the former one is damaged.
     """
 
     def former(number: int) -> tuple[Codes, Ids]:
@@ -275,24 +262,35 @@ def calibrated(base: InvertedFile, truth: Truth, progress: Progress) -> BaseFact
         for n, recall in ((10, RECALL_10), (100, RECALL_100))
     )
     while True:
-        found = [
-            np.mean(
-                [
-                    np.isin(ids[:n], base.search(question, n_candidates(n), n_probe)).mean()
-                    for question, ids in zip(truth.questions, truth.ids, strict=True)
-                ]
-            )
-            for n in (10, 100)
-        ]
+        found = recalls_of(truth, functools.partial(base.search, n_lists=n_probe))
         if n_probe >= base.facts.n_lists or (found[0] >= RECALL_10 and found[1] >= RECALL_100):
             break
         n_probe = min(base.facts.n_lists, math.ceil(1.1 * n_probe))
     progress.advance(len(truth.questions))
-    recall_10, recall_100 = (round(float(share), 4) for share in found)
+    recall_10, recall_100 = (round(share, 4) for share in found)
     return replace(base.facts, n_probe=n_probe, recall_10=recall_10, recall_100=recall_100)
 
 
-def _ranks_of_lists(base: InvertedFile, truth: Truth) -> Numbers:
+def recalls_of(truth: Truth, search: Callable[[Array, int], Ids]) -> tuple[float, float]:
+    """Return which share of the 10, and of the 100, nearest windows a search finds.
+
+    search: gives the ids of so many candidates for a question, (dim,).
+    """
+    recall_10, recall_100 = (
+        float(
+            np.mean(
+                [
+                    np.isin(ids[:n], search(question, n_candidates(n))).mean()
+                    for question, ids in zip(truth.questions, truth.ids, strict=True)
+                ]
+            )
+        )
+        for n in (10, 100)
+    )
+    return recall_10, recall_100
+
+
+def _ranks_of_lists(base: InvertedFile, truth: Truth) -> Ints:
     """Return for each question how many lists are visited before that of each true window."""
     list_of = np.zeros(base.facts.id_limit, np.int64)
     for number in range(base.facts.n_lists):

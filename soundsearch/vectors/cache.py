@@ -15,24 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
+from soundsearch.arrays import Array, Ids, Mask
 from soundsearch.encoder.bundle import BACKGROUND_TEXTS, EncoderBundle
 from soundsearch.encoder.calibration import read_background
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import BundleError, IndexBusyError, StoreError
-from soundsearch.progress import Progress, Silent
+from soundsearch.progress import SILENT, Progress, Silent
 from soundsearch.store import Reader, Store, Writer
 from soundsearch.store.backend import GraphFacts
 from soundsearch.store.embeddings import check_unit
 from soundsearch.store.pinned import encoder_folder
 from soundsearch.vectors.build import Blocks, build, merge, sample_of
-from soundsearch.vectors.exact import (
-    Array,
-    ExactIndex,
-    Ids,
-    Mask,
-    VectorFileError,
-    mask_of,
-)
+from soundsearch.vectors.exact import ExactIndex, VectorFileError, mask_of
 from soundsearch.vectors.folder import (
     BASE_FILES,
     DELETED,
@@ -140,15 +134,15 @@ def vectors_at(reader: Reader) -> VectorIndex:
     return _caught_up(reader, vectors, _changes(reader, vectors))
 
 
-def refresh(writer: Writer, progress: Progress | None = None) -> None:
+def refresh(writer: Writer, progress: Progress = SILENT) -> None:
     """Bring the vectors beside the database up to date, or the graph in it."""
     if not isinstance(writer.place, Path):
-        bring_up_to_date(writer, _questions, progress or Silent())
+        bring_up_to_date(writer, _questions, progress)
         return
     with writer.snapshot() as reader:
         is_there = _folder_of(writer.folder, reader.revision()).exists()
     if not is_there:
-        _refreshed(writer, progress or Silent())
+        _refreshed(writer, progress)
 
 
 def discard(writer: Writer) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from soundsearch.progress import Progress, Silent
+from soundsearch.arrays import Array
+from soundsearch.progress import SILENT, Progress
 from soundsearch.store import Reader
 from soundsearch.vectors.cache import found_vectors
-from soundsearch.vectors.exact import Array, ExactIndex, VectorFileError
+from soundsearch.vectors.exact import ExactIndex, VectorFileError
 from soundsearch.vectors.inverted import InvertedFile
 from soundsearch.vectors.vector_index import VectorIndex
 
@@ -20,7 +21,7 @@ BATCH_ROWS = 20_000
 ALIKE = 0.99
 
 
-def vector_problems(reader: Reader, progress: Progress | None = None) -> Iterator[str]:
+def vector_problems(reader: Reader, progress: Progress = SILENT) -> Iterator[str]:
     """Yield what is wrong with the vectors beside a database, in words.
 
     Those of an earlier state are compared as far as they are used; none are no problem, nor are
@@ -38,7 +39,6 @@ def vector_problems(reader: Reader, progress: Progress | None = None) -> Iterato
             yield f"the vectors beside the database are of {len(held)} windows, it has {len(wanted)}"
             return
         known = np.intersect1d(held, wanted, assume_unique=True)
-        progress = progress or Silent()
         progress.begin("vectors compared", len(known))
         n_differ = 0
         for n_compared, n_unequal in _differ(vectors, reader, known):

@@ -13,14 +13,10 @@ from typing import BinaryIO
 import faiss
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Array, Ids, Mask
 from soundsearch.errors import SoundsearchError
 from soundsearch.store.embeddings import check_unit
-
-Array = NDArray[np.float32]
-Ids = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 #: Length of the checksum (XXH3-128) of all before it, with which the file ends.
 CHECKSUM_BYTES = 16

@@ -30,8 +30,8 @@ import xxhash
 
 from soundsearch.config import fill
 from soundsearch.errors import ConfigError
-from soundsearch.files import put_folder_in_place
-from soundsearch.vectors.exact import HASH_BLOCK_BYTES, VectorFileError
+from soundsearch.files import hash_of, put_folder_in_place
+from soundsearch.vectors.exact import VectorFileError
 
 #: Format of the folder that this version reads and writes.
 FORMAT = 1
@@ -151,14 +151,10 @@ def check_size(path: Path, n_bytes: int) -> None:
 
 def checksum_of(path: Path) -> str:
     """Return the XXH3-128 of a file. Raises VectorFileError if it cannot be read."""
-    digest = xxhash.xxh3_128()
     try:
-        with open(path, "rb") as file:
-            while block := file.read(HASH_BLOCK_BYTES):
-                digest.update(block)
+        return hash_of(path).hex()
     except OSError as error:
         raise VectorFileError(f"{path}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
 
 
 def facts_of_files(folder: Path, names: Iterable[str]) -> dict[str, StoredFile]:

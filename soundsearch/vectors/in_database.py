@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from soundsearch.arrays import Array, Ids
 from soundsearch.progress import Progress
 from soundsearch.store import Reader, Writer
 from soundsearch.store.backend import MOST_EF, MOST_NUMBERS, GraphFacts
 from soundsearch.store.conditions import Condition
-from soundsearch.vectors.build import RECALL_10, RECALL_100, Truth, n_candidates
-from soundsearch.vectors.exact import Array, Ids, check_query
+from soundsearch.vectors.build import RECALL_10, RECALL_100, Truth, n_candidates, recalls_of
+from soundsearch.vectors.exact import check_query
 from soundsearch.vectors.vector_index import DEEP_SHARE, FEW_WINDOWS, best, ranked_by_reading
 
 log = logging.getLogger(__name__)
@@ -88,14 +89,9 @@ class DatabaseVectors:
         *,
         exact: bool = False,
     ) -> tuple[Ids, Array]:
-        """Return the nearest windows of one query, as `VectorIndex.search` does.
+        """Return the nearest windows of one query; arguments and result as of `VectorIndex.search`.
 
-        Args:
-            query: (dim,) float32.
-            top_k: How many.
-            reader: One state of the database.
-            among: What to search among: what `choose` gave, or ids, ascending; None for all.
-            exact: Whether no window may be missed, however long that takes.
+        among: what `choose` gave, or ids, ascending; None for all.
         """
         check_query(query, self.dim)
         if isinstance(among, np.ndarray):
@@ -142,11 +138,8 @@ def bring_up_to_date(
 ) -> None:
     """Make the graph of a database that has got many windows, and calibrate it.
 
-    Args:
-        writer: Of the index.
-        questions_of: Gives embeddings of texts, (n, dim); None for none: then the graph is as broad
-            as can be.
-        progress: Is informed.
+    questions_of: gives embeddings of texts, (n, dim); None for none: then the graph is as broad as
+    can be.
     """
     with writer.snapshot() as reader:
         vectors = DatabaseVectors.of(reader)
@@ -167,14 +160,7 @@ def bring_up_to_date(
 def calibrated(
     reader: Reader, facts: GraphFacts, questions: Array, progress: Progress
 ) -> GraphFacts:
-    """Return the facts of a graph with the least breadth that finds what questions need.
-
-    Args:
-        reader: One state of the database.
-        facts: Of the graph.
-        questions: Embeddings of texts, (n, dim).
-        progress: Is informed.
-    """
+    """Return the facts of a graph with the least breadth that answers questions, (n, dim)."""
     truth = Truth(questions[:: -(-len(questions) // MOST_QUESTIONS)])
     ids, dim = reader.window_ids(), questions.shape[1]
     progress.begin("windows compared with questions", len(ids))
@@ -205,19 +191,8 @@ def _tried(reader: Reader, facts: GraphFacts, breadth: int, truth: Truth) -> Gra
     vectors = DatabaseVectors(
         truth.questions.shape[1], facts.n_windows, replace(facts, ef_search=breadth)
     )
-    recalls = [
-        np.mean(
-            [
-                np.isin(
-                    nearest[:n], vectors._of_graph(q, n_candidates(n), reader, (), len(vectors))[0]
-                ).mean()
-                for q, nearest in zip(truth.questions, truth.ids, strict=True)
-            ]
-        )
-        for n in (10, 100)
-    ]
-    recall_10, recall_100 = (round(float(recall), 4) for recall in recalls)
-    return GraphFacts(facts.n_windows, breadth, recall_10, recall_100)
+    recalls = recalls_of(truth, lambda q, n: vectors._of_graph(q, n, reader, (), len(vectors))[0])
+    return GraphFacts(facts.n_windows, breadth, *(round(recall, 4) for recall in recalls))
 
 
 def _is_enough(facts: GraphFacts) -> bool:

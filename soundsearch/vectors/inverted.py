@@ -19,7 +19,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from soundsearch.vectors.exact import Array, Ids, Mask, VectorFileError, read_faiss, selector
+from soundsearch.arrays import Array, Ids, Ints, Mask
+from soundsearch.vectors.exact import VectorFileError, read_faiss, selector
 from soundsearch.vectors.folder import (
     CENTROIDS,
     IDS,
@@ -34,7 +35,6 @@ from soundsearch.vectors.folder import (
 from soundsearch.vectors.mapping import OPEN_FILES, can_be_mapped
 
 Codes = NDArray[np.uint8]
-Numbers = NDArray[np.int64]
 #: The numbers of a list: how many windows, and the XXH3-64 of its bytes.
 TABLE_DTYPE = np.dtype([("n", "<i8"), ("checksum", "<u8")])
 Table = np.ndarray[tuple[int], np.dtype[np.void]]
@@ -116,9 +116,9 @@ class InvertedFile:
         found: Ids = ids[ids >= 0]
         return found
 
-    def nearest_lists(self, queries: Array) -> Numbers:
+    def nearest_lists(self, queries: Array) -> Ints:
         """Return all lists for each query, in the order in which they are visited, (n, n_lists)."""
-        lists: Numbers = self._index.quantizer.search(queries, self.facts.n_lists)[1]
+        lists: Ints = self._index.quantizer.search(queries, self.facts.n_lists)[1]
         return lists
 
     def read_list(self, number: int) -> tuple[Codes, Ids]:
@@ -210,9 +210,9 @@ class InvertedFile:
             )
 
 
-def room(sizes: Numbers) -> Numbers:
+def room(sizes: Ints) -> Ints:
     """Return for how many windows each list has room in the file."""
-    rounded: Numbers = -(-sizes // ROUNDED_TO) * ROUNDED_TO
+    rounded: Ints = -(-sizes // ROUNDED_TO) * ROUNDED_TO
     return rounded
 
 

@@ -14,17 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from soundsearch.arrays import Array, Ids, Mask
 from soundsearch.store.conditions import Condition
 from soundsearch.vectors.build import n_candidates
-from soundsearch.vectors.exact import (
-    Array,
-    ExactIndex,
-    Ids,
-    Mask,
-    VectorFileError,
-    check_query,
-    mask_of,
-)
+from soundsearch.vectors.exact import ExactIndex, VectorFileError, check_query, mask_of
 from soundsearch.vectors.inverted import InvertedFile
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from soundsearch.bench.evaluation import evaluate_tagging
 from soundsearch.bench.result_files import read_result
 from soundsearch.encoder.towers import Encoder
 from soundsearch.errors import BenchmarkError
-from soundsearch.vocabulary import audioset
+from soundsearch.vocabulary import audioset_classes
 from tests import made_benchmarks as made
 from tests.bench.test_run import encoder, measured, number  # noqa: F401
 from tests.conftest import Run
@@ -179,4 +179,4 @@ def test_typed(
 
 
 def test_the_names_are_there() -> None:
-    assert len(audioset.class_names()) == 632
+    assert len(audioset_classes.class_names()) == 632

@@ -13,9 +13,9 @@ from rich.console import Console
 from soundsearch.bench.compare import Comparison, compare
 from soundsearch.bench.evaluation import evaluate_retrieval
 from soundsearch.bench.protocols import PROTOCOLS
-from soundsearch.bench.report import comparison_sheet, print_sheets
 from soundsearch.bench.result_files import read_result, write_result
 from soundsearch.bench.results import result_of_retrieval
+from soundsearch.bench.sheets import comparison_sheet, print_sheets
 from soundsearch.errors import BenchmarkError
 from tests.bench.toy import toy_classification, toy_retrieval, toy_run, toy_scores
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from soundsearch.bench.published import GROUPS, MARKS, published, table
-from soundsearch.bench.report import Sheet
+from soundsearch.bench.sheets import Sheet
 from tests.bench.toy import toy_classification, toy_retrieval
 
 

@@ -25,7 +25,7 @@ def test_counts_of_a_library_in_which_names_tell_what_sound_does_not(
         csv.writer(table).writerows([("file", "caption", "split"), *rows])
     files = names_study.read_split(tmp_path / "sounds.csv", "valid")
     assert list(map(str, files)) == ["a/zither.wav", "b/1.wav", "b/2.wav"]
-    monkeypatch.setattr("indexer.run.DEFAULT_MODEL", "tiny")
+    monkeypatch.setattr("indexer.index_run.DEFAULT_MODEL", "tiny")
     with names_study.indexed(tmp_path, files) as (index, library):
         found = {
             by: names_study.precisions(index, library, files, by)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import soundsearch
-from indexer.options import IndexOptions
+from indexer.index_options import IndexOptions
 from indexer.pipeline import run
 from indexer.plan import Plan, make_plan
 from indexer.report import Report

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from indexer.options import IndexOptions
+from indexer.index_options import IndexOptions
 from indexer.pipeline import run
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.encoder.towers import Encoder

@@ -14,7 +14,7 @@ import pytest
 from indexer import fetching
 from indexer.fetching import HashedContent, opened
 from indexer.objects import place_at, state_of
-from indexer.scan import hash_of
+from soundsearch.files import hash_of
 from soundsearch.store import FileFacts
 from tests.conftest import Run
 from tests.index_contents import rows_of, sounds_of

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from indexer.scan import hash_of
 from indexer.targets import Target, apply_targets, choose_targets
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import StoreError
+from soundsearch.files import hash_of
 from soundsearch.roots import way_out
 from soundsearch.store import Root, State
 from soundsearch.store.conditions import Within

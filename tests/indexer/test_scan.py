@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.scan import hash_of, scan
+from indexer.scan import scan
 from soundsearch.audio.suffixes import AMBIGUOUS_SUFFIXES, AUDIO_SUFFIXES
+from soundsearch.files import hash_of
 from tests.ordinary_user import open_folder, ordinary_user
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from indexer import distribute, shards, workers
 from indexer.distribute import End, Sequential, distributor_of
-from indexer.options import IndexOptions
+from indexer.index_options import IndexOptions
+from indexer.index_run import IndexRun
 from indexer.parts import Part, PartFolder
 from indexer.report import FileProgress
-from indexer.run import IndexRun
 from indexer.shards import Job, Shard, ShardFile, cut_shards, embed
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.errors import BundleError, IndexBusyError, SoundsearchError, StoreError

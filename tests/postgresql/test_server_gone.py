@@ -75,7 +75,6 @@ def test_a_run_whose_server_is_gone_is_gone_on_with(
     expected = {path: len(spans) for path, (spans, _) in sounds_of(tmp_path / "folder").items()}
     monkeypatch.setattr(ingesting, "EXPORTED_RECORDINGS", 4)
     monkeypatch.setattr(embedding, "COMMIT_WINDOWS", 4)
-    monkeypatch.setattr("indexer.workers.COMMIT_WINDOWS", 4)
     soundsearch("export-parts", "parts", "--index", tmp_path / "folder")
     command: tuple[object, ...] = ("index", library, "--index", url)
     if how == "ingest":

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from soundsearch.arrays import Ids
 from soundsearch.encoder.bundle import EncoderBundle
 from soundsearch.search.index import Index
 from soundsearch.store import Reader, Store
 from soundsearch.store.pinned import create_index
-from soundsearch.store.records import Ids
 from soundsearch.vectors import cache, vector_index
 from tests.conftest import Run
 from tests.filled_store import changing, recording

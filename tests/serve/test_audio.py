@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import soundsearch
 from soundsearch.audio.recording import AudioFile
 from soundsearch.encoder.bundle import EncoderBundle
-from soundsearch.serve.excerpts import ExcerptFiles
+from soundsearch.serve.excerpt_files import ExcerptFiles
 from soundsearch.serve.responses import BLOCK_BYTES, OpenedFile, _range_of
 from soundsearch.store import FileFacts, Indexed, Store
 from tests.serve.conftest import HOSTILE, Site
@@ -262,7 +262,7 @@ def write_row(index: Path, bundle: EncoderBundle, path: Path, duration_s: float)
 
 
 def test_excerpts_are_kept_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("soundsearch.serve.excerpts.MOST_FILES", 3)
+    monkeypatch.setattr("soundsearch.serve.excerpt_files.MOST_FILES", 3)
     files, cuts = ExcerptFiles(tmp_path), []
 
     def get(key: str) -> bytes:
@@ -282,7 +282,7 @@ def test_excerpts_are_kept_for_a_moment(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_excerpts_are_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("soundsearch.serve.excerpts.MOST_BYTES", 100)
+    monkeypatch.setattr("soundsearch.serve.excerpt_files.MOST_BYTES", 100)
     files = ExcerptFiles(tmp_path)
     for size in (40, 40, 40, 500):
         with files.get(object(), lambda path, size=size: path.write_bytes(bytes(size))) as file:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from soundsearch.arrays import Ids
 from soundsearch.errors import StoreError
 from soundsearch.store import Reader, Store
-from soundsearch.store.records import Ids
 from soundsearch.vectors import cache, vector_index
 from soundsearch.vectors.exact import ExactIndex
 from soundsearch.vectors.vector_index import VectorIndex

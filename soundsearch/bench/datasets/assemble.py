@@ -30,16 +30,9 @@ def retrieval_set(
 ) -> RetrievalSet:
     """The set of these clips.
 
-    Args:
-        name: of the data set.
-        split: the part of it that this is.
-        table: its CSV, for messages.
-        folder: that of its recordings.
-        captions_of: the captions of each clip by its name.
-        find: gives the recording of a name, or None.
-
-    Raises:
-        DataSetError: two clips share a recording, or none is there.
+    table: its CSV, for messages. folder: of its recordings. captions_of: by the name of each clip.
+    find: gives the recording of a name, or None.
+    Raises DataSetError where two clips share a recording, or none is there.
     """
     names, captions = list(captions_of), list(captions_of.values())
     there, missing = _find_all(names, find, table, folder)
@@ -68,19 +61,10 @@ def classification_set(
 ) -> ClassificationSet:
     """The set of these clips.
 
-    Args:
-        name: of the data set.
-        path: its table, for messages.
-        folder: that of its recordings.
-        names: of the clips.
-        find: gives the recording of a name, or None.
-        numbers: of each clip's class, as the table has them.
-        labels: the name of each clip's class.
-        folds: of each clip, as the table has them, or None.
-        split: the part of the data set that this is.
-
-    Raises:
-        DataSetError: clips or classes contradict each other, or no recording is there.
+    path: its table, for messages. folder: of its recordings. find: gives the recording of a name,
+    or None. numbers, labels: number and name of each clip's class, and folds (or None) as the table
+    has them.
+    Raises DataSetError where clips or classes contradict each other, or no recording is there.
     """
     refuse_duplicates(path, names)
     label_of: dict[int, str] = {}
@@ -130,19 +114,9 @@ def tagging_set(
     find: Callable[[str], Path | None],
     class_names: Mapping[str, str],
 ) -> TaggingSet:
-    """The set of these clips.
+    """The set of these clips; other arguments and errors are those of `retrieval_set`.
 
-    Args:
-        name: of the data set.
-        split: the part of it that this is.
-        table: its list, for messages.
-        folder: that of its recordings.
-        tags_of: the ids of each clip's classes by its name.
-        find: gives the recording of a name, or None.
-        class_names: of all classes by id, in order.
-
-    Raises:
-        DataSetError: two clips share a recording, or none is there.
+    tags_of: the ids of each clip's classes by its name. class_names: of all classes by id, in order.
     """
     names = list(tags_of)
     place = {key: i for i, key in enumerate(class_names)}
@@ -193,10 +167,7 @@ def require_choice(what: str, split: str, splits: Sequence[str]) -> None:
 
 
 def _find_all(
-    names: Sequence[str],
-    find: Callable[[str], Path | None],
-    table: Path,
-    folder: AudioFolder,
+    names: Sequence[str], find: Callable[[str], Path | None], table: Path, folder: AudioFolder
 ) -> tuple[dict[int, Path], tuple[Missing, ...]]:
     """The recordings that are there by the places of their names, and the names without one.
 

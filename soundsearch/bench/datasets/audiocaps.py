@@ -93,10 +93,7 @@ def _rows_by_clip(table: Path, split: str) -> dict[tuple[str, str], list[Row]]:
 
 
 def audiocaps_stems(
-    youtube_id: str,
-    start: str,
-    audiocap_ids: Sequence[str],
-    duration_s: float = AUDIOCAPS_SECONDS,
+    youtube_id: str, start: str, audiocap_ids: Sequence[str], duration_s: float = AUDIOCAPS_SECONDS
 ) -> list[str]:
     """Names without ending under which a clip of AudioCaps is commonly stored, likeliest first.
 

@@ -27,7 +27,7 @@ from soundsearch.bench.datasets.audiocaps import audiocaps_stems
 from soundsearch.bench.datasets.kinds import DataSetError, TaggingSet
 from soundsearch.choices import AudioSetSplit
 from soundsearch.files import open_regular
-from soundsearch.vocabulary.audioset import class_names
+from soundsearch.vocabulary.audioset_classes import class_names
 
 #: The line of a list of segments that names its columns.
 _HEADER = re.compile(rb"(?m)^(?:\xef\xbb\xbf)?(?:#\s*)?YTID\s*,")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from soundsearch.arrays import Ints, Mask
 from soundsearch.errors import BenchmarkError
 
 #: Clips of each split as published; Clotho's development split grew from version 1 to 2.
@@ -91,7 +91,7 @@ class RetrievalSet(DataSet):
         return [caption for captions in self.captions for caption in captions]
 
     @property
-    def owner(self) -> NDArray[np.int64]:
+    def owner(self) -> Ints:
         """(n_texts,) int64: the clip that each text belongs to."""
         counts = [len(captions) for captions in self.captions]
         return np.repeat(np.arange(len(counts), dtype=np.int64), counts)
@@ -109,9 +109,9 @@ class ClassificationSet(DataSet):
     int64, or None.
     """
 
-    target: NDArray[np.int64]
+    target: Ints
     classes: tuple[str, ...]
-    fold: NDArray[np.int64] | None
+    fold: Ints | None
 
     def _facts_of(self, left: list[int]) -> dict[str, Any]:
         fold = None if self.fold is None else self.fold[left]
@@ -125,7 +125,7 @@ class TaggingSet(DataSet):
     tagged: (n_clips, n_classes) bool. classes: their names.
     """
 
-    tagged: NDArray[np.bool_]
+    tagged: Mask
     classes: tuple[str, ...]
 
     def with_clips(self) -> tuple[Self, tuple[str, ...]]:

@@ -10,9 +10,7 @@ import typer
 from soundsearch.cli.train import data, embed, export, features, folds, pick, scaling, stages
 
 app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Train an encoder and write it as a bundle.",
+    no_args_is_help=True, rich_markup_mode=None, help="Train an encoder and write it as a bundle."
 )
 
 

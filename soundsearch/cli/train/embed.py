@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from soundsearch.choices import Texts
+from soundsearch.choices import Device, Texts
 from soundsearch.cli.options import DeviceChoice
 from soundsearch.cli.progress import progress_on_stderr
 from soundsearch.cli.streams import note
@@ -20,7 +20,9 @@ from soundsearch.cli.train.extra import (
 )
 
 if TYPE_CHECKING:
+    from soundsearch.progress import Progress
     from trainer.embed_shards import Report
+    from trainer.towers.clip_model import FrozenClip
 
 Model = Annotated[
     str, typer.Option(help="CLIP model: a name of open_clip, or a JSON file with its config.")
@@ -51,15 +53,10 @@ def embed_images(
     """
     with training_extra():
         from trainer.embed_shards import embed_images as embed
-        from trainer.runs import torch_device
-        from trainer.towers.clip_model import ClipChoice, load_clip
     share = chosen_part(part)
     with progress_on_stderr() as progress:
         folders = shard_folders(shards, progress)
-        progress.begin("loading CLIP")
-        clip_model = load_clip(
-            ClipChoice(model=model, pretrained=pretrained), str(torch_device(device))
-        )
+        clip_model = _loaded_clip(model, pretrained, device, progress)
         report = embed(folders, clip_model, batch_size=batch_size, part=share, progress=progress)
     typer.echo(clip_model.encoder)
     print_summary(report, "frames")
@@ -90,8 +87,6 @@ def embed_captions(
     """
     with training_extra():
         from trainer.embed_shards import embed_captions as embed
-        from trainer.runs import torch_device
-        from trainer.towers.clip_model import ClipChoice, load_clip
     if prompt.count("{}") != 1:
         raise typer.BadParameter(
             f"must hold {{}} once, where the label goes, not {prompt!r}", param_hint="--prompt"
@@ -99,10 +94,7 @@ def embed_captions(
     share = chosen_part(part)
     with progress_on_stderr() as progress:
         folders = shard_folders(shards, progress)
-        progress.begin("loading CLIP")
-        clip_model = load_clip(
-            ClipChoice(model=model, pretrained=pretrained), str(torch_device(device))
-        )
+        clip_model = _loaded_clip(model, pretrained, device, progress)
         report = embed(folders, clip_model, texts, prompt=prompt, part=share, progress=progress)
     typer.echo(clip_model.encoder)
     print_summary(report, "texts")
@@ -131,12 +123,10 @@ def curate(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the pool; default: its file's.")] = None,
     manifest: Annotated[
-        Path | None,
-        typer.Option(help="Also write what was chosen as CSV: shard, key, caption."),
+        Path | None, typer.Option(help="Also write what was chosen as CSV: shard, key, caption.")
     ] = None,
     model: Annotated[
-        str | None,
-        typer.Option(help="CLIP model as in embed-images; default: the one used there."),
+        str | None, typer.Option(help="CLIP model as in embed-images; default: the one used there.")
     ] = None,
     pretrained: Annotated[
         str | None,
@@ -172,6 +162,14 @@ def curate(
         write_manifest(shards, pool_name, manifest)
     typer.echo(f"curated:{pool_name}")
     print_summary(report, "captions")
+
+
+def _loaded_clip(model: str, pretrained: str, device: Device, progress: Progress) -> FrozenClip:
+    with training_extra():
+        from trainer.runs import torch_device
+        from trainer.towers.clip_model import ClipChoice, load_clip
+    progress.begin("loading CLIP")
+    return load_clip(ClipChoice(model=model, pretrained=pretrained), str(torch_device(device)))
 
 
 def print_summary(report: Report, what: str, bad: str = "frames") -> None:

@@ -16,8 +16,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     bundle: Annotated[Path, typer.Argument(help="Folder the bundle is written to.")],
     name: Annotated[
-        str | None,
-        typer.Option(help="Name of the encoder. [default: that of the folder]", show_default=False),
+        str | None, typer.Option(help="Name of the encoder. [default: that of the folder]")
     ] = None,
     licence: Annotated[
         str, typer.Option(help="Terms of the weights, as the bundle and its card state them.")

@@ -22,7 +22,6 @@ Shards = Annotated[
     typer.Argument(
         help="Folders of shards (*.tar), or the URL of a list of them, which are fetched once.",
         metavar="SHARDS...",
-        show_default=False,
     ),
 ]
 #: What --calibrate takes beside a file.

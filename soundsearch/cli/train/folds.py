@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from soundsearch.choices import AudioSetTraining, Optimiser, Precision
-from soundsearch.cli.options import DeviceChoice
+from soundsearch.cli.options import DeviceChoice, path_option
 from soundsearch.cli.progress import progress_on_stderr
-from soundsearch.cli.streams import note
+from soundsearch.cli.streams import command_line, note
 from soundsearch.cli.train.extra import training_extra
 
 if TYPE_CHECKING:
@@ -34,10 +34,7 @@ AllowMissing = Annotated[
         "--allow-missing", help="Measure what there is when clips are missing or unusable."
     ),
 ]
-Json = Annotated[
-    Path | None,
-    typer.Option(readable=False, help="Write the result here, beside it the ranks."),
-]
+Json = Annotated[Path | None, path_option("Write the result here, beside it the ranks.")]
 Workers = Annotated[
     int, typer.Option(min=0, help="Processes that decode and compute features; 0 for none.")
 ]
@@ -46,8 +43,7 @@ Workers = Annotated[
 def probe(
     data: Place,
     model: Annotated[
-        str,
-        typer.Option(help="Encoder: a name from `models list`, its folder, or that of a run."),
+        str, typer.Option(help="Encoder: a name from `models list`, its folder, or that of a run.")
     ] = "starter",
     l2: Annotated[
         float, typer.Option(help="Weight of the squared weights; 1 / C of other programs.")
@@ -80,7 +76,7 @@ def probe(
                 allow_missing=allow_missing,
                 device=device,
                 n_workers=workers,
-                command=_command(),
+                command=command_line(),
                 progress=progress,
             )
         else:
@@ -97,7 +93,7 @@ def probe(
                     l2=l2,
                     allow_missing=allow_missing,
                     jobs=max(1, workers),
-                    command=_command(),
+                    command=command_line(),
                     progress=progress,
                 )
     _show(result, json)
@@ -114,8 +110,7 @@ def finetune(
     batch_size: Annotated[int, typer.Option(min=2, help="Clips in a step.")] = 50,
     optimiser: Annotated[Optimiser, typer.Option(help="The paper's is lars.")] = "lars",
     learning_rate: Annotated[
-        float | None,
-        typer.Option(help="[default: 0.2 x batch size / 256; adamw: 5e-4]", show_default=False),
+        float | None, typer.Option(help="[default: 0.2 x batch size / 256; adamw: 5e-4]")
     ] = None,
     precision: Annotated[Precision, typer.Option(help="Of matrix products.")] = "fp32",
     seed: Annotated[int, typer.Option(min=0, help="Of head, order, crops and masks.")] = 1213,
@@ -165,23 +160,16 @@ def finetune(
             allow_missing=allow_missing,
             device=device,
             n_workers=workers,
-            command=_command(),
+            command=command_line(),
             progress=progress,
         )
     _show(result, json)
 
 
-def _command() -> str:
-    import shlex
-    import sys
-
-    return shlex.join(["soundsearch", *sys.argv[1:]])
-
-
 def _show(result: BenchmarkResult, json: Path | None) -> None:
     """The table on stdout, the accuracy of each fold on stderr, and the files."""
-    from soundsearch.bench.report import print_results
     from soundsearch.bench.result_files import write_result
+    from soundsearch.bench.sheets import print_results
     from soundsearch.cli.bench_run import wide_console
 
     for fold, accuracy in result.folds.items():

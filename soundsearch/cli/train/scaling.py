@@ -33,8 +33,7 @@ def scaling(
     steps: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Steps of every point, whatever its count, a tenth of them warm-up.",
+            min=1, help="Steps of every point, whatever its count, a tenth of them warm-up."
         ),
     ] = None,
     epochs: Annotated[

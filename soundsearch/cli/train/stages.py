@@ -54,6 +54,14 @@ Workers = Annotated[
 ]
 
 
+#: Options that have the names of settings, of the stage and of its loss.
+SETTINGS = (
+    *("encoder", "front_end", "tower", "batch_size", "epochs", "warmup_epochs", "schedule_epochs"),
+    *("optimiser", "learning_rate", "clip_norm", "precision", "seed", "weights"),
+)
+SETTINGS_OF_LOSS = ("chunk", "largest_logit_scale", "duplicates")
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageOptions:
     """What both stages take. None is the config file's value, or the default."""
@@ -83,15 +91,13 @@ class StageOptions:
         typer.Option(min=1, help="Clips in memory at once; a large batch then goes in parts."),
     ] = None
     epochs: Annotated[
-        float | None,
-        typer.Option(help="Passes over the clips. [default: 21; for captions 10]"),
+        float | None, typer.Option(help="Passes over the clips. [default: 21; for captions 10]")
     ] = None
     warmup_epochs: Annotated[
         float | None, typer.Option(help="Passes while the rate rises from 0. [default: 10]")
     ] = None
     schedule_epochs: Annotated[
-        float | None,
-        typer.Option(help="Where the cosine ends. [default: at the last pass]"),
+        float | None, typer.Option(help="Where the cosine ends. [default: at the last pass]")
     ] = None
     optimiser: OptimiserChoice = None
     learning_rate: Rate = None
@@ -164,8 +170,7 @@ class StageOptions:
         ),
     ] = False
     from_sound: Annotated[
-        bool,
-        typer.Option("--from-sound", help="Decode sound, also where log-mels are stored."),
+        bool, typer.Option("--from-sound", help="Decode sound, also where log-mels are stored.")
     ] = False
     device: DeviceChoice = "auto"
     workers: Workers = 0
@@ -178,30 +183,10 @@ class StageOptions:
         **more: Any,
     ) -> StageConfig:
         """The preset or the default, changed by the config file, changed by the options given."""
-        given = {
-            "encoder": self.encoder,
-            "front_end": self.front_end,
-            "tower": self.tower,
-            "batch_size": self.batch_size,
-            "epochs": self.epochs,
-            "warmup_epochs": self.warmup_epochs,
-            "schedule_epochs": self.schedule_epochs,
-            "optimiser": self.optimiser,
-            "learning_rate": self.learning_rate,
-            "clip_norm": self.clip_norm,
-            "precision": self.precision,
-            "seed": self.seed,
-            "only": None if self.only is None else str(self.only),
-            "only_top_k": self.top_k,
-            "weights": self.weights,
-        }
-        contrast = {
-            "chunk": self.chunk,
-            "reduction": self.loss,
-            "largest_logit_scale": self.largest_logit_scale,
-            "duplicates": self.duplicates,
-            **(loss or {}),
-        }
+        given = {name: getattr(self, name) for name in SETTINGS}
+        given |= {"only": None if self.only is None else str(self.only), "only_top_k": self.top_k}
+        contrast = {name: getattr(self, name) for name in SETTINGS_OF_LOSS}
+        contrast |= {"reduction": self.loss, **(loss or {})}
         base = Base(default, self.preset, self.config, init)
         return base.settings({**given, **more}, contrast)
 
@@ -302,8 +287,7 @@ def captions(
         ),
     ] = None,
     augment: Annotated[
-        bool,
-        typer.Option("--augment", help="Change sounds: speed, room, band, noise, level, MP3."),
+        bool, typer.Option("--augment", help="Change sounds: speed, room, band, noise, level, MP3.")
     ] = False,
     teacher: Annotated[
         Path | None,
@@ -315,8 +299,7 @@ def captions(
     teacher_classes: Annotated[
         Path | None,
         typer.Option(
-            help="That CSV, with a column display_name, name or label. [default: the one beside it]",
-            show_default=False,
+            help="That CSV, with a column display_name, name or label. [default: the one beside it]"
         ),
     ] = None,
     *,

@@ -14,7 +14,7 @@ import pytest
 from soundsearch.bench.datasets import DataSetError
 from soundsearch.bench.datasets.audioset import parse_segment
 from soundsearch.errors import SoundsearchError
-from soundsearch.vocabulary.audioset import NAMES, class_names, display_name
+from soundsearch.vocabulary.audioset_classes import NAMES, class_names, display_name
 from tests.conftest import ROOT
 from tests.sounds import noise, write
 from tests.trainer.data.made_examples import picture

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from indexer.captions import Caption, read_captions
-from indexer.options import DEFAULTS, IndexOptions
+from indexer.index_options import DEFAULTS, IndexOptions
 from indexer.pipeline import run
 from indexer.plan import Plan, make_plan
 from indexer.report import Report
 from indexer.targets import choose_targets
 from soundsearch.encoder.registry import DEFAULT_MODEL, find_bundle
 from soundsearch.encoder.towers import Encoder
-from soundsearch.progress import Progress
+from soundsearch.progress import SILENT, Progress
 from soundsearch.store import Store
 from soundsearch.store.backend import Place
 from soundsearch.store.pinned import check_same_encoder, create_index, pinned_bundle
@@ -73,12 +73,12 @@ class IndexRun:
             self.close()
             raise
 
-    def plan(self, options: IndexOptions = DEFAULTS, *, progress: Progress | None = None) -> Plan:
+    def plan(self, options: IndexOptions = DEFAULTS, *, progress: Progress = SILENT) -> Plan:
         """What `run` would do with these options; nothing is changed."""
         return make_plan(self._store, self._targets, options, progress=progress)
 
     def run(
-        self, options: IndexOptions = DEFAULTS, *, progress: Progress | None = None
+        self, options: IndexOptions = DEFAULTS, *, progress: Progress = SILENT
     ) -> tuple[Plan, Report]:
         """Make the index if there is none, and bring it up to date; see `pipeline.run`."""
         if self._store is None:

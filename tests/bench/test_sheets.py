@@ -15,7 +15,9 @@ from rich.console import Console
 
 from soundsearch.bench import plots
 from soundsearch.bench.plots import plot_confusion, plot_recall
-from soundsearch.bench.report import (
+from soundsearch.bench.result_files import read_result, write_result
+from soundsearch.bench.results import BenchmarkResult
+from soundsearch.bench.sheets import (
     Sheet,
     markdown,
     print_results,
@@ -23,8 +25,6 @@ from soundsearch.bench.report import (
     result_sheets,
     sheet_markdown,
 )
-from soundsearch.bench.result_files import read_result, write_result
-from soundsearch.bench.results import BenchmarkResult
 from soundsearch.errors import BenchmarkError
 from tests.bench.toy import toy_classification, toy_retrieval
 
@@ -182,7 +182,7 @@ def test_without_matplotlib_it_is_one_line(tmp_path: Path, monkeypatch: pytest.M
 
 def test_numbers_need_neither_torch_nor_matplotlib_nor_faiss() -> None:
     code = (
-        "import sys, soundsearch.bench.report, soundsearch.bench.plots, "
+        "import sys, soundsearch.bench.sheets, soundsearch.bench.plots, "
         "soundsearch.bench.published\n"
         "print([m for m in ('torch', 'matplotlib', 'faiss', 'onnxruntime') if m in sys.modules])"
     )

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from indexer.targets import Target
+from soundsearch.arrays import Ids
 from soundsearch.files import EMPTY, NOT_THERE, absence, is_absent
 from soundsearch.store import Reader, Recording, Root, Store
-from soundsearch.store.records import Ids
 from soundsearch.urls import is_url
 
 

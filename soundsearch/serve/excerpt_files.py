@@ -24,12 +24,7 @@ class ExcerptFiles:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, cut: Callable[[Path], None]) -> BinaryIO:
-        """Return the opened file of an excerpt.
-
-        Args:
-            key: What it is an excerpt of.
-            cut: Writes the file, if there is none.
-        """
+        """Return the opened file of an excerpt; cut writes it if there is none."""
         with self._lock:
             path = self._files.get(key)
             if path is not None:

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 import sqlalchemy as sa
 
+from soundsearch.arrays import Array, Ids
 from soundsearch.store.backend import GraphFacts
 from soundsearch.store.conditions import Condition
 from soundsearch.store.embeddings import EmbeddingReader
-from soundsearch.store.records import Array, Ids, Root, State
+from soundsearch.store.records import Root, State
 from soundsearch.store.schema import recordings_table, roots_table, windows_table
 from soundsearch.store.selection import Selection
 from soundsearch.urls import path_of
@@ -26,7 +27,7 @@ class WindowReader(EmbeddingReader):
     def n_recordings(self, among: Iterable[Condition] = ()) -> int:
         """How many recordings a search may show that are chosen by all of these conditions."""
         query = sa.select(sa.func.count()).select_from(recordings_table)
-        return int(self._execute(query.where(self._is_shown(among))).scalar_one())
+        return self._number(query.where(self._is_shown(among)))
 
     def shows_any(self, among: Iterable[Condition]) -> bool:
         """Whether a search may show any recording that is chosen by all of these conditions."""
@@ -35,8 +36,7 @@ class WindowReader(EmbeddingReader):
     def n_windows(self, among: Iterable[Condition] = ()) -> int:
         """How many windows a search may show. among: as of `window_ids`."""
         query = sa.select(sa.func.count()).select_from(windows_table.join(recordings_table))
-        query = query.where(self._is_shown(among))
-        return int(self._execute(query).scalar_one())
+        return self._number(query.where(self._is_shown(among)))
 
     def window_ids(self, among: Iterable[Condition] = ()) -> Ids:
         """Ids of all windows a search may show, (n,) int64, ascending.
@@ -44,10 +44,9 @@ class WindowReader(EmbeddingReader):
         among: only of recordings that are chosen by all of these conditions.
         """
         shown = sa.select(recordings_table.c.id).where(self._is_shown(among))
-        query = sa.select(windows_table.c.id).where(windows_table.c.recording_id.in_(shown))
-        found = np.fromiter((row[0] for row in self._driver_rows(query)), np.int64)
-        found.sort()
-        return found
+        return self._ids(
+            sa.select(windows_table.c.id).where(windows_table.c.recording_id.in_(shown))
+        )
 
     def graph_facts(self) -> GraphFacts | None:
         """How the database itself finds nearest windows; None where it does not, or not yet."""
@@ -65,15 +64,10 @@ class WindowReader(EmbeddingReader):
     ) -> tuple[Ids, Array]:
         """The windows that the database itself finds to be nearest to an embedding.
 
-        Args:
-            query: (dim,) float32.
-            n: at most so many.
-            among: as of `window_ids`.
-            ef_search: candidates that the graph holds at a time; None to compare all windows.
-            most_visited: after so many windows of the graph none is sought any more.
-
-        Returns:
-            Their ids (m,), ascending, and their embeddings (m, dim) float32.
+        query: (dim,) float32. n: at most so many. among: as of `window_ids`. ef_search: candidates
+        that the graph holds at a time; None to compare all windows. most_visited: after so many
+        windows of the graph none is sought any more.
+        Returns their ids (m,), ascending, and their embeddings (m, dim) float32.
         """
         graph = self._database.graph
         assert graph is not None

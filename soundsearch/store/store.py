@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from soundsearch.errors import StoreError
 from soundsearch.paths import DatabaseUrl
 from soundsearch.store import migrations
-from soundsearch.store.backend import Backend, Place
+from soundsearch.store.backend import Backend, InPlace, Place
 from soundsearch.store.reader import Reader
 from soundsearch.store.records import PinnedEncoder
 from soundsearch.store.sqlite import Database
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from soundsearch.encoder.bundle import EncoderBundle
 
 
-class Store:
+class Store(InPlace):
     """An opened index. Use `Store.open` or `Store.create`.
 
     Attributes:
@@ -45,12 +45,6 @@ class Store:
         self.restore = self._database.restore
         self.has_graph = self._database.graph is not None
         weakref.finalize(self, self._database.close)  # a store that nobody closed
-
-    @property
-    def folder(self) -> Path:
-        """The index folder, of an index that lies in one."""
-        assert isinstance(self.place, Path)
-        return self.place
 
     @classmethod
     def exists(cls, place: Place) -> bool:
@@ -123,6 +117,11 @@ class Store:
         """
         with self._database.transaction() as connection:
             yield Reader(self._database, connection)
+
+    def encoder(self) -> PinnedEncoder:
+        """The encoder that the index is pinned to now. Raises StoreError as `snapshot`."""
+        with self.snapshot() as reader:
+            return reader.encoder()
 
     def writer(self) -> Writer:
         """Take the writer's lock, to be used as a context manager that releases it.
