@@ -5,7 +5,6 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   := build/demo
 LIBRARY ?=
-DATA   ?= ../shared/data
 # A process for each core, and the tests of a file in one of them.
 WORKERS := -n logical --maxprocesses 8 --dist loadfile
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
@@ -59,7 +58,8 @@ docs: $(VENV)/.docs ## build the pages of docs/ as a site in build/site
 cli-docs: $(VENV)/.search ## write docs/cli.md anew
 	$(BIN)/python -m tests.cli_docs docs/cli.md
 
-starter: $(VENV)/.all ## train the encoder that ships anew, into build/starter (hours)
+starter: $(VENV)/.all ## train the encoder that ships anew from DATA=DIR, into build/starter (hours)
+	@test -n "$(DATA)" || { echo "DATA is empty; say: make starter DATA=DIR" >&2; exit 2; }
 	$(BIN)/python -m recipes.starter "$(DATA)" --run runs/starter --out build/starter
 
 lock: $(UV) ## write constraints.txt anew, with the newest versions that pyproject.toml allows

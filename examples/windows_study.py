@@ -5,7 +5,7 @@ nothing but the windows is changed. Told apart are short, middle and long record
 caption of such a recording, right are the recordings with it of that length, and wrong are all
 that have another caption, of any length. A star marks what the bundle itself says.
 
-    .venv/bin/python examples/windows_study.py ../shared/data --bundle starter
+    .venv/bin/python -m examples.windows_study DATA --bundle starter
 """
 
 from __future__ import annotations

@@ -91,7 +91,8 @@ def _learnt_from(train: Sequence[Recording], valid: Sequence[Recording]) -> str:
     return f"""
 {AUDIO_ORIGIN} That network heard two million recordings under the names of 527 classes. So
 "zero-shot" means here: classes that labels and captions of other recordings named, as with
-LAION-CLAP, not sounds of which no name was ever heard.
+LAION-CLAP, not sounds of which no name was ever heard. A sound that many captions of the training
+split fit is lowered for each of them: an inverted softmax, as a part of its embedding.
 
 Recordings: {len(train):,} of the training split, under {len(captions):,} captions; {n_without:,} have
 none. The {len(valid):,} of the validation split gave the numbers in this card and the curves of the

@@ -55,8 +55,6 @@ from trainer.towers.mobilenet import MobileNetTower, begin_from_published
 #: The network that the audio tower begins from, and the names of its classes, in the data folder.
 NETWORK = "teachers/mn04_as.safetensors"
 CLASSES = "teachers/audioset_527_labels.csv"
-#: Settings of learning that are gone, as they stand in the fingerprints of runs that had them.
-GONE = {"tune": None, "tune_batch_size": 160, "mask_share": 0.3, "longest_masks": (2, 8)}
 
 
 def make_starter(
@@ -151,7 +149,7 @@ def learn_audio(
             prepared.text.key,
             classes,
             config.text,
-            {**dataclasses.asdict(config.learn), **GONE},
+            config.learn,
             config.seed,
         ],
         lambda folder: learn(
