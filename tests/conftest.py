@@ -56,6 +56,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="set SOUNDSEARCH_SLOW=1 to run it"))
 
 
+@pytest.fixture(autouse=True)
+def no_progress_of_a_slow_machine(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands that take some seconds say how far they are; what is compared is the rest."""
+    if request.path.name != "test_progress.py":
+        monkeypatch.setattr("soundsearch.cli.progress.FIRST_LINE_S", 3600.0)
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     return DATA
